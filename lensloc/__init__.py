@@ -1,0 +1,32 @@
+"""lensloc: functional localizers for language models.
+
+Pick a contrast, find the units of a language model that are selective for it.
+"""
+
+from lensloc import plot
+from lensloc.capture import capture
+from lensloc.errors import LensLocError
+from lensloc.models import load_model
+from lensloc.responses import Responses
+from lensloc.selectivity import Selectivity, welch
+from lensloc.sites import SITES, Site
+from lensloc.stimuli import Contrast, contrasts
+from lensloc.studies import Localization, localize
+from lensloc.units import UnitMask
+
+__all__ = [
+    "SITES",
+    "Contrast",
+    "LensLocError",
+    "Localization",
+    "Responses",
+    "Selectivity",
+    "Site",
+    "UnitMask",
+    "capture",
+    "contrasts",
+    "load_model",
+    "localize",
+    "plot",
+    "welch",
+]

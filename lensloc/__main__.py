@@ -1,0 +1,5 @@
+"""``python -m lensloc``."""
+
+from lensloc.cli import main
+
+main()

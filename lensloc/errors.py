@@ -1,0 +1,9 @@
+"""The one exception that lensloc raises on purpose."""
+
+
+class LensLocError(ValueError):
+    """Input that lensloc cannot use.
+
+    The message is one sentence: what was wrong, where, and what to do about it.
+    The command line prints it and exits with status 2.
+    """

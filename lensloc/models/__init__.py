@@ -1,0 +1,32 @@
+"""Models: name, path or model -> HookedTransformer or TransformerBridge. Nothing else loads one."""
+
+from lensloc.models.bundled import BUNDLED, BundledModel, fetch, is_ready
+from lensloc.models.cache import cache_folder, writable_cache_folder
+from lensloc.models.card import ModelCard
+from lensloc.models.check import ModelCheck, check_model
+from lensloc.models.load import (
+    DTYPES,
+    Backend,
+    describe,
+    known_names,
+    load_model,
+    pull_from_hub,
+)
+
+__all__ = [
+    "BUNDLED",
+    "DTYPES",
+    "Backend",
+    "BundledModel",
+    "ModelCard",
+    "ModelCheck",
+    "cache_folder",
+    "check_model",
+    "describe",
+    "fetch",
+    "is_ready",
+    "known_names",
+    "load_model",
+    "pull_from_hub",
+    "writable_cache_folder",
+]

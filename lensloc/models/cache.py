@@ -1,0 +1,25 @@
+"""Where lensloc keeps what it fetched and computed."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from lensloc.files import require_writable_folder
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: ``LENSLOC_CACHE``, or the platform's place for caches."""
+    chosen = os.environ.get("LENSLOC_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("lensloc"))
+
+
+def writable_cache_folder(*parts: str) -> Path:
+    """Return a folder in the cache, made if needed.
+
+    Raises:
+        LensLocError: if it cannot be written.
+    """
+    return require_writable_folder(
+        cache_folder().joinpath(*parts), "The cache folder (set LENSLOC_CACHE to another)"
+    )

@@ -1,0 +1,58 @@
+"""ModelCard: what a loaded model is, kept on the model itself."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import xxhash
+
+_ATTRIBUTE = "lensloc_card"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a loaded model is.
+
+    Attributes:
+        name: what it was asked for by.
+        revision: commit of the hub, where it comes from one.
+        architecture: class that transformers gives it, e.g. ``LlamaForCausalLM``.
+        backend: ``"hooked"`` or ``"bridge"``.
+        processing: ``"raw"`` weights, or how they were changed (folded LayerNorm).
+        untrained: whether its weights are as initialised.
+        prepends_bos: whether its tokenizer puts a beginning-of-text token before a text.
+        weights_hash: hash of all parameters, names and values.
+        check: outcome of :func:`lensloc.models.check.check_model`, in words.
+    """
+
+    name: str
+    revision: str
+    architecture: str
+    backend: str
+    processing: str
+    untrained: bool
+    prepends_bos: bool
+    weights_hash: str
+    check: str
+
+
+def card_of(model: Any) -> ModelCard | None:
+    """Return the card that :func:`attach` put on the model, if there is one."""
+    card = getattr(model, _ATTRIBUTE, None)
+    return card if isinstance(card, ModelCard) else None
+
+
+def attach(model: Any, card: ModelCard) -> None:
+    """Keep the card on the model."""
+    # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
+    object.__setattr__(model, _ATTRIBUTE, card)
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """Return an XXH3 hash of all parameters: names, dtypes, shapes and bytes."""
+    digest = xxhash.xxh3_128()
+    for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
+        tensor = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return f"xxh3:{digest.hexdigest()}"

@@ -1,0 +1,140 @@
+"""Is a loaded model what it claims to be? Checked once, when it is first used."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+
+log = logging.getLogger(__name__)
+
+# Largest relative error (Euclidean norm of the difference over that of the values).
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """How far a model is from what it should be; relative errors, 0 is perfect.
+
+    Attributes:
+        batch: a batch of one against the same text in a batch of many.
+        hook: relative change of the logits when a hook adds to a block's output; not 0.
+        blocks: raw block outputs against transformers' own; None if there is no original.
+        logits: logits against transformers' own; None if there is no original.
+        tolerance: largest error that passes, which depends on the dtype.
+    """
+
+    batch: float
+    hook: float
+    blocks: float | None
+    logits: float | None
+    tolerance: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What is wrong, in words; empty if nothing is."""
+        found = []
+        if not self.batch <= self.tolerance:
+            found.append(f"a text's logits change by {self.batch:.1e} with its batch")
+        if not self.hook > 0:
+            found.append("a hook at a block's output does not reach the logits")
+        for what, error in (("block outputs", self.blocks), ("logits", self.logits)):
+            if error is not None and not error <= self.tolerance:
+                found.append(f"its {what} differ from transformers' own by {error:.1e}")
+        return found
+
+    def __str__(self) -> str:
+        reference = (
+            "no transformers original to compare with"
+            if self.blocks is None
+            else f"blocks within {self.blocks:.1e} and logits within {self.logits:.1e} "
+            "of transformers"
+        )
+        state = "failed: " + "; ".join(self.failures) if self.failures else "passed"
+        return f"{state} ({reference}; batch {self.batch:.1e}; hook effect {self.hook:.1e})"
+
+
+@torch.no_grad()
+def reference_activations(hf_model: Any) -> dict[str, Tensor]:
+    """Run transformers' own forward pass on the tokens that :func:`check_model` uses.
+
+    Returns:
+        ``logits`` and ``block 0``, ``block 1``, ... up to the last but one (transformers gives the
+        last block's output only after the final norm).
+    """
+    tokens = _tokens(hf_model.config.vocab_size).to(hf_model.device)
+    output = hf_model(tokens, output_hidden_states=True, use_cache=False)
+    hidden = output.hidden_states
+    found = {f"block {layer}": hidden[layer + 1].cpu() for layer in range(len(hidden) - 2)}
+    return found | {"logits": output.logits.cpu()}
+
+
+@torch.no_grad()
+def check_model(model: Any, reference: Mapping[str, Tensor] | None = None) -> ModelCheck:
+    """Check a model: batching, hooks, and agreement with transformers.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge, in eval mode.
+        reference: what :func:`reference_activations` gave for the original, if there is one.
+    """
+    vocabulary = reference["logits"].shape[-1] if reference else model.cfg.d_vocab
+    tokens = _tokens(vocabulary).to(model.cfg.device)
+    hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
+    wanted = set(hooks)
+    logits, cache = model.run_with_cache(
+        tokens, names_filter=lambda name: name in wanted, return_cache_object=False
+    )
+    alone = torch.cat([model(row[None]) for row in tokens])
+    middle = hooks[len(hooks) // 2]
+    bumped = model.run_with_hooks(tokens, fwd_hooks=[(middle, _bump)])
+    blocks = agreement = None
+    if reference is not None:
+        errors = [
+            _error(cache[hooks[int(key.split()[1])]], value)
+            for key, value in reference.items()
+            if key.startswith("block")
+        ]
+        blocks = max(errors, default=0.0)
+        agreement = _error(logits, reference["logits"])
+    return ModelCheck(
+        batch=_error(alone, logits),
+        hook=_error(bumped, logits),
+        blocks=blocks,
+        logits=agreement,
+        tolerance=_TOLERANCE.get(logits.dtype, 1e-3),
+    )
+
+
+def require_passed(check: ModelCheck, name: str) -> None:
+    """Raise if a check found something wrong.
+
+    Raises:
+        LensLocError: saying what, and that another backend may do.
+    """
+    if check.failures:
+        raise LensLocError(
+            f"{name} did not pass its check: {'; '.join(check.failures)} "
+            f"(at most {check.tolerance:.0e} is allowed); load it with another backend or dtype."
+        )
+
+
+def _tokens(vocabulary: int) -> Int[Tensor, "row pos"]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, vocabulary, (3, 8), generator=generator)
+
+
+def _bump(activation: Tensor, hook: Any) -> Tensor:
+    return activation + activation.float().std().to(activation.dtype) + 1
+
+
+def _error(found: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"]) -> float:
+    found, expected = found.double().cpu(), expected.double().cpu()
+    scale = expected.norm()
+    return (
+        float((found - expected).norm() / scale) if scale > 0 else float((found - expected).norm())
+    )

@@ -1,0 +1,246 @@
+"""A transformers model -> HookedTransformer with raw weights, told by its configuration alone.
+
+TransformerLens' own loader infers the architecture from the *name or path* that it is given, and
+knows Gemma's and OLMo's shapes only by name. Here the name never decides: the configuration is
+read from a folder with a neutral name, and the shapes that TransformerLens has no reader for come
+from the configuration too.
+"""
+
+import math
+import tempfile
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens import loading_from_pretrained as loading
+
+from lensloc.errors import LensLocError
+
+# Decoders whose weights TransformerLens converts (get_pretrained_state_dict).
+CONVERTIBLE = frozenset(
+    {
+        "ApertusForCausalLM",
+        "BloomForCausalLM",
+        "Gemma2ForCausalLM",
+        "Gemma3ForCausalLM",
+        "GemmaForCausalLM",
+        "GPT2LMHeadModel",
+        "GPTJForCausalLM",
+        "GPTNeoForCausalLM",
+        "GPTNeoXForCausalLM",
+        "GptOssForCausalLM",
+        "LlamaForCausalLM",
+        "MistralForCausalLM",
+        "MixtralForCausalLM",
+        "Olmo2ForCausalLM",
+        "Olmo3ForCausalLM",
+        "OlmoForCausalLM",
+        "OlmoeForCausalLM",
+        "OPTForCausalLM",
+        "Phi3ForCausalLM",
+        "PhiForCausalLM",
+        "Qwen2ForCausalLM",
+        "Qwen3ForCausalLM",
+    }
+)
+
+# What the name-based branches of TransformerLens look for in a path.
+_MISLEADING = ("llama", "gemma", "wav2vec2", "bert", "t5", "hubert")
+
+
+def to_hooked_transformer(
+    hf_model: Any, tokenizer: Any, *, name: str, dtype: torch.dtype, device: str
+) -> HookedTransformer:
+    """Convert a transformers model, without folding or centring any weight.
+
+    Args:
+        hf_model: the model, on the CPU.
+        tokenizer: its tokenizer, or None.
+        name: name for ``cfg.model_name``.
+        dtype: of the weights.
+        device: where the converted model goes.
+
+    Raises:
+        LensLocError: if TransformerLens has no converter for the architecture, or it fails.
+    """
+    architecture = type(hf_model).__name__
+    if architecture not in CONVERTIBLE:
+        raise LensLocError(
+            f"HookedTransformer cannot hold a {architecture}; load {name} with "
+            'backend="auto" or backend="bridge" as a TransformerBridge.'
+        )
+    try:
+        cfg = _config(hf_model, architecture, name, dtype)
+        state_dict = loading.get_pretrained_state_dict(".", cfg, hf_model, dtype=dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            model = HookedTransformer(cfg, tokenizer, move_to_device=False)
+        model.load_and_process_state_dict(
+            state_dict,
+            fold_ln=False,
+            center_writing_weights=False,
+            center_unembed=False,
+            fold_value_biases=False,
+        )
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise LensLocError(
+            f"TransformerLens could not convert {name} ({architecture}) to a HookedTransformer: "
+            f'{_first_line(error)} Load it with backend="bridge".'
+        ) from error
+    model.cfg.device = device
+    model.to(device, print_details=False)
+    return model.eval()
+
+
+def _config(
+    hf_model: Any, architecture: str, name: str, dtype: torch.dtype
+) -> HookedTransformerConfig:
+    reader = _READERS.get(architecture)
+    fields = reader(hf_model.config) if reader else _read_by_transformer_lens(hf_model)
+    fields |= _overrides(hf_model.config, architecture)
+    fields |= {
+        "original_architecture": architecture,
+        "model_name": name,
+        "tokenizer_name": None,
+        "init_weights": False,
+        "device": "cpu",
+        "dtype": dtype,
+    }
+    return HookedTransformerConfig.from_dict(fields)
+
+
+def _read_by_transformer_lens(hf_model: Any) -> dict[str, Any]:
+    config = type(hf_model.config).from_dict(hf_model.config.to_dict())
+    config.architectures = [type(hf_model).__name__]
+    with _neutral_folder() as folder:
+        config.save_pretrained(folder)
+        return dict(loading.convert_hf_model_config(folder))
+
+
+def _neutral_folder() -> "tempfile.TemporaryDirectory[str]":
+    """Make a temporary folder whose path names no architecture."""
+    while True:
+        folder = tempfile.TemporaryDirectory(prefix="checkpoint-")
+        path = folder.name.lower()
+        if not any(word in path for word in _MISLEADING):
+            return folder
+        folder.cleanup()
+        if any(word in tempfile.gettempdir().lower() for word in _MISLEADING):
+            raise ValueError(
+                f"the temporary folder {tempfile.gettempdir()} has an architecture in its name; "
+                "set TMPDIR to another."
+            )
+
+
+def _overrides(config: Any, architecture: str) -> dict[str, Any]:
+    """Return what TransformerLens' readers leave at a fixed value though the configuration says."""
+    fields: dict[str, Any] = {}
+    window = getattr(config, "max_position_embeddings", None)
+    if window and architecture not in ("BloomForCausalLM",):
+        fields["n_ctx"] = window
+    if architecture in ("GPT2LMHeadModel", "GPTJForCausalLM") and config.n_inner:
+        fields["d_mlp"] = config.n_inner
+    if architecture in ("LlamaForCausalLM", "Qwen2ForCausalLM", "Phi3ForCausalLM"):
+        head = getattr(config, "head_dim", None)
+        if head:
+            fields |= {"d_head": head, "rotary_dim": head}
+    if architecture == "Phi3ForCausalLM":
+        partial = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1)
+        head = fields.get("d_head", config.hidden_size // config.num_attention_heads)
+        fields["rotary_dim"] = round(partial * head)
+    return fields
+
+
+def _gemma(config: Any) -> dict[str, Any]:
+    return {
+        "d_model": config.hidden_size,
+        "d_head": config.head_dim,
+        "n_heads": config.num_attention_heads,
+        "n_key_value_heads": config.num_key_value_heads,
+        "d_mlp": config.intermediate_size,
+        "n_layers": config.num_hidden_layers,
+        "eps": config.rms_norm_eps,
+        "d_vocab": config.vocab_size,
+        "act_fn": getattr(config, "hidden_activation", None) or config.hidden_act,
+        "initializer_range": config.initializer_range,
+        "normalization_type": "RMS",
+        "final_rms": True,
+        "gated_mlp": True,
+        "positional_embedding_type": "rotary",
+        "rotary_dim": config.head_dim,
+        "rotary_base": _rope(config)["rope_theta"],
+        "use_attn_scale": True,
+    }
+
+
+def _gemma2(config: Any) -> dict[str, Any]:
+    fields = _gemma(config) | {
+        "use_normalization_before_and_after": True,
+        "attn_scale": math.sqrt(config.query_pre_attn_scalar),
+        "window_size": config.sliding_window,
+        "use_local_attn": True,
+        "attn_types": [
+            "local" if kind == "sliding_attention" else "global" for kind in config.layer_types
+        ],
+    }
+    if config.attn_logit_softcapping:
+        fields["attn_scores_soft_cap"] = config.attn_logit_softcapping
+    if config.final_logit_softcapping:
+        fields["output_logits_soft_cap"] = config.final_logit_softcapping
+    return fields
+
+
+def _gemma3(config: Any) -> dict[str, Any]:
+    everywhere, nearby = _rope(config, "full_attention"), _rope(config, "sliding_attention")
+    fields = _gemma2(config) | {
+        "use_qk_norm": True,
+        "rotary_base": everywhere["rope_theta"],
+        "rotary_base_local": nearby["rope_theta"],
+    }
+    if everywhere.get("rope_type") == "linear":
+        fields["rotary_scaling_factor"] = everywhere["factor"]
+    return fields
+
+
+def _olmo(config: Any) -> dict[str, Any]:
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    return {
+        "d_model": config.hidden_size,
+        "d_head": config.hidden_size // heads,
+        "n_heads": heads,
+        "n_key_value_heads": groups if groups != heads else None,
+        "d_mlp": config.intermediate_size,
+        "n_layers": config.num_hidden_layers,
+        "eps": getattr(config, "rms_norm_eps", 1e-5),
+        "d_vocab": config.vocab_size,
+        "act_fn": config.hidden_act,
+        "initializer_range": config.initializer_range,
+        "normalization_type": "LN" if config.model_type == "olmo" else "RMS",
+        "attn_types": ["global"] * config.num_hidden_layers,
+        "positional_embedding_type": "rotary",
+        "rotary_dim": config.hidden_size // heads,
+        "rotary_base": _rope(config)["rope_theta"],
+        "gated_mlp": True,
+        "clip_qkv": getattr(config, "clip_qkv", None),
+    }
+
+
+_READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "GemmaForCausalLM": _gemma,
+    "Gemma2ForCausalLM": _gemma2,
+    "Gemma3ForCausalLM": _gemma3,
+    "OlmoForCausalLM": _olmo,
+    "Olmo2ForCausalLM": _olmo,
+}
+
+
+def _rope(config: Any, kind: str | None = None) -> dict[str, Any]:
+    parameters = dict(config.rope_parameters)
+    return dict(parameters[kind]) if kind and kind in parameters else parameters
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return (text[0] if text else type(error).__name__).rstrip(".") + "."

@@ -1,0 +1,75 @@
+"""Selectivity maps on disk: content-addressed, written whole, read back or made again."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+
+from lensloc.files import require_writable_folder, write_atomically
+from lensloc.provenance import Provenance
+from lensloc.selectivity import Selectivity
+
+log = logging.getLogger(__name__)
+
+_ARRAYS = [
+    field.name
+    for field in dataclasses.fields(Selectivity)
+    if field.name not in ("site", "provenance")
+]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of selectivity maps, each under the hash of everything that it depends on."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Store":
+        """Return the store in a folder, which is made if needed.
+
+        Raises:
+            LensLocError: if the folder cannot be written.
+        """
+        return cls(
+            require_writable_folder(folder, "The cache folder (set LENSLOC_CACHE to another)")
+        )
+
+    def path(self, key: dict[str, Any]) -> Path:
+        """Return where the map made under ``key`` is kept."""
+        text = json.dumps(key, sort_keys=True, ensure_ascii=False)
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+
+    def load(self, key: dict[str, Any]) -> tuple[Selectivity, int] | None:
+        """Return the map under ``key`` and the number of tokens it took; None if there is none.
+
+        A damaged entry counts as none.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+                arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+            made = Provenance.from_json(metadata["provenance"])
+            return Selectivity(site=made.site, provenance=made, **arrays), int(metadata["tokens"])
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("%s is damaged (%s); making it again", path, error)
+            return None
+
+    def save(self, key: dict[str, Any], found: Selectivity, n_tokens: int) -> Path:
+        """Keep a map under ``key``.
+
+        Raises:
+            LensLocError: if the folder cannot be written.
+        """
+        arrays = {name: getattr(found, name).contiguous() for name in _ARRAYS}
+        metadata = {"provenance": found.provenance.to_json(), "tokens": str(n_tokens)}
+        return write_atomically(self.path(key), safetensors_bytes(arrays, metadata=metadata))
