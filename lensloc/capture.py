@@ -249,8 +249,9 @@ class _Runner:
         bytes_a_token = len(self.sites) * cfg.n_layers * width * itemsize
         memory: int = _CACHE_BYTES.get(device, 2**30)
         if device == "cuda":
-            memory = min(memory, torch.cuda.mem_get_info()[0] // 4)
-        return max(1, min(_TOKENS_AT_ONCE.get(device, 3072), memory // max(1, bytes_a_token)))
+            memory = min(memory, int(torch.cuda.mem_get_info()[0]) // 4)
+        budget = min(_TOKENS_AT_ONCE.get(device, 3072), memory // max(1, bytes_a_token))
+        return int(max(1, budget))
 
     def _batches(
         self, tokenized: list[Tokenized], rows_at_once: int, budget: int | None

@@ -169,7 +169,7 @@ def demo_command(
     console = Console()
     store = Store.at(writable_cache_folder("results"))
     model = load_model(model_name, backend="auto")
-    sites = ["resid_post", "attn_out", "mlp_post", "head"]
+    sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
     found = localize(model, contrasts.language(), sites, store=store)
     masks = {name: found[name].top(percent=1) for name in sites}
     network = masks["resid_post"]

@@ -12,8 +12,8 @@ from lensloc.files import write_atomically
 from lensloc.selectivity import Selectivity
 from lensloc.units import UnitAddress, UnitMask
 
-# Both read well in grey and for every kind of colour blindness.
-SEQUENTIAL = "Cividis"
+# Both read well in grey and for every kind of colour blindness; nothing is near white.
+SEQUENTIAL = "Blues"
 DIVERGING = [
     [0.0, "#053061"],
     [0.25, "#4393c3"],

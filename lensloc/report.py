@@ -44,7 +44,7 @@ def write_page(
     site, network = next(iter(masks.items()))
     made = network.provenance
     layers = plot.layer_heatmap(
-        {_label(name): mask for name, mask in masks.items()},
+        masks,
         title=f"Units selective for {' + '.join(made.target)} over {' + '.join(made.control)}",
     )
     units = plot.unit_heatmap(found[site])
@@ -103,7 +103,7 @@ def summary(found: Localization, network: UnitMask) -> str:
 def strongest(found: Localization, network: UnitMask, top: int) -> pd.DataFrame:
     """Return the network's units of largest t, formatted to be read."""
     table = found[network.site].to_dataframe(network).head(top)
-    return pd.DataFrame(
+    shown: pd.DataFrame = pd.DataFrame(
         {
             "unit": table["address"],
             "t": table["t"].map("{:.1f}".format),
@@ -113,7 +113,4 @@ def strongest(found: Localization, network: UnitMask, top: int) -> pd.DataFrame:
             "mean, control": table["mean_control"].map("{:.3g}".format),
         }
     )
-
-
-def _label(site: str) -> str:
-    return site
+    return shown

@@ -185,7 +185,7 @@ class Selectivity:
                 )
             layers, units = mask.mask.nonzero().T.numpy()
         columns = ("t", "df", "p", "q", "d", "g", "mean_target", "mean_control")
-        table = pd.DataFrame(
+        table: pd.DataFrame = pd.DataFrame(
             {
                 "address": [
                     str(UnitAddress(int(layer), self.site, int(unit)))

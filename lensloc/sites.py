@@ -101,7 +101,8 @@ def to_units(site: Site, activation: Tensor, n_heads: int) -> Float[Tensor, "bat
             activation = einops.rearrange(
                 activation, "batch pos (head d_head) -> batch pos head d_head", head=n_heads
             )
-        return upcast(activation).norm(dim=-1)
+        norms: Tensor = torch.linalg.vector_norm(upcast(activation), dim=-1)
+        return norms
     if activation.ndim == 4:
         return einops.rearrange(activation, "batch pos head d_head -> batch pos (head d_head)")
     return activation

@@ -54,5 +54,5 @@ def weights_hash(model: torch.nn.Module) -> str:
     for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
         tensor = parameter.detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return f"xxh3:{digest.hexdigest()}"

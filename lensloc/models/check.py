@@ -1,13 +1,13 @@
 """Is a loaded model what it claims to be? Checked once, when it is first used."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from lensloc.errors import LensLocError
 
@@ -49,14 +49,14 @@ class ModelCheck:
         return found
 
     def __str__(self) -> str:
-        reference = (
-            "no transformers original to compare with"
-            if self.blocks is None
-            else f"blocks within {self.blocks:.1e} and logits within {self.logits:.1e} "
-            "of transformers"
-        )
+        compared = [
+            f"{what} within {error:.1e} of transformers"
+            for what, error in (("blocks", self.blocks), ("logits", self.logits))
+            if error is not None
+        ]
+        reference = ", ".join(compared) or "no transformers original to compare with"
         state = "failed: " + "; ".join(self.failures) if self.failures else "passed"
-        return f"{state} ({reference}; batch {self.batch:.1e}; hook effect {self.hook:.1e})"
+        return f"{state} ({reference}, batch {self.batch:.1e}, hook effect {self.hook:.1e})"
 
 
 @torch.no_grad()
@@ -64,14 +64,35 @@ def reference_activations(hf_model: Any) -> dict[str, Tensor]:
     """Run transformers' own forward pass on the tokens that :func:`check_model` uses.
 
     Returns:
-        ``logits`` and ``block 0``, ``block 1``, ... up to the last but one (transformers gives the
-        last block's output only after the final norm).
+        ``logits`` and, where the model has a list of blocks, ``block 0``, ``block 1``, ...
     """
-    tokens = _tokens(hf_model.config.vocab_size).to(hf_model.device)
-    output = hf_model(tokens, output_hidden_states=True, use_cache=False)
-    hidden = output.hidden_states
-    found = {f"block {layer}": hidden[layer + 1].cpu() for layer in range(len(hidden) - 2)}
-    return found | {"logits": output.logits.cpu()}
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            found[name] = (output[0] if isinstance(output, tuple) else output).detach().cpu()
+
+        return hook
+
+    handles = [
+        block.register_forward_hook(keep(f"block {layer}"))
+        for layer, block in enumerate(_blocks(hf_model))
+    ]
+    try:
+        tokens = _tokens(hf_model.config.get_text_config().vocab_size).to(hf_model.device)
+        found["logits"] = hf_model(tokens, use_cache=False).logits.cpu()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _blocks(hf_model: Any) -> Iterable[nn.Module]:
+    n_layers = getattr(hf_model.config.get_text_config(), "num_hidden_layers", None)
+    for module in hf_model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return module
+    return ()
 
 
 @torch.no_grad()
@@ -99,7 +120,7 @@ def check_model(model: Any, reference: Mapping[str, Tensor] | None = None) -> Mo
             for key, value in reference.items()
             if key.startswith("block")
         ]
-        blocks = max(errors, default=0.0)
+        blocks = max(errors) if errors else None
         agreement = _error(logits, reference["logits"])
     return ModelCheck(
         batch=_error(alone, logits),

@@ -114,6 +114,8 @@ def _config(
 def _read_by_transformer_lens(hf_model: Any) -> dict[str, Any]:
     config = type(hf_model.config).from_dict(hf_model.config.to_dict())
     config.architectures = [type(hf_model).__name__]
+    if hasattr(config, "n_positions") and not hasattr(config, "n_ctx"):
+        config.n_ctx = config.n_positions  # GPT-2 configurations of today lack the old name
     with _neutral_folder() as folder:
         config.save_pretrained(folder)
         return dict(loading.convert_hf_model_config(folder))
@@ -147,9 +149,8 @@ def _overrides(config: Any, architecture: str) -> dict[str, Any]:
         if head:
             fields |= {"d_head": head, "rotary_dim": head}
     if architecture == "Phi3ForCausalLM":
-        partial = (getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor", 1)
         head = fields.get("d_head", config.hidden_size // config.num_attention_heads)
-        fields["rotary_dim"] = round(partial * head)
+        fields["rotary_dim"] = round(_rope(config).get("partial_rotary_factor", 1) * head)
     return fields
 
 
@@ -193,7 +194,7 @@ def _gemma2(config: Any) -> dict[str, Any]:
 
 
 def _gemma3(config: Any) -> dict[str, Any]:
-    everywhere, nearby = _rope(config, "full_attention"), _rope(config, "sliding_attention")
+    everywhere, nearby = _rope(config), _rope(config, "sliding_attention")
     fields = _gemma2(config) | {
         "use_qk_norm": True,
         "rotary_base": everywhere["rope_theta"],
@@ -202,6 +203,27 @@ def _gemma3(config: Any) -> dict[str, Any]:
     if everywhere.get("rope_type") == "linear":
         fields["rotary_scaling_factor"] = everywhere["factor"]
     return fields
+
+
+def _phi(config: Any) -> dict[str, Any]:
+    heads = config.num_attention_heads
+    return {
+        "d_model": config.hidden_size,
+        "d_head": config.hidden_size // heads,
+        "n_heads": heads,
+        "d_mlp": config.intermediate_size,
+        "n_layers": config.num_hidden_layers,
+        "eps": config.layer_norm_eps,
+        "d_vocab": config.vocab_size,
+        "act_fn": config.hidden_act,
+        "initializer_range": config.initializer_range,
+        "normalization_type": "LN",
+        "positional_embedding_type": "rotary",
+        "rotary_base": _rope(config)["rope_theta"],
+        "rotary_dim": round(_rope(config)["partial_rotary_factor"] * (config.hidden_size // heads)),
+        "use_attn_scale": True,
+        "parallel_attn_mlp": True,
+    }
 
 
 def _olmo(config: Any) -> dict[str, Any]:
@@ -232,13 +254,15 @@ _READERS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "Gemma2ForCausalLM": _gemma2,
     "Gemma3ForCausalLM": _gemma3,
     "OlmoForCausalLM": _olmo,
+    "PhiForCausalLM": _phi,
     "Olmo2ForCausalLM": _olmo,
 }
 
 
-def _rope(config: Any, kind: str | None = None) -> dict[str, Any]:
-    parameters = dict(config.rope_parameters)
-    return dict(parameters[kind]) if kind and kind in parameters else parameters
+def _rope(config: Any, kind: str = "full_attention") -> dict[str, Any]:
+    """Return the rotary embedding's parameters, of one kind of layer where they differ."""
+    parameters = dict(config.rope_parameters or {})
+    return dict(parameters.get(kind, parameters))
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,10 +13,17 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformer_lens import HookedTransformer
 from transformer_lens import loading_from_pretrained as loading
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
@@ -320,19 +327,24 @@ def _to_bridge(source: _Source, dtype: torch.dtype, device: str) -> Any:
     with contextlib.suppress(AttributeError, ValueError, KeyError):
         # What the bridge hooks into exists only in the plain implementation of attention.
         source.hf_model.set_attn_implementation("eager")
+    # Without a tokenizer the bridge would look for one on the hub.
+    stand_in = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"": 0}, "")))
     try:
-        return TransformerBridge.boot_transformers(
+        bridge = TransformerBridge.boot_transformers(
             source.name,
             hf_model=source.hf_model,
-            tokenizer=source.tokenizer,
+            tokenizer=stand_in if source.tokenizer is None else source.tokenizer,
             dtype=dtype,
             device=device,
-        ).eval()
+        )
     except (ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
         raise LensLocError(
             f"TransformerBridge cannot hold {source.name} ({type(source.hf_model).__name__}: "
             f"{_first_line(error)})."
         ) from error
+    if source.tokenizer is None:
+        bridge.tokenizer = None
+    return bridge.eval()
 
 
 def _finish(model: Any, source: _Source, reference: dict[str, torch.Tensor]) -> ModelCheck:
