@@ -19,6 +19,7 @@ from torch import Tensor
 from lensloc.errors import LensLocError
 from lensloc.responses import Responses
 from lensloc.sites import Site, get_site, hook_names, to_units, upcast
+from lensloc.tokens import token_ids
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def tokenize(
     window = model.cfg.n_ctx
     result = []
     for row, text in enumerate(texts, start=1):
-        ids = model.to_tokens(text, move_to_device=False, truncate=False)[0].tolist()[:max_tokens]
+        ids = token_ids(model, text)[:max_tokens]
         if not ids:
             raise LensLocError(f"Text {row} ({shortened(text)}) has no tokens; remove it.")
         if len(ids) > window:

@@ -21,6 +21,7 @@ from lensloc.capture import POOLINGS
 from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
 from lensloc.models import (
+    BACKENDS,
     BUNDLED,
     DTYPES,
     cache_folder,
@@ -36,7 +37,7 @@ from lensloc.sites import SITES, get_site
 from lensloc.stimuli import contrasts
 from lensloc.store import Store
 from lensloc.studies import PROTOCOLS, Localization, localize
-from lensloc.units import UnitMask
+from lensloc.units import UnitMask, count_from_percent
 
 app = typer.Typer(
     add_completion=False,
@@ -108,7 +109,7 @@ def localize_command(
 ) -> None:
     """Find a network: the units most selective for a contrast; write their mask."""
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    _require_known(sites, pooling, protocol)
+    _require_known(sites, pooling, protocol, backend)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
     texts = contrasts.get(network, stimuli)
     rows: int | str = "auto" if batch_size == "auto" else _positive(batch_size, "--batch-size")
@@ -163,6 +164,7 @@ def heatmap_command(
 def demo_command(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("lensloc-demo"),
     model_name: Annotated[str, typer.Option(help="Model to localize.")] = _DEFAULT_MODEL,
+    percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
 ) -> None:
     """Find the language network of the bundled model and draw it."""
     require_writable_folder(out, "The folder")
@@ -171,7 +173,7 @@ def demo_command(
     model = load_model(model_name, backend="auto")
     sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
     found = localize(model, contrasts.language(), sites, store=store)
-    masks = {name: found[name].top(percent=1) for name in sites}
+    masks = {name: found[name].top(percent=percentage) for name in sites}
     network = masks["resid_post"]
     mask_path = network.save(out / "language.safetensors")
     figure = plot.layer_heatmap(masks, title=f"Language network of {network.provenance.model}")
@@ -288,11 +290,13 @@ class _Selection:
         return cls(percentage, num_units, low, high, seed)
 
     def require_possible(self, model: Any, site: str) -> None:
-        """Refuse more units than the model has, before it is run."""
-        if self.k is None:
-            return
+        """Refuse more units than the model has, or less than one, before it is run."""
         total = _n_units(model, site)
-        if total is not None and self.k > total:
+        if total is None:
+            return
+        if self.percent is not None:
+            count_from_percent(self.percent, total)
+        elif self.k is not None and self.k > total:
             raise LensLocError(
                 f"--num-units {self.k} is more than the {total} units that the model has at {site}."
             )
@@ -320,13 +324,15 @@ def _n_units(model: Any, site: str) -> int | None:
     return None
 
 
-def _require_known(sites: Sequence[str], pooling: str, protocol: str) -> None:
+def _require_known(sites: Sequence[str], pooling: str, protocol: str, backend: str) -> None:
     for name in sites:
         get_site(name)
     if pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
     if protocol not in PROTOCOLS:
         raise LensLocError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
+    if backend not in BACKENDS:
+        raise LensLocError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
 
 
 def _positive(text: str, option: str) -> int:

@@ -38,13 +38,21 @@ SIZES: dict[str, Any] = dict(
 CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: transformers.LlamaConfig(**SIZES, num_key_value_heads=2),
     "gpt2": lambda: transformers.GPT2Config(
-        vocab_size=320, n_embd=32, n_layer=3, n_head=4, n_positions=96, bos_token_id=0, eos_token_id=0
+        vocab_size=320,
+        n_embd=32,
+        n_layer=3,
+        n_head=4,
+        n_positions=96,
+        bos_token_id=0,
+        eos_token_id=0,
     ),
     "neox": lambda: transformers.GPTNeoXConfig(**SIZES),
 }
 
 
-def train_tokenizer(folder: Path, *, adds_bos: bool = False) -> transformers.PreTrainedTokenizerFast:
+def train_tokenizer(
+    folder: Path, *, adds_bos: bool = False
+) -> transformers.PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer in which most words are several tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -155,4 +163,4 @@ def fresh_cache(
     fresh.mkdir()
     (fresh / "models").symlink_to(cache_folder() / "models")
     monkeypatch.setenv("LENSLOC_CACHE", str(fresh))
-    yield fresh
+    return fresh

@@ -19,7 +19,9 @@ SENTENCES, NONWORDS = LANGUAGE.conditions["sentences"], LANGUAGE.conditions["non
 HEADER = [f"stim{i}" for i in range(1, 15)]
 
 
-def published_rows(folder: Path, name: str, rows: list[list[str]], header: list[str] = HEADER) -> Path:
+def published_rows(
+    folder: Path, name: str, rows: list[list[str]], header: list[str] = HEADER
+) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / name
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -49,7 +51,9 @@ def test_sentences_follow_no_template() -> None:
 
 
 def test_sentences_are_english_words() -> None:
-    assert [word for text in SENTENCES for word in text.split() if zipf_frequency(word, "en") < 1.5] == []
+    assert [
+        word for text in SENTENCES for word in text.split() if zipf_frequency(word, "en") < 1.5
+    ] == []
 
 
 def test_nonwords_match_the_sentences_word_for_word_in_letter_count() -> None:
@@ -126,8 +130,12 @@ def test_bad_contrasts_are_refused(
 
 def test_csv_of_a_user(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    path.write_text('kind,sentence\nhot,"fire, and more"\ncold,ice\nhot,sun\n', encoding="utf-8-sig")
-    contrast = Contrast.from_csv(path, text="sentence", condition="kind", target="hot", control="cold")
+    path.write_text(
+        'kind,sentence\nhot,"fire, and more"\ncold,ice\nhot,sun\n', encoding="utf-8-sig"
+    )
+    contrast = Contrast.from_csv(
+        path, text="sentence", condition="kind", target="hot", control="cold"
+    )
     assert contrast.conditions == {"hot": ("fire, and more", "sun"), "cold": ("ice",)}
     assert contrast.name == "mine"
 

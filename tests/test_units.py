@@ -37,7 +37,9 @@ def test_counts_and_addresses() -> None:
     assert UnitMask.from_addresses(NETWORK.addresses, (3, 10)) == NETWORK
 
 
-@pytest.mark.parametrize("text", ["12.resid_post.3", "L1.resid_post", "Lx.head.1", "L1.head.-2", ""])
+@pytest.mark.parametrize(
+    "text", ["12.resid_post.3", "L1.resid_post", "Lx.head.1", "L1.head.-2", ""]
+)
 def test_bad_addresses_are_refused(text: str) -> None:
     with pytest.raises(LensLocError, match="not a unit address"):
         UnitAddress.parse(text)
@@ -61,7 +63,9 @@ def test_random_controls_are_equal_in_size_outside_and_seeded() -> None:
 
 
 def test_random_controls_cover_everything_outside() -> None:
-    drawn = torch.stack([NETWORK.random_like(seed=seed).mask for seed in range(300)]).double().mean(0)
+    drawn = (
+        torch.stack([NETWORK.random_like(seed=seed).mask for seed in range(300)]).double().mean(0)
+    )
     outside = drawn[~NETWORK.mask]
     assert outside.min() > 0.04  # 3 of 27 units: 0.11 expected
     assert outside.max() < 0.2
@@ -84,7 +88,7 @@ def test_set_algebra_is_that_of_python_sets() -> None:
 
 
 def test_masks_of_other_models_or_sites_do_not_mix() -> None:
-    with pytest.raises(LensLocError, match="3x10.*3x11"):
+    with pytest.raises(LensLocError, match=r"3x10.*3x11"):
         NETWORK | mask_of((0, 0), shape=(3, 11))
     with pytest.raises(LensLocError, match="head"):
         NETWORK & mask_of((0, 0), site="head")

@@ -5,6 +5,7 @@ from lensloc.models.cache import cache_folder, writable_cache_folder
 from lensloc.models.card import ModelCard
 from lensloc.models.check import ModelCheck, check_model
 from lensloc.models.load import (
+    BACKENDS,
     DTYPES,
     Backend,
     describe,
@@ -14,6 +15,7 @@ from lensloc.models.load import (
 )
 
 __all__ = [
+    "BACKENDS",
     "BUNDLED",
     "DTYPES",
     "Backend",

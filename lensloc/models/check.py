@@ -104,7 +104,7 @@ def check_model(model: Any, reference: Mapping[str, Tensor] | None = None) -> Mo
         reference: what :func:`reference_activations` gave for the original, if there is one.
     """
     vocabulary = reference["logits"].shape[-1] if reference else model.cfg.d_vocab
-    tokens = _tokens(vocabulary).to(model.cfg.device)
+    tokens = _tokens(vocabulary)[:, : model.cfg.n_ctx].to(model.cfg.device)
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
     wanted = set(hooks)
     logits, cache = model.run_with_cache(

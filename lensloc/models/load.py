@@ -6,7 +6,7 @@ import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import huggingface_hub
 import torch
@@ -31,10 +31,12 @@ from lensloc.models.card import ModelCard, attach, card_of, weights_hash
 from lensloc.models.check import ModelCheck, check_model, reference_activations, require_passed
 from lensloc.models.convert import CONVERTIBLE, to_hooked_transformer
 from lensloc.models.quiet import hub_is_off, quiet, stdout_to_stderr, untrained_like
+from lensloc.tokens import token_ids
 
 log = logging.getLogger(__name__)
 
 Backend = Literal["hooked", "bridge", "auto"]
+BACKENDS: tuple[str, ...] = get_args(Backend)
 DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,
@@ -94,13 +96,14 @@ def load_model(
     """
     if dtype not in DTYPES:
         raise LensLocError(f"There is no dtype {dtype!r}; the dtypes are {', '.join(DTYPES)}.")
-    if backend not in ("hooked", "bridge", "auto"):
-        raise LensLocError(f"There is no backend {backend!r}; there are hooked, bridge and auto.")
+    if backend not in BACKENDS:
+        raise LensLocError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
     if not isinstance(name_or_path, (str, Path)):
         return _already_loaded(name_or_path)
     where = _device(device)
     name = str(name_or_path)
-    with quiet(), stdout_to_stderr(), contextlib.ExitStack() as stack:
+    unchanged_rng = torch.random.fork_rng(devices=[])  # libraries initialise what they then load
+    with quiet(), stdout_to_stderr(), unchanged_rng, contextlib.ExitStack() as stack:
         native = _native_name(name)
         if native and backend != "bridge":
             return _load_native(native, untrained, DTYPES[dtype], where)
@@ -127,8 +130,7 @@ def load_model(
 def describe(model: Any) -> ModelCard:
     """Return a model's card; a model that came from elsewhere is checked and gets one.
 
-    Raises:
-        LensLocError: if the model does not pass its check.
+    A model of the user's own may be odd on purpose, so what its check finds is a warning.
     """
     card = card_of(model)
     if card is not None:
@@ -137,7 +139,8 @@ def describe(model: Any) -> ModelCard:
     training = model.training
     check = check_model(model.eval())
     model.train(training)
-    require_passed(check, name)
+    if check.failures:
+        log.warning("%s did not pass its check: %s", name, "; ".join(check.failures))
     folded = str(getattr(model.cfg, "normalization_type", "") or "").endswith("Pre")
     if folded:
         log.warning(
@@ -252,8 +255,15 @@ def _read_checkpoint(
             f"{location} is not a checkpoint that transformers can read "
             f"({_first_line(error)}); check that it is complete and a language model."
         ) from error
-    revision = str(getattr(config, "_commit_hash", None) or "")
-    return _Source(name, model.eval(), tokenizer, revision)
+    return _Source(name, model.eval(), tokenizer, _commit(location))
+
+
+def _commit(repository: str) -> str:
+    """Return the commit of a hub repository that its files in the cache are of."""
+    if Path(repository).is_dir():
+        return ""
+    cached = huggingface_hub.try_to_load_from_cache(repository, "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else ""
 
 
 def _read_tokenizer(location: str) -> Any:
@@ -368,7 +378,7 @@ def _require_same_tokens(model: Any, tokenizer: Any, name: str) -> None:
         return
     for text in ("The cat sat.", "  two spaces, 12 + 7 = 19", "Größe naïve 東京"):
         expected = tokenizer(text)["input_ids"]
-        found = model.to_tokens(text, truncate=False)[0].tolist()
+        found = token_ids(model, text)
         if found != expected:
             log.warning(
                 "%s: TransformerLens tokenizes %r as %s, its own tokenizer as %s",

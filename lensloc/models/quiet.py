@@ -38,7 +38,7 @@ def untrained_like(config: Any, seed: int, dtype: torch.dtype) -> Any:
 
     The weights are drawn in float32, so that every dtype holds the same ones, rounded.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.to(dtype).eval()

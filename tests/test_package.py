@@ -1,0 +1,49 @@
+"""An installed, non-editable lensloc works; the README's examples run."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+         "--disable-pip-version-check", "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("lensloc-*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check",
+         str(wheel)],
+        check=True,
+    )  # fmt: skip
+    # Dependencies are borrowed from this environment, behind the new one's own packages.
+    site = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    ).strip()
+    borrowed = sysconfig.get_path("purelib")
+    (Path(site) / "borrowed.pth").write_text(f"{borrowed}\n")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    script = (
+        "import lensloc; from lensloc.stimuli.contrasts import bundled_folder\n"
+        "print(lensloc.__file__); print(bundled_folder())"
+    )
+    where = subprocess.check_output(
+        [python, "-c", script], text=True, cwd=tmp_path, env=environment
+    ).split()
+    assert all(path.startswith(site) for path in where), where
+    listed = subprocess.check_output(
+        [tmp_path / "venv" / "bin" / "lensloc", "stimuli", "list"],
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert "language" in listed
+    assert "nonwords 240" in listed

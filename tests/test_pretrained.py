@@ -1,0 +1,131 @@
+"""The bundled model end to end, against the independent reference."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from reference import t_map, top_mask
+
+import lensloc as ll
+from lensloc import contrasts, localize
+from lensloc.cli import main
+
+pytestmark = pytest.mark.pretrained
+
+LANGUAGE = contrasts.language()
+
+
+def published_folder(folder: Path, texts: dict[str, Sequence[str]]) -> Path:
+    """The texts as the published files: two runs of five sets, conditions interleaved."""
+    folder.mkdir(parents=True)
+    trials = [
+        (code, text)
+        for pair in zip(texts["S"], texts["N"], strict=True)
+        for code, text in zip("SN", pair, strict=True)
+    ]
+    size = -(-len(trials) // 10)
+    for number in range(10):
+        name = f"langloc_fmri_run{number // 5 + 1}_stim_set{number % 5 + 1}.csv"
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([f"stim{i}" for i in range(1, 15)])
+            for i, (code, text) in enumerate(trials[number * size : (number + 1) * size], start=1):
+                writer.writerow([i, *text.upper().split(), code])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = {"S": LANGUAGE.conditions["sentences"], "N": LANGUAGE.conditions["nonwords"]}
+    return published_folder(tmp_path_factory.mktemp("published") / "stimuli", texts)
+
+
+def test_the_published_protocol_selects_the_units_of_the_reference(
+    published: Path,
+    pretrained_folder: Path,
+    fresh_cache: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "mask.npy"
+    arguments = (
+        "localize --model-name smollm2-135m --network language --protocol alkhamissi2024 "
+        f"--percentage 1 --stimuli {published} --json --out {out}"
+    ).split()
+    run(arguments)
+    result = json.loads(capfd.readouterr().out)
+
+    original = transformers.AutoModelForCausalLM.from_pretrained(pretrained_folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(pretrained_folder)
+    expected = t_map(
+        original,
+        original.model.layers,
+        tokenizer,
+        LANGUAGE.conditions["sentences"],
+        LANGUAGE.conditions["nonwords"],
+        max_tokens=12,
+    )
+    assert result["n_units"] == 172
+    assert result["shape"] == [30, 576]
+    np.testing.assert_array_equal(np.load(out), top_mask(expected, 172))
+    assert result["per_layer"] == top_mask(expected, 172).sum(1).tolist()
+    assert result["tokens"] == 480 * 12
+    assert set(result["seconds"]) == {"load", "forward", "statistics"}
+
+    model = ll.load_model("smollm2-135m")
+    t = localize(model, contrasts.language(published), protocol="alkhamissi2024", progress=False)
+    np.testing.assert_allclose(t["resid_post"].t, expected, rtol=1e-3, atol=1e-3)
+
+    run(arguments)  # again: from the results kept, the same mask
+    again = json.loads(capfd.readouterr().out)
+    assert again["cached"]
+    assert again["per_layer"] == result["per_layer"]
+    assert again["seconds"]["forward"] == 0
+
+
+def run(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code in (0, None)
+
+
+def test_batch_size_and_order_do_not_change_the_units(pretrained: Any) -> None:
+    few = {name: texts[:60] for name, texts in LANGUAGE.conditions.items()}
+    contrast = ll.Contrast.from_texts(few, target="sentences", control="nonwords")
+    expected = localize(pretrained, contrast, progress=False).top(percent=1)
+    for batch_size in (1, 7, 64):
+        found = localize(pretrained, contrast, batch_size=batch_size, progress=False)
+        assert found.top(percent=1) == expected, batch_size
+    order = np.random.default_rng(0).permutation(60)
+    shuffled = {name: [texts[i] for i in order] for name, texts in few.items()}
+    turned = ll.Contrast.from_texts(
+        dict(reversed(shuffled.items())), target="sentences", control="nonwords"
+    )
+    assert localize(pretrained, turned, progress=False).top(percent=1) == expected
+
+
+def test_bfloat16_finds_nearly_the_same(pretrained: Any) -> None:
+    few = {name: texts[:60] for name, texts in LANGUAGE.conditions.items()}
+    contrast = ll.Contrast.from_texts(few, target="sentences", control="nonwords")
+    exact = localize(pretrained, contrast, progress=False)["resid_post"]
+    model = ll.load_model("smollm2-135m", dtype="bfloat16")
+    rough = localize(model, contrast, progress=False)["resid_post"]
+    correlation = np.corrcoef(exact.t.flatten(), rough.t.flatten())[0, 1]
+    shared = len(exact.top(percent=1) & rough.top(percent=1))
+    print(f"bfloat16: t correlates {correlation:.4f}; {shared} of 172 units shared")
+    assert correlation > 0.99
+
+
+def test_both_classes_find_the_same_units(pretrained: Any) -> None:
+    few = {name: texts[:40] for name, texts in LANGUAGE.conditions.items()}
+    contrast = ll.Contrast.from_texts(few, target="sentences", control="nonwords")
+    bridge = ll.load_model("smollm2-135m", backend="bridge")
+    a, b = (localize(model, contrast, progress=False) for model in (pretrained, bridge))
+    assert a.top(percent=1) == b.top(percent=1)
+    assert torch.allclose(a["resid_post"].t, b["resid_post"].t, rtol=1e-3, atol=1e-3)
