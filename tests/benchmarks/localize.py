@@ -100,7 +100,8 @@ def main() -> None:
         c = timed(one_at_a_time, device) if device == "cpu" else float("nan")
         rounds.append((a, b, c))
         print(
-            f"round {number + 1}: (a) bare forward, batch {best}: {a:.2f} s   (b) lensloc: {b:.2f} s   "
+            f"round {number + 1}: (a) bare forward, batch {best}: {a:.2f} s   "
+            f"(b) lensloc: {b:.2f} s   "
             f"(c) one text at a time: {c:.2f} s   b/a {b / a:.2f}   c/b {c / b:.1f}"
         )
     print(
