@@ -61,7 +61,10 @@ def layer_heatmap(
         shares[:layers, column] = mask.percent_per_layer().numpy()
         counts[:layers, column] = mask.per_layer().numpy()
         widths[:layers, column] = mask.shape[1]
-    labels = [_wrapped(f"{label}<br>{len(mask)} units") for label, mask in sets.items()]
+    labels = [
+        _wrapped(f"{label}<br>{len(mask)} {'unit' if len(mask) == 1 else 'units'}")
+        for label, mask in sets.items()
+    ]
     annotated = n_layers <= 64
     heatmap = go.Heatmap(
         z=shares,

@@ -38,7 +38,7 @@ def test_layer_heatmap_shows_percentages_and_counts() -> None:
     assert np.array(heatmap.customdata)[1, 0].tolist() == [2, 4]
     assert [label.split("<br>") for label in heatmap.x] == [
         ["one", "3 units"],
-        ["other", "1 units"],
+        ["other", "1 unit"],
     ]
     assert heatmap.zmin == 0
 
