@@ -1,17 +1,25 @@
-"""Make stimuli/language.csv from stimuli/sentences.txt.
+"""Make stimuli/language.csv from stimuli/sentences.txt: four conditions, aligned item by item.
 
 Run from the checkout, with the dev dependencies installed:
 
     python stimuli/make_language.py            # write the CSV
     python stimuli/make_language.py --check    # exit 1 if the CSV is not what this script makes
 
-Nonwords: for every word of a sentence, one string of the same number of letters, drawn letter by
-letter from the letter trigrams of the sentences' own words (position in the word included at both
-ends), until it has a vowel, ends as an English word does, and is no English word: not in the word
-lists of the package english-words (nor an inflection of a word in them), and, so that names and
-borrowed words go too, not in the frequency list of the package wordfreq (strings of three and four
-letters, nearly all of which that list knows from somewhere, must be rare in it). Everything is
-drawn from one seeded generator, so the file is the same on every machine.
+Every word of an item has the same number of letters in all four conditions.
+
+nonwords: for every word of a sentence, one string of as many letters, drawn letter by letter from
+the letter trigrams of the sentences' own words (position in the word included at both ends), until
+it has a vowel, ends as an English word does, and is no English word: not in the word lists of the
+package english-words (nor an inflection of a word in them), and, so that names and borrowed words
+go too, not in the frequency list of the package wordfreq (strings of three and four letters, nearly
+all of which that list knows from somewhere, must be rare in it).
+
+word-lists: the sentences' own words, each replaced by one of the same length from another sentence.
+
+jabberwocky: the sentences with every content word replaced by a nonword of as many letters that
+keeps its ending: the inflection or derivation if it has one, otherwise its last letter.
+
+Everything is drawn from one seeded generator, so the file is the same on every machine.
 """
 
 import argparse
@@ -36,6 +44,26 @@ SHORT = {
 }
 # Largest frequency (Zipf scale of wordfreq) that a nonword of so many letters may have.
 RARE = {3: 2.5, 4: 1.6}
+ENDINGS = ("ingly", "tions", "tion", "ments", "ment", "ness", "ings", "ing", "ers", "ors", "ies", "ied",
+           "ous", "ful", "ive", "ble", "est", "ed", "er", "or", "ly", "es", "al", "en", "s", "y")  # fmt: skip
+FUNCTION_WORDS = set(
+    """
+    a about above across after again against ago all almost along already also although always among
+    an and another any anybody anyone anything are aren around as at away back be because been before
+    behind being below beneath beside besides between beyond both but by can cannot could did do does
+    doing done down during each either else enough even ever every everybody everyone everything few
+    for from had has have having he hence her here hers herself him himself his how however if in
+    inside instead into is it its itself just last least less let like many may maybe me might mine
+    more most much must my myself near neither never next no nobody none nor not nothing now nowhere
+    of off often on once one only onto or other others otherwise ought our ours out outside over own
+    per perhaps please quite rather same several shall she should since so some somebody someone
+    something sometimes somewhere soon still such than that the their theirs them themselves then
+    there therefore these they this those though three through throughout till to together too toward
+    towards twice two under underneath unless until unlike up upon us very was we well were what
+    whatever when whenever where wherever whether which while who whoever whom whose why will with
+    within without would yet you your yours yourself four five six seven eight nine ten
+    """.split()
+)
 SUFFIXES = ("s", "es", "d", "ed", "ing", "r", "er", "ly", "y", "n", "en", "est", "ness", "th")
 
 
@@ -74,12 +102,17 @@ class Pronounceable:
                 self.endings.add(word[-3:])
             self.endings.add(word[-2:])
 
-    def draw(self, length: int) -> str:
+    def draw(self, length: int, ending: str = "") -> str:
         if length in SHORT:
             return self.rng.choice(SHORT[length])
         for attempt in range(20_000):
-            word = self._letters(length)
-            if word is None or not VOWELS & set(word) or (word in self.used and attempt < 500):
+            stem = self._letters(length - len(ending))
+            if stem is None:
+                continue
+            word = stem + ending
+            if not VOWELS & set(stem) and len(stem) > 2:
+                continue
+            if not VOWELS & set(word) or (word in self.used and attempt < 500):
                 continue
             if word[-3:] not in self.endings and word[-2:] not in self.endings:
                 continue
@@ -100,6 +133,34 @@ class Pronounceable:
         return word
 
 
+def ending_of(word: str) -> str:
+    """The inflection or derivation of a word, or else its last letter."""
+    for ending in ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 2:
+            return ending
+    return word[-1]
+
+
+def scramble(sentences: list[list[str]], rng: random.Random) -> list[list[str]]:
+    """Give every place a word of the same length from another sentence; use every word once."""
+    places = defaultdict(list)
+    for item, words in enumerate(sentences):
+        for position, word in enumerate(words):
+            places[len(word)].append((item, position))
+    lists = [[""] * N_WORDS for _ in sentences]
+    for _, group in sorted(places.items()):
+        givers = group[:]
+        rng.shuffle(givers)
+        for i, (item, _) in enumerate(group):  # exchange until no place gives to its own sentence
+            while givers[i][0] == item:
+                j = rng.randrange(len(group))
+                if givers[j][0] != item and givers[i][0] != group[j][0]:
+                    givers[i], givers[j] = givers[j], givers[i]
+        for (item, position), (giver, at) in zip(group, givers, strict=True):
+            lists[item][position] = sentences[giver][at]
+    return lists
+
+
 def make_rows() -> list[tuple[int, str, str]]:
     sentences = read_sentences()
     assert len(sentences) == N_ITEMS, len(sentences)
@@ -107,10 +168,18 @@ def make_rows() -> list[tuple[int, str, str]]:
     vocabulary = [word for words in sentences for word in words]
     forbidden = english_words() | set(vocabulary)
     source = Pronounceable(vocabulary, forbidden, random.Random(SEED))
-    rows = [(item, "sentences", " ".join(words)) for item, words in enumerate(sentences, 1)]
-    for item, words in enumerate(sentences, 1):
-        rows.append((item, "nonwords", " ".join(source.draw(len(word)) for word in words)))
-    return rows
+    conditions = {"sentences": sentences}
+    conditions["word-lists"] = scramble(sentences, random.Random(SEED + 1))
+    conditions["jabberwocky"] = [
+        [w if w in FUNCTION_WORDS else source.draw(len(w), ending_of(w)) for w in words]
+        for words in sentences
+    ]
+    conditions["nonwords"] = [[source.draw(len(word)) for word in words] for words in sentences]
+    return [
+        (item, name, " ".join(words))
+        for name, texts in conditions.items()
+        for item, words in enumerate(texts, start=1)
+    ]
 
 
 def as_csv(rows: list[tuple[int, str, str]]) -> str:
