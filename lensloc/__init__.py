@@ -3,15 +3,16 @@
 Pick a contrast, find the units of a language model that are selective for it.
 """
 
-from lensloc import plot
+from lensloc import contrasts, plot
 from lensloc.capture import capture
 from lensloc.errors import LensLocError
 from lensloc.models import load_model
+from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
 from lensloc.selectivity import Selectivity, welch
 from lensloc.sites import SITES, Site
-from lensloc.stimuli import Contrast, contrasts
-from lensloc.studies import Localization, localize
+from lensloc.stimuli import Contrast
+from lensloc.studies import Localization, localize, response_profile
 from lensloc.units import UnitMask
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Contrast",
     "LensLocError",
     "Localization",
+    "ResponseProfile",
     "Responses",
     "Selectivity",
     "Site",
@@ -28,5 +30,6 @@ __all__ = [
     "load_model",
     "localize",
     "plot",
+    "response_profile",
     "welch",
 ]

@@ -69,6 +69,7 @@ def capture(
     pooling: Pooling = "last-token",
     batch_size: int | Literal["auto"] = "auto",
     max_tokens: int | None = None,
+    truncate: bool = False,
     progress: bool = True,
 ) -> Captured:
     """Run the texts through the model once and pool the activations at every site.
@@ -88,6 +89,7 @@ def capture(
         batch_size: texts a batch, or ``"auto"`` for as many as a budget of tokens and memory
             allows. Halved, with a note in the log, when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
+        truncate: cut texts that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
 
     Returns:
@@ -103,6 +105,8 @@ def capture(
         raise LensLocError(f"A batch holds at least one text; {batch_size} does not.")
     chosen = [get_site(name) for name in dict.fromkeys(sites)]
     hooks = {site.name: hook_names(site, model) for site in chosen}
+    if truncate:
+        max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
     start = time.perf_counter()
     tokenized = tokenize(model, texts, word_ends=pooling == "word-end", max_tokens=max_tokens)
     runner = _Runner(model, chosen, hooks, pooling)
@@ -149,7 +153,7 @@ def tokenize(
         if len(ids) > window:
             raise LensLocError(
                 f"Text {row} ({shortened(text)}) has {len(ids)} tokens, but the model's context "
-                f"window is {window}; shorten it."
+                f"window is {window}; shorten it, or say truncate."
             )
         ends = _word_ends(model.tokenizer, text, ids, row) if word_ends else ()
         result.append(Tokenized(tuple(ids), ends))

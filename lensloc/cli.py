@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lensloc import plot, report
+from lensloc import contrasts, fetching, plot, report
 from lensloc.capture import POOLINGS
 from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
@@ -34,7 +34,8 @@ from lensloc.models import (
 )
 from lensloc.selectivity import Selectivity
 from lensloc.sites import SITES, get_site
-from lensloc.stimuli import contrasts
+from lensloc.stimuli import Contrast
+from lensloc.stimuli.balance import measure_balance
 from lensloc.store import Store
 from lensloc.studies import PROTOCOLS, Localization, localize
 from lensloc.units import UnitMask, count_from_percent
@@ -69,7 +70,25 @@ def localize_command(
     model_name: Annotated[
         str, typer.Option(help="Bundled model, hub name, folder or .gguf file.")
     ] = _DEFAULT_MODEL,
-    network: Annotated[str, typer.Option(help="Contrast that defines the network.")] = "language",
+    network: Annotated[
+        str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
+    ] = "language",
+    contrast: Annotated[
+        Path | None,
+        typer.Option(
+            help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
+    ] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of --contrast with texts.")] = "text",
+    condition_column: Annotated[
+        str, typer.Option(help="Column of --contrast with conditions.")
+    ] = "condition",
     percentage: Annotated[
         float | None, typer.Option(help="Per cent of units to select (default 1).")
     ] = None,
@@ -96,6 +115,9 @@ def localize_command(
     dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
     backend: Annotated[str, typer.Option(help="hooked, bridge or auto.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Texts a batch, or auto.")] = "auto",
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
+    ] = False,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="Freshly initialised weights.")
     ] = False,
@@ -111,7 +133,15 @@ def localize_command(
     sites = list(dict.fromkeys(site or ["resid_post"]))
     _require_known(sites, pooling, protocol, backend)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
-    texts = contrasts.get(network, stimuli)
+    if contrast is not None:
+        columns = {"text": text_column, "condition": condition_column}
+        texts = _own_contrast(contrast, target, control, columns)
+    else:
+        texts = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
+        if target or control:
+            texts = texts.with_roles(
+                target=target or texts.target, control=control or texts.control
+            )
     rows: int | str = "auto" if batch_size == "auto" else _positive(batch_size, "--batch-size")
     if out is not None:
         _require_mask_suffix(out)
@@ -127,7 +157,7 @@ def localize_command(
         selection.require_possible(model, name)
     found = localize(
         model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
-        progress=not as_json, store=store, recompute=overwrite,
+        progress=not as_json, store=store, recompute=overwrite, truncate=truncate,
     )  # fmt: skip
     masks = {name: selection.apply(found[name]) for name in sites}
     paths = {
@@ -230,8 +260,7 @@ def stimuli_list() -> None:
     for name in contrasts.NAMES:
         contrast = contrasts.get(name)
         conditions = ", ".join(f"{key} {len(value)}" for key, value in contrast.conditions.items())
-        sides = f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
-        table.add_row(name, conditions, sides)
+        table.add_row(name, conditions, _sides(contrast))
     Console().print(table)
 
 
@@ -246,6 +275,70 @@ def stimuli_show(
         console.print(f"{condition} ({len(texts)})", style="bold", markup=False, highlight=False)
         for text in texts[:items]:
             console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@stimuli_app.command("check")
+def stimuli_check(
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Bundled sets or files; all bundled sets if none.")
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
+    text_column: Annotated[str, typer.Option(help="Column with texts.")] = "text",
+    condition_column: Annotated[str, typer.Option(help="Column with conditions.")] = "condition",
+    model_name: Annotated[
+        str, typer.Option(help="Model whose tokens are counted; none for no tokens.")
+    ] = _DEFAULT_MODEL,
+) -> None:
+    """Count texts, words, characters and tokens; find duplicates; compare target and control.
+
+    Ends with status 1 if a text occurs twice.
+    """
+    columns = {"text": text_column, "condition": condition_column}
+    checked = [
+        contrasts.get(name)
+        if name in contrasts.NAMES
+        else _own_contrast(Path(name), target, control, columns)
+        for name in paths or contrasts.NAMES
+    ]
+    model = None if model_name == "none" else load_model(model_name, backend="auto")
+    repeated = [_show_check(Console(), contrast, model) for contrast in checked]
+    if any(repeated):
+        raise typer.Exit(1)
+
+
+@stimuli_app.command("fetch")
+def stimuli_fetch(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(fetching.SOURCES)}.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: the name).")] = None,
+) -> None:
+    """Fetch published stimuli from their public address."""
+    folder = fetching.fetch(name, out or Path(name))
+    Console().print(f"{name} is in {folder}.", highlight=False, soft_wrap=True)
+
+
+def _sides(contrast: Contrast) -> str:
+    return f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
+
+
+def _show_check(console: Console, contrast: Contrast, model: Any) -> bool:
+    """Print what a check found; say whether a text occurs twice."""
+    found = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
+    measures = list(found.differences)
+    console.print(f"{contrast.name}: {_sides(contrast)}", style="bold", markup=False)
+    table = Table("condition", "role", "texts", *(f"{m} (sd)" for m in measures), box=None)
+    for row in found.table.to_dict("records"):
+        cells = [f"{row[m]:.1f} ({row[f'{m}_sd']:.1f})" for m in measures]
+        table.add_row(str(row["condition"]), str(row["role"]), str(row["texts"]), *cells)
+    console.print(table)
+    differences = ", ".join(f"{m} {value:+.2f}" for m, value in found.differences.items())
+    console.print(f"  standardised difference, target - control: {differences}", highlight=False)
+    repeated = contrast.duplicates()
+    for sentence in [*found.warnings, *repeated]:
+        console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if not repeated:
+        console.print("  no text occurs twice", highlight=False)
+    return bool(repeated)
 
 
 # -- what to select ------------------------------------------------------------------------------
@@ -335,6 +428,21 @@ def _require_known(sites: Sequence[str], pooling: str, protocol: str, backend: s
         raise LensLocError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
 
 
+def _own_contrast(
+    path: Path, target: list[str] | None, control: list[str] | None, columns: dict[str, str]
+) -> Contrast:
+    readers = {
+        ".csv": Contrast.from_csv,
+        ".jsonl": Contrast.from_jsonl,
+        ".parquet": Contrast.from_parquet,
+    }
+    if path.suffix not in readers:
+        raise LensLocError(f"--contrast {path} must end in {', '.join(readers)}.")
+    if not target or not control:
+        raise LensLocError("--contrast needs --target and --control: conditions of the file.")
+    return readers[path.suffix](path, target=target, control=control, **columns)
+
+
 def _positive(text: str, option: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise LensLocError(f"{option} is auto or a whole number above 0; {text!r} is neither.")
@@ -412,6 +520,7 @@ def _result(
             "statistics": round(found.seconds.statistics, 3),
         },
         "sites": per_site,
+        "warnings": list(found.warnings),
     }
     if len(per_site) == 1:
         result |= next(iter(per_site.values()))
@@ -425,6 +534,8 @@ def _show(found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path
         _show_units(console, found, mask, top=5)
         known = "  (from earlier results)" if name in found.from_store else ""
         console.print(f"Mask: {paths[name]}{known}\n", highlight=False, soft_wrap=True)
+    for warning in found.warnings:
+        console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
 
 
 def _show_layers(console: Console, mask: UnitMask) -> None:

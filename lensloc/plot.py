@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 import plotly.io
+from plotly.subplots import make_subplots
 
 from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
+from lensloc.profiles import ResponseProfile
 from lensloc.selectivity import Selectivity
 from lensloc.units import UnitAddress, UnitMask
 
@@ -137,6 +139,56 @@ def unit_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
     _finish(figure, title or default, width=760, height=max(360, 140 + 14 * n_layers))
     figure.update_xaxes(title="units of a layer, sorted by t (%)")
     figure.update_yaxes(title="layer", dtick=1 if n_layers <= 40 else 5)
+    return figure
+
+
+def response_profile(profile: ResponseProfile, *, title: str | None = None) -> go.Figure:
+    """Show how strongly a set of units responds in every condition, with bootstrap intervals.
+
+    Args:
+        profile: what :func:`lensloc.response_profile` measured.
+        title: of the figure.
+
+    Returns:
+        One panel a score (absolute, standardised, signed), a point and its interval a condition.
+    """
+    panels = {
+        "absolute": "mean absolute response<br>(activation units)",
+        "standardised": "mean absolute response<br>(each unit in SD)",
+        "signed": "mean signed response<br>(activation units)",
+    }
+    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.09)
+    table = profile.table
+    for column, (score, label) in enumerate(panels.items(), start=1):
+        middle = table[score]
+        figure.add_trace(
+            go.Scatter(
+                x=table["condition"],
+                y=middle,
+                error_y={
+                    "array": table[f"{score}_high"] - middle,
+                    "arrayminus": middle - table[f"{score}_low"],
+                    "thickness": 1.5,
+                    "width": 6,
+                },
+                mode="markers",
+                marker={"size": 10, "color": "#0072b2"},
+                customdata=table["stimuli"],
+                hovertemplate="%{x}: %{y:.3g}<br>%{customdata} stimuli<extra></extra>",
+                showlegend=False,
+            ),
+            row=1,
+            col=column,
+        )
+        figure.update_yaxes(title={"text": label, "standoff": 4}, row=1, col=column)
+    how = "picked and measured on different halves" if profile.cross_validated else "given units"
+    _finish(
+        figure,
+        title or f"Response of {profile.n_units} units at {profile.site} ({how})",
+        width=340 + 45 * len(table) * 3 + 240,
+        height=380,
+    )
+    figure.update_xaxes(tickangle=-30)
     return figure
 
 

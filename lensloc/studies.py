@@ -8,15 +8,24 @@ from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
+import torch
+from jaxtyping import Float
+from scipy.stats import bootstrap
+from torch import Tensor
 
 from lensloc.capture import Pooling, capture
 from lensloc.errors import LensLocError
 from lensloc.models import ModelCard, describe
+from lensloc.profiles import ResponseProfile
 from lensloc.provenance import Provenance
+from lensloc.responses import Responses
 from lensloc.selectivity import Direction, Selectivity, welch
 from lensloc.sites import get_site, hook_names
 from lensloc.stimuli import Contrast
+from lensloc.stimuli.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.stimuli.bundled import language
 from lensloc.store import Store
 from lensloc.units import UnitMask
 
@@ -48,6 +57,7 @@ class Localization(Mapping[str, Selectivity]):
         n_tokens: tokens of the stimuli, pads not counted.
         seconds: of the forward passes and of the statistics; 0 for what came from a store.
         from_store: sites whose statistics came from a store.
+        warnings: what a reader of the result should know, in sentences.
     """
 
     contrast: Contrast
@@ -55,6 +65,7 @@ class Localization(Mapping[str, Selectivity]):
     n_tokens: int
     seconds: Seconds
     from_store: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "selectivity", MappingProxyType(dict(self.selectivity)))
@@ -116,6 +127,7 @@ def localize(
     absolute: bool = True,
     batch_size: int | Literal["auto"] = "auto",
     max_tokens: int | None = None,
+    truncate: bool = False,
     progress: bool = True,
     store: Store | None = None,
     recompute: bool = False,
@@ -135,6 +147,7 @@ def localize(
         absolute: test absolute values.
         batch_size: texts a batch; does not change the result.
         max_tokens: cut stimuli off after so many tokens, whatever the protocol.
+        truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
         store: look here for what was computed before, and keep results here.
         recompute: do not look, only keep.
@@ -173,6 +186,7 @@ def localize(
             pooling=pooling,
             batch_size=batch_size,
             max_tokens=max_tokens,
+            truncate=truncate,
             progress=progress,
         )
         start = time.perf_counter()
@@ -185,9 +199,250 @@ def localize(
         if store is not None:
             for site in missing:
                 store.save(keys[site], found[site], n_tokens)
+    warnings = _length_warnings(model, contrast, max_tokens)
     return Localization(
-        contrast, {site: found[site] for site in keys}, n_tokens, seconds, tuple(known)
+        contrast, {site: found[site] for site in keys}, n_tokens, seconds, tuple(known), warnings
     )
+
+
+# -- is it length? ---------------------------------------------------------------------------------
+
+
+def confound_check(
+    model: Any,
+    contrast: Contrast | None = None,
+    *,
+    percent: float = 1,
+    site: str = "resid_post",
+    seed: int = 0,
+    batch_size: int | Literal["auto"] = "auto",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Ask how many of the units that the published protocol picks are owed to its stimuli's length.
+
+    The published protocol cuts the language contrast after 12 tokens and pools the last one, which
+    compares whole words with fragments at another depth of context. Its units are held against
+    those of whole stimuli, of pooling at word ends, of stimuli matched in tokens, and of either
+    half of the stimuli; what two halves share under the same protocol is the most to be expected.
+
+    Args:
+        model: a loaded model.
+        contrast: the stimuli; the bundled language contrast if None.
+        percent: how many units each procedure selects.
+        site: where units live.
+        seed: of the halves.
+        batch_size: texts a batch.
+        progress: show progress bars.
+
+    Returns:
+        One row a comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
+        ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control.
+
+    Raises:
+        LensLocError: as :func:`localize` does.
+    """
+    texts = contrast or language()
+    half_a, half_b = texts.split(seed)
+    matched = texts.matched(model, on="tokens")
+
+    def select(stimuli: Contrast, **settings: Any) -> UnitMask:
+        settings = {"progress": progress, "batch_size": batch_size} | settings
+        return localize(model, stimuli, [site], **settings).top(percent=percent)
+
+    cut = {"max_tokens": _PUBLISHED_LANGUAGE_TOKENS}
+    published = select(texts, **cut)
+    first, second = select(half_a, **cut), select(half_b, **cut)
+    runs = [
+        ("whole stimuli, last token", select(texts), published, texts),
+        ("whole stimuli, word ends", select(texts, pooling="word-end"), published, texts),
+        ("matched in tokens, last token", select(matched), published, matched),
+        ("matched in tokens, word ends", select(matched, pooling="word-end"), published, matched),
+        ("published, first half of the stimuli", first, published, half_a),
+        ("published, second half of the stimuli", second, published, half_b),
+        ("published, first half of the stimuli", first, second, half_a),
+    ]
+    rows = []
+    for name, units, against, stimuli in runs:
+        shared = len(units & against)
+        lengths = _token_lengths(model, stimuli, cut["max_tokens"] if "published" in name else None)
+        rows.append(
+            {
+                "procedure": name,
+                "against": "published" if against is published else "published, second half",
+                "units": len(units),
+                "shared": shared,
+                "share": 100 * shared / len(against),
+                "chance": 100 * len(units) / units.mask.numel(),
+                "texts_target": sum(len(stimuli.conditions[n]) for n in stimuli.target),
+                "texts_control": sum(len(stimuli.conditions[n]) for n in stimuli.control),
+                "tokens_target": float(np.mean(lengths["target"])),
+                "tokens_control": float(np.mean(lengths["control"])),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _token_lengths(
+    model: Any, contrast: Contrast, max_tokens: int | None
+) -> dict[str, list[float]]:
+    """Return how many tokens of every target and control text are used."""
+    most = max_tokens or model.cfg.n_ctx
+    return {
+        role: [
+            float(min(length(text, "tokens", model), most))
+            for name in names
+            for text in contrast.conditions[name]
+        ]
+        for role, names in (("target", contrast.target), ("control", contrast.control))
+    }
+
+
+def _length_warnings(model: Any, contrast: Contrast, max_tokens: int | None) -> tuple[str, ...]:
+    lengths = _token_lengths(model, contrast, max_tokens)
+    difference = standardised_difference(lengths["target"], lengths["control"])
+    means = {role: float(np.mean(found)) for role, found in lengths.items()}
+    if abs(difference) <= WARN_ABOVE:
+        return ()
+    return (
+        f"The target averages {means['target']:.1f} tokens a text and the control "
+        f"{means['control']:.1f}; a difference in length can pass for selectivity "
+        "(see Contrast.matched and contrasts.confound_check).",
+    )
+
+
+# -- response profiles -----------------------------------------------------------------------------
+
+
+def response_profile(
+    model: Any,
+    mask: UnitMask,
+    contrast: Contrast,
+    *,
+    cross_validate: bool | Literal["auto"] = "auto",
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+    batch_size: int | Literal["auto"] = "auto",
+    progress: bool = True,
+) -> ResponseProfile:
+    """Measure the masked units' mean response in every condition, also those without a role.
+
+    A mask that was selected with this contrast is measured fairly only on stimuli that it was not
+    selected on: then as many units are picked at its site on one half of the stimuli and measured
+    on the other, and the other way round. Pooling and truncation are those of the mask.
+
+    Args:
+        model: a loaded model.
+        mask: the units.
+        contrast: conditions to measure.
+        cross_validate: pick and measure on different halves; ``"auto"`` does so if the mask was
+            selected with this contrast.
+        confidence: of the percentile bootstrap intervals, over stimuli.
+        n_resamples: of the bootstrap.
+        seed: of halves and bootstrap.
+        batch_size: texts a batch.
+        progress: show a progress bar.
+
+    Raises:
+        LensLocError: if the mask does not fit the model, or is empty.
+    """
+    if len(mask) == 0:
+        raise LensLocError("The mask holds no unit, so there is no response to measure.")
+    made = mask.provenance
+    if cross_validate == "auto":
+        cross_validate = made.contrast_hash == contrast.content_hash
+    every = {name: texts for name, texts in contrast.conditions.items()}
+    texts = [text for found in every.values() for text in found]
+    labels = [name for name, found in every.items() for _ in found]
+    captured = capture(
+        model,
+        texts,
+        labels,
+        [mask.site],
+        pooling=made.pooling or "last-token",  # type: ignore[arg-type]
+        max_tokens=made.max_tokens,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    responses = captured.responses[mask.site]
+    n_layers, n_units = responses.values.shape[1:]
+    mask.require_shape((n_layers, n_units), describe(model).name)
+    values = responses.values.double().cpu()
+    scores = pd.DataFrame(
+        {"condition": labels, "row": [row for found in every.values() for row in range(len(found))]}
+    )
+    if cross_validate:
+        first, second = contrast.split_rows(seed)
+        for picked_on, measured_on in ((first, second), (second, first)):
+            picked = _flat_rows(every, picked_on)
+            units = welch(
+                Responses(mask.site, values[picked], tuple(labels[i] for i in picked)),
+                contrast.target,
+                contrast.control,
+                absolute=made.absolute,
+            ).top(k=len(mask))
+            _score(scores, values, _flat_rows(every, measured_on), units)
+    else:
+        _score(scores, values, list(range(len(texts))), mask)
+    table = _summarise(scores, list(every), confidence, n_resamples, seed)
+    return ResponseProfile(table, scores, bool(cross_validate), len(mask), mask.site, confidence)
+
+
+_SCORES = ("absolute", "signed", "standardised")
+
+
+def _flat_rows(conditions: Mapping[str, Sequence[str]], rows: Mapping[str, list[int]]) -> list[int]:
+    offsets, total = {}, 0
+    for name, texts in conditions.items():
+        offsets[name] = total
+        total += len(texts)
+    return [offsets[name] + row for name, found in rows.items() for row in found]
+
+
+def _score(
+    scores: pd.DataFrame,
+    values: Float[Tensor, "stimulus layer unit"],
+    rows: list[int],
+    units: UnitMask,
+) -> None:
+    """Write the mean response of the units to some stimuli into the table of scores."""
+    chosen = values[:, units.mask]
+    size = chosen.abs()
+    spread = size.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    standardised = (size - size.mean(dim=0)) / spread
+    for name, found in zip(_SCORES, (size, chosen, standardised), strict=True):
+        scores.loc[rows, name] = found[rows].mean(dim=1).numpy()
+
+
+def _summarise(
+    scores: pd.DataFrame, names: list[str], confidence: float, n_resamples: int, seed: int
+) -> pd.DataFrame:
+    rows = []
+    for name in names:
+        found = scores[scores["condition"] == name]
+        row: dict[str, Any] = {"condition": name, "stimuli": len(found)}
+        for score in _SCORES:
+            sample = found[score].to_numpy()
+            row[score] = float(sample.mean())
+            low = high = float(sample.mean())
+            if len(sample) > 1:
+                interval = bootstrap(
+                    (sample,),
+                    np.mean,
+                    method="percentile",
+                    confidence_level=confidence,
+                    n_resamples=n_resamples,
+                    rng=np.random.default_rng(seed),
+                ).confidence_interval
+                low, high = float(interval.low), float(interval.high)
+            row |= {f"{score}_low": low, f"{score}_high": high}
+        rows.append(row)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+# -- provenance ------------------------------------------------------------------------------------
 
 
 def _provenance(

@@ -44,26 +44,11 @@ SHORT = {
 }
 # Largest frequency (Zipf scale of wordfreq) that a nonword of so many letters may have.
 RARE = {3: 2.5, 4: 1.6}
-ENDINGS = ("ingly", "tions", "tion", "ments", "ment", "ness", "ings", "ing", "ers", "ors", "ies", "ied",
-           "ous", "ful", "ive", "ble", "est", "ed", "er", "or", "ly", "es", "al", "en", "s", "y")  # fmt: skip
-FUNCTION_WORDS = set(
-    """
-    a about above across after again against ago all almost along already also although always among
-    an and another any anybody anyone anything are aren around as at away back be because been before
-    behind being below beneath beside besides between beyond both but by can cannot could did do does
-    doing done down during each either else enough even ever every everybody everyone everything few
-    for from had has have having he hence her here hers herself him himself his how however if in
-    inside instead into is it its itself just last least less let like many may maybe me might mine
-    more most much must my myself near neither never next no nobody none nor not nothing now nowhere
-    of off often on once one only onto or other others otherwise ought our ours out outside over own
-    per perhaps please quite rather same several shall she should since so some somebody someone
-    something sometimes somewhere soon still such than that the their theirs them themselves then
-    there therefore these they this those though three through throughout till to together too toward
-    towards twice two under underneath unless until unlike up upon us very was we well were what
-    whatever when whenever where wherever whether which while who whoever whom whose why will with
-    within without would yet you your yours yourself four five six seven eight nine ten
-    """.split()
+ENDINGS = tuple(
+    "ingly tions tion ments ment ness ings ing ers ors ies ied "
+    "ous ful ive ble est ed er or ly es al en s y".split()
 )
+FUNCTION_WORDS = set((FOLDER / "function_words.txt").read_text(encoding="utf-8").split())
 SUFFIXES = ("s", "es", "d", "ed", "ing", "r", "er", "ly", "y", "n", "en", "est", "ness", "th")
 
 

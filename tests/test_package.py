@@ -32,7 +32,7 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     (Path(site) / "borrowed.pth").write_text(f"{borrowed}\n")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     script = (
-        "import lensloc; from lensloc.stimuli.contrasts import bundled_folder\n"
+        "import lensloc; from lensloc.contrasts import bundled_folder\n"
         "print(lensloc.__file__); print(bundled_folder())"
     )
     where = subprocess.check_output(

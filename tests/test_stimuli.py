@@ -11,8 +11,8 @@ from english_words import get_english_words_set
 from wordfreq import zipf_frequency
 
 from lensloc import Contrast, LensLocError, contrasts
+from lensloc.contrasts import bundled_folder
 from lensloc.stimuli import read_language
-from lensloc.stimuli.contrasts import bundled_folder
 
 LANGUAGE = contrasts.language()
 SENTENCES, NONWORDS = LANGUAGE.conditions["sentences"], LANGUAGE.conditions["nonwords"]

@@ -1,7 +1,7 @@
-"""Stimuli: contrasts, the bundled ones, and readers of published formats."""
+"""Stimuli: contrasts, the bundled ones, readers of published formats, balance of lengths."""
 
-from lensloc.stimuli import contrasts
+from lensloc.stimuli.balance import Balance
 from lensloc.stimuli.contrast import Contrast
-from lensloc.stimuli.published import read_language
+from lensloc.stimuli.published import read_language, read_theory_of_mind
 
-__all__ = ["Contrast", "contrasts", "read_language"]
+__all__ = ["Balance", "Contrast", "read_language", "read_theory_of_mind"]

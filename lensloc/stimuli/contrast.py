@@ -1,14 +1,23 @@
 """Contrast: named conditions, each a list of texts; which are target and which control."""
 
-import csv
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from lensloc.errors import LensLocError
+from lensloc.stimuli import tables
+from lensloc.stimuli.balance import Balance, Measure, Method, match, measure_balance
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,8 @@ class Contrast:
         target: conditions in which selective units respond more.
         control: conditions that they are compared with.
         source: where the texts come from, in words.
+        items: condition name -> item of each text; texts of one item (a pair, say) belong
+            together. None if texts of different conditions are unrelated.
     """
 
     name: str
@@ -28,10 +39,14 @@ class Contrast:
     target: tuple[str, ...]
     control: tuple[str, ...]
     source: str = "texts given in Python"
+    items: Mapping[str, tuple[str, ...]] | None = None
 
     def __post_init__(self) -> None:
         frozen = {name: tuple(texts) for name, texts in self.conditions.items()}
         object.__setattr__(self, "conditions", MappingProxyType(frozen))
+        if self.items is not None:
+            items = {name: tuple(map(str, self.items[name])) for name in frozen}
+            object.__setattr__(self, "items", MappingProxyType(items))
         object.__setattr__(self, "target", _names(self.target))
         object.__setattr__(self, "control", _names(self.control))
         self._check()
@@ -62,6 +77,11 @@ class Contrast:
                         f"Text {row} of the condition {name!r} of {self.source} is empty; "
                         "remove it or fill it in."
                     )
+            if self.items is not None and len(self.items[name]) != len(texts):
+                raise LensLocError(
+                    f"The condition {name!r} of {self.source} has {len(texts)} texts but "
+                    f"{len(self.items[name])} items; give one item a text."
+                )
 
     # -- making --------------------------------------------------------------------------------
 
@@ -89,6 +109,36 @@ class Contrast:
         return cls(name, texts, _names(target), _names(control))
 
     @classmethod
+    def from_dataframe(
+        cls,
+        table: pd.DataFrame,
+        *,
+        target: str | Sequence[str],
+        control: str | Sequence[str],
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str = "custom",
+    ) -> "Contrast":
+        """Make a contrast from a table with one row a text.
+
+        Args:
+            table: the texts.
+            target: one value of the condition column, or several.
+            control: one value of the condition column, or several.
+            text: name of the column with the texts.
+            condition: name of the column that says which condition a row belongs to.
+            item: name of a column that says which rows of different conditions belong together
+                (a pair, say), so that splits and matching keep them together.
+            name: what the contrast is called in results.
+
+        Raises:
+            LensLocError: if a column, a condition or a text is missing.
+        """
+        rows = tables.from_dataframe(table, _columns(text, condition, item))
+        return cls._from_rows(rows, "the table", text, condition, item, target, control, name)
+
+    @classmethod
     def from_csv(
         cls,
         path: str | Path,
@@ -97,35 +147,291 @@ class Contrast:
         control: str | Sequence[str],
         text: str = "text",
         condition: str = "condition",
+        item: str | None = None,
         name: str | None = None,
     ) -> "Contrast":
-        """Read a contrast from a CSV with one row a text.
-
-        Args:
-            path: a UTF-8 CSV with a header.
-            target: one value of the condition column, or several.
-            control: one value of the condition column, or several.
-            text: name of the column with the texts.
-            condition: name of the column that says which condition a row belongs to.
-            name: what the contrast is called in results; the file's name if None.
+        """Read a contrast from a UTF-8 CSV with a header; see :meth:`from_dataframe`.
 
         Raises:
             LensLocError: if the file, a column, a condition or a text is missing.
         """
         path = Path(path)
+        rows = tables.read_csv(path, _columns(text, condition, item))
+        name = name or path.stem
+        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        target: str | Sequence[str],
+        control: str | Sequence[str],
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from JSON lines, one object a text; see :meth:`from_dataframe`.
+
+        Raises:
+            LensLocError: if the file, a field, a condition or a text is missing.
+        """
+        path = Path(path)
+        rows = tables.read_jsonl(path, _columns(text, condition, item))
+        name = name or path.stem
+        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        target: str | Sequence[str],
+        control: str | Sequence[str],
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a Parquet file; see :meth:`from_dataframe`.
+
+        Raises:
+            LensLocError: if the file, a column, a condition or a text is missing.
+        """
+        path = Path(path)
+        rows = tables.read_parquet(path, _columns(text, condition, item))
+        name = name or path.stem
+        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+
+    @classmethod
+    def from_huggingface(
+        cls,
+        dataset: str,
+        split: str = "train",
+        *,
+        target: str | Sequence[str],
+        control: str | Sequence[str],
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a data set of the Hugging Face hub; see :meth:`from_dataframe`.
+
+        Class labels are used by their names where the data set has names for them.
+
+        Raises:
+            LensLocError: if it cannot be had (offline, say), or a column is missing.
+        """
+        rows = tables.read_huggingface(dataset, split, _columns(text, condition, item))
+        name = name or dataset.split("/")[-1]
+        return cls._from_rows(rows, dataset, text, condition, item, target, control, name)
+
+    @classmethod
+    def _from_rows(
+        cls,
+        rows: list[tables.Row],
+        source: str,
+        text: str,
+        condition: str,
+        item: str | None,
+        target: str | Sequence[str],
+        control: str | Sequence[str],
+        name: str,
+    ) -> "Contrast":
         texts: dict[str, list[str]] = {}
-        for row in read_csv(path, (text, condition)):
-            for column in (condition, text):
+        items: dict[str, list[str]] = {}
+        for row in rows:
+            for column in _columns(text, condition, item):
                 if not row.cells[column].strip():
                     raise LensLocError(
-                        f"{path}, row {row.number}: the column {column!r} is empty; "
+                        f"{source}, row {row.number}: the column {column!r} is empty; "
                         "fill it in or remove the row."
                     )
-            texts.setdefault(row.cells[condition], []).append(row.cells[text])
-        frozen = {label: tuple(found) for label, found in texts.items()}
-        return cls(name or path.stem, frozen, _names(target), _names(control), source=str(path))
+            label = row.cells[condition]
+            texts.setdefault(label, []).append(row.cells[text])
+            items.setdefault(label, []).append(row.cells[item] if item else "")
+        return cls(
+            name,
+            {label: tuple(found) for label, found in texts.items()},
+            _names(target),
+            _names(control),
+            source=source,
+            items={label: tuple(found) for label, found in items.items()} if item else None,
+        )
+
+    def with_roles(
+        self, *, target: str | Sequence[str], control: str | Sequence[str]
+    ) -> "Contrast":
+        """Return the same conditions with another target and control.
+
+        Raises:
+            LensLocError: for an unknown or doubly used condition.
+        """
+        return dataclasses.replace(self, target=_names(target), control=_names(control))
+
+    def keep(self, rows: Mapping[str, Sequence[int]]) -> "Contrast":
+        """Return the contrast with only some texts: condition -> positions to keep.
+
+        Raises:
+            LensLocError: if a condition would be empty.
+        """
+        return dataclasses.replace(
+            self,
+            conditions={n: tuple(self.conditions[n][i] for i in kept) for n, kept in rows.items()},
+            items=None
+            if self.items is None
+            else {n: tuple(self.items[n][i] for i in kept) for n, kept in rows.items()},
+        )
+
+    def split(self, seed: int) -> tuple["Contrast", "Contrast"]:
+        """Split at random into two halves, to select on one and measure on the other.
+
+        Texts of one item stay together; without items, every condition is halved by itself.
+
+        Args:
+            seed: the same seed gives the same halves everywhere.
+
+        Raises:
+            LensLocError: if a condition has fewer than two texts to divide.
+        """
+        first, second = self.split_rows(seed)
+        return self.keep(first), self.keep(second)
+
+    def split_rows(self, seed: int) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Return the positions of the texts of either half of :meth:`split`, by condition.
+
+        Raises:
+            LensLocError: if a condition has fewer than two texts to divide.
+        """
+        rng = np.random.default_rng(seed)
+        first: dict[str, list[int]] = {name: [] for name in self.conditions}
+        second: dict[str, list[int]] = {name: [] for name in self.conditions}
+        for group in self._groups():
+            items = list(dict.fromkeys(item for _, _, item in group))
+            chosen = set(rng.permutation(len(items))[: (len(items) + 1) // 2].tolist())
+            in_first = {item for i, item in enumerate(items) if i in chosen}
+            for name, row, item in group:
+                (first if item in in_first else second)[name].append(row)
+        for name in self.conditions:
+            if not first[name] or not second[name]:
+                raise LensLocError(
+                    f"The condition {name!r} cannot be split in two: it has "
+                    f"{len(self.conditions[name])} texts of too few items; add more."
+                )
+        return first, second
+
+    def _groups(self) -> list[list[tuple[str, int, str]]]:
+        """Texts as (condition, row, item), in groups that are halved each by itself."""
+        if self.items is not None:
+            return [
+                [
+                    (name, row, item)
+                    for name, items in self.items.items()
+                    for row, item in enumerate(items)
+                ]
+            ]
+        return [
+            [(name, row, str(row)) for row in range(len(texts))]
+            for name, texts in self.conditions.items()
+        ]
+
+    # -- lengths -------------------------------------------------------------------------------
+
+    def balance(self, model: Any = None) -> Balance:
+        """Measure words, characters and, given a model, tokens a text in every condition.
+
+        A standardised difference between target and control above 0.5 is warned about in the log:
+        a difference in length can pass for selectivity.
+        """
+        found = measure_balance(self.conditions, self.target, self.control, model)
+        for warning in found.warnings:
+            log.warning("%s: %s", self.name, warning)
+        return found
+
+    def matched(
+        self,
+        model: Any = None,
+        *,
+        on: Measure = "tokens",
+        tolerance: int = 0,
+        method: Method = "auto",
+    ) -> "Contrast":
+        """Return the contrast with target and control equally long.
+
+        ``subset`` keeps the largest number of texts such that every text of the target has a
+        partner in the control whose length differs by at most ``tolerance``. ``cut`` pairs texts
+        (by item, or by position) and cuts both at the end of a word, as late as lengths allow that
+        differ by at most ``tolerance``. ``auto`` is ``subset`` if that keeps half of the smaller
+        side, otherwise ``cut``. Partners are items of the result, so splits keep them together.
+
+        Args:
+            model: counts tokens, special ones included.
+            on: what is made equal: tokens, characters or words.
+            tolerance: largest difference within a pair.
+            method: how.
+
+        Raises:
+            LensLocError: if tokens are to be counted without a model, or no pair can be made.
+        """
+        target = [(n, text) for n in self.target for text in self.conditions[n]]
+        control = [(n, text) for n in self.control for text in self.conditions[n]]
+        pairs = match(
+            target,
+            control,
+            self._pairs(target, control),
+            on=on,
+            model=model,
+            tolerance=tolerance,
+            method=method,
+        )
+        texts: dict[str, list[str]] = {n: [] for n in (*self.target, *self.control)}
+        items: dict[str, list[str]] = {n: [] for n in texts}
+        for number, pair in enumerate(pairs, start=1):
+            for name, text in pair:
+                texts[name].append(text)
+                items[name].append(str(number))
+        kept = {name: tuple(found) for name, found in texts.items() if found}
+        return Contrast(
+            self.name,
+            kept,
+            tuple(name for name in self.target if name in kept),
+            tuple(name for name in self.control if name in kept),
+            source=f"{self.source}, matched in {on}",
+            items={name: tuple(items[name]) for name in kept},
+        )
+
+    def _pairs(
+        self, target: list[tuple[str, str]], control: list[tuple[str, str]]
+    ) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+        """Pair texts by item where there are items, otherwise by position."""
+        if self.items is None:
+            return list(zip(target, control, strict=False))
+        waiting: dict[str, list[tuple[str, str]]] = {}
+        of_control = [item for name in self.control for item in self.items[name]]
+        for item, text in zip(of_control, control, strict=True):
+            waiting.setdefault(item, []).append(text)
+        of_target = [item for name in self.target for item in self.items[name]]
+        return [
+            (text, waiting[item].pop(0))
+            for item, text in zip(of_target, target, strict=True)
+            if waiting.get(item)
+        ]
 
     # -- looking -------------------------------------------------------------------------------
+
+    def duplicates(self) -> list[str]:
+        """Return a sentence for every text that occurs more than once, and where."""
+        where: dict[str, list[str]] = {}
+        for name, texts in self.conditions.items():
+            for row, text in enumerate(texts, start=1):
+                where.setdefault(text, []).append(f"{name} {row}")
+        return [
+            f"{text!r} occurs {len(places)} times: {', '.join(places)}"
+            for text, places in where.items()
+            if len(places) > 1
+        ]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -156,45 +462,9 @@ class Contrast:
         return f"Contrast({self.name}: {sides}; {sizes})"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a CSV: its line number in the file, and its cells by column."""
-
-    number: int
-    cells: Mapping[str, str]
-
-
-def read_csv(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Read a UTF-8 CSV and check that the columns are there; cells that a row lacks are empty.
-
-    Raises:
-        LensLocError: if the file is missing, not UTF-8, not a CSV, or lacks a column.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
-            header = list(reader.fieldnames or ())
-            rows = [Row(reader.line_num, cells) for cells in reader]
-    except FileNotFoundError as error:
-        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
-    except (csv.Error, OSError) as error:
-        raise LensLocError(f"{path} is not a readable CSV ({error}).") from error
-    missing = [column for column in columns if column not in header]
-    if missing:
-        present = ", ".join(header) or "none"
-        raise LensLocError(f"{path} lacks the column {missing[0]!r}; its columns are {present}.")
-    for row in rows:
-        if None in row.cells:
-            raise LensLocError(
-                f"{path}, row {row.number}: more cells than the {len(header)} columns of the "
-                "header; quote cells that contain commas."
-            )
-    return rows
-
-
 def _names(conditions: str | Sequence[str]) -> tuple[str, ...]:
     return (conditions,) if isinstance(conditions, str) else tuple(conditions)
+
+
+def _columns(text: str, condition: str, item: str | None) -> list[str]:
+    return [condition, text, *([item] if item else [])]

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from lensloc.errors import LensLocError
-from lensloc.stimuli.contrast import Contrast, Row, read_csv
+from lensloc.stimuli.contrast import Contrast
+from lensloc.stimuli.tables import Row, read_csv
 
 LANGUAGE_FILES = "langloc_fmri_run*_stim_set*.csv"
 
@@ -11,6 +14,13 @@ _N_WORDS = 12
 _LABEL = f"stim{_N_WORDS + 2}"
 _WORDS = [f"stim{column}" for column in range(2, _N_WORDS + 2)]
 _CONDITIONS = {"S": "sentences", "N": "nonwords"}
+
+OPTIONS = ["True", "False"]
+TOM_LAYOUT = (
+    "{instruction}\nStory: {story}\nQuestion: {question}\n"
+    "Options:\n- True\n- False\nAnswer: {answer}"
+)
+_N_STORIES = 10
 
 
 def read_language(folder: str | Path) -> Contrast:
@@ -68,3 +78,66 @@ def _trial(file: Path, row: Row) -> tuple[str, str]:
             f"{file}, row {row.number}: {_LABEL} is {code!r}; it says S (sentence) or N (nonwords)."
         )
     return _CONDITIONS[code.upper()], " ".join(words).lower()
+
+
+def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42) -> Contrast:
+    """Read the published theory-of-mind localizer: false beliefs against false photographs.
+
+    The folder, or a folder ``tomloc`` in it, holds ``{1..10}{b,p}_{story,question}.txt``. A
+    story's lines are stripped and joined by spaces; a question is its file's first paragraph,
+    joined likewise, followed by the options. The files hold no answers: these are drawn from True
+    and False, beliefs first, with numpy's legacy generator.
+
+    Args:
+        folder: where the files are.
+        instruction: the text that precedes every story.
+        seed: of the answers.
+
+    Raises:
+        LensLocError: if the folder or a file is missing, empty or not UTF-8.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
+    if (folder / "tomloc").is_dir():
+        folder = folder / "tomloc"
+    draw = np.random.RandomState(seed)
+    texts: dict[str, tuple[str, ...]] = {}
+    for name, code in (("false-belief", "b"), ("false-photograph", "p")):
+        texts[name] = tuple(
+            TOM_LAYOUT.format(
+                instruction=instruction,
+                story=_joined(_content(folder / f"{number}{code}_story.txt")),
+                question=_first_paragraph(_content(folder / f"{number}{code}_question.txt")),
+                answer=draw.choice(OPTIONS),
+            )
+            for number in range(1, _N_STORIES + 1)
+        )
+    return Contrast(
+        "theory-of-mind", texts, ("false-belief",), ("false-photograph",), source=str(folder)
+    )
+
+
+def _content(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise LensLocError(
+            f"There is no file {path}; the published theory-of-mind folder holds "
+            "1b_story.txt to 10p_question.txt."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise LensLocError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+    if not text.strip():
+        raise LensLocError(f"{path} is empty; fill it in.")
+    return text
+
+
+def _joined(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines()).strip()
+
+
+def _first_paragraph(text: str) -> str:
+    return _joined(text.strip().replace("\r\n", "\n").split("\n\n")[0])

@@ -1,0 +1,29 @@
+"""ResponseProfile: how strongly a set of units responds in every condition."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class ResponseProfile:
+    """How strongly a set of units responds in every condition of a contrast.
+
+    Attributes:
+        table: one row a condition: number of stimuli; mean ``absolute`` and ``signed`` response in
+            activation units and mean ``standardised`` response (absolute responses, each unit in
+            standard deviations over all stimuli, so that no unit's scale dominates), each with the
+            ends of its bootstrap interval (``_low``, ``_high``).
+        stimuli: one row a stimulus: condition, row, and the three scores.
+        cross_validated: whether units were picked on one half and measured on the other.
+        n_units: how many units.
+        site: where they are.
+        confidence: of the intervals.
+    """
+
+    table: pd.DataFrame
+    stimuli: pd.DataFrame
+    cross_validated: bool
+    n_units: int
+    site: str
+    confidence: float

@@ -1,0 +1,150 @@
+"""Tables of texts, from a file or from memory -> rows with their place in the file."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lensloc.errors import LensLocError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: where it stands in its file (the header is row 1), and its cells."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> list[Row]:
+    """Read a UTF-8 CSV and check that the columns are there; cells that a row lacks are empty.
+
+    Raises:
+        LensLocError: if the file is missing, not UTF-8, not a CSV, or lacks a column.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="", strict=True)
+            header = list(reader.fieldnames or ())
+            rows = [Row(reader.line_num, cells) for cells in reader]
+    except FileNotFoundError as error:
+        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise LensLocError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+    except (csv.Error, OSError) as error:
+        raise LensLocError(f"{path} is not a readable CSV ({error}).") from error
+    missing = [column for column in columns if column not in header]
+    if missing:
+        present = ", ".join(header) or "none"
+        raise LensLocError(f"{path} lacks the column {missing[0]!r}; its columns are {present}.")
+    for row in rows:
+        if None in row.cells:
+            raise LensLocError(
+                f"{path}, row {row.number}: more cells than the {len(header)} columns of the "
+                "header; quote cells that contain commas."
+            )
+    return rows
+
+
+def read_jsonl(path: Path, columns: Iterable[str]) -> list[Row]:
+    """Read UTF-8 JSON lines, one object a line; blank lines are passed over.
+
+    Raises:
+        LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise LensLocError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise LensLocError(f"{path}, row {number}: not JSON ({error.msg}).") from error
+        if not isinstance(record, dict):
+            raise LensLocError(f"{path}, row {number}: not a JSON object, so it has no fields.")
+        for column in columns:
+            if column not in record:
+                raise LensLocError(
+                    f"{path}, row {number}: lacks the field {column!r}; it has "
+                    f"{', '.join(record) or 'none'}."
+                )
+        rows.append(Row(number, {column: _cell(record[column]) for column in columns}))
+    return rows
+
+
+def read_parquet(path: Path, columns: Iterable[str]) -> list[Row]:
+    """Read a Parquet file.
+
+    Raises:
+        LensLocError: if the file is missing, not Parquet, or lacks a column.
+    """
+    if not path.is_file():
+        raise LensLocError(f"There is no stimulus file {path}; check the path.")
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise LensLocError(f"{path} is not a readable Parquet file ({error}).") from error
+    return from_dataframe(table, columns, str(path))
+
+
+def read_huggingface(dataset: str, split: str, columns: Iterable[str]) -> list[Row]:
+    """Read one split of a data set of the Hugging Face hub, or of its cache.
+
+    Raises:
+        LensLocError: if it cannot be had, or lacks a column.
+    """
+    import datasets  # takes seconds to import, and only this function needs it
+
+    try:
+        found = datasets.load_dataset(dataset, split=split)
+    except Exception as error:  # the library raises of every kind, its own and its dependencies'
+        raise LensLocError(
+            f"The data set {dataset} (split {split}) could not be loaded "
+            f"({str(error).strip().splitlines()[0]}); without network, save it as a file where "
+            "there is some and read that."
+        ) from error
+    table = found.to_pandas()
+    for name, feature in found.features.items():
+        if isinstance(feature, datasets.ClassLabel):
+            table[name] = [feature.int2str(int(value)) for value in table[name]]
+    return from_dataframe(table, columns, dataset)
+
+
+def from_dataframe(
+    table: pd.DataFrame, columns: Iterable[str], source: str = "the table"
+) -> list[Row]:
+    """Turn a table into rows, counted from 1.
+
+    Raises:
+        LensLocError: if it lacks a column.
+    """
+    wanted = list(columns)
+    for column in wanted:
+        if column not in table.columns:
+            raise LensLocError(
+                f"{source} lacks the column {column!r}; its columns are "
+                f"{', '.join(map(str, table.columns)) or 'none'}."
+            )
+    return [
+        Row(number, dict(zip(wanted, map(_cell, values), strict=True)))
+        for number, values in enumerate(table[wanted].itertuples(index=False, name=None), start=1)
+    ]
+
+
+def _cell(value: Any) -> str:
+    missing = value is None or (isinstance(value, float) and value != value) or value is pd.NA
+    return "" if missing else str(value)
