@@ -115,6 +115,9 @@ def localize_command(
     dtype: Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")] = "float32",
     backend: Annotated[str, typer.Option(help="hooked, bridge or auto.")] = "auto",
     batch_size: Annotated[str, typer.Option(help="Texts a batch, or auto.")] = "auto",
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Use only so many tokens of every stimulus.")
+    ] = None,
     truncate: Annotated[
         bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
     ] = False,
@@ -157,7 +160,8 @@ def localize_command(
         selection.require_possible(model, name)
     found = localize(
         model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
-        progress=not as_json, store=store, recompute=overwrite, truncate=truncate,
+        progress=not as_json, store=store, recompute=overwrite,
+        max_tokens=max_tokens, truncate=truncate,
     )  # fmt: skip
     masks = {name: selection.apply(found[name]) for name in sites}
     paths = {

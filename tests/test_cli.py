@@ -1,6 +1,7 @@
 """The command line: what it writes and prints, and one sentence for bad input."""
 
 import csv
+import dataclasses
 import json
 import os
 import pickle
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from test_stimuli import HEADER, NONWORDS, SENTENCES, published_rows, trial
 
-from lensloc import UnitMask
+from lensloc import UnitMask, contrasts, fetching
 from lensloc.cli import main
 
 
@@ -234,6 +236,96 @@ def test_a_cache_that_cannot_be_written(
     monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "file"))
     assert run(*localize) == 2
     assert "set LENSLOC_CACHE to another" in capfd.readouterr().err
+    assert not list(workplace.iterdir())
+
+
+# -- contrasts of one's own --------------------------------------------------------------------
+
+
+def test_a_contrast_of_ones_own_from_every_kind_of_file(
+    checkpoints: dict[str, Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.DataFrame(
+        {
+            "kind": ["hot"] * 6 + ["cold"] * 6 + ["mild"] * 6,
+            "words": [f"the sun {i}" for i in range(6)] + [f"snow came {i}" for i in range(12)],
+        }
+    )
+    table.to_csv("t.csv")
+    table.to_parquet("t.parquet")
+    table.to_json("t.jsonl", orient="records", lines=True)
+    command = ["localize", "--model-name", checkpoints["gpt2"], "--num-units", "4", "--text-column",
+               "words", "--condition-column", "kind", "--target", "hot"]  # fmt: skip
+    masks = []
+    for name in ("t.csv", "t.parquet", "t.jsonl"):
+        found = run_json(
+            capfd, *command, "--contrast", name, "--control", "cold", "--control", "mild"
+        )
+        masks.append(UnitMask.load(found["mask"]))
+    assert masks[0] == masks[1] == masks[2]
+    assert masks[0].provenance.control == ("cold", "mild")
+    assert masks[0].provenance.n_control == 12
+    for extra, message in (
+        (["--contrast", "t.txt", "--control", "cold"], "must end in .csv, .jsonl, .parquet"),
+        (["--contrast", "t.csv"], "needs --target and --control"),
+        (["--contrast", "t.csv", "--control", "warm"], "'warm' is not among"),
+        (["--contrast", "t.csv", "--control", "hot"], "'hot' is both target and control"),
+        (["--contrast", "none.csv", "--control", "cold"], "no stimulus file none.csv"),
+    ):
+        assert run(*command, *extra) == 2
+        assert message in capfd.readouterr().err
+
+
+def test_every_bundled_network_has_a_name(
+    checkpoints: dict[str, Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "localize",
+        "--model-name",
+        checkpoints["gpt2"],
+        "--num-units",
+        "4",
+        "--max-tokens",
+        "20",
+    ]
+    for name in contrasts.NAMES:
+        assert run_json(capfd, *command, "--network", name)["network"] == name
+    pair = ("--network", "languages", "--target", "fr", "--control", "es", "--control", "en")
+    mask = UnitMask.load(run_json(capfd, *command, *pair)["mask"])
+    assert mask.provenance.target == ("fr",)
+    assert mask.provenance.n_control == 300
+
+
+def test_stimuli_check_of_bundled_sets_and_files(
+    checkpoints: dict[str, Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("stimuli", "check", "--model-name", checkpoints["gpt2"]) == 0
+    printed = capfd.readouterr().out
+    for name in contrasts.NAMES:
+        assert f"{name}: " in printed
+    assert printed.count("no text occurs twice") == len(contrasts.NAMES)
+    assert "tokens" in printed
+    Path("mine.csv").write_text("condition,text\na,x y\nb,x\nb,z\nb,x\n")
+    roles = ("--target", "a", "--control", "b")
+    assert run("stimuli", "check", "mine.csv", *roles, "--model-name", "none") == 1
+    printed = capfd.readouterr().out
+    assert "'x' occurs 2 times: b 1, b 3" in printed
+    assert "tokens" not in printed
+    assert run("stimuli", "check", "mine.csv", "--model-name", "none") == 2
+
+
+def test_stimuli_fetch_offline(
+    workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = fetching.SOURCES["blimp"]
+    monkeypatch.setitem(
+        fetching.SOURCES,
+        "blimp",
+        dataclasses.replace(known, url="http://127.0.0.1:9/blimp.zip"),
+    )
+    assert run("stimuli", "fetch", "blimp") == 2
+    assert "could not be fetched" in capfd.readouterr().err
+    assert run("stimuli", "fetch", "music") == 2
     assert not list(workplace.iterdir())
 
 

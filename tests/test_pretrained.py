@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 from reference import t_map, top_mask
+from test_contrast import tom_folder
 
 import lensloc as ll
 from lensloc import contrasts, localize
@@ -129,3 +130,37 @@ def test_both_classes_find_the_same_units(pretrained: Any) -> None:
     a, b = (localize(model, contrast, progress=False) for model in (pretrained, bridge))
     assert a.top(percent=1) == b.top(percent=1)
     assert torch.allclose(a["resid_post"].t, b["resid_post"].t, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", ["bundled", "published"])
+@pytest.mark.parametrize("network", ["theory-of-mind", "multiple-demand"])
+def test_other_networks_equal_the_reference_with_mean_pooling(
+    network: str,
+    form: str,
+    pretrained: Any,
+    pretrained_folder: Path,
+    fresh_cache: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["localize", "--network", network, "--pooling", "mean", "--json"]
+    arguments += ["--out", str(tmp_path / "mask.npy")]
+    folder = None
+    if form == "published":
+        arguments += ["--protocol", "alkhamissi2024"]
+        if network == "theory-of-mind":
+            folder = tom_folder(tmp_path / "tomloc")
+            arguments += ["--stimuli", str(folder)]
+    run(arguments)
+    assert json.loads(capfd.readouterr().out)["n_units"] == 172
+
+    protocol = "alkhamissi2024" if form == "published" else "lensloc"
+    stimuli = contrasts.get(network, folder, protocol=protocol)
+    sides = [
+        [text for name in names for text in stimuli.conditions[name]]
+        for names in (stimuli.target, stimuli.control)
+    ]
+    original = transformers.AutoModelForCausalLM.from_pretrained(pretrained_folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(pretrained_folder)
+    expected = t_map(original, original.model.layers, tokenizer, *sides, pooling="mean")
+    np.testing.assert_array_equal(np.load(tmp_path / "mask.npy"), top_mask(expected, 172))
