@@ -3,13 +3,16 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-gpu lint clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
 test: $(VENV)/.dev lint
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest
+
+test-gpu: $(VENV)/.dev
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -217,8 +217,7 @@ class _Runner:
     def run(
         self, tokenized: list[Tokenized], batch_size: int | Literal["auto"], progress: bool
     ) -> dict[str, Float[Tensor, "stimulus layer unit"]]:
-        device = torch.device(self.model.cfg.device or "cpu").type
-        budget = self._token_budget(tokenized, device) if batch_size == "auto" else None
+        budget = self._token_budget() if batch_size == "auto" else None
         rows_at_once = len(tokenized) if batch_size == "auto" else int(batch_size)
         parts: dict[str, list[Tensor]] = {site.name: [] for site in self.sites}
         order: list[int] = []
@@ -226,14 +225,9 @@ class _Runner:
         with _bar(progress, len(tokenized)) as advance, _evaluating(self.model), torch.no_grad():
             while pending:
                 rows = pending.pop(0)
-                try:
-                    pooled = self._run_batch([tokenized[row] for row in rows])
-                except (torch.OutOfMemoryError, RuntimeError) as error:
-                    if not _is_out_of_memory(error) or len(rows) == 1:
-                        raise
+                pooled = self._try_batch([tokenized[row] for row in rows])
+                if pooled is None:
                     log.info("out of memory with %d texts at once; halving", len(rows))
-                    if device == "cuda":
-                        torch.cuda.empty_cache()
                     half = len(rows) // 2
                     pending[:0] = [rows[:half], rows[half:]]
                     continue
@@ -246,17 +240,32 @@ class _Runner:
             name: torch.cat(values)[back.to(values[0].device)] for name, values in parts.items()
         }
 
-    def _token_budget(self, tokenized: list[Tokenized], device: str) -> int:
+    def _try_batch(
+        self, texts: list[Tokenized]
+    ) -> dict[str, Float[Tensor, "row layer unit"]] | None:
+        """Run a batch; None if it was too large for the memory and can be halved."""
+        try:
+            return self._run_batch(texts)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error) or len(texts) == 1:
+                raise
+        # Not in the handler above, where the error still holds the batch's tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+    def _token_budget(self) -> int:
         cfg = self.model.cfg
+        device = torch.device(cfg.device or "cpu")
         # mlp sites are the widest: an upper bound for what a token takes at any site.
         width = max(cfg.d_model, getattr(cfg, "d_mlp", None) or 0)
         itemsize = torch.finfo(cfg.dtype).bits // 8
         bytes_a_token = len(self.sites) * cfg.n_layers * width * itemsize
-        memory: int = _CACHE_BYTES.get(device, 2**30)
-        if device == "cuda":
-            memory = min(memory, int(torch.cuda.mem_get_info()[0]) // 4)
-        budget = min(_TOKENS_AT_ONCE.get(device, 3072), memory // max(1, bytes_a_token))
-        return int(max(1, budget))
+        memory: int = _CACHE_BYTES.get(device.type, 2**30)
+        if device.type == "cuda":
+            memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
+        most = _TOKENS_AT_ONCE.get(device.type, 3072)
+        return int(max(1, min(most, memory // max(1, bytes_a_token))))
 
     def _batches(
         self, tokenized: list[Tokenized], rows_at_once: int, budget: int | None

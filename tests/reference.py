@@ -23,12 +23,12 @@ def block_outputs(
 
     handles = [block.register_forward_hook(keep) for block in blocks]
     try:
-        hf_model(torch.tensor([ids]), use_cache=False)
+        hf_model(torch.tensor([ids], device=hf_model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     pooled = [out[-1] if pooling == "last-token" else out.double().mean(0) for out in outputs]
-    return torch.stack(pooled).double().numpy()
+    return torch.stack(pooled).double().cpu().numpy()
 
 
 def t_map(

@@ -10,7 +10,7 @@ import lensloc as ll
 from lensloc import SITES, Contrast, localize
 
 pytestmark = pytest.mark.skipif(
-    not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none"
+    not torch.cuda.is_available(), reason="needs a visible CUDA device (`make test-gpu`)"
 )
 
 
