@@ -284,7 +284,8 @@ def stimuli_show(
 @stimuli_app.command("check")
 def stimuli_check(
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Bundled sets or files; all bundled sets if none.")
+        list[str] | None,
+        typer.Argument(help="Bundled sets, files, published folders; all bundled sets if none."),
     ] = None,
     target: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
     control: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
@@ -302,6 +303,8 @@ def stimuli_check(
     checked = [
         contrasts.get(name)
         if name in contrasts.NAMES
+        else _published_contrast(Path(name))
+        if Path(name).is_dir()
         else _own_contrast(Path(name), target, control, columns)
         for name in paths or contrasts.NAMES
     ]
@@ -432,6 +435,12 @@ def _require_known(sites: Sequence[str], pooling: str, protocol: str, backend: s
         raise LensLocError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
 
 
+def _published_contrast(folder: Path) -> Contrast:
+    """Read a folder of published stimuli, of whichever kind it holds."""
+    stories = [*folder.glob("*_story.txt"), *folder.glob("tomloc/*_story.txt")]
+    return contrasts.get("theory-of-mind" if stories else "language", folder)
+
+
 def _own_contrast(
     path: Path, target: list[str] | None, control: list[str] | None, columns: dict[str, str]
 ) -> Contrast:
@@ -441,9 +450,9 @@ def _own_contrast(
         ".parquet": Contrast.from_parquet,
     }
     if path.suffix not in readers:
-        raise LensLocError(f"--contrast {path} must end in {', '.join(readers)}.")
+        raise LensLocError(f"{path} must end in {', '.join(readers)} to be read as a contrast.")
     if not target or not control:
-        raise LensLocError("--contrast needs --target and --control: conditions of the file.")
+        raise LensLocError(f"{path} needs --target and --control: conditions of the file.")
     return readers[path.suffix](path, target=target, control=control, **columns)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 class Provenance:
     """How a selectivity map or a unit mask was made.
 
-    ``model`` to ``hooks_checked`` describe the model, ``contrast`` to ``control`` the stimuli,
-    ``site`` to ``seed`` the procedure. Empty strings mean "not known" (an imported mask, say).
+    ``model`` to ``check`` describe the model, ``contrast`` to ``n_control`` the stimuli, ``site``
+    to ``selection`` the procedure. Empty strings mean "not known" (an imported mask, say).
     """
 
     model: str = ""

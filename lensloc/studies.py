@@ -459,6 +459,7 @@ def _provenance(
         weights_hash=card.weights_hash,
         architecture=card.architecture,
         backend=card.backend,
+        dtype=card.dtype,
         processing=card.processing,
         untrained=card.untrained,
         check=card.check,

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_contrast import tom_folder
 from test_stimuli import HEADER, NONWORDS, SENTENCES, published_rows, trial
 
 from lensloc import UnitMask, contrasts, fetching
@@ -266,7 +267,10 @@ def test_a_contrast_of_ones_own_from_every_kind_of_file(
     assert masks[0].provenance.control == ("cold", "mild")
     assert masks[0].provenance.n_control == 12
     for extra, message in (
-        (["--contrast", "t.txt", "--control", "cold"], "must end in .csv, .jsonl, .parquet"),
+        (
+            ["--contrast", "t.txt", "--control", "cold"],
+            "must end in .csv, .jsonl, .parquet to be read",
+        ),
         (["--contrast", "t.csv"], "needs --target and --control"),
         (["--contrast", "t.csv", "--control", "warm"], "'warm' is not among"),
         (["--contrast", "t.csv", "--control", "hot"], "'hot' is both target and control"),
@@ -312,6 +316,17 @@ def test_stimuli_check_of_bundled_sets_and_files(
     assert "'x' occurs 2 times: b 1, b 3" in printed
     assert "tokens" not in printed
     assert run("stimuli", "check", "mine.csv", "--model-name", "none") == 2
+    assert "mine.csv needs --target and --control" in capfd.readouterr().err
+
+
+def test_stimuli_check_of_published_folders(
+    stimuli: Path, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tom_folder(workplace / "tomloc")
+    assert run("stimuli", "check", stimuli, "tomloc", "--model-name", "none") == 0
+    printed = capfd.readouterr().out
+    assert "language: sentences > nonwords" in printed
+    assert "theory-of-mind: false-belief > false-photograph" in printed
 
 
 def test_stimuli_fetch_offline(

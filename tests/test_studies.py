@@ -148,6 +148,7 @@ def test_provenance_says_how_a_mask_was_made(tiny_llama: Any, small_contrast: Co
     assert (made.n_target, made.n_control) == (5, 4)
     assert (made.site, made.pooling, made.protocol) == ("resid_post", "mean", "lensloc")
     assert made.selection == "top 5 units"
+    assert made.dtype == "float32"
     assert made.check.startswith("passed")
     assert made.lensloc
     assert made.transformer_lens

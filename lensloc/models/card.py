@@ -18,6 +18,7 @@ class ModelCard:
         revision: commit of the hub, where it comes from one.
         architecture: class that transformers gives it, e.g. ``LlamaForCausalLM``.
         backend: ``"hooked"`` or ``"bridge"``.
+        dtype: of the weights, e.g. ``"float32"``.
         processing: ``"raw"`` weights, or how they were changed (folded LayerNorm).
         untrained: whether its weights are as initialised.
         prepends_bos: whether its tokenizer puts a beginning-of-text token before a text.
@@ -29,6 +30,7 @@ class ModelCard:
     revision: str
     architecture: str
     backend: str
+    dtype: str
     processing: str
     untrained: bool
     prepends_bos: bool
