@@ -170,7 +170,7 @@ def localize(
     if protocol == "alkhamissi2024" and contrast.name == "language" and max_tokens is None:
         max_tokens = _PUBLISHED_LANGUAGE_TOKENS
     made = _provenance(describe(model), contrast, pooling, protocol, absolute, max_tokens)
-    keys = {site: _key(made, contrast, site) for site in dict.fromkeys(sites)}
+    keys = {site: _key(made, contrast, site, truncate) for site in dict.fromkeys(sites)}
     known: dict[str, tuple[Selectivity, int]] = {}
     if store is not None and not recompute:
         known = {site: hit for site, key in keys.items() if (hit := store.load(key)) is not None}
@@ -479,7 +479,7 @@ def _provenance(
     )
 
 
-def _key(made: Provenance, contrast: Contrast, site: str) -> dict[str, Any]:
+def _key(made: Provenance, contrast: Contrast, site: str, truncate: bool) -> dict[str, Any]:
     """Everything that a result depends on, and nothing that it does not (name, date, device)."""
     return {
         "weights": made.weights_hash,
@@ -491,5 +491,6 @@ def _key(made: Provenance, contrast: Contrast, site: str) -> dict[str, Any]:
         "protocol": made.protocol,
         "absolute": made.absolute,
         "max_tokens": made.max_tokens,
+        "truncate": truncate,  # so that without it, long texts are refused as ever
         "versions": [made.lensloc, made.transformer_lens, made.torch],
     }

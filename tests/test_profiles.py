@@ -9,6 +9,7 @@ import torch
 
 import lensloc as ll
 from lensloc import Contrast, LensLocError, UnitMask, contrasts, localize, plot, response_profile
+from lensloc.store import Store
 
 WORDS = (
     "the old gardener watered every plant before sun came up nobody village bridge built".split()
@@ -182,10 +183,13 @@ def test_from_a_users_csv_with_three_conditions_to_a_heatmap(
     assert "Plotly.newPlot" in page.read_text()
 
 
-def test_too_long_texts_are_cut_only_when_told_to(tiny_llama: Any) -> None:
+def test_too_long_texts_are_cut_only_when_told_to(tiny_llama: Any, tmp_path: Path) -> None:
     contrast = Contrast.from_texts(
         {"a": ["word " * 100, "the sun"], "b": ["vash", "mopi"]}, target="a", control="b"
     )
     with pytest.raises(LensLocError, match="say truncate"):
         localize(tiny_llama, contrast, progress=False)
-    assert localize(tiny_llama, contrast, truncate=True, progress=False).n_tokens > 96
+    store = Store.at(tmp_path)
+    assert localize(tiny_llama, contrast, truncate=True, progress=False, store=store).n_tokens > 96
+    with pytest.raises(LensLocError, match="say truncate"):
+        localize(tiny_llama, contrast, progress=False, store=store)
