@@ -164,10 +164,11 @@ def localize_command(
         max_tokens=max_tokens, truncate=truncate,
     )  # fmt: skip
     masks = {name: selection.apply(found[name]) for name in sites}
-    paths = {
-        name: _save_mask(mask, _mask_path(mask, out, many=len(sites) > 1), overwrite)
-        for name, mask in masks.items()
-    }
+    paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
+    for name, mask in masks.items():
+        _require_free(paths[name], mask, overwrite)
+    for name, mask in masks.items():
+        mask.save(paths[name])
     result = _result(model_name, found, masks, paths, load_seconds)
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -488,14 +489,11 @@ def _hash_of(mask: UnitMask) -> str:
     return hashlib.sha256(("\0".join(parts)).encode() + mask.mask.numpy().tobytes()).hexdigest()
 
 
-def _save_mask(mask: UnitMask, path: Path, overwrite: bool) -> Path:
-    if path.exists() and not overwrite:
-        same = UnitMask.load(path, site=mask.site)
-        if same != mask:
-            raise LensLocError(
-                f"{path} holds another mask; add --overwrite to replace it, or change --out."
-            )
-    return mask.save(path)
+def _require_free(path: Path, mask: UnitMask, overwrite: bool) -> None:
+    if path.exists() and not overwrite and UnitMask.load(path, site=mask.site) != mask:
+        raise LensLocError(
+            f"{path} holds another mask; add --overwrite to replace it, or change --out."
+        )
 
 
 # -- output --------------------------------------------------------------------------------------

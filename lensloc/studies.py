@@ -157,7 +157,7 @@ def localize(
 
     Raises:
         LensLocError: unknown site, pooling or protocol; a site that the model lacks; stimuli that
-            the model cannot take; a model that does not pass its check.
+            the model cannot take.
     """
     if protocol not in PROTOCOLS:
         raise LensLocError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")

@@ -164,6 +164,16 @@ def test_an_existing_mask_is_replaced_only_when_told_to(
     assert len(UnitMask.load("mask.safetensors")) == 4
 
 
+def test_of_several_masks_all_are_written_or_none(
+    localize: list[str | Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    np.save("mask.head.npy", np.ones((3, 4), dtype=int))
+    sites = ("--site", "resid_post", "--site", "head")
+    assert run(*localize, *sites, "--out", "mask.npy") == 2
+    assert "mask.head.npy holds another mask" in capfd.readouterr().err
+    assert [file.name for file in workplace.iterdir()] == ["mask.head.npy"]
+
+
 BAD_ARGUMENTS = [
     (["--percentage", "0"], "--percentage must be above 0"),
     (["--percentage", "101"], "--percentage must be above 0"),

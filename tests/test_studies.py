@@ -248,6 +248,22 @@ def test_whatever_changes_the_result_misses_the_store(
     assert not localize(other, small_contrast, progress=False, store=store).from_store
 
 
+def test_a_model_changed_after_loading_misses_the_store(
+    small_contrast: Contrast, tmp_path: Path, checkpoints: dict[str, Path]
+) -> None:
+    model, store = ll.load_model(checkpoints["llama"]), Store.at(tmp_path)
+    first = localize(model, small_contrast, progress=False, store=store)
+    assert localize(model, small_contrast, progress=False, store=store).from_store
+    with torch.no_grad():
+        model.blocks[1].mlp.W_out[:, 3] *= 2
+    changed = localize(model, small_contrast, progress=False, store=store)
+    assert not changed.from_store
+    assert not torch.equal(changed["resid_post"].t, first["resid_post"].t)
+    assert changed.top(k=1).provenance.weights_hash != first.top(k=1).provenance.weights_hash
+    model.cfg.default_prepend_bos = True
+    assert not localize(model, small_contrast, progress=False, store=store).from_store
+
+
 def test_a_damaged_entry_is_made_again(
     counted: tuple[Any, list[int]], small_contrast: Contrast, tmp_path: Path
 ) -> None:

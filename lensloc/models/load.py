@@ -131,10 +131,12 @@ def load_model(
 def describe(model: Any) -> ModelCard:
     """Return a model's card; a model that came from elsewhere is checked and gets one.
 
-    A model of the user's own may be odd on purpose, so what its check finds is a warning.
+    A model of the user's own may be odd on purpose, so what its check finds is a warning. A model
+    whose weights or whose setting for BOS were changed since gets a new card.
     """
-    card = card_of(model)
-    if card is not None:
+    card, hashed = card_of(model), weights_hash(model)
+    bos = bool(getattr(model.cfg, "default_prepend_bos", False))
+    if card is not None and (card.weights_hash, card.prepends_bos) == (hashed, bos):
         return card
     name = str(getattr(model.cfg, "model_name", "") or "model given in Python")
     training = model.training
@@ -157,8 +159,8 @@ def describe(model: Any) -> ModelCard:
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
         processing="folded LayerNorm" if folded else "as given",
         untrained=False,
-        prepends_bos=bool(getattr(model.cfg, "default_prepend_bos", False)),
-        weights_hash=weights_hash(model),
+        prepends_bos=bos,
+        weights_hash=hashed,
         check=str(check),
     )
     attach(model, card)

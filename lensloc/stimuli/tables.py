@@ -1,6 +1,7 @@
 """Tables of texts, from a file or from memory -> rows with their place in the file."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,24 @@ class Row:
     cells: Mapping[str, str]
 
 
+def read_text(path: Path) -> str:
+    """Read a UTF-8 file as it is, line ends included, but for a byte order mark.
+
+    Raises:
+        LensLocError: if the file is missing, unreadable or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
+    except UnicodeDecodeError as error:
+        raise LensLocError(
+            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+        ) from error
+    except OSError as error:
+        raise LensLocError(f"{path} cannot be read ({error.strerror}).") from error
+
+
 def read_csv(path: Path, columns: Iterable[str]) -> list[Row]:
     """Read a UTF-8 CSV and check that the columns are there; cells that a row lacks are empty.
 
@@ -27,17 +46,10 @@ def read_csv(path: Path, columns: Iterable[str]) -> list[Row]:
         LensLocError: if the file is missing, not UTF-8, not a CSV, or lacks a column.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restval="", strict=True)
-            header = list(reader.fieldnames or ())
-            rows = [Row(reader.line_num, cells) for cells in reader]
-    except FileNotFoundError as error:
-        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
-    except (csv.Error, OSError) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
+        header = list(reader.fieldnames or ())
+        rows = [Row(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
         raise LensLocError(f"{path} is not a readable CSV ({error}).") from error
     missing = [column for column in columns if column not in header]
     if missing:
@@ -58,16 +70,8 @@ def read_jsonl(path: Path, columns: Iterable[str]) -> list[Row]:
     Raises:
         LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
