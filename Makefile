@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+# Tests run in so many processes of one thread each.
+WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .PHONY: demo test test-gpu lint clean
@@ -9,7 +11,7 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
 test: $(VENV)/.dev lint
-	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py

@@ -1,35 +1,76 @@
 """lensloc: functional localizers for language models.
 
-Pick a contrast, find the units of a language model that are selective for it.
+Pick a contrast, find the units of a language model that are selective for it, switch them off, and
+measure what breaks.
 """
 
-from lensloc import contrasts, plot
+from lensloc import contrasts, plot, tasks
+from lensloc.attribution import Attribution, attribute
 from lensloc.capture import capture
-from lensloc.errors import LensLocError
+from lensloc.controls import Controls, controls
+from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.lesion import Lesion, lesion
+from lensloc.lesion_table import LesionStudy
 from lensloc.models import load_model
+from lensloc.overlaps import overlap
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
-from lensloc.selectivity import Selectivity, welch
+from lensloc.selectivity import (
+    MaxT,
+    Selectivity,
+    bootstrap_d,
+    discrimination,
+    max_t,
+    paired,
+    welch,
+)
 from lensloc.sites import SITES, Site
 from lensloc.stimuli import Contrast
-from lensloc.studies import Localization, localize, response_profile
+from lensloc.store import Store
+from lensloc.studies import (
+    Localization,
+    compare_granularities,
+    lesion_study,
+    localize,
+    response_profile,
+)
+from lensloc.tasks import TaskResult
 from lensloc.units import UnitMask
 
 __all__ = [
     "SITES",
+    "Attribution",
     "Contrast",
+    "Controls",
     "LensLocError",
+    "LensLocWarning",
+    "Lesion",
+    "LesionStudy",
     "Localization",
+    "MaxT",
     "ResponseProfile",
     "Responses",
     "Selectivity",
     "Site",
+    "Store",
+    "TaskResult",
     "UnitMask",
+    "attribute",
+    "bootstrap_d",
     "capture",
+    "compare_granularities",
     "contrasts",
+    "controls",
+    "discrimination",
+    "lesion",
+    "lesion_study",
     "load_model",
     "localize",
+    "max_t",
+    "overlap",
+    "paired",
     "plot",
     "response_profile",
+    "tasks",
     "welch",
 ]

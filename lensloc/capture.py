@@ -1,27 +1,33 @@
-"""Model x texts x sites -> Responses, in one ``run_with_cache`` pass a batch."""
+"""Model x texts x sites -> Responses or Moments, in one ``run_with_cache`` pass a batch."""
 
-import contextlib
-import inspect
-import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.responses import Responses
-from lensloc.sites import Site, get_site, hook_names, to_units, upcast
-from lensloc.tokens import token_ids
-
-log = logging.getLogger(__name__)
+from lensloc.running import (
+    BatchSize,
+    batches_by_length,
+    bridge_takes,
+    device_of,
+    is_bridge,
+    padded_right,
+    padding_options,
+    require_batch_size,
+    run_batches,
+    sees_pads,
+)
+from lensloc.selectivity import Moments
+from lensloc.sites import Site, activation_width, get_site, hook_names, to_units, upcast
+from lensloc.tokens import require_tokenizer, shortened, token_ids
 
 Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
 POOLINGS: tuple[str, ...] = get_args(Pooling)
@@ -60,6 +66,21 @@ class Captured:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Summarised:
+    """What one capture gave, where no response was kept.
+
+    Attributes:
+        moments: site name -> condition -> moments of the pooled activations.
+        n_tokens: tokens run through the model, pads not counted.
+        seconds: time of tokenizing, of the forward passes and of summing up.
+    """
+
+    moments: Mapping[str, Mapping[str, Moments]]
+    n_tokens: int
+    seconds: float
+
+
 def capture(
     model: Any,
     texts: Sequence[str],
@@ -67,7 +88,7 @@ def capture(
     sites: Sequence[str] = ("resid_post",),
     *,
     pooling: Pooling = "last-token",
-    batch_size: int | Literal["auto"] = "auto",
+    batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
     progress: bool = True,
@@ -82,7 +103,7 @@ def capture(
         model: a HookedTransformer or TransformerBridge with a tokenizer.
         texts: the stimuli.
         conditions: the condition of each stimulus.
-        sites: names of sites (see :data:`lensloc.sites.SITES`).
+        sites: names of sites (see :func:`lensloc.sites.get_site`).
         pooling: over which tokens, special tokens included where the tokenizer adds them:
             the last one; the last one of every word (``word-end``: mean over words, where a word
             is a stretch without spaces); the mean, sum or maximum over all.
@@ -99,24 +120,69 @@ def capture(
         LensLocError: no tokenizer, unknown site or pooling, a site that the model lacks, a text
             without tokens or longer than the context window, or a non-finite activation.
     """
-    if pooling not in POOLINGS:
-        raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
-    if batch_size != "auto" and batch_size < 1:
-        raise LensLocError(f"A batch holds at least one text; {batch_size} does not.")
-    chosen = [get_site(name) for name in dict.fromkeys(sites)]
-    hooks = {site.name: hook_names(site, model) for site in chosen}
-    if truncate:
-        max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
+    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
     start = time.perf_counter()
-    tokenized = tokenize(model, texts, word_ends=pooling == "word-end", max_tokens=max_tokens)
-    runner = _Runner(model, chosen, hooks, pooling)
-    pooled = runner.run(tokenized, batch_size, progress)
-    _require_finite(pooled, texts)
-    seconds = time.perf_counter() - start
+    tokenized = runner.tokenize(texts)
+    parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
+    order: list[int] = []
+
+    def keep(rows: list[int], pooled: Mapping[str, Tensor]) -> None:
+        for name, values in pooled.items():
+            parts[name].append(values)
+        order.extend(rows)
+
+    runner.run(tokenized, texts, keep, batch_size, progress)
+    back = torch.tensor(order).argsort()
+    responses = {
+        name: Responses(name, torch.cat(values)[back.to(values[0].device)], tuple(conditions))
+        for name, values in parts.items()
+    }
     return Captured(
-        {name: Responses(name, values, tuple(conditions)) for name, values in pooled.items()},
-        sum(len(text.ids) for text in tokenized),
-        seconds,
+        responses, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
+    )
+
+
+def capture_moments(
+    model: Any,
+    texts: Sequence[str],
+    conditions: Sequence[str],
+    sites: Sequence[str] = ("resid_post",),
+    *,
+    absolute: bool = True,
+    pooling: Pooling = "last-token",
+    batch_size: BatchSize = "auto",
+    max_tokens: int | None = None,
+    truncate: bool = False,
+    progress: bool = True,
+) -> Summarised:
+    """Run the texts as :func:`capture` does, and keep no response but their moments.
+
+    So memory does not grow with the number of texts. The arguments are those of :func:`capture`,
+    and ``absolute``: summarise absolute responses.
+
+    Returns:
+        Moments of every unit's responses, by site and condition, float64.
+
+    Raises:
+        LensLocError: as :func:`capture`.
+    """
+    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    start = time.perf_counter()
+    tokenized = runner.tokenize(texts)
+    moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
+
+    def add(rows: list[int], pooled: Mapping[str, Tensor]) -> None:
+        labels = [conditions[row] for row in rows]
+        for name, values in pooled.items():
+            for label in dict.fromkeys(labels):
+                chosen = [place for place, other in enumerate(labels) if other == label]
+                found = Moments.of(values[chosen], absolute=absolute)
+                known = moments[name].get(label)
+                moments[name][label] = found if known is None else known + found
+
+    runner.run(tokenized, texts, add, batch_size, progress)
+    return Summarised(
+        moments, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
     )
 
 
@@ -137,11 +203,7 @@ def tokenize(
     Raises:
         LensLocError: no tokenizer; a text without tokens; one longer than the context window.
     """
-    if model.tokenizer is None:
-        raise LensLocError(
-            "The model has no tokenizer, so texts cannot be run through it; "
-            "load it with one (tokenizer files in its folder)."
-        )
+    require_tokenizer(model)
     if max_tokens is not None and max_tokens < 1:
         raise LensLocError(f"At least one token of a text must be kept; {max_tokens} keeps none.")
     window = model.cfg.n_ctx
@@ -199,112 +261,88 @@ def _position_of(plain: list[int], ids: list[int]) -> int | None:
     return None
 
 
-def shortened(text: str, length: int = 40) -> str:
-    """Return a text in quotes, cut off for an error message."""
-    return repr(text if len(text) <= length else text[: length - 1] + "…")
-
-
 # -- batches -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Runner:
     model: Any
-    sites: list[Site]
-    hooks: dict[str, list[str]]
+    sites: tuple[Site, ...]
+    hooks: Mapping[str, Sequence[str]]
     pooling: Pooling
+    max_tokens: int | None
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        sites: Sequence[str],
+        pooling: Pooling,
+        truncate: bool,
+        max_tokens: int | None,
+    ) -> "_Runner":
+        if pooling not in POOLINGS:
+            raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
+        chosen = {site.name: site for site in map(get_site, sites)}
+        hooks = {name: hook_names(site, model) for name, site in chosen.items()}
+        if truncate:
+            max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
+        return cls(model, tuple(chosen.values()), hooks, pooling, max_tokens)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        return tokenize(
+            self.model, texts, word_ends=self.pooling == "word-end", max_tokens=self.max_tokens
+        )
 
     def run(
-        self, tokenized: list[Tokenized], batch_size: int | Literal["auto"], progress: bool
-    ) -> dict[str, Float[Tensor, "stimulus layer unit"]]:
-        budget = self._token_budget() if batch_size == "auto" else None
-        rows_at_once = len(tokenized) if batch_size == "auto" else int(batch_size)
-        parts: dict[str, list[Tensor]] = {site.name: [] for site in self.sites}
-        order: list[int] = []
-        pending = self._batches(tokenized, rows_at_once, budget)
-        with _bar(progress, len(tokenized)) as advance, _evaluating(self.model), torch.no_grad():
-            while pending:
-                rows = pending.pop(0)
-                pooled = self._try_batch([tokenized[row] for row in rows])
-                if pooled is None:
-                    log.info("out of memory with %d texts at once; halving", len(rows))
-                    half = len(rows) // 2
-                    pending[:0] = [rows[:half], rows[half:]]
-                    continue
-                for name, values in pooled.items():
-                    parts[name].append(values)
-                order.extend(rows)
-                advance(len(rows))
-        back = torch.tensor(order).argsort()
-        return {
-            name: torch.cat(values)[back.to(values[0].device)] for name, values in parts.items()
-        }
+        self,
+        tokenized: list[Tokenized],
+        texts: Sequence[str],
+        take: Callable[[list[int], Mapping[str, Tensor]], None],
+        batch_size: BatchSize,
+        progress: bool,
+    ) -> None:
+        """Run all texts; ``take`` gets the rows of each batch and what was pooled of them."""
+        require_batch_size(batch_size)
+        lengths = [len(text.ids) for text in tokenized]
 
-    def _try_batch(
-        self, texts: list[Tokenized]
-    ) -> dict[str, Float[Tensor, "row layer unit"]] | None:
-        """Run a batch; None if it was too large for the memory and can be halved."""
-        try:
-            return self._run_batch(texts)
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) or len(texts) == 1:
-                raise
-        # Not in the handler above, where the error still holds the batch's tensors.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
+        def run_batch(rows: list[int]) -> None:
+            pooled = self._run_batch([tokenized[row] for row in rows])
+            _require_finite(pooled, rows, texts)
+            take(rows, pooled)
 
-    def _token_budget(self) -> int:
+        batches = batches_by_length(
+            lengths,
+            batch_size=batch_size,
+            budget=self._token_budget(max(lengths, default=1)),
+            equal=sees_pads(self.model),
+        )
+        run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
+
+    def _token_budget(self, longest: int) -> int:
         cfg = self.model.cfg
-        device = torch.device(cfg.device or "cpu")
-        # mlp sites are the widest: an upper bound for what a token takes at any site.
-        width = max(cfg.d_model, getattr(cfg, "d_mlp", None) or 0)
+        device = device_of(self.model)
+        by_hook = {site.hook: activation_width(site, self.model, longest) for site in self.sites}
         itemsize = torch.finfo(cfg.dtype).bits // 8
-        bytes_a_token = len(self.sites) * cfg.n_layers * width * itemsize
+        bytes_a_token = sum(by_hook.values()) * cfg.n_layers * itemsize
         memory: int = _CACHE_BYTES.get(device.type, 2**30)
         if device.type == "cuda":
             memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
         most = _TOKENS_AT_ONCE.get(device.type, 3072)
         return int(max(1, min(most, memory // max(1, bytes_a_token))))
 
-    def _batches(
-        self, tokenized: list[Tokenized], rows_at_once: int, budget: int | None
-    ) -> list[list[int]]:
-        """Group texts by length: at most so many rows, at most so many tokens with pads."""
-        sees_pads = getattr(self.model.cfg, "attention_dir", "causal") != "causal"
-        by_length = sorted(range(len(tokenized)), key=lambda row: len(tokenized[row].ids))
-        batches: list[list[int]] = []
-        for row in by_length:
-            length = len(tokenized[row].ids)
-            current = batches[-1] if batches else []
-            full = (
-                not current
-                or len(current) >= rows_at_once
-                or (budget is not None and (len(current) + 1) * length > budget)
-                or (sees_pads and len(tokenized[current[0]].ids) != length)
-            )
-            if full:
-                batches.append([row])
-            else:
-                current.append(row)
-        # Longest first: if memory runs out, it does so at once.
-        return batches[::-1]
-
     def _run_batch(self, texts: list[Tokenized]) -> dict[str, Float[Tensor, "row layer unit"]]:
         longest = max(len(text.ids) for text in texts)
-        tokens = torch.zeros(len(texts), longest, dtype=torch.long)
-        for row, text in enumerate(texts):
-            tokens[row, : len(text.ids)] = torch.tensor(text.ids)
         pooled_over = _pooled_positions(texts, longest, self.pooling)
         names = {name for hooks in self.hooks.values() for name in hooks}
-        device = torch.device(self.model.cfg.device or "cpu")
         _, cache = self.model.run_with_cache(
-            tokens.to(device),
+            padded_right([text.ids for text in texts], device_of(self.model)),
             names_filter=lambda name: name in names,
             return_cache_object=False,
             return_type=None,
             **_forward_options(self.model),
         )
+        _require_units(cache, self.hooks, (len(texts), longest), self.sites)
         n_heads = self.model.cfg.n_heads
         return {
             site.name: torch.stack(
@@ -316,6 +354,28 @@ class _Runner:
             )
             for site in self.sites
         }
+
+
+def _require_units(
+    cache: Mapping[str, Tensor],
+    hooks: Mapping[str, Sequence[str]],
+    size: tuple[int, int],
+    sites: Sequence[Site],
+) -> None:
+    for site in sites:
+        for name in hooks[site.name]:
+            if name not in cache:
+                raise LensLocError(
+                    f"The hook point {name!r} is never reached in this model (some need a setting "
+                    f"of it), so nothing can be captured at the site {site.name!r}; choose another."
+                )
+            shape = tuple(cache[name].shape)
+            if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
+                raise LensLocError(
+                    f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts "
+                    f"of {size[1]} tokens, not one vector a token, so it has no units; choose "
+                    "another site."
+                )
 
 
 def _pooled_positions(
@@ -353,50 +413,23 @@ def pool(
 
 def _forward_options(model: Any) -> dict[str, Any]:
     """Return what keeps a forward pass from doing more than is captured."""
-    if hasattr(model, "original_model"):  # TransformerBridge runs the output layer regardless
-        parameters = inspect.signature(model.original_model.forward).parameters
-        options: dict[str, Any] = {"output_attentions": False}
-        return options | ({"logits_to_keep": 1} if "logits_to_keep" in parameters else {})
-    # A tokenizer set to pad on the left would make the model look for pads there.
-    return {"padding_side": "right"} if model.tokenizer is not None else {}
+    if not is_bridge(model):
+        return padding_options(model)
+    # A TransformerBridge runs the output layer regardless.
+    options: dict[str, Any] = {"output_attentions": False}
+    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})
 
 
-def _require_finite(pooled: Mapping[str, Tensor], texts: Sequence[str]) -> None:
+def _require_finite(
+    pooled: Mapping[str, Tensor], rows: Sequence[int], texts: Sequence[str]
+) -> None:
     for name, values in pooled.items():
         if not torch.isfinite(values).all():
-            row, layer, unit = (~torch.isfinite(values)).nonzero()[0].tolist()
+            found = (~torch.isfinite(values)).nonzero().tolist()
+            place, layer, unit = min(found, key=lambda at: (rows[at[0]], *at[1:]))
+            row = rows[place]
             raise LensLocError(
-                f"The activation L{layer}.{name}.{unit} is {values[row, layer, unit].item()} for "
+                f"The activation L{layer}.{name}.{unit} is {values[place, layer, unit].item()} for "
                 f"text {row + 1} ({shortened(texts[row])}); "
                 "load the model in float32 or leave the text out."
             )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Switch dropout off for a while."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()
-
-
-@contextlib.contextmanager
-def _bar(shown: bool, total: int) -> Iterator[Any]:
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task("stimuli", total=total)
-        yield lambda n: progress.advance(task, n)

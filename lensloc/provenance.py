@@ -11,7 +11,7 @@ class Provenance:
     """How a selectivity map or a unit mask was made.
 
     ``model`` to ``check`` describe the model, ``contrast`` to ``n_control`` the stimuli, ``site``
-    to ``selection`` the procedure. Empty strings mean "not known" (an imported mask, say).
+    to ``lesion`` the procedure. Empty strings mean "not known" (an imported mask, say).
     """
 
     model: str = ""
@@ -33,9 +33,11 @@ class Provenance:
     pooling: str = ""
     protocol: str = ""
     absolute: bool = True
+    test: str = "welch"
     max_tokens: int | None = None
     prepends_bos: bool = False
     selection: str = ""
+    lesion: str = ""
     lensloc: str = ""
     transformer_lens: str = ""
     torch: str = ""

@@ -1,9 +1,10 @@
-"""Selectivity maps on disk: content-addressed, written whole, read back or made again."""
+"""Results on disk: content-addressed, written whole, read back or made again."""
 
 import dataclasses
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,33 +21,54 @@ log = logging.getLogger(__name__)
 _ARRAYS = [
     field.name
     for field in dataclasses.fields(Selectivity)
-    if field.name not in ("site", "provenance")
+    if field.name not in ("site", "provenance", "excluded")  # nothing that localizing excludes
 ]
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of selectivity maps, each under the hash of everything that it depends on."""
+    """A folder of results, each under the hash of everything that it depends on."""
 
     folder: Path
 
     @classmethod
-    def at(cls, folder: Path) -> "Store":
+    def at(cls, folder: str | Path) -> "Store":
         """Return the store in a folder, which is made if needed.
 
         Raises:
             LensLocError: if the folder cannot be written.
         """
         return cls(
-            require_writable_folder(folder, "The cache folder (set LENSLOC_CACHE to another)")
+            require_writable_folder(Path(folder), "The cache folder (set LENSLOC_CACHE to another)")
         )
 
-    def path(self, key: dict[str, Any]) -> Path:
-        """Return where the map made under ``key`` is kept."""
+    def path(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> Path:
+        """Return where what was made under ``key`` is kept."""
         text = json.dumps(key, sort_keys=True, ensure_ascii=False)
-        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.safetensors"
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{suffix}"
 
-    def load(self, key: dict[str, Any]) -> tuple[Selectivity, int] | None:
+    def load_record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return the record under ``key``; None if there is none, or it is damaged."""
+        path = self.path(key, ".json")
+        if not path.is_file():
+            return None
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            log.warning("%s is damaged (%s); making it again", path, error)
+            return None
+        return record if isinstance(record, dict) else None
+
+    def save_record(self, key: Mapping[str, Any], record: Mapping[str, Any]) -> Path:
+        """Keep plain data under ``key``; numbers come back bit for bit.
+
+        Raises:
+            LensLocError: if the folder cannot be written.
+        """
+        content = json.dumps(record, ensure_ascii=False).encode()
+        return write_atomically(self.path(key, ".json"), content)
+
+    def load(self, key: Mapping[str, Any]) -> tuple[Selectivity, int] | None:
         """Return the map under ``key`` and the number of tokens it took; None if there is none.
 
         A damaged entry counts as none.
@@ -64,7 +86,7 @@ class Store:
             log.warning("%s is damaged (%s); making it again", path, error)
             return None
 
-    def save(self, key: dict[str, Any], found: Selectivity, n_tokens: int) -> Path:
+    def save(self, key: Mapping[str, Any], found: Selectivity, n_tokens: int) -> Path:
         """Keep a map under ``key``.
 
         Raises:

@@ -20,7 +20,7 @@ from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
 from lensloc.provenance import Provenance
 
-_ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w-]*)\.(?P<unit>\d+)$")
+_ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)\.(?P<unit>\d+)$")
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,27 @@ class UnitMask:
         site: name of the site that the units live at, e.g. ``"resid_post"``.
         mask: ``[layer, unit]``, true for the units in the set; on the CPU.
         provenance: how the set was made.
+        score: float64 ``[layer, unit]``, what the units were ranked by (t, or -t for the bottom),
+            largest first; None for a set that is no top of a ranking.
+        magnitude: float64 ``[layer, unit]``, mean absolute response of every unit of the site, for
+            controls that match it; None where it is not known.
     """
 
     site: str
     mask: Bool[Tensor, "layer unit"]
     provenance: Provenance = field(default_factory=Provenance)
+    score: Float[Tensor, "layer unit"] | None = None
+    magnitude: Float[Tensor, "layer unit"] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", self.mask.detach().cpu())
+        for name in ("score", "magnitude"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.mask.shape:
+                raise LensLocError(
+                    f"{name} has shape {tuple(values.shape)}, but the mask {tuple(self.mask.shape)}"
+                    "; give one value a unit."
+                )
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -112,6 +125,18 @@ class UnitMask:
         """Return what percentage of each layer's units is in the set."""
         return self.mask.double().mean(dim=1) * 100
 
+    def unique_dims(self) -> Int[Tensor, " dimension"]:
+        """Return the different dimensions of the residual stream in the set, in order.
+
+        A dimension that recurs in several layers counts once: blocks add to the stream, so most of
+        what is there was there a layer before.
+
+        Raises:
+            LensLocError: if the units are not dimensions of the residual stream.
+        """
+        require_residual(self.site)
+        return self.mask.any(dim=0).nonzero().squeeze(1)
+
     @property
     def addresses(self) -> list[str]:
         """The units' addresses, in order of layer and unit."""
@@ -128,11 +153,12 @@ class UnitMask:
         flat_indices: Int[Tensor, " selected"],
         shape: tuple[int, int],
         provenance: Provenance | None = None,
+        **arrays: Tensor | None,
     ) -> "UnitMask":
         """Make a set from indices into the flattened ``[layer, unit]`` array of that shape."""
         mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
         mask[flat_indices.cpu()] = True
-        return cls(site, mask.reshape(shape), provenance or Provenance(site=site))
+        return cls(site, mask.reshape(shape), provenance or Provenance(site=site), **arrays)
 
     @classmethod
     def from_addresses(
@@ -182,8 +208,36 @@ class UnitMask:
         outside = (~self.mask).flatten().nonzero().squeeze(1)
         drawn = draw(outside, len(self), seed, f"outside {self!r}")
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
+        made = self.provenance.replace(selection=selection)
+        return UnitMask.from_indices(self.site, drawn, self.shape, made, magnitude=self.magnitude)
+
+    def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":
+        """Return the set of another size by the same ranking: its ``k`` best, or ``percent``.
+
+        Ties are broken by layer, then unit.
+
+        Raises:
+            LensLocError: unless just one of the two is given, as many units exist, and the set is
+                the top of a ranking.
+        """
+        if self.score is None:
+            raise LensLocError(
+                f"The mask {describe(self)} ({self.provenance.selection or 'imported'}) carries no "
+                "ranking of units, so it has no other size; use one from Selectivity.top(), saved "
+                "as .safetensors."
+            )
+        count, words = count_units(percent, k, self.mask.numel(), self.site)
+        left = int(torch.isfinite(self.score).sum())
+        if count > left:
+            raise LensLocError(
+                f"{count} units were asked for but only {left} of {self.mask.numel()} at "
+                f"{self.site} are ranked; ask for fewer."
+            )
+        best = ranked(self.score)[:count]
+        direction = self.provenance.selection.split(" ")[0] or "top"
+        made = self.provenance.replace(selection=f"{direction} {words}")
         return UnitMask.from_indices(
-            self.site, drawn, self.shape, self.provenance.replace(selection=selection)
+            self.site, best, self.shape, made, score=self.score, magnitude=self.magnitude
         )
 
     # -- set algebra ---------------------------------------------------------------------------
@@ -260,7 +314,10 @@ class UnitMask:
                 "site": self.site,
                 "provenance": self.provenance.to_json(),
             }
-            content = safetensors_bytes({"mask": self.mask.to(torch.uint8)}, metadata=metadata)
+            arrays = {"mask": self.mask.to(torch.uint8)}
+            known = {"score": self.score, "magnitude": self.magnitude}
+            arrays |= {name: a.contiguous() for name, a in known.items() if a is not None}
+            content = safetensors_bytes(arrays, metadata=metadata)
             return write_atomically(path, content)
         if path.suffix == ".npy":
             return write_atomically(path, npy_bytes(self.mask.numpy().astype(np.int64)))
@@ -309,6 +366,43 @@ def draw(
     return torch.from_numpy(np.sort(chosen))
 
 
+def ranked(score: Float[Tensor, "layer unit"], *, descending: bool = True) -> Int[Tensor, " all"]:
+    """Return the flat indices of all units by score; ties by layer, then unit."""
+    return torch.sort(score.flatten(), descending=descending, stable=True).indices
+
+
+def require_residual(site: str) -> None:
+    """Check that a site's units are dimensions of the residual stream, the same in every layer.
+
+    Raises:
+        LensLocError: if they are not.
+    """
+    if not site.startswith("resid_"):
+        raise LensLocError(
+            f"Only dimensions of the residual stream recur from layer to layer; units at {site} "
+            "do not."
+        )
+
+
+def count_units(percent: float | None, k: int | None, total: int, site: str) -> tuple[int, str]:
+    """Return how many of ``total`` units ``percent`` or ``k`` asks for, and that in words.
+
+    Raises:
+        LensLocError: unless just one of the two is given and as many units exist.
+    """
+    if (percent is None) == (k is None):
+        raise LensLocError("Give either percent or k, to say how many units to select.")
+    if percent is not None:
+        count = count_from_percent(percent, total)
+        return count, f"{percent:g} % ({count} units)"
+    assert k is not None
+    if not 1 <= k <= total:
+        raise LensLocError(
+            f"{k} units were asked for; {site} has {total}, so ask for 1 to {total}."
+        )
+    return k, f"{k} units"
+
+
 def count_from_percent(percent: float, n_units: int) -> int:
     """Return how many units ``percent`` per cent of ``n_units`` are, truncated as published.
 
@@ -347,6 +441,7 @@ def _read_safetensors(path: Path) -> UnitMask:
             metadata = file.metadata() or {}
             names: Sequence[str] = list(file.keys())
             tensor = file.get_tensor("mask") if "mask" in names else None
+            known = {n: file.get_tensor(n) for n in ("score", "magnitude") if n in names}
     except (SafetensorError, OSError, ValueError) as error:
         raise LensLocError(
             f"{path} is not a readable .safetensors file (truncated, or of another format: "
@@ -358,7 +453,8 @@ def _read_safetensors(path: Path) -> UnitMask:
         provenance = Provenance.from_json(metadata["provenance"])
     except (json.JSONDecodeError, ValueError, TypeError) as error:
         raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
-    return UnitMask(metadata.get("site", provenance.site), _as_mask(tensor, path), provenance)
+    site = metadata.get("site", provenance.site)
+    return UnitMask(site, _as_mask(tensor, path), provenance, **known)
 
 
 def _read_npy(path: Path) -> Bool[Tensor, "layer unit"]:

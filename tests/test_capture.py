@@ -1,6 +1,7 @@
 """Captured values against a run of one text at a time; nothing about a batch changes them."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from conftest import CONFIGS, make_checkpoint, train_tokenizer
 
 import lensloc as ll
 from lensloc import SITES, LensLocError, capture
-from lensloc.capture import POOLINGS, tokenize
+from lensloc.capture import POOLINGS, capture_moments, tokenize
 from lensloc.sites import get_site, hook_names
 
 TEXTS = [
@@ -30,6 +31,21 @@ def sites_of(model: Any) -> list[str]:
 
 def has_resid_mid(model: Any) -> bool:
     return "blocks.0.hook_resid_mid" in model.hook_dict
+
+
+def attention_by_hand(site: str, pattern: torch.Tensor) -> torch.Tensor:
+    """Summarise where each head attends, query by query, in Python."""
+    n_heads, n_tokens, _ = pattern.shape
+    summary = torch.zeros(n_tokens, n_heads, dtype=torch.float64)
+    for head in range(n_heads):
+        for query in range(n_tokens):
+            row = pattern[head, query, : query + 1].tolist()
+            summary[query, head] = {
+                "attn_entropy": -sum(p * math.log(p) for p in row if p > 0),
+                "attn_first": row[0],
+                "attn_distance": sum(p * (query - key) for key, p in enumerate(row)),
+            }[site]
+    return summary
 
 
 def by_hand(model: Any, text: str, site: str, pooling: str) -> torch.Tensor:
@@ -52,7 +68,9 @@ def by_hand(model: Any, text: str, site: str, pooling: str) -> torch.Tensor:
     layers = []
     for layer in range(model.cfg.n_layers):
         value = cache[SITES[site].hook.format(layer=layer)][0].double()
-        if site == "head":
+        if site.startswith("attn_") and site != "attn_out":
+            value = attention_by_hand(site, value)
+        elif site == "head":
             value = value.reshape(len(value), model.cfg.n_heads, -1).square().sum(-1).sqrt()
         chosen = torch.stack([value[position].flatten() for position in positions])
         if pooling == "sum":
@@ -83,6 +101,7 @@ def test_units_of_every_site_are_counted_right(tiny: Any, tiny_name: str) -> Non
     d_mlp = 128 if tiny_name == "gpt2" else 48
     width = dict.fromkeys(("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"), 32)
     width |= {"mlp_pre": d_mlp, "mlp_post": d_mlp, "head": heads, "z": heads * d_head}
+    width |= dict.fromkeys(("attn_entropy", "attn_first", "attn_distance"), heads)
     width |= {"q": heads * d_head, "k": groups * d_head, "v": groups * d_head}
     found = capture(tiny, TEXTS[:2], "xy", sites_of(tiny), progress=False)
     for site, responses in found.responses.items():
@@ -305,3 +324,53 @@ def test_hook_names_that_do_not_exist_are_an_error_in_both_classes(tiny: Any) ->
 def test_unknown_sites_are_refused_with_the_known_ones() -> None:
     with pytest.raises(LensLocError, match="no site 'neurons'; the sites are resid_pre, "):
         get_site("neurons")
+
+
+def test_any_hook_point_of_the_blocks_is_a_site(tiny: Any, tiny_name: str) -> None:
+    names = ["ln1.hook_normalized", "blocks.{layer}.attn.hook_q"]
+    found = capture(tiny, TEXTS, LABELS, names, batch_size=4, progress=False).responses
+    assert list(found) == ["ln1.hook_normalized", "q"]  # one name for the same units
+    for row, text in enumerate(TEXTS):
+        with torch.no_grad():
+            _, cache = tiny.run_with_cache(tiny.to_tokens(text))
+        for layer in range(tiny.cfg.n_layers):
+            expected = cache[f"blocks.{layer}.ln1.hook_normalized"][0, -1]
+            torch.testing.assert_close(
+                found["ln1.hook_normalized"].values[row, layer], expected, rtol=2e-5, atol=2e-5
+            )
+    address = "L1.ln1.hook_normalized.7"
+    mask = ll.UnitMask.from_addresses([address], (tiny.cfg.n_layers, 32))
+    assert mask.addresses == [address]
+    assert address in mask
+
+
+@pytest.mark.parametrize("name", ["attn.hook_pattern", "blocks.{layer}.attn.hook_attn_scores"])
+def test_attention_patterns_as_such_are_no_site(name: str) -> None:
+    with pytest.raises(LensLocError, match=r"a number for every pair of tokens.*attn_entropy"):
+        get_site(name)
+
+
+def test_hook_points_that_are_never_reached_are_named(checkpoints: dict[str, Path]) -> None:
+    model = ll.load_model(checkpoints["llama"])
+    with pytest.raises(LensLocError, match=r"'blocks\.0\.hook_mlp_in' is never reached"):
+        capture(model, TEXTS, LABELS, ["hook_mlp_in"], progress=False)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_moments_are_those_of_the_responses(tiny: Any, batch_size: Any, absolute: bool) -> None:
+    sites = ["resid_post", "head", "attn_entropy"]
+    kept = capture(tiny, TEXTS, LABELS, sites, progress=False).responses
+    summarised = capture_moments(
+        tiny, TEXTS, LABELS, sites, absolute=absolute, batch_size=batch_size, progress=False
+    )
+    assert summarised.n_tokens == sum(tiny.to_tokens(text).shape[1] for text in TEXTS)
+    for site in sites:
+        for label in "xy":
+            values = kept[site].of((label,)).double()
+            values = values.abs() if absolute else values
+            found = summarised.moments[site][label]
+            assert found.n == 3
+            torch.testing.assert_close(found.mean, values.mean(0), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found.variance, values.var(0), rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(found.high, values.amax(0), rtol=1e-4, atol=1e-5)

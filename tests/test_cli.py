@@ -183,7 +183,7 @@ BAD_ARGUMENTS = [
     (["--num-units", "0"], "--num-units must be at least 1"),
     (["--num-units", "97"], "more than the 96 units"),
     (["--site", "head", "--num-units", "13"], "more than the 12 units"),
-    (["--site", "q", "--num-units", "97"], "ask for 1 to 96"),
+    (["--site", "q", "--num-units", "97"], "more than the 96 units"),
     (["--localize-range", "90-80"], "does not go from a lower to a higher"),
     (["--localize-range", "a-b"], "is not a range"),
     (["--localize-range", "50-50"], "does not go from a lower"),

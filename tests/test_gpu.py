@@ -47,3 +47,64 @@ def test_half_precision(checkpoints: dict[str, Path], small_contrast: Contrast, 
     )
     pair = torch.stack([exact["resid_post"].t.flatten(), rough["resid_post"].t.flatten()])
     assert torch.corrcoef(pair)[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+@pytest.mark.parametrize("backend", ["hooked", "bridge"])
+def test_lesions_and_tasks_are_those_of_the_cpu(
+    checkpoints: dict[str, Path], small_contrast: Contrast, name: str, backend: Any
+) -> None:
+    sentences = [
+        text for texts in small_contrast.conditions.values() for text in texts if " " in text
+    ]
+    task = ll.tasks.perplexity(sentences)
+    scores = {}
+    for device in ("cpu", "cuda"):
+        model = ll.load_model(checkpoints[name], device=device, backend=backend)
+        mask = localize(model, small_contrast, progress=False).top(percent=20)
+        scores[device] = [task(model).mean]
+        for mode, options in (
+            ("zero", {}),
+            ("write", {}),
+            ("scale", {"scale": 2.0}),
+            ("mean", {"reference": small_contrast}),
+            ("clamp", {"quantile": 0.9, "reference": small_contrast}),
+        ):
+            with ll.lesion(model, mask, mode, **options) as opened:  # type: ignore[arg-type]
+                scores[device].append(task(model).mean)
+            assert opened.effect.took_effect
+    assert scores["cuda"] == pytest.approx(scores["cpu"], abs=1e-3)
+    assert len(set(scores["cpu"])) == len(scores["cpu"])
+
+
+def test_permutations_are_those_of_the_cpu(
+    checkpoints: dict[str, Path], small_contrast: Contrast
+) -> None:
+    model = ll.load_model(checkpoints["llama"], device="cuda")
+    found = localize(model, small_contrast, keep_responses=True, progress=False)
+    responses = found.responses["resid_post"]
+    assert responses.values.device.type == "cuda"
+    on_cpu = ll.Responses("resid_post", responses.values.cpu(), responses.conditions)
+    roles = small_contrast.target, small_contrast.control
+    for options in ({}, {"two_sided": False}):
+        a, b = (
+            ll.max_t(made, *roles, n_permutations=99, **options) for made in (on_cpu, responses)
+        )
+        torch.testing.assert_close(torch.from_numpy(b.maxima), torch.from_numpy(a.maxima))
+        assert torch.equal(b.p, a.p)
+    a, b = (ll.bootstrap_d(made, *roles, n_resamples=50) for made in (on_cpu, responses))
+    torch.testing.assert_close(b.low, a.low)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+def test_attribution_and_shared_beginnings_are_those_of_the_cpu(
+    checkpoints: dict[str, Path], small_contrast: Contrast, name: str
+) -> None:
+    pairs = ll.tasks.minimal_pairs(limit=1)
+    scores, effects = [], []
+    for device in ("cpu", "cuda"):
+        model = ll.load_model(checkpoints[name], device=device)
+        scores.append(pairs(model).items[["good", "bad"]].to_numpy())
+        effects.append(ll.attribute(model, small_contrast, progress=False).score)
+    assert scores[1] == pytest.approx(scores[0], abs=2e-3)
+    torch.testing.assert_close(effects[1], effects[0], rtol=1e-3, atol=1e-5)

@@ -20,9 +20,9 @@ from transformer_lens.model_bridge import TransformerBridge
 
 import lensloc as ll
 from lensloc import LensLocError
+from lensloc.cards import weights_hash
 from lensloc.models import BUNDLED, BundledModel, check_model, describe, fetch, is_ready
 from lensloc.models import bundled as bundled_module
-from lensloc.models.card import weights_hash
 from lensloc.models.check import reference_activations
 
 COMMIT = "c0ffee" * 6 + "c0ff"

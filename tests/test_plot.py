@@ -1,14 +1,21 @@
 """Figures hold the numbers that they should show."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
 import plotly.io
 import pytest
 import torch
 
 from lensloc import LensLocError, Selectivity, UnitMask, plot
+from lensloc.lesion_table import LesionStudy, tabulate
+from lensloc.overlaps import overlap
 from lensloc.provenance import Provenance
+from lensloc.selectivity import MaxT
 
 
 def mask_of(shape: tuple[int, int], *units: tuple[int, int], site: str = "resid_post") -> UnitMask:
@@ -18,15 +25,63 @@ def mask_of(shape: tuple[int, int], *units: tuple[int, int], site: str = "resid_
     return UnitMask(site, mask)
 
 
-def selectivity(n_layers: int = 3, n_units: int = 8, seed: int = 0) -> Selectivity:
+def selectivity(
+    n_layers: int = 3, n_units: int = 8, seed: int = 0, site: str = "resid_post"
+) -> Selectivity:
     rng = np.random.default_rng(seed)
     arrays = {
         name: torch.from_numpy(rng.normal(size=(n_layers, n_units)))
-        for name in ("t", "df", "d", "g", "mean_target", "mean_control")
+        for name in ("t", "df", "d", "g", "mean_target", "mean_control", "magnitude", "kurtosis")
     }
     arrays |= {name: torch.from_numpy(rng.uniform(size=(n_layers, n_units))) for name in "pq"}
     made = Provenance(target=("sentences",), control=("nonwords",))
-    return Selectivity("resid_post", provenance=made, **arrays)
+    return Selectivity(site, provenance=made, **arrays)
+
+
+def null_of(found: Selectivity, *, two_sided: bool = True) -> MaxT:
+    """A null of 99 permutations whose largest t are 0.02 to 1.98, and of which few units pass."""
+    maxima = np.arange(1, 100) * 0.02
+    size = (found.t.abs() if two_sided else found.t).numpy()
+    p = (1 + (maxima >= size[..., None]).sum(axis=-1)) / 100
+    edges = np.linspace(-6, 6, 25)
+    counts = found.t.numel() * np.histogram(np.random.default_rng(0).normal(size=999), edges)[0]
+    return MaxT(found.site, found.t, torch.from_numpy(p), maxima, counts / 999, edges, two_sided)
+
+
+def granularities(networks: tuple[str, ...] = ("language",)) -> pd.DataFrame:
+    """Three sites a network, as compare_granularities tabulates them; no agreement, no drops."""
+    rng = np.random.default_rng(0)
+    names = [
+        *("significant_target", "significant_control", "selected_d", "selected_d_cv"),
+        *("reliability", "dice", "dice_chance", "layer_entropy", "layer_centre"),
+    ]
+    sites = ["resid_post", "mlp_post", "head"]
+    table = pd.DataFrame(
+        [
+            {"network": n, "site": s, "unit": f"a {s}", "n_units": 90}
+            for n in networks
+            for s in sites
+        ]
+    )
+    table[names] = rng.uniform(size=(len(table), len(names)))
+    table["reliability_low"] = table["reliability"] - 0.1
+    table["reliability_high"] = table["reliability"] + 0.05
+    return table
+
+
+def lesions() -> LesionStudy:
+    rows = [
+        {
+            **{"model": "tiny", "network": "language", "mode": "zero", "percent": percent},
+            **{"kind": kind, "seed": seed, "task": task, "measure": "accuracy"},
+            **{"drop": 0.01 * percent, "drop_low": 0.0, "drop_high": 0.02 * percent},
+            "took_effect": percent > 1,
+        }
+        for task in ("pairs", "choice", "more", "last")
+        for percent in (1.0, 5.0)
+        for kind, seed in (("network", None), ("layer", 0), ("layer", 1))
+    ]
+    return LesionStudy(tabulate(rows))
 
 
 def test_layer_heatmap_shows_percentages_and_counts() -> None:
@@ -98,8 +153,283 @@ def test_pictures_without_kaleido_or_a_browser_are_refused_in_a_sentence(
     assert not list(tmp_path.iterdir())
 
 
+def test_layer_heatmap_of_many_columns_fits_a_notebook() -> None:
+    sites = [f"site_{number}" for number in range(8)]
+    found = {site: selectivity(n_units=100, seed=seed) for seed, site in enumerate(sites)}
+    networks = {name: dict(found) for name in ("language", "emotion", "theory of mind")}
+    grouped = plot.layer_heatmap(networks, percent=2)
+    assert [note.text for note in grouped.layout.annotations] == list(networks)
+    assert len(grouped.data) == 3
+    assert len({(panel.zmin, panel.zmax) for panel in grouped.data}) == 1
+    assert [panel.showscale for panel in grouped.data] == [False, False, None]
+    assert grouped.data[1].x[3] == "site_3, 6 units"
+    flat = plot.layer_heatmap(
+        {f"{n} {s}": f for n, sets in networks.items() for s, f in sets.items()}, percent=2
+    )
+    np.testing.assert_array_equal(flat.data[0].z, np.hstack([panel.z for panel in grouped.data]))
+    for figure in (grouped, flat):
+        assert figure.layout.width <= 1000
+        assert figure.layout.xaxis.tickangle == -90
+    expected = found["site_3"].top(percent=2).percent_per_layer()
+    np.testing.assert_allclose(np.array(grouped.data[2].z)[:, 3], expected)
+
+
+def test_head_heatmap_shows_t_of_every_head() -> None:
+    found = selectivity(4, 9, site="attn_entropy")
+    figure = plot.head_heatmap(found)
+    (heatmap,) = figure.data
+    np.testing.assert_allclose(np.array(heatmap.z), found.t.numpy(), atol=5e-4)
+    assert heatmap.zmin == -heatmap.zmax == -found.t.abs().max().item()
+    address, q, d = heatmap.customdata[3][8]
+    assert address == "L3.attn_entropy.8"
+    assert (q, d) == pytest.approx((found.q[3, 8].item(), found.d[3, 8].item()), abs=1e-3)
+    bold = np.array([[cell.startswith("<b>") for cell in row] for row in heatmap.text])
+    np.testing.assert_array_equal(bold, found.q.numpy() < 0.05)
+    assert heatmap.text[0][0].strip("</b>") == f"{found.t[0, 0]:.1f}"
+    assert "(attn_entropy)" in figure.layout.title.text
+    (many,) = plot.head_heatmap(selectivity(2, 40, site="head")).data
+    assert many.text is None
+
+
+def test_t_histogram_counts_every_unit() -> None:
+    found = selectivity(n_units=500)
+    (bars,) = plot.t_histogram(found).data
+    assert sum(bars.y) == found.t.numel()
+    low, high, count = np.array(bars.customdata).T
+    t = found.t.flatten().numpy()
+    np.testing.assert_array_equal(
+        count, [((a <= t) & (t < b)).sum() for a, b in zip(low, high, strict=True)]
+    )
+    np.testing.assert_allclose(high - low, bars.width)
+    figure = plot.t_histogram(found, density=True, log=True)
+    assert np.sum(np.array(figure.data[0].y) * np.array(figure.data[0].width)) == pytest.approx(1)
+    assert figure.layout.yaxis.type == "log"
+
+
+@pytest.mark.parametrize("two_sided", [True, False])
+def test_t_histogram_stands_beside_its_null(two_sided: bool) -> None:
+    found = selectivity(n_units=500)
+    null = null_of(found, two_sided=two_sided)
+    figure = plot.t_histogram(found, null)
+    bars, line, dashed = figure.data
+    assert sum(bars.y) == found.t.numel()
+    np.testing.assert_allclose(line.y, null.null_counts)
+    np.testing.assert_allclose(line.x, bars.x)
+    assert "99 permutations" in line.name
+    assert dashed.name == "family-wise error 5 %"
+    threshold = null.threshold(0.05)
+    signs = [-1, 1] if two_sided else [1]
+    assert [shape.x0 for shape in figure.layout.shapes] == [sign * threshold for sign in signs]
+    beyond = {1: int((found.t > threshold).sum()), -1: int((found.t < -threshold).sum())}
+    assert [note.text.split(" ")[0] for note in figure.layout.annotations] == [
+        f"{beyond[sign]:,}" for sign in signs
+    ]
+    low, high = figure.layout.xaxis.range
+    assert high >= max(found.t.max().item(), threshold)
+    assert low <= found.t.min().item()
+    log = plot.t_histogram(found, null, log=True, density=True)
+    shown = np.array(log.data[1].y, dtype=float)
+    np.testing.assert_array_equal(np.isnan(shown), null.null_counts == 0)
+    np.testing.assert_allclose(np.nansum(shown) * 0.5, null.null_counts.sum() / found.t.numel())
+
+
+def test_layer_profile_has_a_curve_a_site() -> None:
+    found = {"resid_post": selectivity(), "head": selectivity(n_units=4, seed=1)}
+    expected = {
+        "share": {s: f.top(percent=25).percent_per_layer() for s, f in found.items()},
+        "mean_t": {s: f.t.mean(dim=1) for s, f in found.items()},
+        "mean_abs_t": {s: f.t.abs().mean(dim=1) for s, f in found.items()},
+        "significant": {s: 100 * (f.q < 0.05).double().mean(dim=1) for s, f in found.items()},
+    }
+    for quantity, curves in expected.items():
+        figure = plot.layer_profile(found, quantity, percent=25)
+        assert [trace.name for trace in figure.data] == list(found)
+        for trace, curve in zip(figure.data, curves.values(), strict=True):
+            np.testing.assert_allclose(trace.y, curve)
+            assert list(trace.x) == [0, 1, 2]
+    masks = {site: f.top(percent=25) for site, f in found.items()}
+    np.testing.assert_allclose(plot.layer_profile(masks).data[1].y, expected["share"]["head"])
+
+
+def test_layer_profile_of_models_of_other_depth_is_relative() -> None:
+    found = {"deep": selectivity(5), "shallow": selectivity(3), "one": selectivity(1)}
+    figure = plot.layer_profile(found, percent=25)
+    assert [list(trace.x) for trace in figure.data] == [[0, 0.25, 0.5, 0.75, 1], [0, 0.5, 1], [0]]
+    assert list(figure.data[1].customdata) == [0, 1, 2]
+    assert "relative" in figure.layout.xaxis.title.text
+    assert list(plot.layer_profile(found, "mean_t", relative=False).data[1].x) == [0, 1, 2]
+
+
+def test_curves_differ_in_more_than_colour() -> None:
+    found = {str(number): mask_of((2, 2), (0, 0)) for number in range(16)}
+    looks = [
+        (trace.line.color, trace.line.dash, trace.marker.symbol)
+        for trace in plot.layer_profile(found).data
+    ]
+    assert len(set(looks)) == 16
+    assert len({symbol for _, _, symbol in looks}) == 16
+
+
+def test_granularity_has_a_panel_a_measure_and_a_row_a_site() -> None:
+    table = granularities(("language", "emotion"))
+    figure = plot.granularity(table)
+    titles = [note.text.split("<br>")[0] for note in figure.layout.annotations]
+    assert len(titles) == 5
+    assert "hollow: prefer the control" in figure.layout.annotations[0].text
+    assert list(figure.layout.yaxis.ticktext) == ["resid_post", "mlp_post", "head"]
+    first = [trace for trace in figure.data if trace.xaxis in (None, "x")]
+    hollow, filled, _, other = first
+    assert (filled.name, other.name) == ("language", "emotion")
+    assert filled.marker.symbol != other.marker.symbol
+    assert hollow.marker.symbol == f"{filled.marker.symbol}-open"
+    language = table[table["network"] == "language"]
+    np.testing.assert_allclose(filled.x, 100 * language["significant_target"])
+    np.testing.assert_allclose(hollow.x, 100 * language["significant_control"])
+    np.testing.assert_array_equal(np.round(filled.y), [0, 1, 2])
+    (reliability,) = [
+        t for t in figure.data if t.error_x.array is not None and t.name == "language"
+    ]
+    np.testing.assert_allclose(reliability.x, language["reliability"])
+    np.testing.assert_allclose(reliability.error_x.array, [0.05] * 3)
+    np.testing.assert_allclose(reliability.error_x.arrayminus, [0.1] * 3)
+    assert "a unit: a head" in reliability.customdata[2][0]
+    assert "legend" in figure.to_plotly_json()["layout"]
+
+
+def test_granularity_draws_what_the_table_has() -> None:
+    table = granularities()
+    table["drop_number"] = [0.2, pd.NA, 0.1]
+    table["drop_number_low"], table["drop_number_high"] = [0.1, pd.NA, 0.0], [0.3, pd.NA, 0.2]
+    table["n_number"], table["task"] = 120, "pairs"
+    table["took_effect"] = [True, pd.NA, False]
+    table["agreement"] = pd.NA
+    figure = plot.granularity(table.drop(columns=["dice", "selected_d"]))
+    titles = [note.text for note in figure.layout.annotations]
+    assert len(titles) == 5
+    assert not any("Dice" in title or "attribution" in title for title in titles)
+    assert "120 units; pairs" in titles[-1]
+    assert "hollow" not in titles[1]
+    idle = ["took no effect" in about for about, _ in figure.data[-1].customdata]
+    assert idle == [False, False, True]
+    assert not any("took no effect" in about for about, _ in figure.data[1].customdata)
+    np.testing.assert_allclose(figure.data[-1].x, [0.2, np.nan, 0.1])
+    assert figure.layout.width <= 1000
+
+
+def test_overlap_is_a_triangle() -> None:
+    masks = {
+        "a": mask_of((2, 10), (0, 0), (0, 1)),
+        "b": mask_of((2, 10), (0, 1), (1, 0), (1, 1)),
+        "c": mask_of((2, 10), (1, 0)),
+    }
+    table = overlap(masks)
+    figure = plot.overlap(table)
+    (heatmap,) = figure.data
+    assert (list(heatmap.x), list(heatmap.y)) == (["a", "b"], ["b", "c"])
+    np.testing.assert_allclose(np.array(heatmap.z), [[2 / 5, np.nan], [0, 2 / 4]])
+    assert heatmap.text[0][0] == "<b>0.40</b><br>1 shared<br>3.3 × chance"
+    assert heatmap.text[0][1] == ""
+    assert "0.3 by chance, p = " in heatmap.customdata[0][0]
+    assert "0.2 by chance within the same layers" in heatmap.customdata[0][0]
+    assert "resid_post" in figure.layout.title.text
+    # The order of rows does not matter, and another measure can colour them.
+    (other,) = plot.overlap(table.iloc[::-1], measure="ratio").data
+    assert sorted(np.array(other.z)[~np.isnan(np.array(other.z))]) == pytest.approx(
+        [0, 1 / 0.3, 1 / 0.15]
+    )
+
+
+def every_figure() -> dict[str, go.Figure]:
+    found = selectivity()
+    masks = {name: selectivity(seed=seed).top(k=6) for seed, name in enumerate("abc")}
+    return {
+        "layer_heatmap": plot.layer_heatmap(masks),
+        "unit_heatmap": plot.unit_heatmap(found),
+        "head_heatmap": plot.head_heatmap(selectivity(site="head")),
+        "t_histogram": plot.t_histogram(found, null_of(found)),
+        "layer_profile": plot.layer_profile(masks),
+        "granularity": plot.granularity(granularities()),
+        "overlap": plot.overlap(overlap(masks)),
+        "dose_response": plot.dose_response(lesions()),
+        "lesion_bars": plot.lesion_bars(lesions()),
+    }
+
+
+def test_every_figure_can_go_dark_and_back() -> None:
+    default = plotly.io.templates.default
+    for name, figure in every_figure().items():
+        before = json.loads(figure.to_json())
+        dark = plot.themed(figure, "dark")
+        assert json.loads(figure.to_json()) == before, name
+        assert dark.layout.paper_bgcolor == dark.layout.plot_bgcolor != "#ffffff"
+        spec = json.loads(dark.to_json())
+        del spec["layout"]["template"]
+        colors = json.dumps(spec).lower()
+        for light in ("#f7f7f7", "#f7fbff", "#0072b2", "#6b6b6b", "#222222"):
+            assert light not in colors, (name, light)
+        for one, other in zip(figure.data, dark.data, strict=True):
+            for numbers in ("x", "y", "z", "customdata", "text"):
+                kept, shown = (getattr(trace, numbers, None) for trace in (one, other))
+                assert str(kept) == str(shown), (name, numbers)
+        assert json.loads(plot.themed(dark, "light").to_json()) == before, name
+        assert json.loads(plot.themed(dark, "dark").to_json()) == json.loads(dark.to_json()), name
+    assert plotly.io.templates.default == default
+    (heatmap,) = plot.themed(plot.unit_heatmap(selectivity()), "dark").data
+    assert heatmap.colorscale[2] == (0.5, "#202226")
+    assert heatmap.zmin == -heatmap.zmax
+
+
+def test_a_dark_page_is_dark_around_its_figure(tmp_path: Path) -> None:
+    dark = plot.themed(plot.unit_heatmap(selectivity()), "dark")
+    page = plot.save(dark, tmp_path / "figure.html").read_text()
+    assert f'<body style="background: {dark.layout.paper_bgcolor}">' in page
+
+
+def test_lesion_figures_of_many_tasks_fit_a_notebook() -> None:
+    for figure in (plot.dose_response(lesions()), plot.lesion_bars(lesions())):
+        assert [note.text for note in figure.layout.annotations] == [
+            "pairs",
+            "choice",
+            "more",
+            "last",
+        ]
+        assert figure.layout.width <= 1000
+    hollow = [t for t in plot.dose_response(lesions()).data if t.marker.color == "#ffffff"]
+    assert len(hollow) == 2 * 4
+    assert all(list(trace.x) == [1.0] for trace in hollow)
+
+
 def test_bad_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LensLocError, match="no mask to draw"):
         plot.layer_heatmap({})
     with pytest.raises(LensLocError, match="unknown suffix"):
         plot.save(plot.unit_heatmap(selectivity()), tmp_path / "figure.bmp")
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plot.layer_heatmap({"language": {}}), "no mask to draw"),
+        (lambda: plot.head_heatmap(selectivity()), "resid_post a unit is no attention head"),
+        (lambda: plot.t_histogram(selectivity(), null_of(selectivity(4))), "null is of"),
+        (lambda: plot.t_histogram(selectivity(), null_of(selectivity(seed=1))), "another t"),
+        (lambda: plot.layer_profile({}), "no curve to draw"),
+        (lambda: plot.layer_profile({"a": mask_of((2, 2), (0, 0))}, "mean_t"), "'a' is a set"),
+        (lambda: plot.granularity(granularities().iloc[:0]), "has no row"),
+        (lambda: plot.granularity(granularities().drop(columns="site")), "lacks the column 'site'"),
+        (lambda: plot.granularity(granularities()[["network", "site"]]), "has no measure"),
+        (lambda: plot.granularity(pd.concat([granularities()] * 2)), "several rows"),
+        (lambda: plot.overlap(pd.DataFrame()), "lacks the column 'first'"),
+        (lambda: plot.overlap(pairs().iloc[:0]), "is empty"),
+        (lambda: plot.overlap(pd.concat([pairs()] * 2)), "several rows for a pair"),
+        (lambda: plot.overlap(pairs().drop(columns="jaccard"), measure="jaccard"), "'jaccard'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw: Callable[[], go.Figure], message: str) -> None:
+    with pytest.raises(LensLocError, match=message) as caught:
+        draw()
+    assert "\n" not in str(caught.value)
+
+
+def pairs() -> pd.DataFrame:
+    return overlap({"a": mask_of((2, 2), (0, 0)), "b": mask_of((2, 2), (0, 0), (1, 1))})

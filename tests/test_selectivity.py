@@ -8,7 +8,7 @@ import torch
 from lensloc import LensLocError, Responses, Selectivity, welch
 from lensloc.selectivity import benjamini_hochberg, hedges_correction
 
-FIELDS = ("t", "df", "p", "q", "d", "g", "mean_target", "mean_control")
+FIELDS = ("t", "df", "p", "q", "d", "g", "mean_target", "mean_control", "magnitude", "kurtosis")
 
 
 def responses(a: np.ndarray, b: np.ndarray, dtype: torch.dtype = torch.float64) -> Responses:

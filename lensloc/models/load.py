@@ -25,9 +25,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from lensloc.cards import ModelCard, attach, card_of, weights_hash
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
-from lensloc.models.card import ModelCard, attach, card_of, weights_hash
 from lensloc.models.check import ModelCheck, check_model, reference_activations, require_passed
 from lensloc.models.convert import CONVERTIBLE, to_hooked_transformer
 from lensloc.models.quiet import hub_is_off, quiet, stdout_to_stderr, untrained_like

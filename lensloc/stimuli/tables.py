@@ -70,7 +70,21 @@ def read_jsonl(path: Path, columns: Iterable[str]) -> list[Row]:
     Raises:
         LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
     """
-    rows = []
+    wanted = list(columns)
+    return [
+        Row(number, {column: _cell(record[column]) for column in wanted})
+        for number, record in read_records(path, wanted)
+    ]
+
+
+def read_records(path: Path, fields: Iterable[str]) -> list[tuple[int, dict[str, Any]]]:
+    """Read UTF-8 JSON lines as they are, each with its place in the file, counted from 1.
+
+    Raises:
+        LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
+    """
+    wanted = list(fields)
+    records = []
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -80,14 +94,14 @@ def read_jsonl(path: Path, columns: Iterable[str]) -> list[Row]:
             raise LensLocError(f"{path}, row {number}: not JSON ({error.msg}).") from error
         if not isinstance(record, dict):
             raise LensLocError(f"{path}, row {number}: not a JSON object, so it has no fields.")
-        for column in columns:
+        for column in wanted:
             if column not in record:
                 raise LensLocError(
                     f"{path}, row {number}: lacks the field {column!r}; it has "
                     f"{', '.join(record) or 'none'}."
                 )
-        rows.append(Row(number, {column: _cell(record[column]) for column in columns}))
-    return rows
+        records.append((number, record))
+    return records
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> list[Row]:

@@ -1,0 +1,40 @@
+"""The command line: a thin layer over studies."""
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.console import Console
+
+from lensloc.cli.catalogue import models_app, stimuli_app
+from lensloc.cli.evaluate import evaluate_command
+from lensloc.cli.figures import demo_command, heatmap_command
+from lensloc.cli.lesion import lesion_command
+from lensloc.cli.localize import localize_command
+from lensloc.errors import LensLocError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Find the units of a language model that are selective for a contrast; switch them off; "
+    "measure what breaks.",
+)
+app.command("localize")(localize_command)
+app.command("lesion")(lesion_command)
+app.command("evaluate")(evaluate_command)
+app.command("heatmap")(heatmap_command)
+app.command("demo")(demo_command)
+app.add_typer(models_app, name="models")
+app.add_typer(stimuli_app, name="stimuli")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit with status 2 and one sentence on bad input."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="lensloc: %(message)s")
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="lensloc")
+    except LensLocError as error:
+        Console(stderr=True).print(f"lensloc: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(2)

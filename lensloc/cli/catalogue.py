@@ -1,0 +1,155 @@
+"""What there is: ``lensloc models`` and ``lensloc stimuli``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lensloc import contrasts, fetching
+from lensloc.cli.options import DEFAULT_MODEL, own_contrast
+from lensloc.models import (
+    BUNDLED,
+    cache_folder,
+    fetch,
+    is_ready,
+    known_names,
+    load_model,
+    pull_from_hub,
+)
+from lensloc.stimuli import Contrast
+from lensloc.stimuli.balance import measure_balance
+
+models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch them.")
+stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")
+
+
+@models_app.command("list")
+def models_list(
+    pattern: Annotated[str, typer.Argument(help="Show only names that contain this.")] = "",
+) -> None:
+    """List the models that have a name here."""
+    console = Console()
+    for model in BUNDLED.values():
+        if pattern.lower() in model.name:
+            state = (
+                "ready" if is_ready(model, cache_folder() / "models" / model.name) else "to fetch"
+            )
+            console.print(f"{model.name}  [{state}]  {model.about}", markup=False, highlight=False)
+    others = [name for name in known_names() if name not in BUNDLED and pattern.lower() in name]
+    if not pattern:
+        console.print(
+            f"{len(others)} names and aliases that TransformerLens knows, from the model hub: "
+            "lensloc models list PATTERN shows those that contain PATTERN.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    for name in others:
+        console.print(name, highlight=False, markup=False)
+
+
+@models_app.command("pull")
+def models_pull(name: Annotated[str, typer.Argument(help="Bundled model or hub name.")]) -> None:
+    """Fetch a model, so that it loads without network afterwards."""
+    bundled = BUNDLED.get(name.lower())
+    folder = fetch(bundled) if bundled else pull_from_hub(name)
+    Console().print(f"{name} is ready in {folder}.", highlight=False, soft_wrap=True)
+
+
+@stimuli_app.command("list")
+def stimuli_list() -> None:
+    """List the bundled stimuli."""
+    table = Table("name", "conditions", "contrast", box=None)
+    for name in contrasts.NAMES:
+        contrast = contrasts.get(name)
+        conditions = ", ".join(f"{key} {len(value)}" for key, value in contrast.conditions.items())
+        table.add_row(name, conditions, _sides(contrast))
+    Console().print(table)
+
+
+@stimuli_app.command("show")
+def stimuli_show(
+    name: Annotated[str, typer.Argument(help="A bundled set.")],
+    items: Annotated[int, typer.Option(help="Texts a condition.")] = 5,
+) -> None:
+    """Show the first texts of every condition."""
+    console = Console()
+    for condition, texts in contrasts.get(name).conditions.items():
+        console.print(f"{condition} ({len(texts)})", style="bold", markup=False, highlight=False)
+        for text in texts[:items]:
+            console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+@stimuli_app.command("check")
+def stimuli_check(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Bundled sets, files, published folders; all bundled sets if none."),
+    ] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
+    control: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
+    text_column: Annotated[str, typer.Option(help="Column with texts.")] = "text",
+    condition_column: Annotated[str, typer.Option(help="Column with conditions.")] = "condition",
+    model_name: Annotated[
+        str, typer.Option(help="Model whose tokens are counted; none for no tokens.")
+    ] = DEFAULT_MODEL,
+) -> None:
+    """Count texts, words, characters and tokens; find duplicates; compare target and control.
+
+    Ends with status 1 if a text occurs twice.
+    """
+    columns = {"text": text_column, "condition": condition_column}
+    checked = [
+        contrasts.get(name)
+        if name in contrasts.NAMES
+        else _published_contrast(Path(name))
+        if Path(name).is_dir()
+        else own_contrast(Path(name), target, control, columns)
+        for name in paths or contrasts.NAMES
+    ]
+    model = None if model_name == "none" else load_model(model_name, backend="auto")
+    repeated = [_show_check(Console(), contrast, model) for contrast in checked]
+    if any(repeated):
+        raise typer.Exit(1)
+
+
+@stimuli_app.command("fetch")
+def stimuli_fetch(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(fetching.SOURCES)}.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: the name).")] = None,
+) -> None:
+    """Fetch published stimuli from their public address."""
+    folder = fetching.fetch(name, out or Path(name))
+    Console().print(f"{name} is in {folder}.", highlight=False, soft_wrap=True)
+
+
+def _sides(contrast: Contrast) -> str:
+    return f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
+
+
+def _show_check(console: Console, contrast: Contrast, model: Any) -> bool:
+    """Print what a check found; say whether a text occurs twice."""
+    found = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
+    measures = list(found.differences)
+    console.print(f"{contrast.name}: {_sides(contrast)}", style="bold", markup=False)
+    table = Table("condition", "role", "texts", *(f"{m} (sd)" for m in measures), box=None)
+    for row in found.table.to_dict("records"):
+        cells = [f"{row[m]:.1f} ({row[f'{m}_sd']:.1f})" for m in measures]
+        table.add_row(str(row["condition"]), str(row["role"]), str(row["texts"]), *cells)
+    console.print(table)
+    differences = ", ".join(f"{m} {value:+.2f}" for m, value in found.differences.items())
+    console.print(f"  standardised difference, target - control: {differences}", highlight=False)
+    repeated = contrast.duplicates()
+    for sentence in [*found.warnings, *repeated]:
+        console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if not repeated:
+        console.print("  no text occurs twice", highlight=False)
+    return bool(repeated)
+
+
+def _published_contrast(folder: Path) -> Contrast:
+    """Read a folder of published stimuli, of whichever kind it holds."""
+    stories = [*folder.glob("*_story.txt"), *folder.glob("tomloc/*_story.txt")]
+    return contrasts.get("theory-of-mind" if stories else "language", folder)

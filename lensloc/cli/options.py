@@ -1,0 +1,152 @@
+"""What several commands share: options, and checks of what was given for them."""
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from lensloc import contrasts
+from lensloc.capture import POOLINGS
+from lensloc.errors import LensLocError
+from lensloc.models import BACKENDS, DTYPES
+from lensloc.sites import SITES, get_site
+from lensloc.stimuli import Contrast
+from lensloc.stimuli.tables import read_csv, read_jsonl, read_parquet
+from lensloc.studies import PROTOCOLS
+
+DEFAULT_MODEL = "smollm2-135m"
+
+ModelName = Annotated[str, typer.Option(help="Bundled model, hub name, folder or .gguf file.")]
+Masks = Annotated[
+    list[Path] | None,
+    typer.Option("--mask", help="Mask file, .safetensors or .npy; repeatable."),
+]
+Site = Annotated[
+    str, typer.Option(help=f"Where units live (and .npy masks belong): {', '.join(SITES)}.")
+]
+Pooling = Annotated[str, typer.Option(help=f"One of {', '.join(POOLINGS)}.")]
+Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
+Stimuli = Annotated[Path | None, typer.Option(help="Folder of the published stimulus files.")]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        help="Contrast whose responses mean, resample and quantiles are taken from: a bundled "
+        "one, or a .csv, .jsonl or .parquet with columns text and condition."
+    ),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
+Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]
+BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_READERS = {
+    ".csv": Contrast.from_csv,
+    ".jsonl": Contrast.from_jsonl,
+    ".parquet": Contrast.from_parquet,
+}
+_ROWS: dict[str, Callable[[Path, Sequence[str]], Any]] = {
+    ".csv": read_csv,
+    ".jsonl": read_jsonl,
+    ".parquet": read_parquet,
+}
+
+
+def require_one_of(what: str, name: str, known: Collection[str]) -> None:
+    """Check that a name is among those that exist.
+
+    Raises:
+        LensLocError: if it is not; the known ones are listed.
+    """
+    if name not in known:
+        raise LensLocError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
+
+
+def require_known(
+    *,
+    sites: Sequence[str] = (),
+    pooling: str = POOLINGS[0],
+    protocol: str = PROTOCOLS[0],
+    backend: str = BACKENDS[0],
+) -> None:
+    """Check names of sites, pooling, protocol and backend.
+
+    Raises:
+        LensLocError: for the first that does not exist.
+    """
+    for name in sites:
+        get_site(name)
+    require_one_of("pooling", pooling, POOLINGS)
+    require_one_of("protocol", protocol, PROTOCOLS)
+    require_one_of("backend", backend, BACKENDS)
+
+
+def require_percentage(percentage: float, option: str = "--percentage") -> None:
+    """Check that a percentage of units makes sense.
+
+    Raises:
+        LensLocError: unless it is above 0 and at most 100.
+    """
+    if not (math.isfinite(percentage) and 0 < percentage <= 100):
+        raise LensLocError(f"{option} must be above 0 and at most 100; {percentage:g} is not.")
+
+
+def batch_size_of(text: str) -> int | Literal["auto"]:
+    """Read ``--batch-size``.
+
+    Raises:
+        LensLocError: unless it is auto or a whole number above 0.
+    """
+    if text == "auto":
+        return "auto"
+    number = whole_number(text)
+    if number is None:
+        raise LensLocError(f"--batch-size is auto or a whole number above 0; {text!r} is neither.")
+    return number
+
+
+def whole_number(text: str) -> int | None:
+    """Read a whole number above 0; None if it is something else."""
+    return int(text) if text.isdecimal() and int(text) >= 1 else None
+
+
+# -- contrasts -----------------------------------------------------------------------------------
+
+
+def own_contrast(
+    path: Path, target: list[str] | None, control: list[str] | None, columns: dict[str, str]
+) -> Contrast:
+    """Read a contrast of one's own.
+
+    Raises:
+        LensLocError: another suffix, no roles, or a file that cannot be read.
+    """
+    if path.suffix not in _READERS:
+        raise LensLocError(f"{path} must end in {', '.join(_READERS)} to be read as a contrast.")
+    if not target or not control:
+        raise LensLocError(f"{path} needs --target and --control: conditions of the file.")
+    return _READERS[path.suffix](path, target=target, control=control, **columns)
+
+
+def reference_contrast(name: str | None) -> Contrast | None:
+    """Read ``--reference``: a bundled contrast, or a file, all of whose texts are used.
+
+    Raises:
+        LensLocError: neither a bundled contrast nor a file that can be read.
+    """
+    if name is None or name in contrasts.NAMES:
+        return None if name is None else contrasts.get(name)
+    path = Path(name)
+    if path.suffix not in _READERS:
+        raise LensLocError(
+            f"--reference {name} is neither a bundled contrast ({', '.join(contrasts.NAMES)}) nor "
+            f"a file that ends in {', '.join(_READERS)}."
+        )
+    rows = _ROWS[path.suffix](path, ("text", "condition"))
+    conditions = list(dict.fromkeys(row.cells["condition"] for row in rows))
+    if len(conditions) < 2:
+        raise LensLocError(f"--reference {name} has fewer than two conditions; give it two.")
+    # Which is the target does not matter to a reference.
+    return _READERS[path.suffix](path, target=conditions[:1], control=conditions[1:])

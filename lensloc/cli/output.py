@@ -1,0 +1,69 @@
+"""What several commands print: notes, and numbers that JSON has."""
+
+import contextlib
+import json
+import math
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from lensloc.errors import LensLocWarning
+
+
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the sentences of our own warnings, each once, instead of showing them.
+
+    Other libraries' warnings go where they always go.
+    """
+    sentences: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", LensLocWarning)
+        shown = warnings.showwarning
+
+        def show(message: Any, category: Any, *rest: Any, **more: Any) -> None:
+            if not issubclass(category, LensLocWarning):
+                shown(message, category, *rest, **more)
+            elif str(message) not in sentences:
+                sentences.append(str(message))
+
+        warnings.showwarning = show
+        yield sentences
+
+
+def show_notes(sentences: Iterable[str]) -> None:
+    """Print every sentence as one line on standard error."""
+    console = Console(stderr=True)
+    for sentence in sentences:
+        line = readable(" ".join(sentence.split()))
+        console.print(f"Note: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """Print one JSON object; numbers that JSON lacks (NaN, infinity) become null."""
+    sys.stdout.write(json.dumps(plain(result), allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """Return plain lists, objects and numbers; None for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(found) for key, found in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(found) for found in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def readable(text: str) -> str:
+    """Replace what a terminal would not show but obey (escape sequences)."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

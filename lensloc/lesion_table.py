@@ -1,0 +1,182 @@
+"""LesionStudy: what every lesion cost, with intervals over items and over control draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+NETWORK = "network"
+_PLACE = ["model", "network", "mode", "percent", "task"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model's values on the items of a task, ready to be resampled.
+
+    Attributes:
+        value: one number an item.
+        weight: what each counts for; the mean is ``sum(value) / sum(weight)``.
+        higher_is_better: whether harm makes the mean smaller.
+    """
+
+    value: Float[np.ndarray, " item"]
+    weight: Float[np.ndarray, " item"]
+    higher_is_better: bool = True
+
+    @property
+    def mean(self) -> float:
+        """Weighted mean; NaN without weight."""
+        weight = float(self.weight.sum())
+        return float(self.value.sum()) / weight if weight > 0 else float("nan")
+
+
+@dataclass(frozen=True)
+class LesionStudy:
+    """What :func:`lensloc.lesion_study` measured.
+
+    Attributes:
+        table: one row a lesion and task:
+
+            - ``model``, ``network``, ``site``, ``mode``, ``percent``, ``kind`` (``network``, or how
+              the control was drawn), ``seed`` of the draw, ``n_units``, ``magnitude`` (mean
+              absolute response of the lesioned units, where known);
+            - ``task``, ``measure``, ``n_items``, ``score``, ``intact``, ``chance``;
+            - ``drop``: how much worse than intact, positive for harm: share of items for an
+              accuracy, nats a token for a perplexity (difference of log perplexities), otherwise
+              units of the score; ``drop_low``, ``drop_high``: its paired bootstrap interval over
+              items;
+            - ``cohen_h`` (accuracies): ``2 asin sqrt(intact) - 2 asin sqrt(score)``;
+            - ``difference``: on rows of a control, the network's drop minus the mean drop of all
+              draws of this control, with ``difference_low``, ``difference_high``: bootstrap over
+              items and draws together;
+            - ``took_effect``: whether the lesion's hooks fired, changed an activation and moved a
+              logit; ``moved``: the largest change of a logit of the probe.
+        confidence: of the intervals.
+        warnings: what a reader of the table should know, in sentences.
+    """
+
+    table: pd.DataFrame
+    confidence: float = 0.95
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """One row a network, size, task and kind of control: drops and their difference."""
+        networks = self.table[self.table["kind"] == NETWORK].set_index(_PLACE)["drop"]
+        rows = []
+        controls = self.table[self.table["kind"] != NETWORK]
+        for key, found in controls.groupby([*_PLACE, "kind"], sort=False, dropna=False):
+            first = found.iloc[0]
+            rows.append(
+                {
+                    **dict(zip([*_PLACE, "kind"], key, strict=True)),
+                    "draws": len(found),
+                    "network_drop": float(networks.loc[tuple(key[:-1])]),
+                    "control_drop": float(found["drop"].mean()),
+                    "difference": first["difference"],
+                    "difference_low": first["difference_low"],
+                    "difference_high": first["difference_high"],
+                }
+            )
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+    def __repr__(self) -> str:
+        networks = ", ".join(map(str, self.table["network"].unique()))
+        tasks = ", ".join(map(str, self.table["task"].unique()))
+        return f"LesionStudy({len(self.table)} lesions x tasks; networks {networks}; tasks {tasks})"
+
+
+def drop(lesioned: Scores, intact: Scores) -> float:
+    """Return how much worse the mean is than intact; positive for harm."""
+    difference = intact.mean - lesioned.mean
+    return difference if intact.higher_is_better else -difference
+
+
+def cohen_h(intact: float, lesioned: float) -> float:
+    """Return Cohen's h of two proportions, ``2 asin sqrt(p1) - 2 asin sqrt(p2)`` (Cohen 1988)."""
+    return float(2 * np.arcsin(np.sqrt(intact)) - 2 * np.arcsin(np.sqrt(lesioned)))
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Percentile bootstrap intervals of drops (Efron and Tibshirani 1993).
+
+    Items are drawn with replacement, the same for every lesion of a task, so that differences are
+    paired; a comparison with controls also draws the controls with replacement.
+
+    Attributes:
+        counts: ``[resample, item]``, how often each item was drawn.
+        confidence: of the intervals.
+        seed: of the draws.
+    """
+
+    counts: Float[np.ndarray, "resample item"]
+    confidence: float
+    seed: int
+
+    @classmethod
+    def over(cls, n_items: int, *, n_resamples: int, confidence: float, seed: int) -> "Intervals":
+        """Draw ``n_resamples`` samples of ``n_items`` items."""
+        draws = np.random.default_rng(seed).multinomial(
+            n_items, np.full(n_items, 1 / n_items), size=n_resamples
+        )
+        return cls(draws.astype(np.float64), confidence, seed)
+
+    def of_drop(self, lesioned: Scores, intact: Scores) -> tuple[float, float]:
+        """Return the interval of a drop, over items."""
+        return self._interval(self._drops(lesioned, intact))
+
+    def of_difference(
+        self, network: Scores, controls: Sequence[Scores], intact: Scores
+    ) -> tuple[float, float]:
+        """Return the interval of the network's drop minus the controls', over items and draws."""
+        of_controls = np.stack([self._drops(control, intact) for control in controls])
+        draws = np.random.default_rng([self.seed, len(controls)]).integers(
+            len(controls), size=of_controls.shape
+        )
+        resampled = np.take_along_axis(of_controls, draws, axis=0).mean(axis=0)
+        return self._interval(self._drops(network, intact) - resampled)
+
+    def _drops(self, lesioned: Scores, intact: Scores) -> Float[np.ndarray, " resample"]:
+        sign = 1.0 if intact.higher_is_better else -1.0
+        drops: Float[np.ndarray, " resample"] = sign * (self._means(intact) - self._means(lesioned))
+        return drops
+
+    def _means(self, scores: Scores) -> Float[np.ndarray, " resample"]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            totals, weights = self.counts @ scores.value, self.counts @ scores.weight
+            means: Float[np.ndarray, " resample"] = np.divide(totals, weights)
+        return means
+
+    def _interval(self, sample: Float[np.ndarray, " resample"]) -> tuple[float, float]:
+        tail = (1 - self.confidence) / 2
+        if self.counts.shape[1] < 2 or np.isnan(sample).all():
+            return float("nan"), float("nan")
+        low, high = np.nanquantile(sample, [tail, 1 - tail])
+        return float(low), float(high)
+
+
+def scores_of(items: pd.DataFrame, *, higher_is_better: bool) -> Scores:
+    """Return a task result's items as arrays."""
+    return Scores(
+        items["value"].to_numpy(dtype=np.float64),
+        items["weight"].to_numpy(dtype=np.float64),
+        higher_is_better,
+    )
+
+
+def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as a table with the columns in the order of :class:`LesionStudy`."""
+    columns = [
+        *("model", "network", "site", "mode", "percent", "kind", "seed", "n_units", "magnitude"),
+        *("task", "measure", "n_items", "score", "intact", "chance"),
+        *("drop", "drop_low", "drop_high", "cohen_h"),
+        *("difference", "difference_low", "difference_high", "took_effect", "moved"),
+    ]
+    table: pd.DataFrame = pd.DataFrame(list(rows), columns=columns)
+    table["seed"] = table["seed"].astype("Int64")
+    return table

@@ -1,0 +1,114 @@
+"""How selectivity runs through the layers: curves over depth."""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from lensloc.errors import LensLocError
+from lensloc.plot.common import finish
+from lensloc.plot.themes import RULE, style
+from lensloc.selectivity import Selectivity
+from lensloc.units import UnitMask
+
+Quantity = Literal["share", "mean_t", "mean_abs_t", "significant"]
+
+_AXES: dict[str, tuple[str, str]] = {
+    "share": ("selected units (% of the layer's)", "Where the selected units are"),
+    "mean_t": ("mean t of the layer's units", "Mean selectivity by depth"),
+    "mean_abs_t": ("mean |t| of the layer's units", "Mean size of selectivity by depth"),
+    "significant": (
+        "units with q < 0.05, either way (% of the layer's)",
+        "Significant units by depth",
+    ),
+}
+
+
+def layer_profile(
+    found: Mapping[str, Selectivity] | Mapping[str, UnitMask],
+    quantity: Quantity = "share",
+    *,
+    percent: float = 1,
+    relative: bool | None = None,
+    title: str | None = None,
+) -> go.Figure:
+    """Show how a quantity runs through the layers, one curve a site or network.
+
+    Args:
+        found: label -> statistics, as :func:`lensloc.localize` returns them, or sets of units.
+        quantity: ``"share"``: per cent of each layer's units that are in the set (of statistics:
+            in their top ``percent``); ``"mean_t"``, ``"mean_abs_t"``: mean of t or its absolute
+            value over a layer's units; ``"significant"``: per cent of a layer's units with
+            q < 0.05, whichever way.
+        percent: how many units to take of statistics, for ``"share"``.
+        relative: whether to draw over depth from 0, the first layer, to 1, the last; if None,
+            only where the curves have different numbers of layers.
+        title: of the figure.
+
+    Returns:
+        Curves told apart by colour, dash and symbol.
+
+    Raises:
+        LensLocError: with nothing to draw, another quantity, or sets of units for a quantity that
+            needs statistics.
+    """
+    if not found:
+        raise LensLocError("There is no curve to draw; give at least one site or network.")
+    if quantity not in _AXES:
+        raise LensLocError(
+            f"There is no quantity {quantity!r}; there are {', '.join(get_args(Quantity))}."
+        )
+    curves = {label: _curve(label, each, quantity, percent) for label, each in found.items()}
+    if relative is None:
+        relative = len({len(curve) for curve in curves.values()}) > 1
+    figure = go.Figure()
+    for number, (label, curve) in enumerate(curves.items()):
+        look = style(number)
+        layers = np.arange(len(curve))
+        figure.add_trace(
+            go.Scatter(
+                x=layers / max(1, len(curve) - 1) if relative else layers,
+                y=curve,
+                customdata=layers,
+                mode="lines+markers",
+                cliponaxis=False,
+                name=label,
+                line={"color": look["color"], "dash": look["dash"], "width": 2},
+                marker={"symbol": look["symbol"], "size": 7},
+                hovertemplate=f"{label}, layer %{{customdata}}: %{{y:.2f}}<extra></extra>",
+            )
+        )
+    axis, default = _AXES[quantity]
+    if quantity == "share" and any(isinstance(each, Selectivity) for each in found.values()):
+        default = f"Where the top {percent:g} % of units are"
+    finish(figure, title or default, width=880, height=460)
+    figure.update_xaxes(
+        title="relative depth (0: first layer, 1: last)" if relative else "layer", zeroline=False
+    )
+    figure.update_yaxes(title=axis, rangemode="tozero")
+    if quantity == "mean_t":
+        figure.add_hline(y=0, line={"color": RULE, "width": 1})
+    figure.update_layout(showlegend=True, legend={"itemwidth": 50})
+    return figure
+
+
+def _curve(
+    label: str, found: Selectivity | UnitMask, quantity: Quantity, percent: float
+) -> Float[np.ndarray, " layer"]:
+    if isinstance(found, UnitMask):
+        if quantity != "share":
+            raise LensLocError(
+                f"{label!r} is a set of units, which has no {quantity}; give statistics of every "
+                "unit, or draw its share."
+            )
+        values = found.percent_per_layer()
+    elif quantity == "share":
+        values = found.top(percent=percent).percent_per_layer()
+    elif quantity == "significant":
+        values = found.significant(q=0.05, direction="both").percent_per_layer()
+    else:
+        values = (found.t if quantity == "mean_t" else found.t.abs()).mean(dim=1)
+    curve: Float[np.ndarray, " layer"] = values.numpy()
+    return curve

@@ -1,0 +1,261 @@
+"""What lesions cost: over sizes, and side by side."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from lensloc.errors import LensLocError
+from lensloc.lesion_table import NETWORK, LesionStudy
+from lensloc.plot.common import finish, grid
+from lensloc.plot.themes import INK, PAGE, RULE, style
+
+
+def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
+    """Show what a task loses with the size of the lesion, network beside controls.
+
+    One panel a task, one colour a network or kind of control. The network's band is its bootstrap
+    interval over items; a control's line is the mean of its draws, each of which is a faint point.
+    Lesions that took no effect are hollow.
+
+    Args:
+        study: what :func:`lensloc.lesion_study` measured.
+        title: of the figure.
+
+    Returns:
+        Drops over percentages of units (logarithmic).
+    """
+    table = study.table
+    panels = list(dict.fromkeys(table["task"]))
+    n_rows, n_columns = grid(len(panels), most=3)
+    width, height = 120 + (290 if n_columns == 3 else 340) * max(2, n_columns), 130 + 330 * n_rows
+    figure = _panels(panels, n_rows, n_columns, height)
+    curves = _curves(table)
+    for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
+        for number, (label, found) in enumerate(curves.items()):
+            rows = found[found["task"] == task].sort_values("percent")
+            look = style(number)
+            _add_curve(figure, rows, label, look, place, first=task == panels[0])
+        figure.add_hline(y=0, line={"color": RULE, "width": 1}, **place)
+        measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
+        figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
+    sizes = sorted(set(table["percent"]))
+    figure.update_xaxes(
+        title="units lesioned (%)", type="log", tickvals=sizes, ticktext=[f"{s:g}" for s in sizes]
+    )
+    networks = ", ".join(dict.fromkeys(table["network"]))
+    default = f"What lesions of {networks} cost {table['model'].iloc[0]}"
+    finish(figure, title or default, width=width, height=height)
+    figure.update_layout(
+        legend={"orientation": "h", "x": 0, "y": -80 / (height - 210), "yanchor": "top"},
+        margin={"t": figure.layout.margin.t + 16, "b": 130},
+    )
+    return figure
+
+
+def lesion_bars(
+    study: LesionStudy,
+    *,
+    percent: float | None = None,
+    title: str | None = None,
+) -> go.Figure:
+    """Show what every task loses at one size of the lesion, network beside controls.
+
+    Bars of networks have their bootstrap interval over items; those of controls the range of their
+    draws, with every draw as a point.
+
+    Args:
+        study: what :func:`lensloc.lesion_study` measured.
+        percent: which size; the one nearest to 1 % if None.
+        title: of the figure.
+
+    Returns:
+        Grouped bars, one panel a task.
+
+    Raises:
+        LensLocError: if the study has no lesion of that size.
+    """
+    sizes = sorted(set(study.table["percent"]))
+    size = min(sizes, key=lambda s: abs(np.log(s))) if percent is None else percent
+    if size not in sizes:
+        known = ", ".join(f"{s:g}" for s in sizes)
+        raise LensLocError(f"The study has no lesion of {size:g} %; it has {known} %.")
+    table = study.table[study.table["percent"] == size]
+    panels = list(dict.fromkeys(table["task"]))
+    curves = _curves(table)
+    panel_width = max(300, 100 + 36 * len(curves))
+    n_rows, n_columns = grid(len(panels), most=max(1, 900 // panel_width))
+    names = 40 + int(4.4 * max(map(len, curves)))
+    height = 110 + (300 + names) * n_rows
+    figure = _panels(panels, n_rows, n_columns, height, below=names)
+    for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
+        for number, (label, found) in enumerate(curves.items()):
+            rows = found[found["task"] == task]
+            look = style(number)
+            drops = rows["drop"].to_numpy(dtype=float)
+            one = len(rows) == 1
+            low = float(rows["drop_low"].iloc[0]) if one else float(drops.min())
+            high = float(rows["drop_high"].iloc[0]) if one else float(drops.max())
+            mean = float(drops.mean())
+            figure.add_trace(
+                go.Bar(
+                    x=[label],
+                    y=[mean],
+                    error_y={
+                        "array": [high - mean],
+                        "arrayminus": [mean - low],
+                        "thickness": 1.5,
+                        "color": INK,
+                    },
+                    marker={"color": look["color"]},
+                    name=label,
+                    showlegend=False,
+                    hovertemplate=f"{label}<br>drop %{{y:.3g}}<extra></extra>",
+                ),
+                **place,
+            )
+            if (rows["kind"] == NETWORK).all():
+                continue
+            figure.add_trace(
+                go.Scatter(
+                    x=[label] * len(drops),
+                    y=drops,
+                    mode="markers",
+                    marker={"color": INK, "size": 6, "line": {"color": PAGE, "width": 1}},
+                    customdata=rows["seed"].astype(str),
+                    hovertemplate=f"{label}, draw %{{customdata}}<br>%{{y:.3g}}<extra></extra>",
+                    showlegend=False,
+                ),
+                **place,
+            )
+        measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
+        figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
+    default = f"What a lesion of {size:g} % of the units costs {table['model'].iloc[0]}"
+    finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
+    figure.update_xaxes(tickangle=-45, tickfont={"size": 11})
+    figure.update_layout(margin={"t": figure.layout.margin.t + 16})
+    return figure
+
+
+def _curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of every network and every control, by label; networks first."""
+    many = len(set(table["network"])) > 1
+    modes = len(set(table["mode"])) > 1
+    curves: dict[str, pd.DataFrame] = {}
+    order = table.assign(is_control=table["kind"] != NETWORK)
+    keys = ["is_control", "network", "mode", "kind"]
+    for key, found in order.groupby(keys, sort=False):
+        is_control, network, mode, kind = key
+        parts = [str(network)] if many or not is_control else []
+        parts += [f"({mode})"] if modes else []
+        parts += [f"control: {kind}"] if is_control else []
+        curves[" ".join(parts)] = found
+    return dict(sorted(curves.items(), key=lambda item: bool(item[1]["is_control"].iloc[0])))
+
+
+def _add_curve(
+    figure: go.Figure,
+    rows: pd.DataFrame,
+    label: str,
+    look: dict[str, Any],
+    place: dict[str, int],
+    *,
+    first: bool,
+) -> None:
+    if rows.empty:
+        return
+    means = rows.groupby("percent")["drop"].mean()
+    effective = rows.groupby("percent")["took_effect"].all()
+    is_network = (rows["kind"] == NETWORK).all()
+    shared = {"legendgroup": label, "showlegend": False, "hoverinfo": "skip"}
+    if is_network:
+        low, high = (rows.groupby("percent")[name].mean() for name in ("drop_low", "drop_high"))
+        figure.add_trace(
+            go.Scatter(
+                x=[*means.index, *means.index[::-1]],
+                y=[*high, *low[::-1]],
+                fill="toself",
+                fillcolor=look["color"],
+                opacity=0.15,
+                line={"width": 0},
+                mode="lines",
+                **shared,
+            ),
+            **place,
+        )
+    else:
+        figure.add_trace(
+            go.Scatter(
+                x=rows["percent"],
+                y=rows["drop"],
+                mode="markers",
+                marker={"color": look["color"], "size": 4, "opacity": 0.45},
+                **shared,
+            ),
+            **place,
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=means.index,
+            y=means,
+            mode="lines+markers",
+            name=label,
+            legendgroup=label,
+            showlegend=first,
+            line={
+                "color": look["color"],
+                "dash": look["dash"],
+                "width": 3 if is_network else 1.8,
+            },
+            marker={"size": 8, "symbol": look["symbol"]},
+            hovertemplate=f"{label}<br>%{{x:g}} %: drop %{{y:.3g}}<extra></extra>",
+        ),
+        **place,
+    )
+    if not effective.all():
+        # On top, since a legend would show the first symbol of several.
+        figure.add_trace(
+            go.Scatter(
+                x=means.index[~effective],
+                y=means[~effective],
+                mode="markers",
+                marker={
+                    "size": 8,
+                    "symbol": look["symbol"],
+                    "color": PAGE,
+                    "line": {"color": look["color"], "width": 1.8},
+                },
+                **shared,
+            ),
+            **place,
+        )
+
+
+def _panels(
+    titles: list[str], n_rows: int, n_columns: int, height: int, below: int = 60
+) -> go.Figure:
+    """Make a grid of panels, with ``below`` pixels for what stands under each."""
+    return make_subplots(
+        rows=n_rows,
+        cols=n_columns,
+        subplot_titles=titles,
+        horizontal_spacing=0.3 / (1 + n_columns),
+        vertical_spacing=(below + 40) / (height - 130) if n_rows > 1 else 0,
+    )
+
+
+def _places(n_rows: int, n_columns: int) -> Iterator[dict[str, int]]:
+    for row in range(1, n_rows + 1):
+        for column in range(1, n_columns + 1):
+            yield {"row": row, "col": column}
+
+
+def _drop_label(measure: str) -> str:
+    if measure == "accuracy":
+        return "drop in accuracy (share of items)"
+    if measure == "perplexity":
+        return "rise of log perplexity (nats a token)"
+    return f"loss in {measure}"

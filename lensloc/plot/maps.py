@@ -1,0 +1,238 @@
+"""Where units are, and how selective: heatmaps over layers."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Int, Real
+from plotly.subplots import make_subplots
+
+from lensloc.errors import LensLocError
+from lensloc.plot.common import contrast_of, finish, name_of_t, wrapped
+from lensloc.plot.themes import DIVERGING, SEQUENTIAL
+from lensloc.selectivity import Selectivity
+from lensloc.sites import HEAD_SITES
+from lensloc.units import UnitAddress, UnitMask
+
+Found = UnitMask | Selectivity
+
+_HOVER = (
+    "%{customdata[0]}<br>t = %{z:.2f}, q = %{customdata[1]:.2g}, "
+    "d = %{customdata[2]:.2f}<extra></extra>"
+)
+# In pixels: what many columns share, and what a label or a number in a cell needs.
+_PLOT_WIDTH = 760
+_LEVEL_LABEL, _NUMBER, _LETTER = 90, 29, 6.2
+
+
+def layer_heatmap(
+    masks: Mapping[str, Found] | Mapping[str, Mapping[str, Found]],
+    *,
+    percent: float = 1,
+    title: str | None = None,
+) -> go.Figure:
+    """Show what percentage of each layer's units is in a set; one column a set.
+
+    Layer 0 is at the bottom, as in the model. Sets of models with different numbers of layers
+    stand beside each other layer by layer. Many columns become narrow, with upright labels.
+
+    Args:
+        masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
+            returns it, of which the top ``percent`` is shown; or several of either by network,
+            ``{"language": found, "emotion": other}``, which makes a panel each.
+        percent: how many units to take of a selectivity map.
+        title: of the figure.
+
+    Returns:
+        A heatmap, layer x column; hover shows counts.
+
+    Raises:
+        LensLocError: with no mask.
+    """
+    single = {name: f for name, f in masks.items() if isinstance(f, UnitMask | Selectivity)}
+    groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
+    panels = {
+        name: _sets(group, percent) for name, group in ({"": single} if single else groups).items()
+    }
+    if not panels or not all(panels.values()):
+        raise LensLocError("There is no mask to draw; give at least one.")
+    n_layers = max(mask.shape[0] for sets in panels.values() for mask in sets.values())
+    n_columns = sum(map(len, panels.values()))
+    column_width = 130 if n_columns <= 5 else max(22, min(130, _PLOT_WIDTH // n_columns))
+    figure = make_subplots(
+        rows=1,
+        cols=len(panels),
+        shared_yaxes=True,
+        subplot_titles=list(panels),
+        column_widths=[len(sets) for sets in panels.values()],
+        horizontal_spacing=min(0.03, 0.5 / len(panels)),
+    )
+    level = column_width >= _LEVEL_LABEL
+    annotated = n_layers <= 64 and column_width >= _NUMBER
+    for column, sets in enumerate(panels.values(), start=1):
+        figure.add_trace(_shares(sets, n_layers, annotated, level), row=1, col=column)
+    highest = max(float(np.nanmax(trace.z)) for trace in figure.data)
+    figure.update_traces(zmin=0, zmax=highest or 1.0)
+    figure.update_traces(showscale=False, selector=lambda trace: trace is not figure.data[-1])
+    longest = max(len(label) for trace in figure.data for label in trace.x)
+    finish(
+        figure,
+        title or "Where the selected units are",
+        width=(300 if column_width == 130 else 190) + column_width * max(2, n_columns),
+        height=max(360, 140 + 17 * n_layers) + (0 if level else int(_LETTER * longest) - 30),
+    )
+    if any(panels):
+        figure.update_layout(margin={"t": figure.layout.margin.t + 24})
+    figure.update_xaxes(side="bottom", tickangle=0)
+    if not level:
+        figure.update_xaxes(tickangle=-90, tickfont={"size": 11})
+    figure.update_yaxes(dtick=1 if n_layers <= 40 else 5)
+    figure.update_yaxes(title="layer", col=1)
+    return figure
+
+
+def _sets(masks: Mapping[str, Found], percent: float) -> dict[str, UnitMask]:
+    return {
+        label: found.top(percent=percent) if isinstance(found, Selectivity) else found
+        for label, found in masks.items()
+    }
+
+
+def _shares(
+    sets: Mapping[str, UnitMask], n_layers: int, annotated: bool, level: bool
+) -> go.Heatmap:
+    shares = np.full((n_layers, len(sets)), np.nan)
+    counts = np.zeros((n_layers, len(sets)), dtype=int)
+    widths = np.zeros((n_layers, len(sets)), dtype=int)
+    for column, mask in enumerate(sets.values()):
+        layers = mask.shape[0]
+        shares[:layers, column] = mask.percent_per_layer().numpy()
+        counts[:layers, column] = mask.per_layer().numpy()
+        widths[:layers, column] = mask.shape[1]
+    numbers = [f"{len(mask):,} {'unit' if len(mask) == 1 else 'units'}" for mask in sets.values()]
+    labels = [
+        wrapped(f"{label}<br>{number}") if level else f"{label}, {number}"
+        for label, number in zip(sets, numbers, strict=True)
+    ]
+    return go.Heatmap(
+        z=shares,
+        x=labels,
+        y=list(range(n_layers)),
+        colorscale=SEQUENTIAL,
+        xgap=2,
+        ygap=1,
+        customdata=np.stack([counts, widths], axis=-1),
+        hovertemplate="%{x}<br>layer %{y}: %{customdata[0]} of %{customdata[1]} units "
+        "(%{z:.2f} %)<extra></extra>",
+        texttemplate="%{z:.1f}" if annotated else None,
+        textfont={"size": 10},
+        colorbar={"title": {"text": "% of the<br>layer's units"}, "thickness": 14},
+    )
+
+
+def unit_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
+    """Show t of every unit: a row a layer, units sorted by t, red where the target wins.
+
+    Wide layers are drawn at 400 evenly spaced ranks, so that a page stays small; the extremes
+    are always among them.
+
+    Args:
+        found: statistics of one site.
+        title: of the figure.
+
+    Returns:
+        A heatmap, layer x rank, with zero in the middle of its scale.
+    """
+    n_layers, n_units = found.shape
+    order = np.argsort(-found.t.numpy(), axis=1, kind="stable")
+    ranks = np.unique(np.linspace(0, n_units - 1, min(n_units, 400)).round().astype(int))
+    share = (100 * ranks / max(1, n_units - 1)).round(2)
+    figure = go.Figure(_map_of_t(found, order[:, ranks], share))
+    finish(
+        figure,
+        title or f"{contrast_of(found)} at {found.site}",
+        width=760,
+        height=max(360, 140 + 14 * n_layers),
+    )
+    figure.update_xaxes(title="units of a layer, sorted by t (%)")
+    figure.update_yaxes(title="layer", dtick=1 if n_layers <= 40 else 5)
+    return figure
+
+
+def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
+    """Show t of every attention head: a row a layer, a column a head, red where the target wins.
+
+    Args:
+        found: statistics of a site at which a head is one unit: ``head``, ``attn_entropy``,
+            ``attn_first`` or ``attn_distance``.
+        title: of the figure.
+
+    Returns:
+        A heatmap, layer x head, with zero in the middle of its scale; where there is room, t
+        stands in the cells, in bold where q < 0.05.
+
+    Raises:
+        LensLocError: for another site.
+    """
+    if found.site not in HEAD_SITES:
+        raise LensLocError(
+            f"At {found.site} a unit is no attention head; localize at one of "
+            f"{', '.join(HEAD_SITES)}, or draw unit_heatmap."
+        )
+    n_layers, n_heads = found.shape
+    cell = max(16, min(56, _PLOT_WIDTH // n_heads))
+    heads = np.arange(n_heads)
+    heatmap = _map_of_t(found, np.tile(heads, (n_layers, 1)), heads)
+    annotated = cell >= _NUMBER and n_layers <= 64
+    if annotated:
+        heatmap.update(
+            text=[
+                [_number(t, q) for t, q in zip(*row, strict=True)]
+                for row in zip(found.t.tolist(), found.q.tolist(), strict=True)
+            ],
+            texttemplate="%{text}",
+            textfont={"size": 10},
+        )
+    heatmap.update(xgap=1, ygap=1)
+    measured = "" if found.site == "head" else f" ({found.site})"
+    figure = go.Figure(heatmap)
+    finish(
+        figure,
+        title or f"{contrast_of(found)}, every attention head{measured}",
+        width=max(480, 180 + cell * n_heads),
+        height=max(360, 150 + 17 * n_layers),
+    )
+    bold = " (t in bold: q < 0.05)" if annotated else ""
+    figure.update_xaxes(title=f"head{bold}", dtick=1 if cell >= 22 else 4, showgrid=False)
+    figure.update_yaxes(title="layer", dtick=1 if n_layers <= 40 else 5, showgrid=False)
+    return figure
+
+
+def _map_of_t(
+    found: Selectivity, units: Int[np.ndarray, "layer column"], x: Real[np.ndarray, " column"]
+) -> go.Heatmap:
+    """Draw t of these units of every layer, with addresses, q and d for the hover."""
+    n_layers = len(found.t)
+    rows = np.arange(n_layers)[:, None]
+    t, q, d = (getattr(found, name).numpy()[rows, units] for name in ("t", "q", "d"))
+    addresses = [
+        [str(UnitAddress(layer, found.site, int(unit))) for unit in units[layer]]
+        for layer in range(n_layers)
+    ]
+    limit = float(np.abs(t).max()) or 1.0
+    return go.Heatmap(
+        z=t.round(3),
+        x=x,
+        y=list(range(n_layers)),
+        colorscale=DIVERGING,
+        zmin=-limit,
+        zmax=limit,
+        customdata=np.stack([np.array(addresses, dtype=object), q.round(6), d.round(3)], axis=-1),
+        hovertemplate=_HOVER,
+        colorbar={"title": {"text": name_of_t(found)}, "thickness": 14},
+    )
+
+
+def _number(t: float, q: float) -> str:
+    text = f"{t:.1f}" if abs(t) < 9.95 else f"{t:.0f}"
+    return f"<b>{text}</b>" if q < 0.05 else text

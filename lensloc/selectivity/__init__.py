@@ -1,0 +1,40 @@
+"""Responses -> Selectivity. Pure tensor arithmetic: nothing here knows what a model is."""
+
+from lensloc.selectivity.effects import Discrimination, Interval, bootstrap_d, discrimination
+from lensloc.selectivity.maps import Direction, Selectivity
+from lensloc.selectivity.moments import Moments
+from lensloc.selectivity.permutation import MaxT, max_t
+from lensloc.selectivity.reliability import Reliability, split_half, t_and_d
+from lensloc.selectivity.t_tests import (
+    TESTS,
+    Test,
+    benjamini_hochberg,
+    hedges_correction,
+    paired,
+    summarised,
+    welch,
+    welch_of_moments,
+)
+
+__all__ = [
+    "TESTS",
+    "Direction",
+    "Discrimination",
+    "Interval",
+    "MaxT",
+    "Moments",
+    "Reliability",
+    "Selectivity",
+    "Test",
+    "benjamini_hochberg",
+    "bootstrap_d",
+    "discrimination",
+    "hedges_correction",
+    "max_t",
+    "paired",
+    "split_half",
+    "summarised",
+    "t_and_d",
+    "welch",
+    "welch_of_moments",
+]

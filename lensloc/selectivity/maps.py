@@ -1,0 +1,274 @@
+"""Selectivity: statistics of every unit at one site, and the units that they select."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy.stats import rankdata
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.outliers import OUTLIER_RATIO, outliers
+from lensloc.provenance import Provenance
+from lensloc.units import (
+    UnitAddress,
+    UnitMask,
+    count_units,
+    draw,
+    ranked,
+    require_residual,
+)
+
+Direction = Literal["target", "control", "both"]
+
+_STATISTICS = (
+    *("t", "df", "p", "q", "d", "g"),
+    *("mean_target", "mean_control", "magnitude", "kurtosis"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Selectivity:
+    """How much more each unit responds to the target than to the control, at one site.
+
+    All arrays are float64 ``[layer, unit]`` on the CPU. A positive ``t`` means a larger response
+    to the target.
+
+    Attributes:
+        site: name of the site.
+        t: Welch's t.
+        df: Welch-Satterthwaite degrees of freedom.
+        p: two-sided p.
+        q: p after Benjamini and Hochberg's correction over all units of the site.
+        d: Cohen's d (pooled standard deviation).
+        g: Hedges' g, d without its small-sample bias.
+        mean_target: mean response to the target, in activation units.
+        mean_control: mean response to the control.
+        magnitude: mean absolute response to all of them.
+        kurtosis: excess kurtosis of the responses that were tested, over all of them.
+        provenance: model, stimuli and procedure.
+        excluded: units that no selection takes; None if all may be taken.
+    """
+
+    site: str
+    t: Float[Tensor, "layer unit"]
+    df: Float[Tensor, "layer unit"]
+    p: Float[Tensor, "layer unit"]
+    q: Float[Tensor, "layer unit"]
+    d: Float[Tensor, "layer unit"]
+    g: Float[Tensor, "layer unit"]
+    mean_target: Float[Tensor, "layer unit"]
+    mean_control: Float[Tensor, "layer unit"]
+    magnitude: Float[Tensor, "layer unit"]
+    kurtosis: Float[Tensor, "layer unit"]
+    provenance: Provenance = field(default_factory=Provenance)
+    excluded: Bool[Tensor, "layer unit"] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units a layer."""
+        n_layers, n_units = self.t.shape
+        return n_layers, n_units
+
+    def __repr__(self) -> str:
+        layers, units = self.shape
+        source = " ".join(x for x in (self.provenance.model, self.provenance.contrast) if x)
+        return (
+            f"Selectivity({layers}x{units} units at {self.site}; {source or 'unknown'}; "
+            f"t from {self.t.min():.1f} to {self.t.max():.1f})"
+        )
+
+    # -- selecting -----------------------------------------------------------------------------
+
+    def top(
+        self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
+    ) -> UnitMask:
+        """Return the units of largest t: exactly ``k``, or ``percent`` of all, truncated.
+
+        Ties are broken by layer, then unit.
+
+        Args:
+            percent: how many, of all units of the site, excluded ones among them.
+            k: how many.
+            unique_dims: take every dimension of the residual stream once, in the layer where its t
+                is largest, since what an early block wrote there is found again in later ones.
+
+        Raises:
+            LensLocError: unless just one of the two is given and as many units exist; or if
+                ``unique_dims`` is asked for elsewhere than in the residual stream.
+        """
+        return self._best(self.t, "top", percent, k, unique_dims)
+
+    def bottom(
+        self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
+    ) -> UnitMask:
+        """Return the units of smallest t, those that prefer the control; see :meth:`top`.
+
+        Raises:
+            LensLocError: as :meth:`top`.
+        """
+        return self._best(-self.t, "bottom", percent, k, unique_dims)
+
+    def _best(
+        self,
+        score: Float[Tensor, "layer unit"],
+        words: str,
+        percent: float | None,
+        k: int | None,
+        unique_dims: bool,
+    ) -> UnitMask:
+        count, number = count_units(percent, k, self.t.numel(), self.site)
+        if self.excluded is not None:
+            score = score.masked_fill(self.excluded, -torch.inf)
+        if unique_dims:
+            require_residual(self.site)
+            best = torch.zeros_like(score, dtype=torch.bool)
+            best[score.argmax(dim=0), torch.arange(score.shape[1])] = True
+            score = score.masked_fill(~best, -torch.inf)
+            number += ", every dimension once"
+        left = int(torch.isfinite(score).sum())
+        if count > left:
+            raise LensLocError(
+                f"{count} units were asked for but only {left} of {self.t.numel()} at {self.site} "
+                "may be selected; ask for fewer."
+            )
+        return self._selected(ranked(score)[:count], f"{words} {number}", score=score)
+
+    def between(self, lo: float, hi: float, k: int, seed: int) -> UnitMask:
+        """Draw ``k`` units at random among those whose t lies between two percentiles of all t.
+
+        Args:
+            lo: lower percentile, inclusive, 0 to 100.
+            hi: upper percentile, inclusive, above ``lo``.
+            k: how many units.
+            seed: of the draw.
+
+        Raises:
+            LensLocError: if the range is not one, or holds fewer than ``k`` units.
+        """
+        if not 0 <= lo < hi <= 100:
+            raise LensLocError(
+                f"A range of percentiles goes from low to high within 0-100, not {lo:g}-{hi:g}."
+            )
+        count_units(None, k, self.t.numel(), self.site)
+        t = self.t.flatten().numpy()
+        low, high = np.percentile(t, [lo, hi])
+        within = (t >= low) & (t <= high)
+        if self.excluded is not None:
+            within &= ~self.excluded.flatten().numpy()
+        inside = torch.from_numpy(np.flatnonzero(within))
+        drawn = draw(inside, k, seed, f"between the percentiles {lo:g} and {hi:g} of t")
+        return self._selected(drawn, f"random {k} units of percentiles {lo:g}-{hi:g}, seed {seed}")
+
+    def significant(self, q: float = 0.05, direction: Direction = "target") -> UnitMask:
+        """Return the units whose false discovery rate is below ``q``; none is an empty set.
+
+        Args:
+            q: bound on the Benjamini-Hochberg corrected, two-sided p.
+            direction: units that prefer the target, the control, or both kinds.
+
+        Raises:
+            LensLocError: unless 0 < q < 1.
+        """
+        if not 0 < q < 1:
+            raise LensLocError(f"A false discovery rate lies between 0 and 1; {q:g} does not.")
+        chosen = self.q < q
+        if self.excluded is not None:
+            chosen &= ~self.excluded
+        if direction == "target":
+            chosen &= self.t > 0
+        elif direction == "control":
+            chosen &= self.t < 0
+        elif direction != "both":
+            raise LensLocError(
+                f"There is no direction {direction!r}; it is 'target', 'control' or 'both'."
+            )
+        made = self.provenance.replace(selection=f"q < {q:g}, {direction}", site=self.site)
+        return UnitMask(self.site, chosen, made, magnitude=self.magnitude)
+
+    def _selected(
+        self, indices: Int[Tensor, " selected"], selection: str, score: Tensor | None = None
+    ) -> UnitMask:
+        made = self.provenance.replace(selection=selection, site=self.site)
+        return UnitMask.from_indices(
+            self.site, indices, self.shape, made, score=score, magnitude=self.magnitude
+        )
+
+    # -- outliers ------------------------------------------------------------------------------
+
+    def outliers(self, ratio: float = OUTLIER_RATIO) -> UnitMask:
+        """Return the units that are large whatever the stimulus ("massive activations").
+
+        These are the units whose mean absolute response is above ``ratio`` times their layer's
+        median; none is an empty set.
+
+        Raises:
+            LensLocError: unless the ratio is above 1.
+        """
+        if not ratio > 1:
+            raise LensLocError(f"ratio is above 1; {ratio:g} is not.")
+        made = self.provenance.replace(
+            selection=f"mean size above {ratio:g} x the layer's median", site=self.site
+        )
+        return UnitMask(self.site, outliers(self.magnitude, ratio), made, magnitude=self.magnitude)
+
+    def excluding(self, units: UnitMask) -> "Selectivity":
+        """Return the same statistics, of which no selection takes these units.
+
+        t, q and the rest stay as they are; percentages still count all units of the site, so that
+        selections with and without exclusion have one size.
+
+        Raises:
+            LensLocError: if the units are of another site or shape.
+        """
+        self._require_mine(units)
+        excluded = units.mask if self.excluded is None else units.mask | self.excluded
+        return dataclasses.replace(self, excluded=excluded)
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def to_dataframe(self, mask: UnitMask | None = None) -> pd.DataFrame:
+        """Return one row a unit: address, layer, unit, site and all statistics.
+
+        Beside them, ``magnitude_percentile`` says what percentage of its layer's units a unit
+        exceeds or equals in size, and ``outlier`` whether :meth:`outliers` holds it.
+
+        Args:
+            mask: only these units, sorted by t, largest first; all in order if None.
+
+        Raises:
+            LensLocError: if the mask is of another site or shape.
+        """
+        if mask is None:
+            layers, units = np.indices(self.shape).reshape(2, -1)
+        else:
+            self._require_mine(mask)
+            layers, units = mask.mask.nonzero().T.numpy()
+        larger = rankdata(self.magnitude.numpy(), method="max", axis=1) / self.shape[1]
+        large = outliers(self.magnitude).numpy()
+        table: pd.DataFrame = pd.DataFrame(
+            {
+                "address": [
+                    str(UnitAddress(int(layer), self.site, int(unit)))
+                    for layer, unit in zip(layers, units, strict=True)
+                ],
+                "site": self.site,
+                "layer": layers,
+                "unit": units,
+                **{name: getattr(self, name).numpy()[layers, units] for name in _STATISTICS},
+                "magnitude_percentile": 100 * larger[layers, units],
+                "outlier": large[layers, units],
+            }
+        )
+        if mask is not None:
+            table = table.sort_values("t", ascending=False, kind="stable", ignore_index=True)
+        return table
+
+    def _require_mine(self, mask: UnitMask) -> None:
+        if mask.site != self.site:
+            raise LensLocError(f"The mask is of {mask.site}, these statistics are of {self.site}.")
+        mask.require_shape(self.shape, self.provenance.model or "this map")

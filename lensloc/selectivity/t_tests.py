@@ -1,0 +1,255 @@
+"""Responses -> Selectivity: t-tests of every unit at once, in float64.
+
+Pure tensor arithmetic. Nothing here knows what a model is.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.special import gammaln
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student_t
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.provenance import Provenance
+from lensloc.responses import Responses
+from lensloc.selectivity.maps import Selectivity
+from lensloc.selectivity.moments import Moments, as_float64, total
+
+Test = Literal["welch", "paired"]
+TESTS: tuple[str, ...] = get_args(Test)
+
+
+def welch(
+    responses: Responses,
+    target: tuple[str, ...],
+    control: tuple[str, ...],
+    *,
+    absolute: bool = True,
+    provenance: Provenance | None = None,
+) -> Selectivity:
+    """Welch's t-test of every unit, target against control.
+
+    ``t = (m1 - m2) / sqrt(v1/n1 + v2/n2)`` with Welch and Satterthwaite's degrees of freedom,
+    as ``scipy.stats.ttest_ind(target, control, equal_var=False)`` gives it; in float64.
+
+    A unit that is constant over all stimuli has t = 0 and p = 1. A difference cannot count for
+    more than floating point resolves: the standard error is at least four units in the last place
+    of the unit's largest response. So a unit that is constant within each condition has a large but
+    finite t, and rounding that differs between batches does not make a dead unit selective.
+
+    Args:
+        responses: pooled activations.
+        target: conditions whose larger response makes t positive.
+        control: conditions to compare with.
+        absolute: test the absolute values of the pooled activations (the published procedure).
+        provenance: kept in the result.
+
+    Returns:
+        Float64 statistics ``[layer, unit]``.
+
+    Raises:
+        LensLocError: with fewer than two stimuli in target or control.
+    """
+    target_values, control_values = groups(responses, target, control)
+    return welch_of_moments(
+        responses.site,
+        Moments.of(target_values, absolute=absolute),
+        Moments.of(control_values, absolute=absolute),
+        _made(provenance, responses.site, target, control, absolute),
+    )
+
+
+def welch_of_moments(
+    site: str,
+    target: Moments,
+    control: Moments,
+    provenance: Provenance,
+) -> Selectivity:
+    """Welch's t-test as :func:`welch`, of responses that were summarised by their moments.
+
+    Args:
+        site: name of the site.
+        target: moments of the (absolute) responses to the target.
+        control: of those to the control.
+        provenance: kept in the result.
+
+    Raises:
+        LensLocError: with fewer than two stimuli in target or control.
+    """
+    for role, found in (("target", target), ("control", control)):
+        _require_two(role, found.n)
+    a, b = target, control
+    both = a + b
+    least = both.least_variance
+    se2_a, se2_b = a.variance / a.n, b.variance / b.n
+    se2 = torch.maximum(se2_a + se2_b, least)
+    df_pooled = a.n + b.n - 2
+    pooled = torch.maximum((a.m2 + b.m2) / df_pooled, least)
+    spread = se2_a**2 / (a.n - 1) + se2_b**2 / (b.n - 1)
+    df = torch.where(spread > 0, (se2_a + se2_b) ** 2 / spread, float(df_pooled))
+    df = df.masked_fill(both.constant, float(df_pooled))
+    difference = (a.mean - b.mean).masked_fill(both.constant, 0.0)
+    return _selectivity(
+        site,
+        t=difference / _above_zero(se2),
+        df=df,
+        d=difference / _above_zero(pooled),
+        moments=(a, b, both),
+        provenance=provenance,
+    )
+
+
+def paired(
+    responses: Responses,
+    target: tuple[str, ...],
+    control: tuple[str, ...],
+    *,
+    absolute: bool = True,
+    provenance: Provenance | None = None,
+) -> Selectivity:
+    """Paired t-test of every unit: the n-th target stimulus against the n-th control stimulus.
+
+    ``t = m / sqrt(v / n)`` of the differences, with n - 1 degrees of freedom, as
+    ``scipy.stats.ttest_rel`` gives it. Use it where stimuli come in pairs (minimal pairs,
+    translations); what a pair has in common then adds no noise. d and g stay differences in
+    standard deviations of the stimuli (pooled), not of the differences, so that they compare
+    with those of :func:`welch`. Constant units and rounding are treated as there.
+
+    Args:
+        responses: pooled activations.
+        target: conditions whose larger response makes t positive.
+        control: conditions to compare with, in the same order of items.
+        absolute: test the absolute values.
+        provenance: kept in the result.
+
+    Raises:
+        LensLocError: with fewer than two pairs, or unequal numbers of stimuli.
+    """
+    values = pairs(responses, target, control)
+    a, b = (Moments.of(part, absolute=absolute) for part in values)
+    both = a + b
+    least = both.least_variance
+    differences = as_float64(values[0], absolute) - as_float64(values[1], absolute)
+    found = Moments.of(differences, absolute=False)
+    mean = found.mean.masked_fill(both.constant, 0.0)
+    return _selectivity(
+        responses.site,
+        t=mean / _above_zero(torch.maximum(found.variance / found.n, least)),
+        df=torch.full_like(mean, float(found.n - 1)),
+        d=mean / _above_zero(torch.maximum((a.m2 + b.m2) / (a.n + b.n - 2), least)),
+        moments=(a, b, both),
+        provenance=_made(provenance, responses.site, target, control, absolute).replace(
+            test="paired"
+        ),
+    )
+
+
+def groups(
+    responses: Responses, target: Sequence[str], control: Sequence[str]
+) -> tuple[Float[Tensor, "n_target layer unit"], Float[Tensor, "n_control layer unit"]]:
+    """Return the responses to target and control.
+
+    Raises:
+        LensLocError: with fewer than two stimuli in one of them.
+    """
+    found = responses.of(tuple(target)), responses.of(tuple(control))
+    for role, values in zip(("target", "control"), found, strict=True):
+        _require_two(role, len(values))
+    return found
+
+
+def pairs(
+    responses: Responses, target: Sequence[str], control: Sequence[str]
+) -> tuple[Float[Tensor, "pair layer unit"], Float[Tensor, "pair layer unit"]]:
+    """Return the responses to target and control, as many of each.
+
+    Raises:
+        LensLocError: with fewer than two pairs, or unequal numbers.
+    """
+    a, b = groups(responses, target, control)
+    if len(a) != len(b):
+        raise LensLocError(
+            f"The target has {len(a)} stimuli and the control {len(b)}; a paired test needs one "
+            "control stimulus for every target stimulus, in the same order."
+        )
+    return a, b
+
+
+def benjamini_hochberg(p: Float[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"]:
+    """Return p corrected for the false discovery rate over all units (Benjamini, Hochberg 1995)."""
+    corrected = false_discovery_control(p.flatten().numpy(), method="bh")
+    return torch.from_numpy(corrected).reshape(p.shape)
+
+
+def hedges_correction(df: int) -> float:
+    """Return the factor that takes the small-sample bias from Cohen's d (Hedges 1981, exact)."""
+    if df < 2:
+        return 0.0
+    return float(np.exp(gammaln(df / 2) - gammaln((df - 1) / 2)) / np.sqrt(df / 2))
+
+
+def summarised(moments: Mapping[str, Moments], conditions: Sequence[str], role: str) -> Moments:
+    """Return the moments of several conditions together.
+
+    Raises:
+        LensLocError: if there is none.
+    """
+    found = [moments[name] for name in conditions if name in moments]
+    if not found:
+        raise LensLocError(f"The {role} ({', '.join(conditions)}) holds no stimulus; name others.")
+    return total(found)
+
+
+def _require_two(role: str, n: int) -> None:
+    if n < 2:
+        raise LensLocError(f"The {role} has {n} stimuli; a t-test needs at least two in each.")
+
+
+def _above_zero(variance: Tensor) -> Tensor:
+    # Zero only where a unit never responds, whose difference is zero as well.
+    return torch.where(variance > 0, variance, 1.0).sqrt()
+
+
+def _made(
+    provenance: Provenance | None,
+    site: str,
+    target: Sequence[str],
+    control: Sequence[str],
+    absolute: bool,
+) -> Provenance:
+    return (provenance or Provenance()).replace(
+        site=site, target=tuple(target), control=tuple(control), absolute=absolute
+    )
+
+
+def _selectivity(
+    site: str,
+    *,
+    t: Float[Tensor, "layer unit"],
+    df: Float[Tensor, "layer unit"],
+    d: Float[Tensor, "layer unit"],
+    moments: tuple[Moments, Moments, Moments],
+    provenance: Provenance,
+) -> Selectivity:
+    target, control, both = (found.cpu() for found in moments)
+    t, df, d = t.cpu(), df.cpu(), d.cpu()
+    p = torch.from_numpy(np.asarray(2 * student_t.sf(t.abs().numpy(), df.numpy())))
+    return Selectivity(
+        site=site,
+        t=t,
+        df=df,
+        p=p,
+        q=benjamini_hochberg(p),
+        d=d,
+        g=d * hedges_correction(target.n + control.n - 2),
+        mean_target=target.mean,
+        mean_control=control.mean,
+        magnitude=both.magnitude,
+        kurtosis=both.kurtosis,
+        provenance=provenance.replace(site=site, n_target=target.n, n_control=control.n),
+    )

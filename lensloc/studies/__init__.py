@@ -1,0 +1,21 @@
+"""Studies: short compositions of loading, capturing, testing, selecting and lesioning."""
+
+from lensloc.studies.confounds import confound_check
+from lensloc.studies.granularities import COMPARED, compare_granularities
+from lensloc.studies.lesions import PERCENTS, lesion_study
+from lensloc.studies.localization import PROTOCOLS, Localization, Protocol, Seconds, localize
+from lensloc.studies.response_profiles import response_profile
+
+__all__ = [
+    "COMPARED",
+    "PERCENTS",
+    "PROTOCOLS",
+    "Localization",
+    "Protocol",
+    "Seconds",
+    "compare_granularities",
+    "confound_check",
+    "lesion_study",
+    "localize",
+    "response_profile",
+]

@@ -1,0 +1,86 @@
+"""Is it length? The units of the published protocol against those of its remedies."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from lensloc.stimuli import Contrast
+from lensloc.stimuli.bundled import language
+from lensloc.studies.localization import PUBLISHED_LANGUAGE_TOKENS, localize, token_lengths
+from lensloc.units import UnitMask
+
+
+def confound_check(
+    model: Any,
+    contrast: Contrast | None = None,
+    *,
+    percent: float = 1,
+    site: str = "resid_post",
+    seed: int = 0,
+    batch_size: int | Literal["auto"] = "auto",
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Ask how many of the units that the published protocol picks are owed to its stimuli's length.
+
+    The published protocol cuts the language contrast after 12 tokens and pools the last one, which
+    compares whole words with fragments at another depth of context. Its units are held against
+    those of whole stimuli, of pooling at word ends, of stimuli matched in tokens, and of either
+    half of the stimuli; what two halves share under the same protocol is the most to be expected.
+
+    Args:
+        model: a loaded model.
+        contrast: the stimuli; the bundled language contrast if None.
+        percent: how many units each procedure selects.
+        site: where units live.
+        seed: of the halves.
+        batch_size: texts a batch.
+        progress: show progress bars.
+
+    Returns:
+        One row a comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
+        ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control.
+
+    Raises:
+        LensLocError: as :func:`localize` does.
+    """
+    texts = contrast or language()
+    half_a, half_b = texts.split(seed)
+    matched = texts.matched(model, on="tokens")
+
+    def select(stimuli: Contrast, **settings: Any) -> UnitMask:
+        settings = {"progress": progress, "batch_size": batch_size} | settings
+        return localize(model, stimuli, [site], **settings).top(percent=percent)
+
+    cut = {"max_tokens": PUBLISHED_LANGUAGE_TOKENS}
+    published = select(texts, **cut)
+    first, second = select(half_a, **cut), select(half_b, **cut)
+    runs = [
+        ("whole stimuli, last token", select(texts), published, texts),
+        ("whole stimuli, word ends", select(texts, pooling="word-end"), published, texts),
+        ("matched in tokens, last token", select(matched), published, matched),
+        ("matched in tokens, word ends", select(matched, pooling="word-end"), published, matched),
+        ("published, first half of the stimuli", first, published, half_a),
+        ("published, second half of the stimuli", second, published, half_b),
+        ("published, first half of the stimuli", first, second, half_a),
+    ]
+    rows = []
+    for name, units, against, stimuli in runs:
+        shared = len(units & against)
+        lengths = token_lengths(model, stimuli, cut["max_tokens"] if "published" in name else None)
+        rows.append(
+            {
+                "procedure": name,
+                "against": "published" if against is published else "published, second half",
+                "units": len(units),
+                "shared": shared,
+                "share": 100 * shared / len(against),
+                "chance": 100 * len(units) / units.mask.numel(),
+                "texts_target": sum(len(stimuli.conditions[n]) for n in stimuli.target),
+                "texts_control": sum(len(stimuli.conditions[n]) for n in stimuli.control),
+                "tokens_target": float(np.mean(lengths["target"])),
+                "tokens_control": float(np.mean(lengths["control"])),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table

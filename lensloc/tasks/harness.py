@@ -1,0 +1,297 @@
+"""Tasks of EleutherAI's lm-evaluation-harness, on a model of ours with whatever lesion is open."""
+
+import functools
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lensloc.errors import LensLocError
+from lensloc.running import BatchSize
+from lensloc.tasks.base import TaskResult
+from lensloc.tasks.generation import Generation
+from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
+from lensloc.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
+
+_MOST_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class HarnessTask:
+    """The task of :func:`lm_eval`."""
+
+    task: str
+    metric: str | None = None
+    include_path: str | None = None
+    num_fewshot: int | None = None
+    limit: int | None = None
+    bos: Bos = "model"
+    batch_size: BatchSize = "auto"
+
+    @property
+    def name(self) -> str:
+        """The harness' own name of the task."""
+        return self.task
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Task and options."""
+        from importlib.metadata import version
+
+        return {
+            "task": f"lm_eval {version('lm-eval')}: {self.task}",
+            "metric": self.metric,
+            "include_path": self.include_path,
+            "num_fewshot": self.num_fewshot,
+            "limit": self.limit,
+            "bos": self.bos,
+        }
+
+    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+        """Run the task.
+
+        Returns:
+            The metric, which must be a mean over items; one row a document. Of a task with several
+            ways to read an answer (filters) it is the first one's.
+
+        Raises:
+            LensLocError: an unknown task, a metric that the task lacks or that is no mean, or a
+                request that does not fit the context window.
+        """
+        require_tokenizer(model)
+        from lm_eval import simple_evaluate
+
+        manager = _task_manager(self.task, self.include_path)
+        if self.task not in manager.all_tasks:
+            raise LensLocError(
+                f"lm-evaluation-harness knows no task {self.task!r}; for a task of your own give "
+                "include_path, the folder of its YAML file."
+            )
+        found = simple_evaluate(
+            model=harness_model(model, bos=self.bos, batch_size=self.batch_size, progress=progress),
+            tasks=[self.task],
+            num_fewshot=self.num_fewshot,
+            limit=self.limit,
+            task_manager=manager,
+            bootstrap_iters=0,
+            log_samples=True,
+            random_seed=None,  # of the whole process, which is not ours to set
+            numpy_random_seed=None,
+            torch_random_seed=None,
+        )
+        if self.task not in found["samples"]:
+            raise LensLocError(
+                f"{self.task!r} is a group of tasks; name its tasks one by one: "
+                f"{', '.join(found['samples'])}."
+            )
+        return self._result(model, found)
+
+    def _result(self, model: Any, found: Mapping[str, Any]) -> TaskResult:
+        filters: dict[str, str] = {}
+        scores: dict[str, float] = {}
+        for key, value in found["results"][self.task].items():
+            name, _, answers = key.partition(",")
+            if answers and "_stderr" not in key and isinstance(value, float | int):
+                filters.setdefault(name, answers)
+                scores.setdefault(name, value)
+        metric = self.metric or next(iter(scores), None)
+        if metric not in scores:
+            raise LensLocError(
+                f"{self.task!r} has no metric {metric!r}; it has {', '.join(scores) or 'none'}."
+            )
+        # A document stands there once for every way to read its answer, the harness' "filters".
+        read = [s for s in found["samples"][self.task] if s["filter"] == filters[metric]]
+        samples = sorted(read, key=lambda sample: int(sample["doc_id"]))
+        values = [sample.get(metric) for sample in samples]
+        numeric = all(isinstance(value, bool | int | float | np.number) for value in values)
+        if not numeric or not np.isclose(np.mean([float(v) for v in values]), scores[metric]):
+            raise LensLocError(
+                f"The metric {metric!r} of {self.task!r} is not a mean over items, so a lesion's "
+                f"effect cannot be resampled; choose another of {', '.join(scores)}."
+            )
+        items = pd.DataFrame(
+            {
+                "item": [str(sample["doc_id"]) for sample in samples],
+                "group": self.task,
+                "value": [float(value) for value in values],
+                "weight": 1.0,
+            }
+        )
+        higher = found["higher_is_better"][self.task].get(metric, True)
+        measure = "accuracy" if metric in ("acc", "acc_norm", "exact_match") else str(metric)
+        settings = {
+            **self.settings,
+            "metric": metric,
+            "filter": filters[metric],
+            "prepends_bos": prepends_bos(model, self.bos),
+        }
+        return TaskResult(
+            self.name, measure, items, higher_is_better=bool(higher), settings=settings
+        )
+
+
+def lm_eval(
+    task: str,
+    *,
+    metric: str | None = None,
+    include_path: str | Path | None = None,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    bos: Bos = "model",
+    batch_size: BatchSize = "auto",
+) -> HarnessTask:
+    """Return a task of EleutherAI's lm-evaluation-harness (``pip install lensloc[lm-eval]``).
+
+    Args:
+        task: its name in the harness, or in a YAML file of yours.
+        metric: which of its metrics; the first one if None.
+        include_path: folder of your own YAML tasks.
+        num_fewshot: examples in the prompt; as the task says if None.
+        limit: use only so many documents, the first ones.
+        bos: whether a beginning-of-text token stands before every text.
+        batch_size: texts a batch; does not change the result.
+
+    Raises:
+        LensLocError: if the harness is not installed.
+    """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise LensLocError(
+            "lm-evaluation-harness is not installed; install it with lensloc[lm-eval]."
+        )
+    folder = None if include_path is None else str(include_path)
+    if folder is not None and not Path(folder).is_dir():
+        raise LensLocError(f"There is no folder {folder} of tasks; check include_path.")
+    return HarnessTask(task, metric, folder, num_fewshot, limit, bos, batch_size)
+
+
+def _task_manager(task: str, include_path: str | None) -> Any:
+    """Return what finds a task; the harness' own thousands take seconds to list."""
+    from lm_eval.tasks import TaskManager
+
+    if include_path is None:
+        return _harness_tasks()
+    own = TaskManager(include_path=include_path, include_defaults=False)
+    return own if task in own.all_subtasks else TaskManager(include_path=include_path)
+
+
+@functools.cache
+def _harness_tasks() -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+def harness_model(
+    model: Any, *, bos: Bos = "model", batch_size: BatchSize = "auto", progress: bool = False
+) -> Any:
+    """Return the model as the harness' ``LM``, for calls to the harness of your own."""
+    from lm_eval.api.model import LM
+
+    answers = _Answers(model, bos, batch_size, progress)
+
+    class LensLocLM(LM):  # type: ignore[misc]  # a base class of an optional package
+        """A TransformerLens model behind the harness' interface."""
+
+        def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+            """Score continuations; say whether greedy decoding would write them."""
+            contexts = {context: n for n, (context, _) in enumerate(r.args for r in requests)}
+            return answers.measured(
+                [answers.split(*request.args) for request in requests],
+                [contexts[request.args[0]] for request in requests],
+            )
+
+        def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
+            """Score whole texts in windows of the context."""
+            return [answers.rolling(request.args[0]) for request in requests]
+
+        def generate_until(self, requests: Sequence[Any]) -> list[str]:
+            """Write on greedily until a stop."""
+            return [answers.generate(*request.args) for request in requests]
+
+    return LensLocLM()
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What the harness asks of a model."""
+
+    model: Any
+    bos: Bos
+    batch_size: BatchSize
+    progress: bool
+
+    @property
+    def _prefix(self) -> int:
+        """The token that the harness puts where nothing stands before."""
+        tokenizer = self.model.tokenizer
+        token = tokenizer.bos_token_id
+        return int(token if token is not None else tokenizer.eos_token_id)
+
+    def measured(
+        self, sequences: Sequence[Scored], groups: Sequence[int] | None = None
+    ) -> list[tuple[float, bool]]:
+        found = token_log_probs(
+            self.model,
+            sequences,
+            groups=groups,
+            measure=log_probs_and_greedy,
+            batch_size=self.batch_size,
+            progress=self.progress,
+        )
+        return [(float(part[:, 0].sum()), bool(part[:, 1].all())) for part in found]
+
+    def rolling(self, text: str) -> float:
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        windows = get_rolling_token_windows(
+            token_list=token_ids(self.model, text, "none"),
+            prefix_token=self._prefix,
+            max_seq_len=int(self.model.cfg.n_ctx),  # a window's last token is not run
+            context_len=1,
+        )
+        pairs = [make_disjoint_window(window) for window in windows]
+        return sum(
+            total for total, _ in self.measured([Scored((*a, *b), len(a)) for a, b in pairs])
+        )
+
+    def generate(self, context: str, options: Mapping[str, Any]) -> str:
+        if options.get("do_sample") or options.get("temperature"):
+            raise LensLocError(
+                "The harness task asks for sampling, but only greedy generation is offered; "
+                "choose another task."
+            )
+        most = int(options.get("max_gen_toks", _MOST_NEW_TOKENS))
+        text = str(Generation((context,), most, bos=self.bos)(self.model).items["text"][0])
+        stops = options.get("until") or []
+        for stop in [stops] if isinstance(stops, str) else stops:
+            text = text.split(stop)[0] if stop else text
+        return text
+
+    def split(self, context: str, continuation: str) -> Scored:
+        """Return context and continuation as tokens; the continuation's are scored."""
+        trailing = len(context) - len(context.rstrip())
+        if trailing:  # as the harness does: a space belongs to the word behind it
+            continuation = context[-trailing:] + continuation
+            context = context[:-trailing]
+        whole = token_ids(self.model, context + continuation, self.bos)
+        before = token_ids(self.model, context, self.bos) if context else [self._prefix]
+        if not context and whole[:1] != before:
+            whole = [*before, *whole]
+        # As the harness does, whatever the tokenizer joined where the two meet.
+        own = whole[len(before) :]
+        if not own:
+            raise LensLocError(
+                f"A continuation of the harness task ({shortened(continuation)}) adds no token to "
+                "its context; leave the task out."
+            )
+        cut = max(0, len(before) + len(own) - int(self.model.cfg.n_ctx) - 1)
+        if cut >= len(before):
+            raise LensLocError(
+                f"A continuation of the harness task has {len(own)} tokens, more than "
+                f"the model's context window of {self.model.cfg.n_ctx}; leave the task out."
+            )
+        return Scored((*before[cut:], *own), len(before) - cut)

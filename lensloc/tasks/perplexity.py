@@ -1,0 +1,235 @@
+"""Perplexity: how well does the model predict running text?"""
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from lensloc.errors import LensLocError
+from lensloc.running import BatchSize
+from lensloc.stimuli.bundled import bundled_folder
+from lensloc.stimuli.tables import read_csv, read_jsonl, read_parquet, read_text
+from lensloc.tasks.base import TaskResult, content_hash, require_scored
+from lensloc.tasks.scoring import Scored, token_log_probs
+from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
+
+Unit = Literal["token", "byte"]
+
+# Windows beyond this cost memory that grows with their square and hardly change the figure.
+_LONGEST_WINDOW = 2048
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """The task of :func:`perplexity`."""
+
+    texts: tuple[str, ...]
+    places: tuple[str, ...]
+    per: Unit = "token"
+    window: int | None = None
+    stride: int | None = None
+    bos: Bos = "model"
+    batch_size: BatchSize = "auto"
+    name: str = "perplexity"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Stimuli and options."""
+        return {
+            "task": "perplexity",
+            "texts": content_hash(self.texts),
+            "per": self.per,
+            "window": self.window,
+            "stride": self.stride,
+            "bos": self.bos,
+        }
+
+    def without(self, texts: Collection[str]) -> "Perplexity":
+        """Return the task without these texts.
+
+        Raises:
+            LensLocError: if none is left.
+        """
+        kept = [pair for pair in zip(self.texts, self.places, strict=True) if pair[0] not in texts]
+        if not kept:
+            raise LensLocError(f"No text of the task {self.name!r} is left; give it other texts.")
+        left, places = zip(*kept, strict=True)
+        return dataclasses.replace(self, texts=left, places=places)
+
+    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+        """Score every text.
+
+        Returns:
+            Perplexity a token (items: natural log-loss and number of scored tokens), or bits per
+            byte (items: bits and bytes).
+
+        Raises:
+            LensLocError: a text of one token; a window that the model does not have.
+        """
+        require_tokenizer(model)
+        window, stride = self._windows(model)
+        sequences: list[Scored] = []
+        counts: list[int] = []
+        scored: list[int] = []
+        for text, place in zip(self.texts, self.places, strict=True):
+            ids = token_ids(model, text, self.bos)
+            require_scored(len(ids) - 1, place, text)
+            parts = sliding_windows(ids, window, stride)
+            sequences.extend(parts)
+            counts.append(len(parts))
+            scored.append(len(ids) - 1)
+        found = token_log_probs(
+            model,
+            sequences,
+            batch_size=self.batch_size,
+            progress=progress,
+            description=self.name,
+        )
+        losses: list[float] = []
+        for count in counts:
+            losses.append(-sum(float(part.sum()) for part in found[:count]))
+            found = found[count:]
+        items = pd.DataFrame(
+            {
+                "item": [str(number) for number in range(1, len(self.texts) + 1)],
+                "group": "all",
+                "text": list(self.texts),
+                "tokens": scored,
+                "bytes": [len(text.encode()) for text in self.texts],
+                "log_loss": losses,
+            }
+        )
+        by_token = self.per == "token"
+        items["value"] = items["log_loss"] / (1 if by_token else math.log(2))
+        items["weight"] = (items["tokens"] if by_token else items["bytes"]).astype(float)
+        return TaskResult(
+            self.name,
+            "perplexity" if by_token else "bits per byte",
+            items,
+            higher_is_better=False,
+            exponential=by_token,
+            settings={
+                **self.settings,
+                "window": window,
+                "stride": stride,
+                "prepends_bos": prepends_bos(model, self.bos),
+            },
+        )
+
+    def _windows(self, model: Any) -> tuple[int, int]:
+        n_ctx = int(model.cfg.n_ctx)
+        window = min(n_ctx, _LONGEST_WINDOW) if self.window is None else self.window
+        if not 2 <= window <= n_ctx:
+            raise LensLocError(
+                f"window is 2 to {n_ctx} tokens, the model's context; {window} is not."
+            )
+        stride = max(1, window // 2) if self.stride is None else self.stride
+        if not 1 <= stride < window:
+            raise LensLocError(
+                f"stride is at least 1 and below the window of {window} tokens; {stride} is not."
+            )
+        return window, stride
+
+
+def perplexity(
+    texts: Sequence[str] | str | Path | None = None,
+    *,
+    limit: int | None = None,
+    per: Unit = "token",
+    window: int | None = None,
+    stride: int | None = None,
+    bos: Bos = "model",
+    batch_size: BatchSize = "auto",
+    name: str | None = None,
+) -> Perplexity:
+    """Return a task of predicting running text.
+
+    A text longer than the window is read in windows that move on by ``stride``; every token is
+    scored once, with at least ``window - stride`` tokens before it where the text has them.
+    Perplexity is the exponential of the mean log-loss over all scored tokens of all texts.
+
+    Args:
+        texts: texts in a list; or a file: ``.txt`` (one text), ``.jsonl``, ``.csv`` or
+            ``.parquet`` with a column ``text`` (a text a row); the bundled English prose
+            (held-out part, 21 paragraphs) if None.
+        limit: use only so many texts, the first ones.
+        per: ``"token"`` for perplexity; ``"byte"`` for bits per byte of UTF-8, which compares
+            models with different tokenizers.
+        window: tokens at once, a beginning-of-text token included; the context window, at most
+            2048, if None.
+        stride: how far windows move on; half a window if None.
+        bos: whether a beginning-of-text token stands before every text: ``"model"``, ``"add"``
+            or ``"none"``. Without one, a text's first token is not scored.
+        batch_size: windows a batch; does not change the result.
+        name: of the task, in tables.
+
+    Raises:
+        LensLocError: a file that is missing, empty or malformed, naming file and row.
+    """
+    if per not in ("token", "byte"):
+        raise LensLocError(f"per is 'token' or 'byte'; {per!r} is neither.")
+    if limit is not None and limit < 1:
+        raise LensLocError(f"limit is at least 1 text; {limit} is not.")
+    found = _texts(texts)
+    if not found:
+        raise LensLocError("There is no text to score; give at least one.")
+    for text, place in found:
+        if not text.strip():
+            raise LensLocError(f"{place}: the text is empty; write one, or remove the row.")
+    kept = found[:limit]
+    return Perplexity(
+        tuple(text for text, _ in kept),
+        tuple(place for _, place in kept),
+        per,
+        window,
+        stride,
+        bos,
+        batch_size,
+        name or ("perplexity" if per == "token" else "bits-per-byte"),
+    )
+
+
+def bits_per_byte(texts: Sequence[str] | str | Path | None = None, **options: Any) -> Perplexity:
+    """Return :func:`perplexity` with ``per="byte"``, which compares across tokenizers."""
+    return perplexity(texts, per="byte", **options)
+
+
+def _texts(texts: Sequence[str] | str | Path | None) -> list[tuple[str, str]]:
+    """Return every text and its place."""
+    if texts is None:
+        path = bundled_folder() / "prose" / "en.csv"
+        rows = read_csv(path, ("text", "part"))
+        return [
+            (row.cells["text"], f"{path}, row {row.number}")
+            for row in rows
+            if row.cells["part"] == "held-out"
+        ]
+    if not isinstance(texts, str | Path):
+        return [(text, f"Text {number}") for number, text in enumerate(texts, start=1)]
+    path = Path(texts)
+    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
+    if path.suffix in readers:
+        rows = readers[path.suffix](path, ("text",))
+        return [(row.cells["text"], f"{path}, row {row.number}") for row in rows]
+    if path.suffix == ".txt":
+        return [(read_text(path), str(path))]
+    raise LensLocError(
+        f"{path} must end in .txt, {', '.join(readers)} to be read as texts; "
+        "for a text itself give a list, [text]."
+    )
+
+
+def sliding_windows(ids: Sequence[int], window: int, stride: int) -> list[Scored]:
+    """Cut a text into windows so that every token but the first is scored exactly once."""
+    windows, scored_up_to = [], 1
+    for start in range(0, len(ids), stride):
+        stop = min(start + window, len(ids))
+        windows.append(Scored(tuple(ids[start:stop]), scored_up_to - start))
+        scored_up_to = stop
+        if stop == len(ids):
+            break
+    return windows

@@ -1,0 +1,315 @@
+"""Token log-probabilities of many sequences: exact under batching, logits of scored tokens only."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+from transformer_lens.utilities import apply_softcap
+
+from lensloc.lesion import has_other_hooks
+from lensloc.running import (
+    BatchSize,
+    batches_by_length,
+    bridge_takes,
+    device_of,
+    is_bridge,
+    padded_right,
+    padding_options,
+    require_batch_size,
+    run_batches,
+    sees_pads,
+)
+
+# Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
+_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+_LOGITS_AT_ONCE = {"cpu": 2**26, "cuda": 2**29, "mps": 2**27}
+# A shorter common beginning saves less than the further forward pass costs.
+_LEAST_SHARED = 2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A sequence of tokens and which of them are scored.
+
+    Attributes:
+        ids: token ids, at most as many as the context window holds.
+        first: position of the first token that is scored, at least 1; all after it are scored.
+    """
+
+    ids: tuple[int, ...]
+    first: int = 1
+
+
+def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens two texts have in common from the start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def log_probs(
+    logits: Float[Tensor, "span vocabulary"], targets: Int[Tensor, " span"]
+) -> Float[Tensor, " span"]:
+    """Return log p of the targets: their own logit less the normaliser, nothing else."""
+    own = logits.gather(1, targets[:, None])[:, 0]
+    return own - torch.logsumexp(logits, dim=-1)
+
+
+def log_probs_and_greedy(
+    logits: Float[Tensor, "span vocabulary"], targets: Int[Tensor, " span"]
+) -> Float[Tensor, "span 2"]:
+    """Return log p of the targets, and 1 where the target is the most probable token."""
+    greedy = logits.argmax(dim=-1) == targets
+    return torch.stack([log_probs(logits, targets), greedy.to(logits.dtype)], dim=-1)
+
+
+def token_log_probs(
+    model: Any,
+    sequences: Sequence[Scored],
+    *,
+    groups: Sequence[int] | None = None,
+    measure: Callable[[Tensor, Tensor], Tensor] = log_probs,
+    batch_size: BatchSize = "auto",
+    progress: bool = True,
+    description: str = "scoring",
+) -> list[Float[np.ndarray, "scored ..."]]:
+    """Return log p(token | all tokens before it) of every scored token, natural log, float64.
+
+    A sequence's last token is predicted but never read, so sequences that differ in it alone are
+    run once; and what the sequences of a group have in common from the start is run once, its keys
+    and values being kept for all of them (in a HookedTransformer). The output layer is run on
+    scored tokens only, and of the softmax only the normaliser and the token's own logit are
+    computed, in float32 at least.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge.
+        sequences: what to score.
+        groups: group of each sequence, of those that begin alike; none if None.
+        measure: what is computed from logits and targets instead of log p.
+        batch_size: sequences a batch; does not change the result.
+        progress: show a progress bar.
+        description: of the progress bar.
+
+    Returns:
+        One array a sequence, ``len(ids) - first`` values (or rows of the measure) each.
+    """
+    require_batch_size(batch_size)
+    sharing: dict[tuple[int, ...], list[int]] = {}
+    for row, sequence in enumerate(sequences):
+        if len(sequence.ids) > sequence.first:
+            sharing.setdefault(sequence.ids[:-1], []).append(row)
+    inputs, members = list(sharing), list(sharing.values())
+    found: list[Float[np.ndarray, "scored ..."]] = [np.zeros(0)] * len(sequences)
+    device = device_of(model)
+    if groups is None or not _can_share(model):
+        families = [_Family((row,), 0) for row in range(len(inputs))]
+    else:
+        families = _families(inputs, [groups[rows[0]] for rows in members])
+
+    def score(chosen: list[int]) -> None:
+        batch = _Batch.of([families[number] for number in chosen], inputs)
+        spans = [(place, member) for place, row in enumerate(batch.rows) for member in members[row]]
+        scored = [(place, sequences[member]) for place, member in spans]
+        values = _score_batch(model, batch, scored, measure, device)
+        ends = np.cumsum([len(s.ids) - s.first for _, s in scored])
+        for (_, member), part in zip(spans, np.split(values, ends[:-1]), strict=True):
+            found[member] = part
+
+    run_batches(
+        model,
+        _batches(families, inputs, batch_size, sees_pads(model), device),
+        score,
+        progress=progress,
+        description=description,
+    )
+    return found
+
+
+# -- beginnings in common --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Inputs that begin alike.
+
+    Attributes:
+        rows: which inputs.
+        n_shared: how many tokens they have in common from the start and are run once.
+    """
+
+    rows: tuple[int, ...]
+    n_shared: int
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Families with equally long beginnings.
+
+    Attributes:
+        rows: the inputs of all families, one family after another.
+        family: which family each of them belongs to.
+        beginnings: token ids of every family's beginning.
+        rest: token ids of every input behind it.
+    """
+
+    rows: tuple[int, ...]
+    family: tuple[int, ...]
+    beginnings: tuple[tuple[int, ...], ...]
+    rest: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, families: Sequence[_Family], inputs: Sequence[tuple[int, ...]]) -> "_Batch":
+        n_shared = families[0].n_shared
+        rows = tuple(row for family in families for row in family.rows)
+        return cls(
+            rows,
+            tuple(number for number, family in enumerate(families) for _ in family.rows),
+            tuple(inputs[family.rows[0]][:n_shared] for family in families),
+            tuple(inputs[row][n_shared:] for row in rows),
+        )
+
+    @property
+    def n_shared(self) -> int:
+        """Length of the beginnings."""
+        return len(self.beginnings[0])
+
+
+def _can_share(model: Any) -> bool:
+    """Say whether keys and values of a beginning can be kept without changing anything."""
+    if is_bridge(model) or sees_pads(model) or has_other_hooks(model):
+        return False
+    usual = model.cfg.positional_embedding_type in ("standard", "rotary")
+    return usual and not model.cfg.use_local_attn
+
+
+def _families(inputs: Sequence[tuple[int, ...]], groups: Sequence[int]) -> list[_Family]:
+    by_group: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        by_group.setdefault(group, []).append(row)
+    families = []
+    for rows in by_group.values():
+        shared = min(n_shared(inputs[rows[0]], inputs[row]) for row in rows)
+        lengths = [len(inputs[row]) for row in rows]
+        saved = shared * (len(rows) - 1) - (max(lengths) * len(rows) - sum(lengths))  # less pads
+        if shared >= _LEAST_SHARED and saved > 0:
+            families.append(_Family(tuple(rows), shared))
+        else:
+            families += [_Family((row,), 0) for row in rows]
+    return families
+
+
+def _batches(
+    families: Sequence[_Family],
+    inputs: Sequence[tuple[int, ...]],
+    batch_size: BatchSize,
+    equal: bool,
+    device: torch.device,
+) -> list[list[int]]:
+    by_beginning: dict[int, list[int]] = {}
+    for number, family in enumerate(families):
+        by_beginning.setdefault(family.n_shared, []).append(number)
+    batches = []
+    for shared, numbers in sorted(by_beginning.items()):
+        lengths = [
+            shared
+            + len(families[number].rows)
+            * max(len(inputs[row]) - shared for row in families[number].rows)
+            for number in numbers
+        ]
+        batches += [
+            [numbers[place] for place in batch]
+            for batch in batches_by_length(
+                lengths,
+                batch_size=batch_size,
+                budget=_TOKENS_AT_ONCE.get(device.type, 2048),
+                equal=equal,
+            )
+        ]
+    return batches
+
+
+# -- one batch -------------------------------------------------------------------------------------
+
+
+def _score_batch(
+    model: Any,
+    batch: _Batch,
+    spans: Sequence[tuple[int, Scored]],
+    measure: Callable[[Tensor, Tensor], Tensor],
+    device: torch.device,
+) -> Float[np.ndarray, "scored ..."]:
+    """Return the measure of every scored token of (row of the batch, sequence), in their order."""
+    rows = torch.tensor([row for row, s in spans for _ in range(s.first, len(s.ids))])
+    before = torch.tensor([pos - 1 for _, s in spans for pos in range(s.first, len(s.ids))])
+    targets = torch.tensor([token for _, s in spans for token in s.ids[s.first :]], device=device)
+    rows, before = rows.to(device), before.to(device)
+    if is_bridge(model):  # transformers' own forward pass goes on to the logits
+        logits_of, width = _logits_of_bridge(model, batch, rows, before)
+    else:
+        logits_of, width = _logits_of_hooked(model, batch, rows, before)
+    at_once = max(1, _LOGITS_AT_ONCE.get(device.type, 2**26) // width)
+    parts = []
+    for start in range(0, len(targets), at_once):
+        span = slice(start, min(start + at_once, len(targets)))
+        logits = logits_of(span)
+        if logits.dtype not in (torch.float32, torch.float64):
+            logits = logits.float()
+        parts.append(measure(logits, targets[span].to(logits.device)))
+    # Moved before the conversion, since not every device has float64.
+    return torch.cat(parts).cpu().double().numpy()
+
+
+_LogitsOf = Callable[[slice], Float[Tensor, "span vocabulary"]]
+
+
+def _logits_of_bridge(
+    model: Any, batch: _Batch, rows: Int[Tensor, " scored"], before: Int[Tensor, " scored"]
+) -> tuple[_LogitsOf, int]:
+    """Run the model; return what gives the logits of a span of scored tokens, and their width."""
+    tokens = padded_right(batch.rest, rows.device)
+    options: dict[str, Any] = {}
+    start = 0
+    if bridge_takes(model, "logits_to_keep"):
+        start = int(before.min())
+        options["logits_to_keep"] = tokens.shape[1] - start
+    logits = model(tokens, return_type="logits", **options)
+    return lambda span: logits[rows[span], before[span] - start], logits.shape[-1]
+
+
+def _logits_of_hooked(
+    model: Any, batch: _Batch, rows: Int[Tensor, " scored"], before: Int[Tensor, " scored"]
+) -> tuple[_LogitsOf, int]:
+    """Run the blocks; return what gives the logits of a span of scored tokens, and their width."""
+    options: dict[str, Any] = {"stop_at_layer": model.cfg.n_layers, **padding_options(model)}
+    rest = padded_right(batch.rest, rows.device)
+    if batch.n_shared == 0:
+        wanted = model(rest, **options)[rows, before]
+    else:
+        family = torch.tensor(batch.family, device=rows.device)
+        beginnings = torch.tensor(batch.beginnings, device=rows.device)
+        cache = TransformerLensKeyValueCache.init_cache(model.cfg, rows.device, len(beginnings))
+        # Every token counts; without masks the model would look for pads.
+        options |= {"past_kv_cache": cache}
+        first = model(beginnings, attention_mask=torch.ones_like(beginnings), **options)
+        for entry in cache.entries:
+            own = family.to(entry.past_keys.device)
+            entry.past_keys, entry.past_values = entry.past_keys[own], entry.past_values[own]
+        cache.previous_attention_mask = cache.previous_attention_mask[family]
+        second = model(rest, attention_mask=torch.ones_like(rest), **options)
+        inside = before < batch.n_shared
+        wanted = second.new_empty(len(rows), second.shape[-1])
+        wanted[inside] = first[family[rows[inside]], before[inside]].to(wanted.device)
+        wanted[~inside] = second[rows[~inside], before[~inside] - batch.n_shared]
+
+    def unembed(span: slice) -> Float[Tensor, "span vocabulary"]:
+        part = wanted[span][None]
+        if model.cfg.normalization_type is not None:
+            part = model.ln_final(part)
+        logits: Tensor = apply_softcap(model.unembed(part)[0], model.cfg.output_logits_soft_cap)
+        return logits
+
+    return unembed, int(model.cfg.d_vocab_out)

@@ -1,0 +1,177 @@
+"""Controls: exact counts, matched in what they claim, the same for a seed everywhere."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lensloc import LensLocError, UnitMask, controls
+from lensloc.controls import draw_control, least_selective, outliers, without_outliers
+
+SHAPE = (6, 200)
+
+
+def made(k: int = 60, *, seed: int = 0, magnitude: torch.Tensor | None = None) -> UnitMask:
+    """A network whose units are large: score and magnitude correlate."""
+    draw = torch.Generator().manual_seed(seed)
+    if magnitude is None:
+        magnitude = torch.randn(SHAPE, generator=draw, dtype=torch.float64).exp()
+    score = magnitude.log() + torch.randn(SHAPE, generator=draw, dtype=torch.float64)
+    best = score.flatten().argsort(descending=True, stable=True)[:k]
+    return UnitMask.from_indices("resid_post", best, SHAPE, score=score, magnitude=magnitude)
+
+
+@pytest.mark.parametrize("match", ["random", "layer", "magnitude", "layer+magnitude"])
+@pytest.mark.parametrize("k", [1, 17, 60, 300])
+def test_as_many_from_outside_and_the_same_for_a_seed(match: str, k: int) -> None:
+    network = made(k)
+    draws = [draw_control(network, match, seed) for seed in (0, 0, 1, 2)]
+    assert all(len(control) == k for control in draws)
+    assert all(len(control & network) == 0 for control in draws)
+    assert draws[0] == draws[1]
+    assert len({hash(control) for control in draws}) > 1
+    assert f"seed 0, matched in {match}" in draws[0].provenance.selection or match == "random"
+
+
+def test_layers_are_matched() -> None:
+    network = made(150)
+    for match in ("layer", "layer+magnitude"):
+        assert torch.equal(draw_control(network, match, 3).per_layer(), network.per_layer())
+
+
+def bins_by_hand(values: np.ndarray, n_bins: int) -> np.ndarray:
+    order = sorted(range(len(values)), key=lambda i: (values[i], i))
+    bins = np.empty(len(values), dtype=int)
+    for rank, unit in enumerate(order):
+        bins[unit] = rank * n_bins // len(values)
+    return bins
+
+
+def test_magnitudes_are_matched_bin_by_bin() -> None:
+    network = made(60)
+    assert network.magnitude is not None
+    values = network.magnitude.flatten().numpy()
+    bins = bins_by_hand(values, 48)  # 1,200 units, at least 25 a bin
+    inside = np.bincount(bins[network.mask.flatten().numpy()], minlength=48)
+    assert (inside <= 12).all()  # so that no bin is short
+    control = draw_control(network, "magnitude", 5)
+    drawn = np.bincount(bins[control.mask.flatten().numpy()], minlength=48)
+    np.testing.assert_array_equal(drawn, inside)
+
+
+def test_magnitudes_are_matched_within_layers() -> None:
+    network = made(60)
+    assert network.magnitude is not None
+    control = draw_control(network, "layer+magnitude", 5)
+    for layer in range(SHAPE[0]):
+        bins = bins_by_hand(network.magnitude[layer].numpy(), 8)
+        counts = [
+            np.bincount(bins[mask.mask[layer].numpy()], minlength=8) for mask in (network, control)
+        ]
+        np.testing.assert_array_equal(*counts)
+
+
+def test_a_bin_that_is_used_up_borrows_from_its_neighbours() -> None:
+    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
+    largest = torch.arange(1170, 1200)  # 30 units: the top bin of 25, and 5 of the next
+    network = UnitMask.from_indices("resid_post", largest, SHAPE, magnitude=magnitude)
+    control = draw_control(network, "magnitude", 0)
+    flat = control.mask.flatten().nonzero().squeeze(1)
+    assert len(flat) == 30
+    # The nearest: the 20 units left in the next bin, and 10 of the one below.
+    assert set(range(1150, 1170)) <= set(flat.tolist())
+    assert ((flat >= 1125) & (flat < 1170)).all()
+
+
+def test_matched_controls_are_as_large_as_the_network() -> None:
+    network = made(60)
+    size = network.magnitude
+    assert size is not None
+    of = {m: float(size[draw_control(network, m, 0).mask].mean()) for m in ("random", "magnitude")}
+    of_network = float(size[network.mask].mean())
+    assert abs(of["magnitude"] - of_network) < 0.2 * of_network
+    assert of["random"] < 0.5 * of_network
+
+
+def test_least_selective() -> None:
+    network = made(60)
+    assert network.score is not None
+    score = network.score.flatten().tolist()
+    lowest = sorted(range(len(score)), key=lambda i: (score[i], i))[:60]
+    control = least_selective(network)
+    assert sorted(lowest) == control.mask.flatten().nonzero().squeeze(1).tolist()
+
+
+def test_without_outliers() -> None:
+    magnitude = torch.ones(SHAPE, dtype=torch.float64)
+    magnitude[:, :5] = 5.1  # five outliers a layer
+    magnitude[2, 5] = 4.9
+    network = made(60, magnitude=magnitude)
+    assert (network.mask[:, :5]).sum() > 10
+    control = without_outliers(network)
+    assert len(control) == 60
+    assert not control.mask[:, :5].any()
+    assert (network - control).mask[:, 5:].sum() == 0  # nothing else was thrown out
+    assert network.score is not None
+    kept = network.score.clone()
+    kept[:, :5] = -torch.inf
+    best = kept.flatten().argsort(descending=True)[:60]
+    assert set(best.tolist()) == set(control.mask.flatten().nonzero().squeeze(1).tolist())
+    assert "replaced" in control.provenance.selection
+
+
+def test_outliers_are_relative_to_their_layer() -> None:
+    magnitude = torch.ones(2, 9, dtype=torch.float64)
+    magnitude[1] *= 100
+    magnitude[0, 3] = 6
+    magnitude[1, 4] = 501
+    assert outliers(magnitude).nonzero().tolist() == [[0, 3], [1, 4]]
+
+
+def test_controls_in_their_order() -> None:
+    wanted = controls([None, "layer"], seeds=[4, 7], least_selective=True, without_outliers=True)
+    found = list(wanted(made(20)))
+    assert [(control.kind, control.seed) for control in found] == [
+        ("random", 4),
+        ("random", 7),
+        ("layer", 4),
+        ("layer", 7),
+        ("least-selective", None),
+        ("without-outliers", None),
+    ]
+    assert found[0].mask == made(20).random_like(4)
+    assert [control.kind for control in controls("magnitude", seeds=[1])(made(20))] == ["magnitude"]
+
+
+def test_another_process_draws_the_same() -> None:
+    code = (
+        "import torch; from test_controls import made; from lensloc.controls import draw_control\n"
+        "print(draw_control(made(17), 'layer+magnitude', 9).addresses)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="tests"
+    )
+    assert found.stdout.strip() == str(draw_control(made(17), "layer+magnitude", 9).addresses)
+
+
+def test_bad_input_is_one_sentence() -> None:
+    bare = UnitMask("resid_post", made(10).mask)
+    half = made(700)
+    cases: list[tuple[str, Any]] = [
+        ("no control 'shape'", lambda: controls(("shape",))),  # type: ignore[arg-type]
+        ("at least one seed", lambda: controls("layer", seeds=[])),
+        ("n_bins", lambda: controls("layer", n_bins=0)),
+        ("carries no magnitudes", lambda: draw_control(bare, "magnitude", 0)),
+        ("carries no ranking", lambda: least_selective(bare)),
+        ("more than half", lambda: draw_control(half, "magnitude", 0)),
+        ("more than half", lambda: least_selective(half)),
+        ("only 500 lie", lambda: draw_control(half, "random", 0)),
+        ("no control 'x'", lambda: draw_control(half, "x", 0)),
+    ]
+    for message, make in cases[1:]:
+        with pytest.raises(LensLocError, match=message) as caught:
+            make()
+        assert "\n" not in str(caught.value)

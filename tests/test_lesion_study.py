@@ -1,0 +1,435 @@
+"""The study's table against lesions done one by one, and its statistics against scipy."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+import scipy.stats
+import torch
+
+import lensloc as ll
+from lensloc import Contrast, LensLocError, LensLocWarning, UnitMask, lesion_study, plot, tasks
+from lensloc.lesion_table import Intervals, Scores, cohen_h, drop
+from lensloc.store import Store
+from lensloc.tasks import TaskResult
+
+TEXTS = [
+    "the old gardener watered every plant before the sun came up",
+    "nobody in the village remembered who had built the stone bridge",
+    "twelve plus nineteen is thirty one and nothing else",
+]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> tasks.MinimalPairs:
+    file = tmp_path_factory.mktemp("pairs") / "pairs.csv"
+    rows = [(text, " ".join(reversed(text.split()))) for text in TEXTS]
+    rows += [(bad, good) for good, bad in rows]
+    pd.DataFrame(rows, columns=["sentence_good", "sentence_bad"]).to_csv(file, index=False)
+    return tasks.minimal_pairs(file)
+
+
+@pytest.fixture(scope="module")
+def network(tiny_llama: Any, small_contrast: Contrast) -> ll.Selectivity:
+    return ll.localize(tiny_llama, small_contrast, progress=False)["resid_post"]
+
+
+def run(model: Any, network: Any, pairs: Any, **options: Any) -> ll.LesionStudy:
+    settings = {
+        "controls": ll.controls([None, "layer"], seeds=range(3), without_outliers=True),
+        "percents": [5, 20],
+        "n_resamples": 200,
+        "progress": False,
+    }
+    measured = [pairs, tasks.perplexity(TEXTS)]
+    return lesion_study(model, {"language": network}, measured, **{**settings, **options})
+
+
+def test_every_row_equals_a_lesion_by_hand(tiny_llama: Any, network: Any, pairs: Any) -> None:
+    study = run(tiny_llama, network, pairs, modes=["zero", {"mode": "scale", "scale": 3}])
+    table = study.table
+    assert len(table) == 2 * 2 * (1 + 2 * 3 + 1) * 2  # sizes, modes, lesions, tasks
+    by_name = {"minimal-pairs": pairs, "perplexity": tasks.perplexity(TEXTS)}
+    wanted = ll.controls([None, "layer"], seeds=range(3), without_outliers=True)
+    for row in table.itertuples():
+        mask = network.top(percent=row.percent)
+        if row.kind != "network":
+            seed = None if pd.isna(row.seed) else row.seed
+            (mask,) = (c.mask for c in wanted(mask) if (c.kind, c.seed) == (row.kind, seed))
+        options = {"mode": "zero"} if row.mode == "zero" else {"mode": "scale", "scale": 3.0}
+        task = by_name[row.task]
+        intact = task(tiny_llama)
+        with ll.lesion(tiny_llama, mask, **options):  # type: ignore[arg-type]
+            found = task(tiny_llama)
+        assert row.n_units == len(mask)
+        assert row.score == found.score
+        assert row.intact == intact.score
+        if row.task == "perplexity":
+            assert row.drop == pytest.approx(math.log(found.score / intact.score), abs=1e-9)
+            assert math.isnan(row.cohen_h)
+        else:
+            assert row.drop == pytest.approx(intact.score - found.score)
+            assert row.chance == 0.5
+        assert row.magnitude == pytest.approx(float(network.magnitude[mask.mask].mean()))
+        assert row.took_effect
+        assert row.drop_low <= row.drop <= row.drop_high
+    assert set(table["mode"]) == {"zero", "scale scale=3"}
+
+
+def test_differences_from_controls(tiny_llama: Any, network: Any, pairs: Any) -> None:
+    study = run(tiny_llama, network, pairs)
+    compared = study.comparisons
+    assert len(compared) == 2 * 2 * 3
+    for row in compared.itertuples():
+        here = study.table[
+            (study.table["percent"] == row.percent) & (study.table["task"] == row.task)
+        ]
+        of_network = here.loc[here["kind"] == "network", "drop"].item()
+        of_controls = here.loc[here["kind"] == row.kind, "drop"]
+        assert row.draws == len(of_controls) == (1 if row.kind == "without-outliers" else 3)
+        assert row.network_drop == of_network
+        assert row.difference == pytest.approx(of_network - of_controls.mean())
+        assert row.difference_low <= row.difference <= row.difference_high
+        marked = here.loc[here["kind"] == row.kind, "difference"]
+        assert (marked == row.difference).all()
+    assert study.table.loc[study.table["kind"] == "network", "difference"].isna().all()
+
+
+# -- statistics --------------------------------------------------------------------------------
+
+
+def scores(n: int, seed: int, *, higher: bool = True) -> Scores:
+    draw = np.random.default_rng(seed)
+    return Scores(draw.normal(seed, 1, n), draw.integers(1, 9, n).astype(float), higher)
+
+
+def ratio(value: Any, weight: Any, axis: int) -> Any:
+    return value.sum(axis=axis) / weight.sum(axis=axis)
+
+
+def test_intervals_of_drops_equal_scipys_paired_bootstrap() -> None:
+    lesioned, intact = scores(80, 1), scores(80, 2)
+
+    def statistic(v1: Any, w1: Any, v2: Any, w2: Any, axis: int = -1) -> Any:
+        return ratio(v2, w2, axis) - ratio(v1, w1, axis)
+
+    expected = scipy.stats.bootstrap(
+        (lesioned.value, lesioned.weight, intact.value, intact.weight),
+        statistic,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=20_000,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    intervals = Intervals.over(80, n_resamples=20_000, confidence=0.95, seed=1)
+    low, high = intervals.of_drop(lesioned, intact)
+    assert low == pytest.approx(expected.low, abs=0.02 * (expected.high - expected.low))
+    assert high == pytest.approx(expected.high, abs=0.02 * (expected.high - expected.low))
+
+
+def test_intervals_of_differences_equal_a_loop() -> None:
+    network, intact = scores(30, 5), scores(30, 9)
+    drawn = [scores(30, seed) for seed in (1, 2, 3)]
+    intervals = Intervals.over(30, n_resamples=4000, confidence=0.9, seed=4)
+    low, high = intervals.of_difference(network, drawn, intact)
+    rng = np.random.default_rng(0)
+    sample = []
+    for _ in range(4000):
+        items = rng.integers(30, size=30)
+
+        def lost(found: Scores, items: Any = items) -> float:
+            means = [ratio(s.value[items], s.weight[items], 0) for s in (intact, found)]
+            return means[0] - means[1]
+
+        chosen = rng.integers(3, size=3)
+        sample.append(lost(network) - np.mean([lost(drawn[i]) for i in chosen]))
+    expected = np.quantile(sample, [0.05, 0.95])
+    width = expected[1] - expected[0]
+    np.testing.assert_allclose([low, high], expected, atol=0.06 * width)
+
+
+def test_a_difference_of_nothing_is_covered_as_often_as_promised() -> None:
+    covered = 0
+    for trial in range(200):
+        draw = np.random.default_rng(trial)
+        hard = draw.normal(0, 1, 60)  # items differ; lesions do not
+        intact, network = (Scores(hard + draw.normal(0, 0.5, 60), np.ones(60)) for _ in range(2))
+        drawn = [Scores(hard + draw.normal(0, 0.5, 60), np.ones(60)) for _ in range(8)]
+        intervals = Intervals.over(60, n_resamples=400, confidence=0.95, seed=trial)
+        low, high = intervals.of_difference(network, drawn, intact)
+        covered += low <= 0 <= high
+    # Drawing controls adds to the interval what drawing items has in it already: no fewer.
+    assert covered >= scipy.stats.binom(200, 0.95).ppf(0.005)
+
+
+def test_drop_is_positive_for_harm() -> None:
+    better, worse = Scores(np.array([1.0, 1]), np.ones(2)), Scores(np.array([0.0, 1]), np.ones(2))
+    assert drop(worse, better) == 0.5
+    losses = [Scores(s.value, s.weight, higher_is_better=False) for s in (worse, better)]
+    assert drop(losses[1], losses[0]) == 0.5
+
+
+def test_cohen_h_of_known_proportions() -> None:
+    assert cohen_h(0.5, 0.5) == 0
+    assert cohen_h(1.0, 0.0) == pytest.approx(math.pi)
+    assert cohen_h(0.75, 0.5) == pytest.approx(math.pi / 6)
+
+
+def test_one_item_has_no_interval() -> None:
+    intervals = Intervals.over(1, n_resamples=50, confidence=0.95, seed=0)
+    assert all(math.isnan(end) for end in intervals.of_drop(scores(1, 0), scores(1, 1)))
+
+
+# -- going on where it stopped -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A task that counts its calls and may be interrupted."""
+
+    calls: list[int]
+    stop_at: int | None = None
+    name: str = "counted"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"task": "counted"}
+
+    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+        if len(self.calls) == self.stop_at:
+            raise KeyboardInterrupt
+        self.calls.append(1)
+        logits = model(torch.arange(9)[None], return_type="logits")[0].double()
+        items = pd.DataFrame({"value": logits.mean(-1).tolist()})
+        items = items.assign(item=[str(i) for i in items.index], group="all", weight=1.0)
+        return TaskResult("counted", "mean logit", items)
+
+
+def test_an_interrupted_study_goes_on(tiny_llama: Any, network: Any, tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+
+    def study(calls: list[int], stop_at: int | None = None, **options: Any) -> ll.LesionStudy:
+        return lesion_study(
+            tiny_llama,
+            {"language": network},
+            [Counted(calls, stop_at)],
+            ll.controls(seeds=range(4)),
+            percents=[10],
+            progress=False,
+            n_resamples=50,
+            **options,
+        )
+
+    first: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        study(first, stop_at=3, store=store)
+    second: list[int] = []
+    resumed = study(second, store=store)
+    assert (len(first), len(second)) == (3, 3)  # of 1 intact and 5 lesions
+    again: list[int] = []
+    known = study(again, store=store)
+    assert not again
+    whole = study([])
+    for other in (resumed, known):
+        pd.testing.assert_frame_equal(other.table, whole.table)
+
+
+def test_a_damaged_result_is_made_again(tiny_llama: Any, network: Any, tmp_path: Path) -> None:
+    store = Store.at(tmp_path)
+
+    def study(calls: list[int]) -> pd.DataFrame:
+        found = lesion_study(
+            tiny_llama,
+            {"x": network},
+            [Counted(calls)],
+            percents=[10],
+            progress=False,
+            store=store,
+        )
+        return found.table
+
+    expected = study([])
+    for number, file in enumerate(sorted(tmp_path.glob("*.json"))):
+        file.write_text(["{", '{"effect": null}'][number % 2])
+    calls: list[int] = []
+    pd.testing.assert_frame_equal(study(calls), expected)
+    assert len(calls) == 2
+
+
+def test_an_outer_lesion_is_another_key(tiny_llama: Any, network: Any, tmp_path: Path) -> None:
+    store, calls = Store.at(tmp_path), []  # type: ignore[var-annotated]
+
+    def study() -> float:
+        found = lesion_study(
+            tiny_llama, {"x": network}, [Counted(calls)], percents=[10], progress=False, store=store
+        )
+        return float(found.table["intact"].iloc[0])
+
+    intact = study()
+    with ll.lesion(tiny_llama, network.bottom(k=5)):
+        lesioned = study()
+    assert intact != lesioned
+    assert len(calls) == 4
+    assert study() == intact
+    assert len(calls) == 4
+
+
+def test_a_localization_under_a_lesion_is_another_key(
+    tiny_llama: Any, small_contrast: Contrast, network: ll.Selectivity, tmp_path: Path
+) -> None:
+    store = Store.at(tmp_path)
+
+    def localized() -> ll.Localization:
+        return ll.localize(tiny_llama, small_contrast, progress=False, store=store)
+
+    first = localized()
+    with ll.lesion(tiny_llama, network.top(k=4)):
+        lesioned = localized()
+        assert localized().from_store == ("resid_post",)
+    assert lesioned.from_store == ()
+    assert lesioned["resid_post"].provenance.lesion == "zero of 4 units at resid_post"
+    assert not torch.equal(lesioned["resid_post"].t, first["resid_post"].t)
+    assert torch.equal(localized()["resid_post"].t, first["resid_post"].t)
+    with tiny_llama.hooks(fwd_hooks=[("blocks.0.hook_resid_post", lambda value, hook: value * 2)]):
+        hooked = localized()  # by hooks that no key can name
+        assert hooked.from_store == ()
+    assert torch.equal(localized()["resid_post"].t, first["resid_post"].t)
+
+
+# -- networks ------------------------------------------------------------------------------------
+
+
+def test_masks_with_and_without_a_ranking(
+    tiny_llama: Any, network: ll.Selectivity, pairs: Any, tmp_path: Path
+) -> None:
+    by_map = run(tiny_llama, network, pairs, controls=())
+    saved = network.top(percent=50).save(tmp_path / "network.safetensors")
+    by_file = run(tiny_llama, UnitMask.load(saved), pairs, controls=())
+    pd.testing.assert_frame_equal(by_map.table, by_file.table)
+    plain = UnitMask("resid_post", network.top(percent=20).mask)
+    as_it_is = run(tiny_llama, plain, pairs, controls=(), percents=None)
+    assert set(as_it_is.table["n_units"]) == {19}
+    assert as_it_is.table["percent"].iloc[0] == pytest.approx(100 * 19 / 96)
+    with pytest.raises(LensLocError, match="carries no ranking"):
+        run(tiny_llama, plain, pairs)
+
+
+def test_a_contrast_is_picked_on_the_half_that_the_task_leaves_out(
+    tiny_llama: Any, small_contrast: Contrast
+) -> None:
+    texts = [text for found in small_contrast.conditions.values() for text in found]
+    task = tasks.perplexity([text for text in texts if len(text.split()) > 2])
+    study = lesion_study(
+        tiny_llama, {"x": small_contrast}, [task], percents=[10], seed=3, progress=False
+    )
+    half, _ = small_contrast.split(3)
+    picked_on = {text for found in half.conditions.values() for text in found}
+    left = task.without(picked_on)
+    assert 0 < len(left.texts) < len(task.texts)
+    assert study.table["n_items"].item() == len(left.texts)
+    mask = ll.localize(tiny_llama, half, progress=False).top(percent=10)
+    with ll.lesion(tiny_llama, mask):
+        assert study.table["score"].item() == left(tiny_llama).score
+    other = tasks.perplexity(["something else that is no stimulus at all"])
+    study = lesion_study(tiny_llama, {"x": small_contrast}, [other], percents=[10], progress=False)
+    mask = ll.localize(tiny_llama, small_contrast, progress=False).top(percent=10)
+    with ll.lesion(tiny_llama, mask):
+        assert study.table["score"].item() == other(tiny_llama).score
+
+
+def test_modes_with_a_reference(
+    tiny_llama: Any, network: Any, pairs: Any, small_contrast: Contrast
+) -> None:
+    modes = ["mean", "resample", {"mode": "clamp", "quantile": 0.9}, "write"]
+    study = run(
+        tiny_llama,
+        network,
+        pairs,
+        controls=(),
+        percents=[20],
+        modes=modes,
+        reference=small_contrast,
+    )
+    assert list(dict.fromkeys(study.table["mode"])) == [
+        "mean",
+        "resample",
+        "clamp quantile=0.9",
+        "write",
+    ]
+    mask = network.top(percent=20)
+    for mode in ("mean", "resample"):
+        with ll.lesion(tiny_llama, mask, mode, reference=small_contrast):  # type: ignore[arg-type]
+            expected = pairs(tiny_llama).score
+        row = study.table[(study.table["mode"] == mode) & (study.table["task"] == "minimal-pairs")]
+        assert row["score"].item() == expected
+
+
+def test_a_lesion_without_effect_is_marked_and_told(
+    checkpoints: dict[str, Path], pairs: Any
+) -> None:
+    model = ll.load_model(checkpoints["llama"])
+    with torch.no_grad():
+        model.blocks[2].mlp.W_out.zero_()
+    mask = UnitMask.from_addresses(["L2.mlp_post.1"], (3, 48))
+    with pytest.warns(LensLocWarning, match="took no effect"):
+        study = lesion_study(model, {"dead": mask}, [pairs], progress=False)
+    assert not study.table["took_effect"].any()
+    assert len(study.warnings) == 1
+    assert study.table["drop"].item() == 0
+
+
+def test_bad_input_is_one_sentence(tiny_llama: Any, network: Any, pairs: Any) -> None:
+    cases: list[tuple[str, Any]] = [
+        ("no network", lambda: lesion_study(tiny_llama, {}, [pairs])),
+        ("no task", lambda: lesion_study(tiny_llama, {"x": network}, [])),
+        ("one name", lambda: lesion_study(tiny_llama, {"x": network}, [pairs, pairs])),
+        ("percents is empty", lambda: run(tiny_llama, network, pairs, percents=[])),
+        ("less than one unit", lambda: run(tiny_llama, network, pairs, percents=[0.01])),
+        ("only 39 lie outside", lambda: run(tiny_llama, network, pairs, percents=[60])),
+        ("needs scale", lambda: run(tiny_llama, network, pairs, modes=["scale"])),
+        ("no mode 'cut'", lambda: run(tiny_llama, network, pairs, modes=[{"mode": "cut"}])),
+        ("needs reference", lambda: run(tiny_llama, network, pairs, modes=["mean"])),
+        ("confidence", lambda: run(tiny_llama, network, pairs, confidence=95)),
+    ]
+    for message, make in cases:
+        with pytest.raises(LensLocError, match=message) as caught:
+            make()
+        assert "\n" not in str(caught.value)
+
+
+# -- figures -------------------------------------------------------------------------------------
+
+
+def test_figures_show_the_table(tiny_llama: Any, network: Any, pairs: Any) -> None:
+    study = run(tiny_llama, network, pairs)
+    figure = plot.dose_response(study)
+    assert isinstance(figure, go.Figure)
+    curves = [t for t in figure.data if t.mode == "lines+markers"]
+    assert len(curves) == 2 * 4
+    first = study.table[(study.table["task"] == "minimal-pairs")]
+    drawn = next(t for t in curves if t.name == "language")
+    rows = first[first["kind"] == "network"].sort_values("percent")
+    np.testing.assert_allclose(drawn.y, rows["drop"])
+    np.testing.assert_allclose(drawn.x, [5, 20])
+    control = next(t for t in curves if t.name == "control: layer")
+    means = first[first["kind"] == "layer"].groupby("percent")["drop"].mean()
+    np.testing.assert_allclose(control.y, means)
+    assert figure.layout.xaxis.type == "log"
+    bars = [t for t in plot.lesion_bars(study, percent=20).data if isinstance(t, go.Bar)]
+    assert len(bars) == 2 * 4
+    np.testing.assert_allclose(bars[0].y, rows["drop"].iloc[1:])
+    with pytest.raises(LensLocError, match="no lesion of 3 %"):
+        plot.lesion_bars(study, percent=3)
+
+
+def test_no_warning_escapes_a_fine_study(tiny_llama: Any, network: Any, pairs: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(tiny_llama, network, pairs, controls=())
