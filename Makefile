@@ -11,7 +11,7 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
 test: $(VENV)/.dev lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py

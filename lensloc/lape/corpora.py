@@ -1,0 +1,169 @@
+"""Text or tokens, from memory or from files -> windows of token ids, one after another.
+
+Everything is read as it is needed, so that memory does not grow with a corpus.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.lape.documents import (
+    Corpus,
+    Document,
+    Ids,
+    one_text,
+    require_text_column,
+    rows_of_tokens,
+)
+from lensloc.lape.readers import open_path
+from lensloc.tokens import Bos, require_tokenizer, token_ids
+
+
+@dataclass(frozen=True)
+class Window:
+    """Token ids that the model reads at once.
+
+    Attributes:
+        ids: the token ids.
+        read: share of the corpus that has been read; None where its length is not known.
+    """
+
+    ids: Ids
+    read: float | None
+
+
+def open_corpus(name: str, given: Any) -> Corpus:
+    """Say how a corpus is read; see :func:`lensloc.lape.record` for what it can be.
+
+    Raises:
+        LensLocError: if it is nothing that can be read. What is wrong inside is found while
+            reading.
+    """
+    if isinstance(given, str | Path):
+        return open_path(Path(given))
+    if isinstance(given, Tensor | np.ndarray):
+        return rows_of_tokens(given, f"The tokens of {name!r}")
+    if isinstance(given, pd.DataFrame):
+        require_text_column(list(given.columns), f"The table of {name!r}")
+        given = given["text"].tolist()
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise LensLocError(
+            f"The corpus of {name!r} is of type {type(given).__name__}; give texts, a path, token "
+            "ids or one split of a data set."
+        )
+    return Corpus(_items(given, name))
+
+
+def windows(
+    corpus: Corpus, model: Any, length: int, bos: Bos, max_tokens: int | None
+) -> Iterator[Window]:
+    """Tokenize the documents, join them, and cut them into windows; the last may be shorter.
+
+    Args:
+        corpus: the documents, or windows that are ready.
+        model: a model, whose tokenizer is needed if there is text.
+        length: tokens a window.
+        bos: whether a beginning-of-text token stands before every document.
+        max_tokens: how many tokens to give at most.
+
+    Raises:
+        LensLocError: a model without tokenizer, a token that the model does not have, a ready
+            window that is too long, or what is wrong with the corpus.
+    """
+    left = max_tokens
+    for window in _ready(corpus, length) if corpus.ready else _packed(corpus, model, length, bos):
+        ids = window.ids[:left]
+        _require_known(ids, int(model.cfg.d_vocab))
+        yield Window(ids, window.read)
+        if left is not None:
+            left -= len(ids)
+            if left <= 0:
+                return
+
+
+def _packed(corpus: Corpus, model: Any, length: int, bos: Bos) -> Iterator[Window]:
+    rest, read = np.zeros(0, dtype=np.int64), None
+    for document in corpus.documents:
+        ids, read = _encoded(document, model, bos), document.read
+        rest = np.concatenate([rest, ids])
+        whole = len(rest) // length * length
+        for start in range(0, whole, length):
+            yield Window(rest[start : start + length], read)
+        rest = rest[whole:]
+    if len(rest):
+        yield Window(rest, read)
+
+
+def _ready(corpus: Corpus, length: int) -> Iterator[Window]:
+    for document in corpus.documents:
+        ids = document.content
+        assert not isinstance(ids, str)
+        if len(ids) > length:
+            raise LensLocError(
+                f"{document.place}: {len(ids)} tokens, but a window holds {length}; give one long "
+                "row of tokens to have it cut, or shorter rows."
+            )
+        if len(ids):
+            yield Window(ids, document.read)
+
+
+def _encoded(document: Document, model: Any, bos: Bos) -> Ids:
+    if not isinstance(document.content, str):
+        return document.content
+    require_tokenizer(model)
+    ids = token_ids(model, document.content, "none" if document.continues else bos)
+    return np.asarray(ids, dtype=np.int64)
+
+
+def _require_known(ids: Ids, vocabulary: int) -> None:
+    if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary:
+        wrong = next(int(token) for token in ids if not 0 <= token < vocabulary)
+        raise LensLocError(
+            f"The corpus holds the token {wrong}, but the model knows 0 to {vocabulary - 1}; "
+            "tokenize with the model's own tokenizer."
+        )
+
+
+# -- from memory -----------------------------------------------------------------------------------
+
+
+def _items(given: Iterable[Any], name: str) -> Iterator[Document]:
+    """Read texts, rows with a ``text``, or token ids, of a list, an iterator or a data set."""
+    columns = getattr(given, "column_names", None)
+    if isinstance(columns, list):
+        require_text_column(columns, f"The data set of {name!r}")
+        given = given.select_columns(["text"]) if hasattr(given, "select_columns") else given
+    try:
+        total = len(given)  # type: ignore[arg-type]
+    except TypeError:
+        total = None
+    return _documents_of(given, name, total)
+
+
+def _documents_of(given: Iterable[Any], name: str, total: int | None) -> Iterator[Document]:
+    for number, item in enumerate(given, start=1):
+        place = f"Text {number} of {name!r}"
+        read = number / total if total else None
+        if isinstance(item, Mapping):
+            require_text_column(list(item), place)
+            item = item["text"]
+        if isinstance(item, str):
+            yield from one_text(item, place, read)
+        else:
+            yield Document(_one_row(item, place), place, read)
+
+
+def _one_row(item: Any, place: str) -> Ids:
+    array = np.asarray(item) if isinstance(item, list | tuple | np.ndarray | Tensor) else None
+    if array is None or array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
+        raise LensLocError(
+            f"{place} is neither text nor a row of token ids but of type {type(item).__name__}; "
+            "leave it out or make it one."
+        )
+    return array.astype(np.int64)

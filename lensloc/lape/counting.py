@@ -1,0 +1,120 @@
+"""Counter: windows of tokens -> at how many of them every neuron is active."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.running import bridge_takes, device_of, is_bridge, padding_options
+from lensloc.sites import Site, get_site, hook_names, to_units
+
+
+@dataclass(frozen=True, eq=False)
+class Counter:
+    """Runs windows through a model and counts active neurons, by hooks that change nothing.
+
+    Attributes:
+        model: a HookedTransformer or TransformerBridge.
+        site: where activations are read.
+        hooks: its hook points, one a layer.
+        threshold: above which a neuron is active, in activation units.
+        by_row: whether windows are counted one by one, or all together.
+    """
+
+    model: Any
+    site: Site
+    hooks: tuple[str, ...]
+    threshold: float
+    by_row: bool
+    _buffers: dict[Any, Tensor]
+
+    @classmethod
+    def of(cls, model: Any, site: str, threshold: float, by_row: bool) -> "Counter":
+        """Return a counter at a site.
+
+        Raises:
+            LensLocError: if the model lacks it.
+        """
+        found = get_site(site)
+        return cls(model, found, tuple(hook_names(found, model)), threshold, by_row, {})
+
+    def count(self, ids: Int64[Tensor, "row pos"]) -> Int64[Tensor, "counted layer neuron"]:
+        """Return the counts of every window; of all together, in one row, unless ``by_row``.
+
+        Raises:
+            LensLocError: if the site's hooks hold no units, or an activation is not finite.
+        """
+        found: dict[str, Tensor] = {}
+        finite: list[Tensor] = []
+        device = device_of(self.model)
+
+        def count(name: str) -> Callable[..., None]:
+            def hook(activation: Tensor, hook: Any) -> None:
+                found[name] = self._count(activation, name, (len(ids), ids.shape[1])).to(device)
+
+            return hook
+
+        def check(activation: Tensor, hook: Any) -> None:
+            finite.append(activation.isfinite().all())
+
+        hooks: list[tuple[str, Callable[..., None]]] = [(name, count(name)) for name in self.hooks]
+        # What is not finite anywhere in the model stays so up to the last block's output.
+        end = get_site("resid_post").hook_name(self.model.cfg.n_layers - 1)
+        if end in self.model.hook_dict:
+            hooks.append((end, check))
+        self.model.run_with_hooks(
+            ids.to(device), fwd_hooks=hooks, return_type=None, **_forward_options(self.model)
+        )
+        for name in self.hooks:
+            if name not in found:
+                raise LensLocError(
+                    f"The hook point {name!r} is never reached in this model (some need a setting "
+                    f"of it), so nothing can be counted at the site {self.site.name!r}; choose "
+                    "another."
+                )
+        if not all(map(bool, finite)):
+            raise LensLocError(
+                "The model's activations are not all finite in this corpus; load the model in "
+                "float32."
+            )
+        return torch.stack([found[name] for name in self.hooks], dim=1)
+
+    def _count(
+        self, activation: Tensor, name: str, size: tuple[int, int]
+    ) -> Int64[Tensor, "counted neuron"]:
+        shape = tuple(activation.shape)
+        if not self.site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
+            raise LensLocError(
+                f"The hook point {name!r} holds an array of shape {shape} for {size[0]} windows of "
+                f"{size[1]} tokens, not one vector a token, so it has no units; choose another "
+                "site."
+            )
+        units = to_units(self.site, activation, self.model.cfg.n_heads)
+        active = torch.gt(units, self.threshold, out=self._buffer(units))
+        # Sums of ones by a matrix product, several times as fast as summing booleans.
+        if self.by_row:
+            ones = active.new_ones(1, active.shape[1])
+            return (ones @ active).squeeze(1).to(torch.int64)
+        ones = active.new_ones(1, active.shape[0] * active.shape[1])
+        return (ones @ active.flatten(0, 1)).to(torch.int64)
+
+    def _buffer(self, like: Tensor) -> Float[Tensor, "row pos neuron"]:
+        # One for all layers: allocating such an array takes as long as filling it.
+        key = tuple(like.shape), like.device
+        if key not in self._buffers:
+            self._buffers.clear()
+            self._buffers[key] = torch.empty(like.shape, dtype=torch.float32, device=like.device)
+        return self._buffers[key]
+
+
+def _forward_options(model: Any) -> dict[str, Any]:
+    """Return what keeps a forward pass from doing more than is counted."""
+    if not is_bridge(model):
+        return {"stop_at_layer": model.cfg.n_layers, **padding_options(model)}
+    # A TransformerBridge runs the output layer regardless.
+    options: dict[str, Any] = {"output_attentions": False}
+    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})

@@ -1,0 +1,215 @@
+"""ActivationCounts -> one UnitMask a language, by the published rule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+import xxhash
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.lape.counts import ActivationCounts
+from lensloc.lape.entropy import entropies, kept_by_filter, percentile
+from lensloc.lape.null import Null
+from lensloc.units import UnitMask, ranked
+
+
+@dataclass(frozen=True, eq=False)
+class Identified:
+    """The neurons of every language.
+
+    Attributes:
+        masks: language -> its neurons; a neuron may belong to several languages. Each carries the
+            ranking (the negative entropy; minus infinity for neurons that are not its own).
+        table: one row a language: ``language``, ``tokens``, ``neurons``, ``per_layer`` (a list),
+            ``mean_entropy`` (nats), the three values that decided (``filter_value`` and
+            ``bar_value``, probabilities; ``entropy_value``, the highest entropy taken, nats) and,
+            where a null was given, ``null_entropy`` (the null's 1 %, nats) and ``below_null`` (the
+            share of the language's neurons below it).
+        entropy: ``[layer, neuron]``, nats; infinite for a neuron that is never active.
+        probabilities: ``[layer, neuron, language]``.
+        selected: ``[layer, neuron]``, the neurons of lowest entropy, before they were dealt out.
+    """
+
+    masks: Mapping[str, UnitMask]
+    table: pd.DataFrame
+    entropy: Float[Tensor, "layer neuron"]
+    probabilities: Float[Tensor, "layer neuron language"]
+    selected: Bool[Tensor, "layer neuron"]
+
+    @property
+    def per_layer(self) -> pd.DataFrame:
+        """Number of neurons, one row a language and layer: ``language, layer, neurons``."""
+        rows = [
+            {"language": language, "layer": layer, "neurons": count}
+            for language, mask in self.masks.items()
+            for layer, count in enumerate(mask.per_layer().tolist())
+        ]
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+    def other_language(self, language: str, other: str) -> UnitMask:
+        """Return as many of another language's own neurons, as a control: lowest entropy first.
+
+        Neurons that both languages have are left out.
+
+        Raises:
+            LensLocError: if one of the languages is not there, or the other has fewer neurons.
+        """
+        for name in (language, other):
+            if name not in self.masks:
+                raise LensLocError(
+                    f"There are no neurons of {name!r}; there are those of {', '.join(self.masks)}."
+                )
+        wanted = self.masks[language]
+        own = self.masks[other] - wanted
+        if len(own) < len(wanted):
+            raise LensLocError(
+                f"{other!r} has only {len(own)} neurons that {language!r} has not, fewer than the "
+                f"{len(wanted)} of {language!r}; take another language, or fewer neurons."
+            )
+        score = torch.where(own.mask, -self.entropy, -torch.inf)
+        chosen = ranked(score)[: len(wanted)]
+        made = self.masks[other].provenance
+        made = made.replace(selection=f"{made.selection}, as many as of {language}, none of them")
+        return UnitMask.from_indices(wanted.site, chosen, wanted.shape, made, score=score)
+
+
+def identify(
+    counts: ActivationCounts,
+    top_rate: float = 0.01,
+    filter_rate: float = 0.95,
+    bar: float = 0.95,
+    *,
+    site: str | None = None,
+    null: Null | None = None,
+) -> Identified:
+    """Find the neurons whose activity is confined to few languages (Tang et al. 2024).
+
+    With ``p`` the share of a language's tokens at which a neuron is active, and LAPE the entropy of
+    a neuron's p over languages, normalised to sum 1: dismiss the neurons none of whose p exceeds
+    the percentile ``filter_rate`` of all p; of the rest take the ``round(top_rate * all neurons)``
+    of lowest LAPE; a neuron belongs to every language whose p exceeds the percentile ``bar`` of all
+    p. A percentile is the ``round(rate * n)``-th smallest of n values (Python's ``round``).
+
+    Where the published code leaves something open: p and entropies are float64 (there float32);
+    of equal entropies the lower layer, then the lower neuron comes first (there whatever
+    ``torch.topk`` gives); and where fewer neurons pass the filter than are to be taken, that is an
+    error (there dismissed ones are taken).
+
+    Args:
+        counts: of at least two languages.
+        top_rate: share of all neurons that is taken.
+        filter_rate: share of all p that some p of a neuron must exceed for it to be considered.
+        bar: share of all p that a neuron's p must exceed for it to belong to the language.
+        site: of the masks. ``mlp_post`` for neurons counted at ``mlp_pre``, since switching a
+            neuron off means that its output is zero; otherwise where they were counted.
+        null: how low an entropy chance reaches (:func:`lensloc.lape.null`), for the table.
+
+    Raises:
+        LensLocError: one language only; a rate that is none, or that marks no neuron; too few
+            neurons that pass the filter; a null of other counts.
+    """
+    require_languages(counts)
+    if null is not None:
+        null.require_same(counts)
+    n_neurons = math.prod(counts.shape)
+    wanted = round(n_neurons * top_rate) if 0 < top_rate <= 1 else 0
+    if wanted < 1:
+        raise LensLocError(
+            f"top_rate is above 0 and at most 1, and marks at least one of {n_neurons} neurons; "
+            f"{top_rate:g} does not."
+        )
+    probabilities = counts.probabilities
+    filter_value = percentile(probabilities.flatten(), filter_rate, "filter_rate")
+    bar_value = percentile(probabilities.flatten(), bar, "bar")
+    entropy = entropies(probabilities)
+    kept = kept_by_filter(probabilities.flatten(0, 1), filter_value).reshape(counts.shape)
+    if int(kept.sum()) < wanted:
+        raise LensLocError(
+            f"Only {int(kept.sum())} of {n_neurons} neurons have a probability above the "
+            f"{filter_rate:g} percentile ({float(filter_value):.4g}), fewer than the {wanted} "
+            "asked for; lower top_rate or filter_rate."
+        )
+    chosen = ranked(torch.where(kept, entropy, torch.inf), descending=False)[:wanted]
+    selected = torch.zeros(n_neurons, dtype=torch.bool)
+    selected[chosen] = True
+    selected = selected.reshape(counts.shape)
+    words = f"LAPE, lowest {top_rate:g} of {n_neurons}, filter {filter_rate:g}, bar {bar:g}"
+    at = site or ("mlp_post" if counts.site == "mlp_pre" else counts.site)
+    masks = {
+        language: _mask(
+            counts, language, selected & (probabilities[..., place] > bar_value), entropy, at, words
+        )
+        for place, language in enumerate(counts.languages)
+    }
+    decided = {
+        "filter_value": float(filter_value),
+        "bar_value": float(bar_value),
+        "entropy_value": float(entropy.flatten()[chosen[-1]]),
+    }
+    table = _table(counts, masks, entropy, decided, null)
+    return Identified(masks, table, entropy, probabilities, selected)
+
+
+def require_languages(counts: ActivationCounts) -> None:
+    """Check that there are languages to tell apart.
+
+    Raises:
+        LensLocError: if there is one only.
+    """
+    if len(counts.languages) < 2:
+        raise LensLocError(
+            f"There are counts of one language only ({', '.join(counts.languages)}), in which no "
+            "neuron can be specific; record another and add the two."
+        )
+
+
+def _mask(
+    counts: ActivationCounts,
+    language: str,
+    own: Bool[Tensor, "layer neuron"],
+    entropy: Float[Tensor, "layer neuron"],
+    site: str,
+    words: str,
+) -> UnitMask:
+    others = tuple(name for name in counts.languages if name != language)
+    text = repr(sorted((name, hashes) for name, hashes in counts.sources.items()))
+    made = counts.provenance.replace(
+        contrast=f"{language} > {', '.join(others)}",
+        contrast_hash=f"xxh3:{xxhash.xxh3_128_hexdigest(text.encode())}" if counts.sources else "",
+        target=(language,),
+        control=others,
+        site=site,
+        selection=words,
+    )
+    return UnitMask(site, own, made, score=torch.where(own, -entropy, -torch.inf))
+
+
+def _table(
+    counts: ActivationCounts,
+    masks: Mapping[str, UnitMask],
+    entropy: Float[Tensor, "layer neuron"],
+    decided: Mapping[str, float],
+    null: Null | None,
+) -> pd.DataFrame:
+    rows = []
+    for place, (language, mask) in enumerate(masks.items()):
+        own = entropy[mask.mask]
+        row = {
+            "language": language,
+            "tokens": int(counts.tokens[place]),
+            "neurons": len(mask),
+            "per_layer": mask.per_layer().tolist(),
+            "mean_entropy": float(own.mean()) if len(own) else math.nan,
+            **decided,
+        }
+        if null is not None:
+            below = float((own < null.threshold).double().mean()) if len(own) else math.nan
+            row |= {"null_entropy": null.threshold, "below_null": below}
+        rows.append(row)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table

@@ -1,0 +1,351 @@
+"""Model x corpora -> ActivationCounts, in a stream of windows, with checkpoints."""
+
+import datetime
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+
+from lensloc.errors import LensLocError
+from lensloc.files import require_writable_folder
+from lensloc.lape.bar import TokenBar
+from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
+from lensloc.lape.corpora import Window, open_corpus, windows
+from lensloc.lape.counting import Counter
+from lensloc.lape.counts import ActivationCounts
+from lensloc.lape.tally import Blocks, Tally, window_counts
+from lensloc.lesion import open_lesions
+from lensloc.models import describe
+from lensloc.provenance import Provenance
+from lensloc.running import device_of, run_batches
+from lensloc.tokens import Bos, prepends_bos
+
+_LONGEST_WINDOW = 1024
+_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+# Up to here, sums of ones in float32 are exact.
+_MOST_TOKENS_AT_ONCE = 2**24
+
+
+def record(
+    model: Any,
+    corpora: Mapping[str, Any],
+    *,
+    site: str = "mlp_pre",
+    threshold: float = 0.0,
+    max_tokens: int | None = None,
+    batch_tokens: int | None = None,
+    window: int | None = None,
+    bos: Bos = "model",
+    keep_windows: bool = False,
+    n_blocks: int = 256,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1_000_000,
+    progress: bool = True,
+) -> ActivationCounts:
+    """Count at how many tokens of each language every neuron is active.
+
+    Texts are joined, document after document, and cut into windows of one length, each read by
+    itself; the last, shorter one counts as well. A neuron is active where its activation exceeds
+    the threshold: at ``mlp_pre``, the input of the MLP's nonlinearity, which in a gated MLP is the
+    gate (arXiv 2402.16438). Windows are read as they are needed, and counts are summed up on the
+    model's device in int64, so memory does not grow with the text. Windows of a batch do not see
+    each other, but a matrix product rounds a little differently with another number of rows, which
+    can flip a neuron that lies within rounding of the threshold.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge.
+        corpora: language (or script, register, domain) -> its text: texts in a list or from an
+            iterator; a ``datasets`` data set or another source of rows with a ``text``; a path to
+            a ``.txt`` (one document), a ``.jsonl``, ``.csv`` or ``.parquet`` with a column
+            ``text``, or a folder of these; token ids ``[token]``, to be cut into windows, or
+            ``[window, token]``, each row a window, as a tensor, an array or a ``.pt``, ``.npy`` or
+            ``.safetensors`` file. Texts that are empty are passed over. A text of more than a
+            million characters is tokenized in pieces that end where a line ends.
+        site: where the activation is read.
+        threshold: above which a neuron is active, in activation units.
+        max_tokens: count so many tokens of each language at most.
+        batch_tokens: tokens run at once; at least one window. By device if None.
+        window: tokens a window; the model's context, at most 1024, if None.
+        bos: whether a beginning-of-text token stands before every document of text: ``"model"``,
+            ``"add"`` or ``"none"``. It counts as a token. Ready token ids stay as they are.
+        keep_windows: also keep counts of stretches of the text, for :func:`lensloc.lape.null`:
+            ``4 * n_blocks * layers * neurons`` bytes a language on the CPU.
+        n_blocks: how many stretches of a language are kept at most. They begin as single windows;
+            if there are more, neighbours are joined. All languages get stretches of one length.
+        checkpoint: file in which to keep what has been counted. If it exists, counting goes on
+            from there: give the same model, corpora (fresh iterators) and options. The corpora are
+            read again up to that place, and must be the same.
+        checkpoint_every: tokens between two checkpoints. One is also written when a language is
+            finished, and on an error or an interrupt.
+        progress: show a progress bar.
+
+    Returns:
+        Counts ``[layer, neuron, language]`` and tokens ``[language]``.
+
+    Raises:
+        LensLocError: a corpus without text, or one that cannot be read (naming file and row); a
+            site that the model lacks; an option out of range; a checkpoint that is damaged, or of
+            another model, corpus or options (it is left as it is); a non-finite activation.
+    """
+    _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
+    length = _window_length(model, window)
+    counter = Counter.of(model, site, threshold, keep_windows)
+    device = device_of(model)
+    made = _provenance(model, site, max_tokens, bos)
+    settings = {
+        "model": f"{made.weights_hash}, {made.backend}",
+        "lesion": [str(found.settings) for found in open_lesions(model)],
+        "list of languages": list(corpora),
+        "site": site,
+        "threshold": float(threshold),
+        "max_tokens": max_tokens,
+        "window": length,
+        "bos": bos,
+        "n_blocks": n_blocks if keep_windows else None,
+    }
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None:
+        require_writable_folder(path.parent, "The checkpoint's folder")
+    empty = Tally(blocks=Blocks((), (), 1, n_blocks) if keep_windows else None)
+    tallies = [empty for _ in corpora]
+    if path is not None and path.exists():
+        tallies = load_checkpoint(path, settings, n_blocks if keep_windows else None, device)
+    streams = {
+        language: _begun(windows(open_corpus(language, given), model, length, bos, max_tokens))
+        for language, given in corpora.items()
+    }
+    for language, stream in streams.items():
+        if stream is None:
+            raise LensLocError(
+                f"The corpus of the language {language!r} holds no text; give it some, or leave "
+                "the language out."
+            )
+    keeper = _Keeper(path, settings, tallies, checkpoint_every)
+    at_once = max(1, (batch_tokens or _TOKENS_AT_ONCE.get(device.type, 2048)) // length)
+    with keeper, TokenBar(progress, list(corpora), max_tokens) as bar:
+        for number, (language, stream) in enumerate(streams.items()):
+            assert stream is not None
+            _count_language(counter, keeper, number, language, stream, at_once, bar)
+    return _counts(keeper.tallies, list(corpora), made, site, threshold, length)
+
+
+def _require_options(
+    model: Any,
+    corpora: Mapping[str, Any],
+    threshold: float,
+    max_tokens: int | None,
+    batch_tokens: int | None,
+    n_blocks: int,
+) -> None:
+    if not isinstance(corpora, Mapping) or not corpora:
+        raise LensLocError(
+            "There is no corpus to count in; give a dictionary, {language: texts, path or tokens}."
+        )
+    if not math.isfinite(threshold):
+        raise LensLocError(f"threshold is a number; {threshold} is not.")
+    if max_tokens is not None and max_tokens < 1:
+        raise LensLocError(f"max_tokens is at least 1; {max_tokens} is not.")
+    if batch_tokens is not None and not 1 <= batch_tokens <= _MOST_TOKENS_AT_ONCE:
+        raise LensLocError(
+            f"batch_tokens is 1 to {_MOST_TOKENS_AT_ONCE} tokens; {batch_tokens} is not."
+        )
+    if n_blocks < 2:
+        raise LensLocError(f"n_blocks is at least 2; {n_blocks} is not.")
+
+
+def _window_length(model: Any, window: int | None) -> int:
+    context = int(model.cfg.n_ctx)
+    if window is None:
+        return min(context, _LONGEST_WINDOW)
+    if not 1 <= window <= context:
+        raise LensLocError(
+            f"window is 1 to {context} tokens, the model's context; {window} is not."
+        )
+    return window
+
+
+def _begun(stream: Iterator[Window]) -> Iterator[Window] | None:
+    """Read the first window now, so that a corpus that cannot be read is found out at once."""
+    first = next(stream, None)
+    return None if first is None else itertools.chain([first], stream)
+
+
+def _provenance(model: Any, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
+    card = describe(model)
+    return Provenance(
+        model=card.name,
+        revision=card.revision,
+        weights_hash=card.weights_hash,
+        architecture=card.architecture,
+        backend=card.backend,
+        dtype=card.dtype,
+        processing=card.processing,
+        untrained=card.untrained,
+        check=card.check,
+        prepends_bos=model.tokenizer is not None and prepends_bos(model, bos),
+        site=site,
+        protocol="lape",
+        absolute=False,
+        test="lape",
+        max_tokens=max_tokens,
+        lesion="; ".join(found.description for found in open_lesions(model)),
+        lensloc=metadata.version("lensloc"),
+        transformer_lens=metadata.version("transformer-lens"),
+        torch=metadata.version("torch"),
+        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _counts(
+    tallies: list[Tally],
+    languages: list[str],
+    made: Provenance,
+    site: str,
+    threshold: float,
+    length: int,
+) -> ActivationCounts:
+    counts = [tally.counts.cpu() for tally in tallies if tally.counts is not None]
+    return ActivationCounts(
+        torch.stack(counts, dim=-1),
+        torch.tensor([tally.tokens for tally in tallies]),
+        tuple(languages),
+        site=site,
+        threshold=float(threshold),
+        window=length,
+        sources={
+            language: (tally.digest,) for language, tally in zip(languages, tallies, strict=True)
+        },
+        provenance=made,
+        windows=window_counts(tallies),
+    )
+
+
+# -- one language ----------------------------------------------------------------------------------
+
+
+def _count_language(
+    counter: Counter,
+    keeper: "_Keeper",
+    number: int,
+    language: str,
+    stream: Iterator[Window],
+    at_once: int,
+    bar: TokenBar,
+) -> None:
+    digest = xxhash.xxh3_128()
+    _skip(stream, keeper.tallies[number], language, digest, keeper.path)
+    bar.at(number, keeper.tallies[number].tokens, None)
+    if keeper.tallies[number].done:
+        return
+    rest: Iterator[Window] = stream
+    while batch := _next_batch(rest, at_once):
+        if len(batch) > 1 and len(batch[-1].ids) != len(batch[0].ids):
+            rest = itertools.chain([batch.pop()], rest)
+        fitting = _count_batch(counter, keeper, number, batch, digest)
+        if fitting < len(batch):
+            at_once = fitting
+        bar.at(number, keeper.tallies[number].tokens, batch[-1].read)
+        keeper.save_if_due()
+    keeper.finish(number)
+
+
+def _skip(
+    stream: Iterator[Window], tally: Tally, language: str, digest: Any, path: Path | None
+) -> None:
+    """Pass over the windows that a checkpoint has counted, if they are the same."""
+    skipped = 0
+    for window in itertools.islice(stream, tally.n_windows):
+        digest.update(window.ids.tobytes())
+        skipped += 1
+    same = skipped == tally.n_windows and digest.hexdigest() == tally.digest
+    if tally.n_windows and (not same or (tally.done and next(stream, None) is not None)):
+        raise LensLocError(
+            f"The checkpoint {path} was made with another corpus of the language {language!r} "
+            f"({tally.tokens} tokens were counted); go on as it was begun, or give another "
+            "checkpoint."
+        )
+
+
+def _next_batch(stream: Iterator[Window], at_once: int) -> list[Window]:
+    """Return the next windows: of one length, but for the last, which may begin the next batch."""
+    batch: list[Window] = []
+    for window in itertools.islice(stream, at_once):
+        batch.append(window)
+        if len(window.ids) != len(batch[0].ids):
+            break
+    return batch
+
+
+def _count_batch(
+    counter: Counter, keeper: "_Keeper", number: int, batch: list[Window], digest: Any
+) -> int:
+    """Count in windows of one length; return how many of them fit into the memory at once."""
+    fitting = 1
+
+    def run(rows: list[int]) -> None:
+        nonlocal fitting
+        ids = np.stack([batch[row].ids for row in rows])
+        counts = counter.count(torch.from_numpy(ids))
+        digest.update(ids.tobytes())
+        fitting = max(fitting, len(rows))
+        keeper.tallies[number] = keeper.tallies[number].plus(
+            counts, ids.shape[1], len(rows), digest.hexdigest()
+        )
+
+    run_batches(
+        counter.model, [list(range(len(batch)))], run, progress=False, description="windows"
+    )
+    return fitting
+
+
+# -- keeping ---------------------------------------------------------------------------------------
+
+
+class _Keeper:
+    """Holds the tallies and writes them to the checkpoint: in time, and when an error ends it all.
+
+    A tally is replaced whole when a batch has been counted, so that at any moment they fit.
+    """
+
+    def __init__(
+        self, path: Path | None, settings: Mapping[str, Any], tallies: Iterable[Tally], every: int
+    ) -> None:
+        self.path = path
+        self.tallies = list(tallies)
+        self._settings = settings
+        self._every = every
+        self._kept = self._state()
+
+    def __enter__(self) -> "_Keeper":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._save()
+
+    def finish(self, number: int) -> None:
+        """Note that a corpus has come to its end."""
+        tally = self.tallies[number]
+        self.tallies[number] = Tally(
+            tally.counts, tally.tokens, tally.n_windows, tally.digest, True, tally.blocks
+        )
+        self._save()
+
+    def save_if_due(self) -> None:
+        """Write a checkpoint if enough was counted since the last one."""
+        if self._state()[0] - self._kept[0] >= self._every:
+            self._save()
+
+    def _state(self) -> tuple[int, int]:
+        return sum(t.tokens for t in self.tallies), sum(t.done for t in self.tallies)
+
+    def _save(self) -> None:
+        if self.path is None or self._state() == self._kept:
+            return
+        save_checkpoint(self.path, self._settings, self.tallies)
+        self._kept = self._state()
