@@ -179,7 +179,10 @@ def test_small_spans_of_logits_change_nothing(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, "auto"])
-def test_what_a_group_has_in_common_is_run_once(tiny: Any, tokenizer: Any, batch_size: Any) -> None:
+def test_what_a_group_has_in_common_is_run_once(
+    tiny: Any, tokenizer: Any, batch_size: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring_module, "_LEAST_SHARED", 2)
     beginnings = [tokenizer(text)["input_ids"] for text in TEXTS[:3]]
     sequences = [
         Scored((*beginning[:length], *ending), 1)

@@ -28,8 +28,8 @@ from lensloc.running import (
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 _LOGITS_AT_ONCE = {"cpu": 2**26, "cuda": 2**29, "mps": 2**27}
-# A shorter common beginning saves less than the further forward pass costs.
-_LEAST_SHARED = 2
+# A shorter common beginning saves less than the further, smaller forward passes cost.
+_LEAST_SHARED = 24
 
 
 @dataclass(frozen=True)
