@@ -15,11 +15,9 @@ effect is ``L(1) - L(0)``. The three methods find it from the gates:
 """
 
 import contextlib
-import datetime
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, Literal, get_args, overload
 
 import numpy as np
@@ -31,6 +29,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lensloc.capture import tokenize
+from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.lesion import open_lesions
 from lensloc.models import describe
@@ -880,18 +879,8 @@ def _result(
 
 
 def _provenance(model: Any, contrast: Contrast, max_tokens: int | None) -> Provenance:
-    card = describe(model)
-    return Provenance(
-        model=card.name,
-        revision=card.revision,
-        weights_hash=card.weights_hash,
-        architecture=card.architecture,
-        backend=card.backend,
-        dtype=card.dtype,
-        processing=card.processing,
-        untrained=card.untrained,
-        check=card.check,
-        prepends_bos=card.prepends_bos,
+    return provenance_of(
+        describe(model),
         contrast=contrast.name,
         contrast_hash=contrast.content_hash,
         target=contrast.target,
@@ -900,8 +889,4 @@ def _provenance(model: Any, contrast: Contrast, max_tokens: int | None) -> Prove
         test="attribution",
         max_tokens=max_tokens,
         lesion="; ".join(found.description for found in open_lesions(model)),
-        lensloc=metadata.version("lensloc"),
-        transformer_lens=metadata.version("transformer-lens"),
-        torch=metadata.version("torch"),
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )

@@ -16,11 +16,9 @@ from lensloc.responses import Responses
 from lensloc.running import (
     BatchSize,
     batches_by_length,
-    bridge_takes,
+    blocks_only,
     device_of,
-    is_bridge,
     padded_right,
-    padding_options,
     require_batch_size,
     run_batches,
     sees_pads,
@@ -340,7 +338,7 @@ class _Runner:
             names_filter=lambda name: name in names,
             return_cache_object=False,
             return_type=None,
-            **_forward_options(self.model),
+            **blocks_only(self.model),
         )
         _require_units(cache, self.hooks, (len(texts), longest), self.sites)
         n_heads = self.model.cfg.n_heads
@@ -409,15 +407,6 @@ def pool(
         return values.masked_fill(~chosen[..., None], -torch.inf).amax(dim=1)
     total = einsum(values, chosen.to(values.dtype), "row pos unit, row pos -> row unit")
     return total if pooling == "sum" else total / chosen.sum(dim=1, keepdim=True)
-
-
-def _forward_options(model: Any) -> dict[str, Any]:
-    """Return what keeps a forward pass from doing more than is captured."""
-    if not is_bridge(model):
-        return padding_options(model)
-    # A TransformerBridge runs the output layer regardless.
-    options: dict[str, Any] = {"output_attentions": False}
-    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})
 
 
 def _require_finite(

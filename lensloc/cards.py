@@ -1,10 +1,14 @@
 """ModelCard: what a loaded model is, kept on the model itself."""
 
+import datetime
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 import torch
 import xxhash
+
+from lensloc.provenance import Provenance
 
 _ATTRIBUTE = "lensloc_card"
 
@@ -48,6 +52,32 @@ def attach(model: Any, card: ModelCard) -> None:
     """Keep the card on the model."""
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, card)
+
+
+def provenance_of(card: ModelCard, **procedure: Any) -> Provenance:
+    """Return what is known of a result of the model here and now: model, versions, date.
+
+    Args:
+        card: of the model.
+        procedure: the other fields, of stimuli and procedure.
+    """
+    known = {
+        "model": card.name,
+        "revision": card.revision,
+        "weights_hash": card.weights_hash,
+        "architecture": card.architecture,
+        "backend": card.backend,
+        "dtype": card.dtype,
+        "processing": card.processing,
+        "untrained": card.untrained,
+        "check": card.check,
+        "prepends_bos": card.prepends_bos,
+        "lensloc": metadata.version("lensloc"),
+        "transformer_lens": metadata.version("transformer-lens"),
+        "torch": metadata.version("torch"),
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    return Provenance(**{**known, **procedure})
 
 
 def weights_hash(model: torch.nn.Module) -> str:

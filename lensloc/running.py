@@ -165,6 +165,18 @@ def padding_options(model: Any) -> dict[str, Any]:
     return {"padding_side": "right"}
 
 
+def blocks_only(model: Any) -> dict[str, Any]:
+    """Return what keeps a forward pass from computing logits, as far as the model can do without.
+
+    For calls with ``return_type=None``.
+    """
+    if not is_bridge(model):
+        return padding_options(model)
+    # A TransformerBridge runs the output layer regardless.
+    options: dict[str, Any] = {"output_attentions": False}
+    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})
+
+
 @contextlib.contextmanager
 def evaluating(model: Any) -> Iterator[None]:
     """Switch dropout off for a while."""

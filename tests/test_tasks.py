@@ -387,6 +387,20 @@ def test_pairs_under_a_lesion_equal_a_forward_pass_by_hand(
     pd.testing.assert_frame_equal(task(tiny).items, before)
 
 
+@pytest.mark.parametrize("mode", ["zero", "write"])
+def test_beginnings_in_common_are_lesioned_too(
+    tiny: Any, mode: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tasks.minimal_pairs(limit=1)
+    units = torch.arange(96).reshape(3, 32) % 3 == 0
+    with ll.lesion(tiny, ll.UnitMask("resid_post", units), mode):
+        alone = task(tiny).items
+        monkeypatch.setattr(scoring_module, "_LEAST_SHARED", 2)
+        shared = task(tiny).items
+    for column in ("good", "bad"):
+        np.testing.assert_allclose(shared[column], alone[column], atol=1e-4)
+
+
 def test_pairs_under_a_lesion_of_the_last_position(
     tiny_llama: Any, originals: dict[str, Any], tokenizer: Any
 ) -> None:

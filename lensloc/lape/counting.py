@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.running import bridge_takes, device_of, is_bridge, padding_options
+from lensloc.running import blocks_only, device_of
 from lensloc.sites import Site, get_site, hook_names, to_units
 
 
@@ -67,7 +67,7 @@ class Counter:
         if end in self.model.hook_dict:
             hooks.append((end, check))
         self.model.run_with_hooks(
-            ids.to(device), fwd_hooks=hooks, return_type=None, **_forward_options(self.model)
+            ids.to(device), fwd_hooks=hooks, return_type=None, **blocks_only(self.model)
         )
         for name in self.hooks:
             if name not in found:
@@ -109,12 +109,3 @@ class Counter:
             self._buffers.clear()
             self._buffers[key] = torch.empty(like.shape, dtype=torch.float32, device=like.device)
         return self._buffers[key]
-
-
-def _forward_options(model: Any) -> dict[str, Any]:
-    """Return what keeps a forward pass from doing more than is counted."""
-    if not is_bridge(model):
-        return {"stop_at_layer": model.cfg.n_layers, **padding_options(model)}
-    # A TransformerBridge runs the output layer regardless.
-    options: dict[str, Any] = {"output_attentions": False}
-    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})

@@ -1,10 +1,8 @@
 """Model x corpora -> ActivationCounts, in a stream of windows, with checkpoints."""
 
-import datetime
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import numpy as np
 import torch
 import xxhash
 
+from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
 from lensloc.lape.bar import TokenBar
@@ -177,17 +176,8 @@ def _begun(stream: Iterator[Window]) -> Iterator[Window] | None:
 
 
 def _provenance(model: Any, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
-    card = describe(model)
-    return Provenance(
-        model=card.name,
-        revision=card.revision,
-        weights_hash=card.weights_hash,
-        architecture=card.architecture,
-        backend=card.backend,
-        dtype=card.dtype,
-        processing=card.processing,
-        untrained=card.untrained,
-        check=card.check,
+    return provenance_of(
+        describe(model),
         prepends_bos=model.tokenizer is not None and prepends_bos(model, bos),
         site=site,
         protocol="lape",
@@ -195,10 +185,6 @@ def _provenance(model: Any, site: str, max_tokens: int | None, bos: Bos) -> Prov
         test="lape",
         max_tokens=max_tokens,
         lesion="; ".join(found.description for found in open_lesions(model)),
-        lensloc=metadata.version("lensloc"),
-        transformer_lens=metadata.version("transformer-lens"),
-        torch=metadata.version("torch"),
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
 

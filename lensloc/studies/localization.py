@@ -1,11 +1,9 @@
 """Localize: one forward pass over the stimuli, one t-test a unit."""
 
-import datetime
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lensloc.capture import Pooling, capture, capture_moments
+from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
@@ -321,17 +320,8 @@ def _provenance(
     absolute: bool,
     max_tokens: int | None,
 ) -> Provenance:
-    return Provenance(
-        model=card.name,
-        revision=card.revision,
-        weights_hash=card.weights_hash,
-        architecture=card.architecture,
-        backend=card.backend,
-        dtype=card.dtype,
-        processing=card.processing,
-        untrained=card.untrained,
-        check=card.check,
-        prepends_bos=card.prepends_bos,
+    return provenance_of(
+        card,
         contrast=contrast.name,
         contrast_hash=contrast.content_hash,
         target=contrast.target,
@@ -340,10 +330,6 @@ def _provenance(
         protocol=protocol,
         absolute=absolute,
         max_tokens=max_tokens,
-        lensloc=metadata.version("lensloc"),
-        transformer_lens=metadata.version("transformer-lens"),
-        torch=metadata.version("torch"),
-        date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     )
 
 

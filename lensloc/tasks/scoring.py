@@ -90,7 +90,8 @@ def token_log_probs(
         sequences: what to score.
         groups: group of each sequence, of those that begin alike; none if None.
         measure: what is computed from logits and targets instead of log p.
-        batch_size: sequences a batch; does not change the result.
+        batch_size: sequences a batch, or groups of them that are run together; does not change the
+            result.
         progress: show a progress bar.
         description: of the progress bar.
 
