@@ -4,23 +4,48 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Tests run in so many processes of one thread each.
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
+TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+# The one that is run with every test; `make test-notebooks` runs all of them.
+NOTEBOOK := notebooks/06_your_own_contrast.ipynb
 
-.PHONY: demo test test-gpu lint clean
+.PHONY: demo test test-notebooks test-gpu browser lint notebooks docs clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
-test: $(VENV)/.dev lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
+test: $(VENV)/.dev lint browser
+	$(TEST) --nbmake -n $(WORKERS) --dist worksteal tests lensloc $(NOTEBOOK)
+
+test-notebooks: $(VENV)/.dev
+	$(TEST) --nbmake -n $(WORKERS) --dist worksteal notebooks
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py
+
+# Pages are tested in Chromium, which Debian packages; without it, those tests are skipped.
+browser:
+	@if [ -n "$$(command -v chromium || command -v chromium-browser || command -v google-chrome)" ]; \
+	then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "Installing Debian's chromium, for tests of pages"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	      --no-install-recommends chromium; } >/dev/null 2>&1 \
+	    || echo "chromium could not be installed; tests of pages will be skipped"; \
+	else echo "No Chromium or Chrome; tests of pages will be skipped"; fi
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# Runs the notebooks and keeps their outputs. Needs Chromium or Chrome, which draws the figures.
+notebooks: $(VENV)/.dev
+	$(INSTALL) --editable '.[png]' pillow
+	OMP_NUM_THREADS=1 $(VENV)/bin/python notebooks/refresh.py
+
+docs: $(VENV)/.dev
+	$(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
 
 clean:
 	rm -rf $(VENV)

@@ -4,16 +4,18 @@ Pick a contrast, find the units of a language model that are selective for it, s
 measure what breaks.
 """
 
-from lensloc import contrasts, plot, tasks
+from lensloc import contrasts, lape, plot, tasks
 from lensloc.attribution import Attribution, attribute
 from lensloc.capture import capture
 from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.explorer import explore
 from lensloc.lesion import Lesion, lesion
 from lensloc.lesion_table import LesionStudy
 from lensloc.models import load_model
 from lensloc.overlaps import overlap
 from lensloc.profiles import ResponseProfile
+from lensloc.report import report
 from lensloc.responses import Responses
 from lensloc.selectivity import (
     MaxT,
@@ -29,10 +31,12 @@ from lensloc.stimuli import Contrast
 from lensloc.store import Store
 from lensloc.studies import (
     Localization,
+    Study,
     compare_granularities,
     lesion_study,
     localize,
     response_profile,
+    study,
 )
 from lensloc.tasks import TaskResult
 from lensloc.units import UnitMask
@@ -53,6 +57,7 @@ __all__ = [
     "Selectivity",
     "Site",
     "Store",
+    "Study",
     "TaskResult",
     "UnitMask",
     "attribute",
@@ -62,6 +67,8 @@ __all__ = [
     "contrasts",
     "controls",
     "discrimination",
+    "explore",
+    "lape",
     "lesion",
     "lesion_study",
     "load_model",
@@ -70,7 +77,9 @@ __all__ = [
     "overlap",
     "paired",
     "plot",
+    "report",
     "response_profile",
+    "study",
     "tasks",
     "welch",
 ]

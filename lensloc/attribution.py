@@ -33,6 +33,7 @@ from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.lesion import open_lesions
 from lensloc.models import describe
+from lensloc.progress import progress_bar
 from lensloc.provenance import Provenance
 from lensloc.running import (
     BatchSize,
@@ -40,7 +41,6 @@ from lensloc.running import (
     device_of,
     padded_right,
     padding_options,
-    progress_bar,
     require_batch_size,
     run_batches,
     sees_pads,

@@ -87,6 +87,14 @@ def controls(
 
     Raises:
         LensLocError: an unknown match, or no seed.
+
+    Example:
+        >>> import lensloc as ll
+        >>> network = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+        >>> for control in ll.controls("layer", seeds=range(2))(network):
+        ...     print(control.kind, control.seed, control.mask.per_layer().tolist())
+        layer 0 [1, 0, 1]
+        layer 1 [1, 0, 1]
     """
     several = (match,) if match is None or isinstance(match, str) else tuple(match)
     matches = tuple(dict.fromkeys(found or "random" for found in several))

@@ -46,7 +46,7 @@ def lesion(
     mode: Mode = "zero",
     *,
     scale: float | None = None,
-    value: float | None = None,
+    value: float | Float[Tensor, "layer unit"] | None = None,
     quantile: float | None = None,
     reference: Reference | None = None,
     seed: int = 0,
@@ -82,7 +82,8 @@ def lesion(
         masks: the units; several masks for several sites.
         mode: what happens to them.
         scale: the factor of ``scale``; above 1 turns units up.
-        value: of ``clamp``, in activation units.
+        value: of ``clamp``, in activation units; one for all units, or one each (then of one mask;
+            values of other units do not matter).
         quantile: of ``clamp``, 0 to 1, over the stimuli of ``reference``.
         reference: of ``mean``, ``resample`` and ``clamp``: a contrast, of whose texts the responses
             are captured here and now (signed, mean over tokens), or responses, one a site
@@ -100,6 +101,8 @@ def lesion(
     chosen = (masks,) if isinstance(masks, UnitMask) else tuple(masks)
     _require_masks(model, chosen)
     _require_arguments(mode, positions, scale, value, quantile, reference)
+    if isinstance(value, Tensor):
+        _require_values(value, chosen)
     if mode == "write":
         _require_site_for_write(chosen)
     sites = {reference_site(mask.site, mode) for mask in chosen}
@@ -115,7 +118,7 @@ def lesion(
         "masks": [mask_hash(mask) for mask in chosen],
         "mode": mode,
         "scale": scale,
-        "value": value,
+        "value": _values_hash(value, chosen[0]) if isinstance(value, Tensor) else value,
         "quantile": quantile,
         "reference": {site: _responses_hash(found) for site, found in sorted(responses.items())},
         "seed": seed if mode == "resample" else None,
@@ -271,10 +274,11 @@ class Lesion:
     # -- did it do anything? -------------------------------------------------------------------
 
     def _probe(self) -> Tensor | None:
-        """Return the logits of a few fixed tokens, leaving the counts as they are."""
+        """Return the logits of a few fixed tokens, leaving all lesions' counts as they are."""
         vocabulary, length = int(self._model.cfg.d_vocab), min(_PROBE_TOKENS, self._model.cfg.n_ctx)
         tokens = (torch.arange(2 * length) * 7919 + 11) % vocabulary
-        kept = dict(self._fired), list(self._changed)
+        counting = (self, *open_lesions(self._model))
+        kept = [(found, dict(found._fired), list(found._changed)) for found in counting]
         try:
             with evaluating(self._model), torch.no_grad():
                 logits: Tensor = self._model(
@@ -287,7 +291,8 @@ class Lesion:
             log.info("the lesion's effect on logits could not be probed (%s)", reason)
             return None
         finally:
-            self._fired, self._changed = kept
+            for found, fired, changed in kept:
+                found._fired, found._changed = fired, changed
 
     def _warn(self) -> None:
         effect = self.effect
@@ -451,7 +456,7 @@ def _edits(
     mask: UnitMask,
     mode: Mode,
     scale: float | None,
-    value: float | None,
+    value: float | Float[Tensor, "layer unit"] | None,
     quantile: float | None,
     responses: Mapping[str, Responses],
     seed: int,
@@ -461,7 +466,7 @@ def _edits(
         hook_names(get_site("resid_pre"), model)
     layered: Float[Tensor, "layer value"] | None = None
     if mode == "clamp" and value is not None:
-        layered = torch.full(mask.shape, float(value), dtype=torch.float64)
+        layered = torch.as_tensor(value, dtype=torch.float64).cpu().expand(mask.shape)
     elif mode in ("mean", "resample", "clamp"):
         found = responses[reference_site(mask.site, mode)]
         layered = _summary(found, mask, mode, quantile, seed, model)
@@ -559,6 +564,12 @@ def _responses_hash(responses: Responses) -> str:
     return digest.hexdigest()
 
 
+def _values_hash(values: Float[Tensor, "layer unit"], mask: UnitMask) -> str:
+    """Return a hash of the values of the masked units."""
+    chosen = values.cpu().double()[mask.mask]
+    return xxhash.xxh3_128_hexdigest(chosen.contiguous().numpy().data)
+
+
 def mask_hash(mask: UnitMask) -> str:
     """Return a hash of a mask's site and units, whatever their provenance."""
     digest = xxhash.xxh3_128(f"{mask.site} {mask.shape}".encode())
@@ -606,7 +617,7 @@ def _require_arguments(
     mode: str,
     positions: str,
     scale: float | None,
-    value: float | None,
+    value: float | Float[Tensor, "layer unit"] | None,
     quantile: float | None,
     reference: Reference | None,
 ) -> None:
@@ -639,6 +650,23 @@ def _require_arguments(
             raise LensLocError("quantile and reference belong together; give both or neither.")
         if quantile is not None and not 0 <= quantile <= 1:
             raise LensLocError(f"quantile lies between 0 and 1; {quantile:g} does not.")
+
+
+def _require_values(values: Float[Tensor, "layer unit"], masks: Sequence[UnitMask]) -> None:
+    """Check that there is a number for every masked unit."""
+    if len(masks) != 1 or tuple(values.shape) != masks[0].shape:
+        shapes = " and ".join(f"{n}x{m}" for n, m in (mask.shape for mask in masks))
+        raise LensLocError(
+            f"value has the shape {'x'.join(map(str, values.shape))}, but the mask {shapes}; give "
+            "one number, or one for every unit of one mask."
+        )
+    wrong = (masks[0].mask & ~values.cpu().isfinite()).nonzero()
+    if len(wrong):
+        layer, unit = wrong[0].tolist()
+        raise LensLocError(
+            f"value must be numbers; that of the unit L{layer}.{masks[0].site}.{unit} is "
+            f"{float(values[layer, unit])}."
+        )
 
 
 def _require_site_for_write(masks: Sequence[UnitMask]) -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from lensloc import html
+
 NETWORK = "network"
 _PLACE = ["model", "network", "mode", "percent", "task"]
 
@@ -84,6 +86,33 @@ class LesionStudy:
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
+    def _repr_html_(self) -> str:
+        compared = self.comparisons
+        if compared.empty:
+            columns = ["network", "mode", "percent", "task", "score", "intact", "drop", "drop_low",
+                       "drop_high", "took_effect"]  # fmt: skip
+            found = self.table
+        else:
+            columns = ["network", "mode", "percent", "task", "kind", "network_drop", "control_drop",
+                       "difference", "difference_low", "difference_high"]  # fmt: skip
+            found = compared
+        rows: list[dict[str, Any]] = [
+            {str(name): value for name, value in row.items()}
+            for row in found[columns].to_dict("records")
+        ]
+        drops = self.table.pivot_table(
+            index=["percent", "network", "mode", "kind"], columns="task", values="drop", sort=False
+        )
+        # Tasks are measured in different units, so each is drawn relative to its largest drop.
+        relative = (drops / drops.abs().max().replace(0, 1)).iloc[::-1]
+        picture = html.heatmap(relative.to_numpy().tolist(), label="drops", cell=(28, 8))
+        return html.card(
+            repr(self),
+            html.table(rows),
+            html.captioned(picture, "drop by lesion (as in the table) x task; orange: harm"),
+            *(html.Markup(f"<p>{html.escaped(sentence)}</p>") for sentence in self.warnings),
+        )
+
     def __repr__(self) -> str:
         networks = ", ".join(map(str, self.table["network"].unique()))
         tasks = ", ".join(map(str, self.table["task"].unique()))
@@ -97,7 +126,12 @@ def drop(lesioned: Scores, intact: Scores) -> float:
 
 
 def cohen_h(intact: float, lesioned: float) -> float:
-    """Return Cohen's h of two proportions, ``2 asin sqrt(p1) - 2 asin sqrt(p2)`` (Cohen 1988)."""
+    """Return Cohen's h of two proportions, ``2 asin sqrt(p1) - 2 asin sqrt(p2)`` (Cohen 1988).
+
+    Example:
+        >>> round(cohen_h(0.9, 0.5), 2)
+        0.93
+    """
     return float(2 * np.arcsin(np.sqrt(intact)) - 2 * np.arcsin(np.sqrt(lesioned)))
 
 

@@ -14,6 +14,11 @@ def outliers(
     A few dimensions of the residual stream are larger than all others in nearly every text
     (outlier features, Dettmers et al. 2022; massive activations, Sun et al. 2024). Those papers
     put thresholds on single activations; this one is on the mean over stimuli.
+
+    Example:
+        >>> import torch
+        >>> outliers(torch.tensor([[1.0, 2.0, 1.0, 90.0], [8.0, 9.0, 8.0, 9.0]])).tolist()
+        [[False, False, False, True], [False, False, False, False]]
     """
     median = magnitude.median(dim=1, keepdim=True).values
     return magnitude > ratio * median

@@ -40,6 +40,15 @@ def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
 
     Raises:
         LensLocError: with fewer than two masks, an empty one, or two of different sites or shapes.
+
+    Example:
+        >>> import lensloc as ll
+        >>> language = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+        >>> sums = ll.UnitMask.from_addresses(["L2.head.7", "L2.head.8"], shape=(3, 9))
+        >>> shared = ll.overlap({"language": language, "sums": sums})
+        >>> shared[["first", "second", "n_both", "dice", "ratio"]].round(2)
+              first second  n_both  dice  ratio
+        0  language   sums       1   0.5   6.75
     """
     if len(masks) < 2:
         raise LensLocError(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lensloc import html
+
 
 @dataclass(frozen=True)
 class ResponseProfile:
@@ -27,3 +29,27 @@ class ResponseProfile:
     n_units: int
     site: str
     confidence: float
+
+    def _repr_html_(self) -> str:
+        found = self.table.to_dict("records")
+        rows = [
+            {
+                "condition": row["condition"],
+                "stimuli": int(row["stimuli"]),
+                "absolute": float(row["absolute"]),
+                "standardised": float(row["standardised"]),
+                "signed": float(row["signed"]),
+            }
+            for row in found
+        ]
+        ends = [
+            (row["standardised_low"], row["standardised"], row["standardised_high"])
+            for row in found
+        ]
+        how = "picked and measured on different halves" if self.cross_validated else "given units"
+        caption = f"standardised response, in the order of the table, {100 * self.confidence:g} %"
+        return html.card(
+            f"Response of {self.n_units:,} units at {self.site} ({how})",
+            html.table(rows),
+            html.captioned(html.intervals(ends, label=caption), caption),
+        )

@@ -12,11 +12,10 @@ from typing import Any, Literal
 
 import torch
 from jaxtyping import Int
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from lensloc.errors import LensLocError
+from lensloc.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -188,17 +187,3 @@ def evaluating(model: Any) -> Iterator[None]:
     finally:
         if training:
             model.train()
-
-
-@contextlib.contextmanager
-def progress_bar(shown: bool, total: int, description: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time left on standard error; yields what advances it."""
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda n: progress.advance(task, n)

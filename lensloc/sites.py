@@ -112,6 +112,12 @@ def get_site(name: str) -> Site:
 
     Raises:
         LensLocError: if it is none of these; the known ones are listed.
+
+    Example:
+        >>> get_site("mlp_post").hook_name(3)
+        'blocks.3.mlp.hook_post'
+        >>> get_site("ln1.hook_normalized").unit
+        'element of ln1.hook_normalized'
     """
     if name in SITES:
         return SITES[name]

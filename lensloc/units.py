@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from lensloc import html
 from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
 from lensloc.provenance import Provenance
@@ -40,6 +41,10 @@ class UnitAddress:
 
         Raises:
             LensLocError: if ``text`` does not look like ``L12.resid_post.507``.
+
+        Example:
+            >>> UnitAddress.parse("L12.resid_post.507")
+            UnitAddress(layer=12, site='resid_post', unit=507)
         """
         match = _ADDRESS.match(text.strip())
         if match is None:
@@ -62,6 +67,17 @@ class UnitMask:
             largest first; None for a set that is no top of a ranking.
         magnitude: float64 ``[layer, unit]``, mean absolute response of every unit of the site, for
             controls that match it; None where it is not known.
+
+    Example:
+        >>> import lensloc as ll
+        >>> language = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+        >>> sums = ll.UnitMask.from_addresses(["L2.head.7", "L2.head.8"], shape=(3, 9))
+        >>> (language & sums).addresses, (language - sums).addresses
+        (['L2.head.7'], ['L0.head.1'])
+        >>> len(language | sums), len(~language), "L2.head.7" in language
+        (3, 25, True)
+        >>> sums.per_layer().tolist()
+        [0, 0, 2]
     """
 
     site: str
@@ -100,6 +116,28 @@ class UnitMask:
         layers, units = self.shape
         return (
             f"UnitMask({len(self)} of {layers}x{units} units at {self.site}; {made or 'unknown'})"
+        )
+
+    def _repr_html_(self) -> str:
+        made = self.provenance
+        layers, units = self.shape
+        share = 100 * len(self) / self.mask.numel()
+        known = {
+            "units": f"{len(self):,} of {layers} x {units:,} ({share:.3g} %)",
+            "site": self.site,
+            "model": made.model,
+            "contrast": made.contrast,
+            "selection": made.selection,
+        }
+        shares = self.percent_per_layer().tolist()
+        picture = html.bars(shares, label="percentage of every layer's units in the set")
+        return html.card(
+            f"Unit mask at {self.site}",
+            html.facts({name: value for name, value in known.items() if value}),
+            html.captioned(
+                picture,
+                f"% of the layer's units, layers 0 to {layers - 1} (highest {max(shares):.3g} %)",
+            ),
         )
 
     def __eq__(self, other: object) -> bool:
@@ -204,6 +242,13 @@ class UnitMask:
 
         Raises:
             LensLocError: if fewer units lie outside the set than in it.
+
+        Example:
+            >>> import lensloc as ll
+            >>> network = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+            >>> control = network.random_like(seed=0)
+            >>> len(control), len(control & network)
+            (2, 0)
         """
         outside = (~self.mask).flatten().nonzero().squeeze(1)
         drawn = draw(outside, len(self), seed, f"outside {self!r}")
@@ -408,6 +453,10 @@ def count_from_percent(percent: float, n_units: int) -> int:
 
     Raises:
         LensLocError: unless 0 < percent <= 100 and at least one unit results.
+
+    Example:
+        >>> count_from_percent(1, 30 * 576)
+        172
     """
     if not (math.isfinite(percent) and 0 < percent <= 100):
         raise LensLocError(

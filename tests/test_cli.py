@@ -427,8 +427,10 @@ def test_demo_writes_mask_heatmap_and_page(
     ]  # fmt: skip
     printed = capfd.readouterr().out
     assert "Next: lensloc " in printed
+    assert "Switching off the language network" in " ".join(printed.split())
     page = Path("demo/index.html").read_text()
-    assert page.count("Plotly.newPlot") == 2
+    for part in ("explore", "heatmaps", "profile", "lesions", "methods", "downloads"):
+        assert f'<section id="{part}"' in page
     for address in UnitMask.load("demo/language.safetensors").addresses:
         assert address in page
 

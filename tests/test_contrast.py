@@ -1,5 +1,6 @@
 """Reading tables, splitting, balance and matching."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -304,3 +305,32 @@ def test_published_stories_that_are_missing_are_named(tmp_path: Path) -> None:
         contrasts.theory_of_mind(folder)
     with pytest.raises(LensLocError, match="no stimulus folder"):
         contrasts.theory_of_mind(tmp_path / "none")
+
+
+def test_matching_keeps_items_and_takes_conditions_in_turn() -> None:
+    n = 12
+    conditions = {
+        "hot": tuple(f"it was hot {'very ' * (row % 3)}here {row}" for row in range(n)),
+        "cold": tuple(f"it was cold {'very ' * (row % 3)}here {row}" for row in range(n)),
+        "mild": tuple(f"it was mild {'very ' * (row % 3)}here {row}" for row in range(n)),
+    }
+    items = {name: tuple(f"frame {row}" for row in range(n)) for name in conditions}
+    contrast = Contrast("heat", conditions, ("hot",), ("cold", "mild"), items=items)
+    for method in ("subset", "cut"):
+        equal = contrast.matched(on="words", method=method)
+        assert equal.items is not None
+        for name, texts in equal.conditions.items():
+            for text, item in zip(texts, equal.items[name], strict=True):
+                assert item == f"frame {text.split()[-1]}"
+    equal = contrast.matched(on="words", method="subset")
+    assert {name: len(texts) for name, texts in equal.conditions.items()} == {
+        "hot": n,
+        "cold": n // 2,
+        "mild": n // 2,
+    }
+    for half in equal.split(seed=0):
+        assert half.items is not None
+        assert len(half.items["hot"]) == n // 2
+    without = dataclasses.replace(contrast, items=None).matched(on="words", method="subset")
+    assert without.items is not None
+    assert sorted(without.items["hot"]) == sorted((*without.items["cold"], *without.items["mild"]))

@@ -108,3 +108,28 @@ def test_attribution_and_shared_beginnings_are_those_of_the_cpu(
         effects.append(ll.attribute(model, small_contrast, progress=False).score)
     assert scores[1] == pytest.approx(scores[0], abs=2e-3)
     torch.testing.assert_close(effects[1], effects[0], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+@pytest.mark.parametrize("backend", ["hooked", "bridge"])
+def test_language_neurons_are_those_of_the_cpu(
+    checkpoints: dict[str, Path], small_contrast: Contrast, name: str, backend: Any
+) -> None:
+    corpora = {label: list(texts) for label, texts in small_contrast.conditions.items()}
+    prompts = {"de": [texts[0] for texts in corpora.values()]}
+    counted, answers, levels = [], [], []
+    for device in ("cpu", "cuda"):
+        model = ll.load_model(checkpoints[name], device=device, backend=backend)
+        counts = ll.lape.record(model, corpora, window=16, progress=False)
+        found = ll.lape.identify(counts, 0.2, 0.5, 0.5)
+        mask = max(found.masks.values(), key=len)
+        counted.append(counts)
+        levels.append(ll.lape.activity(model, corpora[counts.languages[0]], mask).quantile(0.9))
+        with ll.lesion(model, mask, "clamp", value=levels[0] + 1):
+            answers.append(ll.lape.generate(model, prompts, max_new_tokens=5, progress=False))
+    # A neuron within rounding of the threshold may flip.
+    difference = (counted[1].counts - counted[0].counts).abs()
+    assert float((difference > 0).double().mean()) < 0.01
+    assert int(difference.max()) <= 1
+    torch.testing.assert_close(levels[1], levels[0], rtol=1e-3, atol=1e-4)
+    assert answers[1].answers["text"].tolist() == answers[0].answers["text"].tolist()

@@ -112,6 +112,7 @@ def expected_and_options(
         quantiles = np.quantile(given.values.double().numpy(), 0.9, axis=0)
         for options, found in (
             ({"value": 1.5}, torch.full(mask.shape, 1.5)),
+            ({"value": given.values[0]}, given.values[0]),
             ({"quantile": 0.9, "reference": given}, torch.from_numpy(quantiles).float()),
         ):
 
@@ -357,6 +358,98 @@ def test_seeds_of_resampling(tiny_llama: Any) -> None:
     assert len({tuple(resampled(seed).flatten().tolist()) for seed in range(6)}) > 3
 
 
+# -- a value for every unit ----------------------------------------------------------------------
+
+
+def values_of(mask: UnitMask, seed: int = 9) -> Tensor:
+    return torch.randn(mask.shape, generator=torch.Generator().manual_seed(seed)).abs() + 0.5
+
+
+@pytest.mark.parametrize("site", ["mlp_post", "resid_post", "head"])
+def test_every_unit_is_clamped_to_its_own_value(tiny: Any, site: str) -> None:
+    mask = random_mask(tiny, site)
+    values = values_of(mask)
+    values[~mask.mask] = torch.nan
+    place = "z" if site == "head" else site
+    names = hook_names(get_site(place), tiny)
+    with lesion(tiny, mask, "clamp", value=values), torch.no_grad():
+        _, cache = tiny.run_with_cache(TOKENS)
+    for layer in (1, 2):
+        found = cache[names[layer]]
+        if site == "head":
+            found = found.reshape(*found.shape[:2], 4, -1).norm(dim=-1)
+        units = mask.mask[layer]
+        expected = values[layer, units].expand(*found.shape[:2], -1)
+        torch.testing.assert_close(found[..., units], expected)
+    with lesion(tiny, mask, "clamp", value=2.0):
+        alike = logits_of(tiny)
+    with lesion(tiny, mask, "clamp", value=torch.full(mask.shape, 2.0, dtype=torch.float64)):
+        assert torch.equal(logits_of(tiny), alike)
+
+
+def test_settings_tell_values_apart_but_not_those_of_other_units(tiny_llama: Any) -> None:
+    mask = random_mask(tiny_llama, "mlp_post")
+    values = values_of(mask)
+    elsewhere, other = values.clone(), values.clone()
+    elsewhere[~mask.mask] = torch.inf
+    layer, unit = mask.mask.nonzero()[5].tolist()
+    other[layer, unit] += 1e-3
+    settings = [
+        lesion(tiny_llama, mask, "clamp", value=value).settings
+        for value in (values, elsewhere, values.double(), other, 1.0)
+    ]
+    assert settings[0] == settings[1] == settings[2]
+    assert settings[0] != settings[3]
+    assert settings[0] != settings[4]
+    assert settings[4]["value"] == 1.0
+    turned = UnitMask("mlp_post", mask.mask.flip(1))
+    same = values.clone()
+    same[turned.mask] = values[mask.mask]
+    assert lesion(tiny_llama, turned, "clamp", value=same).settings != settings[0]
+
+
+def test_values_that_do_not_fit_are_refused(tiny_llama: Any) -> None:
+    mask = random_mask(tiny_llama, "mlp_post")
+    values = values_of(mask)
+    layer, unit = mask.mask.nonzero()[3].tolist()
+    cases: list[tuple[str, Callable[[], Lesion]]] = [
+        (
+            "value has the shape 3x47, but the mask 3x48; give one number",
+            lambda: lesion(tiny_llama, mask, "clamp", value=values[:, 1:]),
+        ),
+        (
+            "value has the shape 3x48, but the mask 3x48 and 3x48",
+            lambda: lesion(tiny_llama, [mask, mask], "clamp", value=values),
+        ),
+        ("mode='scale' takes no value", lambda: lesion(tiny_llama, mask, "scale", value=values)),
+        (
+            "either value, or quantile",
+            lambda: lesion(
+                tiny_llama,
+                mask,
+                "clamp",
+                value=values,
+                quantile=0.5,
+                reference=reference(tiny_llama, "mlp_post"),
+            ),
+        ),
+    ]
+    for number in (torch.nan, torch.inf, -torch.inf):
+        wrong = values.clone()
+        wrong[layer, unit] = number
+        cases.append(
+            (
+                f"value must be numbers; that of the unit L{layer}.mlp_post.{unit} is {number}",
+                lambda wrong=wrong: lesion(tiny_llama, mask, "clamp", value=wrong),  # type: ignore[misc]
+            )
+        )
+    for message, make in cases:
+        with pytest.raises(LensLocError, match=message) as caught:
+            make()
+        assert "\n" not in str(caught.value)
+        assert str(caught.value).endswith(".")
+
+
 # -- did it do anything? -------------------------------------------------------------------------
 
 
@@ -394,6 +487,14 @@ def test_a_lesion_that_moves_no_logit_warns(checkpoints: dict[str, Path]) -> Non
     with warnings.catch_warnings(), lesion(model, mask, check=False) as opened:
         logits_of(model)
     assert opened.effect.moved is None
+
+
+def test_the_probe_of_one_lesion_counts_in_no_other(tiny: Any) -> None:
+    outer, inner = (lesion(tiny, random_mask(tiny, site)) for site in ("mlp_post", "resid_post"))
+    with outer:
+        with inner:
+            logits_of(tiny)
+        assert set(outer.effect.fired.values()) == {1}
 
 
 def test_the_probe_says_how_far_logits_moved(tiny: Any) -> None:

@@ -113,7 +113,8 @@ def test_unit_heatmap_is_sorted_and_centred_on_zero() -> None:
     assert heatmap.zmin == -heatmap.zmax
     assert heatmap.zmax == pytest.approx(found.t.abs().max().item())
     best = int(found.t[1].argmax())
-    assert heatmap.customdata[1][0][0] == f"L1.resid_post.{best}"
+    assert heatmap.customdata[1][0][0] == best
+    assert heatmap.hovertemplate.startswith("L%{y}.resid_post.%{customdata[0]}<br>")
     assert "sentences &gt; nonwords" in figure.layout.title.text or ">" in figure.layout.title.text
 
 
@@ -180,8 +181,9 @@ def test_head_heatmap_shows_t_of_every_head() -> None:
     (heatmap,) = figure.data
     np.testing.assert_allclose(np.array(heatmap.z), found.t.numpy(), atol=5e-4)
     assert heatmap.zmin == -heatmap.zmax == -found.t.abs().max().item()
-    address, q, d = heatmap.customdata[3][8]
-    assert address == "L3.attn_entropy.8"
+    unit, q, d = heatmap.customdata[3][8]
+    assert unit == 8
+    assert heatmap.hovertemplate.startswith("L%{y}.attn_entropy.%{customdata[0]}<br>")
     assert (q, d) == pytest.approx((found.q[3, 8].item(), found.d[3, 8].item()), abs=1e-3)
     bold = np.array([[cell.startswith("<b>") for cell in row] for row in heatmap.text])
     np.testing.assert_array_equal(bold, found.q.numpy() < 0.05)

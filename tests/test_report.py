@@ -1,34 +1,499 @@
-"""The page: every number from the result, every text escaped."""
+"""The page: every number from the result, every text escaped, bad news in words."""
 
+import base64
+import csv
+import dataclasses
+import html
+import io
+import json
+import re
 from pathlib import Path
 from typing import Any
 
-from lensloc import Contrast, localize, report
+import pandas as pd
+import pytest
+import torch
+
+import lensloc as ll
+from lensloc import Contrast, LensLocError, Localization, Study, localize
+from lensloc.lesion_table import LesionStudy, tabulate
+from lensloc.report import page as page_module
+from lensloc.report import report, strongest, summary, warnings_of
+from lensloc.report.files import csv_of
+from lensloc.report.methods import lesion_methods, methods, references
+from lensloc.report.words import lesion_summary, lesion_warnings, listed, percentage
+from lensloc.selectivity import Reliability
+
+SCRIPT = "<script>alert(1)</script>"
 
 
-def test_page_holds_facts_and_escapes_texts(tiny_llama: Any, tmp_path: Path) -> None:
-    contrast = Contrast.from_texts(
-        {"<b>a</b>": ["the old sun", "vash mopi"], "c": ["all", "village bridge"]},
+@pytest.fixture(scope="module")
+def contrast() -> Contrast:
+    return Contrast.from_texts(
+        {
+            "<b>a</b>": ["the old sun", "vash mopi", SCRIPT, "the bridge", "all"],
+            "c": ["all", "village bridge", "=2+3", "before the sun", "plant"],
+        },
         target="<b>a</b>",
         control="c",
-        name="<script>alert(1)</script>",
+        name=SCRIPT,
     )
-    found = localize(tiny_llama, contrast, ["resid_post", "head"], progress=False)
-    masks = {site: found[site].top(k=4) for site in found}
-    page = report.write_page(found, masks, tmp_path / "page.html").read_text()
-    assert "<script>alert(1)</script>" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "2 &lt;b&gt;a&lt;/b&gt; against 2 c" in page
-    assert found["resid_post"].provenance.weights_hash in page
-    for address in masks["resid_post"].addresses:
-        assert address in page
 
 
-def test_summary_is_made_from_the_figures(tiny_llama: Any, small_contrast: Contrast) -> None:
-    found = localize(tiny_llama, small_contrast, progress=False)
-    network = found.top(k=6)
-    text = report.summary(found, network)
-    t = found["resid_post"].t[network.mask]
+@pytest.fixture(scope="module")
+def found(tiny_llama: Any, contrast: Contrast) -> Localization:
+    return localize(
+        tiny_llama, contrast, ["resid_post", "head"], keep_responses=True, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def study(tiny_llama: Any, small_contrast: Contrast) -> Study:
+    return ll.study(
+        tiny_llama,
+        small_contrast,
+        ["resid_post", "mlp_post"],
+        percent=10,
+        tasks=[ll.tasks.minimal_pairs(limit=1)],
+        controls=ll.controls("layer", seeds=range(2)),
+        progress=False,
+    )
+
+
+def text_of(page: str) -> str:
+    """What a reader sees of a page without scripts."""
+    body = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    return html.unescape(re.sub(r"<[^>]*>", " ", body))
+
+
+def tables_of(page: str) -> dict[str, pd.DataFrame]:
+    """The tables that a page offers, by the names of their files."""
+    links = re.findall(
+        r'download="([^"]*)" href="data:text/csv;charset=utf-8;base64,([^"]*)"', page
+    )
+    return {
+        name: pd.read_csv(io.BytesIO(base64.b64decode(content)), keep_default_na=False)
+        for name, content in links
+    }
+
+
+def data_of(page: str, name: str) -> Any:
+    match = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page)
+    assert match is not None
+    return json.loads(match[1])
+
+
+# -- pages -----------------------------------------------------------------------------------------
+
+
+def test_page_holds_facts_and_escapes_texts(found: Localization, tmp_path: Path) -> None:
+    page = report(found, tmp_path / "page.html", percent=5).read_text()
+    assert SCRIPT not in page
+    assert "<b>a</b>" not in page
+    assert html.escape(SCRIPT) in page
+    assert "&lt;b&gt;a&lt;/b&gt; &gt; c" in page
+    made = found["resid_post"].provenance
+    text = text_of(page)
+    for fact in (made.weights_hash, made.contrast_hash, made.check, made.date, made.torch):
+        assert fact in text
+    for address in found["resid_post"].top(percent=5).addresses:
+        assert address in text
+    # One page, plotly.js once, nothing to load.
+    assert page.count('id="lensloc-plotly"') == 1
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", page)
+    assert '<html lang="en">' in page
+    assert page.count("<h1>") == page.count("<main ") == 1
+
+
+def test_figures_hold_both_themes_and_one_template(found: Localization, tmp_path: Path) -> None:
+    page = report(found, tmp_path / "page.html", percent=5).read_text()
+    data = data_of(page, "lensloc-figures")
+    assert [figure["id"] for figure in data["figures"]] == [
+        "figure-layers", "figure-units-0", "figure-units-1",
+    ]  # fmt: skip
+    assert set(data["templates"]) == {"light", "dark"}
+    for figure in data["figures"]:
+        assert "template" not in figure["layout"]
+        changes = {tuple(path): (light, dark) for path, light, dark in figure["themes"]}
+        assert changes["layout", "paper_bgcolor"] == ("#ffffff", "#14161a")
+        assert figure["layout"]["paper_bgcolor"] == "#ffffff"
+
+
+def test_a_site_can_be_chosen_and_sites_too_small_are_left_out(
+    found: Localization, tmp_path: Path
+) -> None:
+    page = report(found, tmp_path / "page.html", percent=10, site="head").read_text()
+    assert "1 of 12 units at head were selected" in text_of(page)
+    page = report(found, tmp_path / "page.html", percent=5).read_text()  # of 12 heads, none
+    layers = data_of(page, "lensloc-figures")["figures"][0]
+    assert [label.split("<br>")[0] for label in layers["data"][0]["x"]] == ["resid_post"]
+
+
+def test_a_page_offers_its_tables(study: Study, tmp_path: Path) -> None:
+    tables = tables_of(report(study, tmp_path / "page.html").read_text())
+    assert set(tables) == {
+        f"small-my-llama-{name}.csv"
+        for name in ("units", "stimuli", "profile", "lesions", "comparisons")
+    }
+    units = tables["small-my-llama-units.csv"]
+    expected = study.selectivity.to_dataframe(study.network)
+    pd.testing.assert_frame_equal(units, expected, check_dtype=False)
+    stimuli = tables["small-my-llama-stimuli.csv"]
+    assert stimuli["text"].tolist() == [t for c in study.contrast.conditions.values() for t in c]
+    assert study.lesions is not None
+    lesioned = tables["small-my-llama-lesions.csv"]
+    assert lesioned["drop"].tolist() == study.lesions.table["drop"].tolist()
+
+
+def test_a_page_names_files_but_not_where_they_lay(
+    tiny_llama: Any, small_contrast: Contrast, tmp_path: Path
+) -> None:
+    moved = dataclasses.replace(small_contrast, source=str(tmp_path / "private" / "mine.csv"))
+    found = localize(tiny_llama, moved, progress=False)
+    text = text_of(report(found, tmp_path / "page.html", percent=10).read_text())
+    assert "Source: mine.csv." in text
+    assert str(tmp_path) not in text
+
+
+def test_the_page_of_lesions_alone(tmp_path: Path) -> None:
+    page = report(lesioned(0.4, 0.1, -0.05), tmp_path / "lesions.html").read_text()
+    assert "Lesions of language in tiny" in page
+    assert 'id="lensloc-explorer-data"' not in page
+    assert set(tables_of(page)) == {"tiny-lesions.csv", "tiny-comparisons.csv"}
+    assert "0.100 [-0.050, 0.300]" in text_of(page)
+    alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1], warnings=(f"{SCRIPT} idle.",))
+    page = report(alone, tmp_path / "lesions.html").read_text()
+    assert f"{SCRIPT} idle." in text_of(page)
+    assert "0.400 [0.300, 0.500]" in text_of(page)
+
+
+def test_responses_take_what_room_there_is(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = report(study, tmp_path / "page.html")
+    every = data_of(path.read_text(), "lensloc-explorer-data")
+    assert all(site["responses"]["unit"] for site in every["sites"])
+    limit = path.stat().st_size - 100
+    monkeypatch.setattr(page_module, "_MOST_BYTES", limit)
+    smaller = report(study, tmp_path / "page.html")
+    assert smaller.stat().st_size <= limit
+    monkeypatch.setattr(page_module, "_MOST_BYTES", 0)
+    none = data_of(report(study, tmp_path / "page.html").read_text(), "lensloc-explorer-data")
+    assert not any(site["responses"]["unit"] for site in none["sites"])
+
+
+def test_bad_input_is_refused(found: Localization, study: Study, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((study, tmp_path / "page.pdf"), "page.pdf must end in .html"),
+        ((found, tmp_path / "page.html"), "less than one unit"),
+    ):
+        with pytest.raises(LensLocError, match=message):
+            report(*arguments)
+    with pytest.raises(LensLocError, match="this study has its own"):
+        report(study, tmp_path / "page.html", percent=2)
+    with pytest.raises(LensLocError, match="'z' was not localized"):
+        report(found, tmp_path / "page.html", site="z", percent=5)
+    with pytest.raises(LensLocError, match="top=0"):
+        report(study, tmp_path / "page.html", top=0)
+    with pytest.raises(LensLocError, match="Contrast is none"):
+        report.__wrapped__(study.contrast, tmp_path / "page.html")  # type: ignore[attr-defined]
+    assert not list(tmp_path.iterdir())
+
+
+# -- words -----------------------------------------------------------------------------------------
+
+
+def test_summary_is_made_from_the_figures(found: Localization) -> None:
+    study = Study(found, "resid_post", 6.25)
+    text = " ".join(summary(study))
+    selectivity, network = study.selectivity, study.network
+    t = selectivity.t[network.mask]
     assert "6 of 96 units" in text
     assert f"{t.min():.1f} to {t.max():.1f}" in text
-    assert f"{(found['resid_post'].q < 0.05).double().mean() * 100:.0f} % of all units" in text
+    layer = int(network.per_layer().argmax())
+    assert f"are {layer} ({int(network.per_layer()[layer])})" in text
+    assert "No lesion was made" in text
+
+
+def with_statistics(study: Study, **values: Any) -> Study:
+    changed = dataclasses.replace(study.selectivity, **values)
+    found = dataclasses.replace(
+        study.found, selectivity={**study.found.selectivity, study.site: changed}
+    )
+    return dataclasses.replace(study, found=found)
+
+
+def test_good_and_bad_news_depend_on_the_numbers(study: Study) -> None:
+    q = study.selectivity.q
+    nothing = with_statistics(study, q=torch.ones_like(q))
+    assert "localizes nothing that chance would not" in summary(nothing)[0]
+    assert any("may be noise" in sentence for sentence in warnings_of(nothing))
+    broad = with_statistics(study, q=torch.zeros_like(q))
+    assert "extremes of a broad difference" in summary(broad)[0]
+    assert not any("may be noise" in sentence for sentence in warnings_of(broad))
+    narrow = with_statistics(study, q=(~study.network.mask).double())
+    assert "All of them differ" in summary(narrow)[0]
+    one = q * 0 + 1
+    one[tuple(study.network.mask.nonzero()[0])] = 0
+    assert "Only 1 of them" in summary(with_statistics(study, q=one))[0]
+    negative = with_statistics(study, t=-study.selectivity.t.abs() - 1)
+    assert "only 0 respond more" in summary(negative)[0]
+
+
+def test_outliers_are_told(study: Study) -> None:
+    usual = torch.ones_like(study.selectivity.magnitude)
+    assert not any("outliers" in s for s in warnings_of(with_statistics(study, magnitude=usual)))
+    large = usual + 10 * study.network.mask
+    told = [s for s in warnings_of(with_statistics(study, magnitude=large)) if "outliers" in s]
+    assert told[0].startswith("9 of the 9 selected units (100 %)")
+
+
+@pytest.mark.parametrize(
+    ("t", "dice", "words", "warned"),
+    [
+        (0.95, 0.8, "share 80 % of the units", False),
+        (0.9, 0.3, "share only 30 %", True),
+        (0.1, 0.15, "hardly more than chance (15 %, chance 10 %)", True),
+    ],
+)
+def test_reliability_is_judged(
+    study: Study, t: float, dice: float, words: str, warned: bool
+) -> None:
+    found = Reliability(t, t, t, dice, 0.1, 1.25, 10)
+    changed = dataclasses.replace(study, reliability=found)
+    assert words in summary(changed)[1]
+    assert "d = 1.25 on the other" in summary(changed)[1]
+    assert any("agree little" in s for s in warnings_of(changed)) == warned
+
+
+def test_profiles_that_do_not_hold_are_told(study: Study) -> None:
+    profile = study.profile
+    assert profile is not None
+    table = profile.table.assign(standardised=[-1.0, 1.0])
+    changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
+    assert "nonwords (+1.00) and sentences (-1.00): no more to the target" in summary(changed)[1]
+    table = profile.table.assign(standardised=[1.0, -1.0])
+    changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
+    assert "sentences (+1.00) and nonwords (-1.00)." in summary(changed)[1]
+
+
+def lesioned(drop: float, half: float, difference_low: float, effect: bool = True) -> LesionStudy:
+    place = {"model": "tiny", "network": "language", "mode": "zero", "percent": 1.0}
+    scored = {"task": "pairs", "measure": "accuracy", "n_items": 50, "score": 0.9 - drop}
+    scored |= {"intact": 0.9, "chance": 0.5, "took_effect": effect, "drop": drop}
+    bounds = {"drop_low": drop - half, "drop_high": drop + half}
+    compared = {"difference": 0.1, "difference_low": difference_low, "difference_high": 0.3}
+    return LesionStudy(
+        tabulate(
+            [
+                {**place, **scored, **bounds, "kind": "network", "seed": None},
+                {**place, **scored, **bounds, **compared, "kind": "magnitude", "seed": 0},
+            ]
+        )
+    )
+
+
+def test_lesions_are_judged_beside_their_controls() -> None:
+    clear = " ".join(lesion_summary(lesioned(0.4, 0.1, 0.05)))
+    assert "does harm: accuracy on pairs goes from 0.90 to 0.50 (chance 0.50)" in clear
+    assert "a drop of 0.40 [0.30, 0.50]" in clear
+    assert "more than as many control units cost: random units of the same magnitude" in clear
+    assert not lesion_warnings(lesioned(0.4, 0.1, 0.05))
+    equal = lesioned(0.4, 0.1, -0.05)
+    assert "not clearly more than these controls cost" in " ".join(lesion_summary(equal))
+    assert "may not be owed to selectivity" in lesion_warnings(equal)[0]
+    harmless = " ".join(lesion_summary(lesioned(0.05, 0.1, -0.05)))
+    assert "no measurable harm" in harmless
+    better = " ".join(lesion_summary(lesioned(-0.4, 0.1, -0.5)))
+    assert "improves the score" in better
+    idle = lesioned(0.0, 0.0, 0.0, effect=False)
+    assert "took no effect" in lesion_summary(idle)[0]
+    alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1])
+    assert "no controls beside them" in lesion_warnings(alone)[0]
+
+
+def test_stimuli_that_are_no_fair_test_are_told(found: Localization, tiny_llama: Any) -> None:
+    texts = Contrast.from_texts(
+        {"long": ["the old gardener watered every plant", "nobody in the village remembered it"],
+         "short": ["all", "all"]}, target="long", control="short",
+    )  # fmt: skip
+    unequal = localize(tiny_llama, texts, progress=False)
+    told = warnings_of(Study(unequal, "resid_post", 5, texts.balance(tiny_llama)))
+    assert any("tokens a text" in sentence for sentence in told)
+    assert any("in words a text" in sentence for sentence in told)
+    assert any("1 text of the contrast occur" in sentence for sentence in told)
+    assert len([s for s in told if "tokens" in s]) == 1
+
+
+def test_numbers_are_written_to_be_read() -> None:
+    assert [percentage(s) for s in (0.384, 0.031, 0.0042, 0, 1)] == [
+        "38 %", "3.1 %", "0.42 %", "0 %", "100 %",
+    ]  # fmt: skip
+    assert [listed(["a"]), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
+
+
+# -- methods ---------------------------------------------------------------------------------------
+
+
+def test_methods_say_what_was_run_and_cite_it(study: Study) -> None:
+    text = methods(study)
+    made = study.network.provenance
+    facts = [
+        *(made.model, made.torch.split("+")[0], "5 texts (sentences; target)", "9 units"),
+        *("at the last token", "Welch's t-test (Welch 1947)", "10 random splits"),
+        *("random units of the same layers (2 draws)", "minimal-pairs (accuracy, 61"),
+    ]
+    for fact in facts:
+        assert fact in text
+    cited = references(text)
+    assert cited == sorted(cited)
+    assert [each.split(",")[0] for each in cited] == [
+        "AlKhamissi", "Benjamini", "Brown", "Cohen", "Efron", "Nanda", "Spearman", "Sun", "Welch",
+    ]  # fmt: skip
+
+
+def test_methods_follow_the_procedure(
+    tiny_llama: Any, small_contrast: Contrast, study: Study
+) -> None:
+    even = small_contrast.keep({"sentences": [0, 1, 2, 3], "nonwords": [0, 1, 2, 3]})
+    paired = localize(
+        tiny_llama, even, test="paired", pooling="mean", absolute=False, max_tokens=5,
+        progress=False,
+    )  # fmt: skip
+    text = methods(Study(paired, "resid_post", 5))
+    assert "paired t-test" in text
+    assert "as its mean over all tokens" in text
+    assert "cut off after 5 tokens" in text
+    assert "compared activations" in text
+    assert not any("Welch" in each or "Spearman" in each for each in references(text))
+    excluded = study.selectivity.excluding(study.selectivity.top(k=3))
+    without = dataclasses.replace(study.found, selectivity={"resid_post": excluded})
+    assert "3 units were excluded" in methods(Study(without, "resid_post", 5))
+    assert "Controls have" not in lesion_methods(LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1]))
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+
+def test_texts_are_no_formulas_and_numbers_stay_numbers() -> None:
+    table = pd.DataFrame(
+        {
+            "text": ["=1+1", "+a", "-b", "@c", 'plain, with "quotes"', "two\nlines"],
+            "t": [-1.5, 2.0, float("nan"), 1e-300, 3.0, 4.0],
+            "seed": pd.array([0, None, 1, 2, 3, 4], dtype="Int64"),
+        }
+    )
+    rows = list(csv.reader(io.StringIO(csv_of(table))))
+    assert [row[0] for row in rows[1:]] == [
+        "'=1+1", "'+a", "'-b", "'@c", 'plain, with "quotes"', "two\nlines",
+    ]  # fmt: skip
+    assert [row[1] for row in rows[1:]] == ["-1.5", "2.0", "", "1e-300", "3.0", "4.0"]
+    assert [row[2] for row in rows[1:]] == ["0", "", "1", "2", "3", "4"]
+
+
+def test_strongest_units_come_first(study: Study) -> None:
+    table = strongest(study, study.network, 3)
+    assert len(table) == 3
+    assert float(table["t"].iloc[0]) == pytest.approx(study.selectivity.t.max().item(), abs=0.05)
+
+
+# -- studies ---------------------------------------------------------------------------------------
+
+
+def test_a_study_holds_what_its_parts_give(
+    tiny_llama: Any, small_contrast: Contrast, study: Study
+) -> None:
+    apart = localize(tiny_llama, small_contrast, ["resid_post", "mlp_post"], progress=False)
+    torch.testing.assert_close(study.selectivity.t, apart["resid_post"].t)
+    assert study.network == apart["resid_post"].top(percent=10)
+    profile = ll.response_profile(tiny_llama, study.network, small_contrast, progress=False)
+    assert study.profile is not None
+    pd.testing.assert_frame_equal(study.profile.table, profile.table)
+    assert study.reliability is not None
+    assert study.reliability.n_splits == 10
+    assert study.lesions is not None
+    assert set(study.lesions.table["percent"]) == {10.0}
+    assert set(study.found.responses) == {"resid_post", "mlp_post"}
+    assert "lesions" in repr(study)
+
+
+def test_a_study_profiles_conditions_without_a_role_too(tiny_llama: Any) -> None:
+    contrast = Contrast.from_texts(
+        {
+            "other": ["plant", "stone bridge"],
+            "a": ["the old sun", "vash mopi", "the bridge", "all"],
+            "b": ["village", "plus", "before the sun", "strane"],
+        },
+        target="a",
+        control="b",
+    )
+    made = ll.study(tiny_llama, contrast, percent=10, progress=False)
+    profile = ll.response_profile(tiny_llama, made.network, contrast, progress=False)
+    assert made.profile is not None
+    assert made.profile.table["condition"].tolist() == ["other", "a", "b"]
+    pd.testing.assert_frame_equal(made.profile.table, profile.table, rtol=1e-5)
+
+
+def test_a_study_of_few_texts_says_what_it_lacks(tiny_llama: Any, tmp_path: Path) -> None:
+    contrast = Contrast.from_texts(
+        {"a": ["the old sun", "vash"], "b": ["village", "all"]}, target="a", control="b"
+    )
+    made = ll.study(tiny_llama, contrast, percent=10, progress=False)
+    assert made.profile is None
+    assert made.reliability is None
+    assert len([w for w in made.warnings if "was not measured" in w]) == 2
+    page = report(made, tmp_path / "page.html").read_text()
+    assert "The response profile was not measured" in page
+    assert "figure-profile" not in page
+
+
+def test_a_study_tells_of_shared_texts_and_refuses_early(
+    tiny_llama: Any, small_contrast: Contrast
+) -> None:
+    pairs = ll.tasks.minimal_pairs(limit=1)
+    texts = [pair.good for pair in pairs.pairs[:6]]
+    shared = Contrast.from_texts(
+        {"a": texts, "b": ["all", "sun", "up", "it"]}, target="a", control="b"
+    )
+    made = ll.study(tiny_llama, shared, percent=10, tasks=[pairs], progress=False)
+    assert any(w.startswith("6 texts of the task minimal-pairs") for w in made.warnings)
+    for options, message in (
+        ({"percent": 0.5}, "less than one unit"),
+        ({"percent": 10, "percents": [0.5]}, "less than one unit"),
+        ({"n_splits": -1}, "n_splits is at least 0"),
+        ({"sites": []}, "No site was named"),
+    ):
+        with pytest.raises(LensLocError, match=message):
+            ll.study(tiny_llama, small_contrast, progress=False, **options)
+
+
+@pytest.mark.pretrained
+def test_the_report_of_the_bundled_model_is_small(pretrained: Any, tmp_path: Path) -> None:
+    sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
+    contrast = ll.contrasts.language()
+    sides = [*contrast.target, *contrast.control]
+    few = {name: contrast.conditions[name][:8] for name in sides}
+    found = localize(
+        pretrained,
+        dataclasses.replace(contrast, conditions=few, items=None),
+        sites,
+        keep_responses=True,
+        progress=False,
+    )
+    # As many stimuli as the whole contrast has, which is what takes the room.
+    whole = dataclasses.replace(
+        contrast, conditions={n: texts * 30 for n, texts in few.items()}, items=None
+    )
+    order = torch.tensor([side + row % 8 for side in (0, 8) for row in range(240)])
+    responses = {
+        site: dataclasses.replace(each, values=each.values[order], conditions=whole.labels)
+        for site, each in found.responses.items()
+    }
+    path = report(
+        dataclasses.replace(found, contrast=whole, responses=responses), tmp_path / "r.html"
+    )
+    assert 3_000_000 < path.stat().st_size < 6_000_000
+    data = data_of(path.read_text(), "lensloc-explorer-data")
+    for site in data["sites"]:  # what is selected at first can be looked at
+        kept = len(base64.b64decode(site["responses"]["unit"])) // 4
+        assert kept >= int(0.01 * site["layers"] * site["units"])

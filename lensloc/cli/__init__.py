@@ -10,8 +10,10 @@ from rich.console import Console
 from lensloc.cli.catalogue import models_app, stimuli_app
 from lensloc.cli.evaluate import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
+from lensloc.cli.lape import lape_app
 from lensloc.cli.lesion import lesion_command
 from lensloc.cli.localize import localize_command
+from lensloc.cli.report import report_command
 from lensloc.errors import LensLocError
 
 app = typer.Typer(
@@ -24,10 +26,12 @@ app = typer.Typer(
 app.command("localize")(localize_command)
 app.command("lesion")(lesion_command)
 app.command("evaluate")(evaluate_command)
+app.command("report")(report_command)
 app.command("heatmap")(heatmap_command)
 app.command("demo")(demo_command)
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(lape_app, name="lape")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,11 +1,7 @@
 """What lesions break, more than their controls do: ``lensloc evaluate``."""
 
 import dataclasses
-import importlib.util
-import io
-import json
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +11,9 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lensloc import contrasts, plot
+from lensloc.cli.controls import SEEDS, parse_controls
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
@@ -35,10 +30,10 @@ from lensloc.cli.options import (
     reference_contrast,
     require_known,
     require_percentage,
-    whole_number,
 )
-from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
-from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls, controls
+from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
+from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
 from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
 from lensloc.lesion import MODES
@@ -74,8 +69,6 @@ _NEED = {
     "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
     "lm-eval": "the harness' name of a task, e.g. lm-eval=blimp_anaphor_gender_agreement",
 }
-_SEEDS = 5
-_TABLES, _FIGURES = (".parquet", ".csv", ".json"), (".html", ".png", ".svg", ".pdf")
 _SELECTION = re.compile(r"^\w+ (\d+(?:\.\d+)?(?:e[+-]?\d+)?) % \(")
 
 
@@ -104,7 +97,7 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             help=f"What to hold beside every network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {_SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable."
+            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable."
         ),
     ] = None,
     percents: Annotated[
@@ -128,9 +121,9 @@ def evaluate_command(
     dtype: Dtype = "float32",
     backend: Backend = "auto",
     batch_size: BatchSize = "auto",
-    out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(_TABLES)}.")] = None,
+    out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     plot_out: Annotated[
-        Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(_FIGURES)}.")
+        Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is at --out and --plot.")
@@ -143,11 +136,11 @@ def evaluate_command(
     """
     require_known(sites=[site], backend=backend)
     modes = parse_modes(mode or ["zero"], reference)
-    several = _controls(control or [])
-    sizes = None if percents is None else _percents(percents)
-    _require_place(out, "--out", _TABLES, overwrite)
-    _require_place(plot_out, "--plot", _FIGURES, overwrite)
-    tasks = _tasks(task or ["minimal-pairs", "perplexity"], limit, bos, batch_size)
+    several = parse_controls(control or [])
+    sizes = None if percents is None else parse_percents(percents)
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    tasks = parse_tasks(task or ["minimal-pairs", "perplexity"], limit, bos, batch_size)
     held = reference_contrast(reference)
     networks = _networks(masks or [], network or [], site)
     networks, sizes = _sized(networks, sizes)
@@ -167,15 +160,15 @@ def evaluate_command(
         )  # fmt: skip
     notes = list(dict.fromkeys([*notes, *study.warnings]))
     if out is not None:
-        write_atomically(out, _encoded(study.table, out.suffix))
+        write_atomically(out, encoded(study.table, out.suffix))
     if plot_out is not None:
         plot.save(plot.dose_response(study), plot_out)
     if as_json:
         print_json(
             {
                 "model": model_name,
-                "rows": _records(study.table),
-                "comparisons": _records(study.comparisons),
+                "rows": records(study.table),
+                "comparisons": records(study.comparisons),
                 "warnings": notes,
                 "out": None if out is None else str(out),
             }
@@ -250,7 +243,12 @@ def _require_possible(
             list(once(network))
 
 
-def _percents(text: str) -> list[float]:
+def parse_percents(text: str) -> list[float]:
+    """Read ``--percents``.
+
+    Raises:
+        LensLocError: unless it is a list of percentages.
+    """
     sizes = []
     for part in text.split(","):
         try:
@@ -267,8 +265,12 @@ def _percents(text: str) -> list[float]:
 # -- tasks and controls ----------------------------------------------------------------------------
 
 
-def _tasks(texts: Sequence[str], limit: int | None, bos: str, batch_size: str) -> list[Task]:
-    """Read ``--task``; tasks that would have one name are called as they were written."""
+def parse_tasks(texts: Sequence[str], limit: int | None, bos: str, batch_size: str) -> list[Task]:
+    """Read ``--task``; tasks that would have one name are called as they were written.
+
+    Raises:
+        LensLocError: a task or an option that there is not.
+    """
     if bos not in BOS:
         raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
@@ -295,74 +297,6 @@ def _task(text: str, options: Mapping[str, Any]) -> Any:
     return _TASKS[kind](argument, **options) if argument else _TASKS[kind](**options)
 
 
-def _controls(texts: Sequence[str]) -> list[Controls]:
-    found: dict[str, Controls] = {}
-    for text in texts:
-        kind, colon, number = text.partition(":")
-        if kind in found:
-            raise LensLocError(f"--control {kind} is given twice; give it once.")
-        if kind in MATCHES:
-            draws = whole_number(number) if colon else _SEEDS
-            if draws is None:
-                raise LensLocError(
-                    f"--control {text} has no number of draws behind the colon; write e.g. "
-                    f"{kind}:{_SEEDS}."
-                )
-            found[kind] = controls(kind, seeds=range(draws))  # type: ignore[arg-type]
-        elif kind not in (LEAST_SELECTIVE, WITHOUT_OUTLIERS):
-            known = ", ".join((*MATCHES, LEAST_SELECTIVE, WITHOUT_OUTLIERS))
-            raise LensLocError(f"There is no control {kind!r}; there are {known}.")
-        elif colon:
-            raise LensLocError(f"--control {kind} draws nothing; write it without :{number}.")
-        else:
-            found[kind] = controls(
-                (),
-                least_selective=kind == LEAST_SELECTIVE,
-                without_outliers=kind == WITHOUT_OUTLIERS,
-            )
-    return list(found.values())
-
-
-# -- files -----------------------------------------------------------------------------------------
-
-
-def _require_place(
-    path: Path | None, option: str, suffixes: Sequence[str], overwrite: bool
-) -> None:
-    """Refuse a file that could not be written, or must not, before anything is computed."""
-    if path is None:
-        return
-    if path.suffix not in suffixes:
-        raise LensLocError(f"{option} {path} must end in {', '.join(suffixes)}.")
-    if path.is_dir():
-        raise LensLocError(f"{option} {path} is a folder; name a file in it.")
-    if path.exists() and not overwrite:
-        raise LensLocError(f"{path} exists; add --overwrite to replace it, or change {option}.")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
-    if path.suffix in _FIGURES[1:] and importlib.util.find_spec("kaleido") is None:
-        raise LensLocError(
-            f"{option} {path} needs kaleido, which draws pictures; install it with "
-            "`pip install 'lensloc[png]'`, or write .html."
-        )
-
-
-def _encoded(table: pd.DataFrame, suffix: str) -> bytes:
-    if suffix == ".csv":
-        return str(table.to_csv(index=False)).encode()
-    if suffix == ".json":
-        return json.dumps(_records(table), allow_nan=False, ensure_ascii=False).encode()
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False)
-    return buffer.getvalue()
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table's rows; what is missing is None."""
-    return [plain(row) for row in table.to_dict("records")]
-
-
 # -- output ----------------------------------------------------------------------------------------
 
 
@@ -371,7 +305,7 @@ def _show(study: LesionStudy) -> None:
     table, level = study.table, f"{100 * study.confidence:g} %"
     console.print(f"{table['model'].iloc[0]}, intact:", markup=False, highlight=False)
     columns = ["task", "measure", "n_items", "intact", "chance"]
-    _show_rows(console, table, columns, {"n_items": "items", "intact": "score"})
+    show_rows(console, table, columns, {"n_items": "items", "intact": "score"})
     compared = study.comparisons
     if compared.empty:
         rows = table[table["kind"] == NETWORK].copy()
@@ -393,34 +327,13 @@ def _show(study: LesionStudy) -> None:
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
     titles = {"percent": "%", "network_drop": "network drop", "control_drop": "control drop"}
-    _show_rows(console, rows, [*constant, *shown], titles)
-
-
-def _show_rows(
-    console: Console, rows: pd.DataFrame, columns: Sequence[str], titles: Mapping[str, str]
-) -> None:
-    """Print columns of a table, each different row once."""
-    shown = Table(box=None)
-    for name in columns:
-        right = pd.api.types.is_numeric_dtype(rows[name])
-        shown.add_column(titles.get(name, name), justify="right" if right else "left")
-    for row in rows[list(columns)].drop_duplicates().itertuples(index=False):
-        shown.add_row(*(Text(_cell(value, name)) for value, name in zip(row, columns, strict=True)))
-    console.print(shown)
+    show_rows(console, rows, [*constant, *shown], titles)
 
 
 def _with_interval(rows: pd.DataFrame, name: str) -> list[str]:
     """Write values with their intervals, e.g. ``0.120 [0.050, 0.190]``."""
     low, high = rows[f"{name}_low"], rows[f"{name}_high"]
     return [
-        f"{_cell(value)} [{_cell(a)}, {_cell(b)}]"
+        f"{cell(value)} [{cell(a)}, {cell(b)}]"
         for value, a, b in zip(rows[name], low, high, strict=True)
     ]
-
-
-def _cell(value: Any, name: str = "") -> str:
-    if not isinstance(value, float):
-        return str(value)
-    if math.isnan(value):
-        return "-"
-    return f"{value:g}" if name == "percent" else f"{value:.3f}"

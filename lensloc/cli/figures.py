@@ -6,13 +6,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lensloc import contrasts, plot, report
+from lensloc import contrasts, plot
 from lensloc.cli.localize import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL
+from lensloc.cli.output import collected_warnings
+from lensloc.cli.report import show_summary
+from lensloc.controls import controls
+from lensloc.explorer import best
 from lensloc.files import require_writable_folder
 from lensloc.models import load_model, writable_cache_folder
+from lensloc.report import report
 from lensloc.store import Store
-from lensloc.studies import localize
+from lensloc.studies import study
+from lensloc.tasks import minimal_pairs
 from lensloc.units import UnitMask
 
 
@@ -39,25 +45,36 @@ def demo_command(
     model_name: Annotated[str, typer.Option(help="Model to localize.")] = DEFAULT_MODEL,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
 ) -> None:
-    """Find the language network of the bundled model and draw it."""
+    """Find the language network of the bundled model, lesion it, and write a report."""
     require_writable_folder(out, "The folder")
     console = Console()
-    store = Store.at(writable_cache_folder("results"))
     model = load_model(model_name, backend="auto")
     sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
-    found = localize(model, contrasts.language(), sites, store=store)
-    masks = {name: found[name].top(percent=percentage) for name in sites}
-    network = masks["resid_post"]
+    with collected_warnings():  # what they say is in the report
+        found = study(
+            model,
+            contrasts.language(),
+            sites,
+            percent=percentage,
+            tasks=[minimal_pairs(limit=1)],
+            controls=controls(["layer", "magnitude"], seeds=range(2), without_outliers=True),
+            store=Store.at(writable_cache_folder("studies")),
+        )
+    network = found.network
     mask_path = network.save(out / "language.safetensors")
-    figure = plot.layer_heatmap(masks, title=f"Language network of {network.provenance.model}")
+    masks = {name: best(found.found[name], "target", percentage) for name in sites}
+    figure = plot.layer_heatmap(
+        {name: mask for name, mask in masks.items() if mask is not None},
+        title=f"Language network of {network.provenance.model}",
+    )
     plot.save(figure, out / "heatmap.html")
-    page = report.write_page(found, masks, out / "index.html")
+    page = report(found, out / "index.html")
     show_layers(console, network)
-    show_units(console, found, network, top=8)
-    console.print(report.summary(found, network), highlight=False)
-    console.print(f"\nMask: {mask_path}\nPage: {page}", highlight=False, soft_wrap=True)
+    show_units(console, found.found, network, top=8)
+    show_summary(console, found)
+    console.print(f"\nMask: {mask_path}\nReport: {page}", highlight=False, soft_wrap=True)
     console.print(
-        "Next: lensloc localize --protocol alkhamissi2024 --site resid_post --site head --json",
+        "Next: lensloc report --network emotion --pooling mean --task minimal-pairs --limit 4",
         highlight=False,
         soft_wrap=True,
     )

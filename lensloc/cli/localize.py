@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lensloc import contrasts, report
+from lensloc import contrasts
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -32,6 +32,7 @@ from lensloc.cli.options import (
 )
 from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
+from lensloc.report import strongest
 from lensloc.selectivity import Selectivity
 from lensloc.sites import SITES, get_site, shape
 from lensloc.store import Store
@@ -310,7 +311,7 @@ def show_layers(console: Console, mask: UnitMask) -> None:
 
 def show_units(console: Console, found: Localization, mask: UnitMask, *, top: int) -> None:
     """Print a mask's units of largest t."""
-    rows = report.strongest(found, mask, top)
+    rows = strongest(found, mask, top)
     console.print("Units of largest t:")
     table = Table(*rows.columns, box=None)
     for row in rows.itertuples(index=False):

@@ -1,8 +1,12 @@
 """A progress bar of tokens."""
 
+import time
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from lensloc.progress import NotebookLine, bar_of, duration, in_notebook
 
 
 class _Speed(ProgressColumn):
@@ -13,7 +17,7 @@ class _Speed(ProgressColumn):
 
 
 class TokenBar:
-    """A bar of tokens on standard error, with tokens a second and the time left.
+    """A bar of tokens on standard error or in a notebook, with tokens a second and the time left.
 
     How many tokens there will be is an estimate: from what share of a corpus has been read, and,
     for languages to come, from the others.
@@ -24,7 +28,8 @@ class TokenBar:
         self._max_tokens = max_tokens
         self._tokens = [0] * len(languages)
         self._expected: list[float | None] = [max_tokens] * len(languages)
-        self._started = 0
+        self._started = time.monotonic()
+        self._line = NotebookLine() if shown and in_notebook() else None
         self._progress = Progress(
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
@@ -32,7 +37,7 @@ class TokenBar:
             _Speed(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
-            disable=not shown,
+            disable=not shown or self._line is not None,
         )
         self._task = self._progress.add_task(languages[0], total=None)
 
@@ -42,6 +47,9 @@ class TokenBar:
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
+        if self._line is not None:
+            done, seconds = sum(self._tokens), time.monotonic() - self._started
+            self._line.finish(f"recording: {done:,} tokens in {duration(seconds)}")
 
     def at(self, number: int, tokens: int, read: float | None) -> None:
         """Show that so many tokens of a language have been counted."""
@@ -55,6 +63,11 @@ class TokenBar:
             total=self._total(number),
             description=self._languages[number],
         )
+        if self._line is not None:
+            done, seconds = sum(self._tokens), time.monotonic() - self._started
+            total = self._total(number) or done
+            speed = f", {done / seconds:,.0f} tokens/s" if seconds else ""
+            self._line.show(bar_of(self._languages[number], done, total, seconds) + speed)
 
     def _total(self, number: int) -> float | None:
         expected = [*self._tokens[:number], self._expected[number]]

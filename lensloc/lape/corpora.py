@@ -21,6 +21,7 @@ from lensloc.lape.documents import (
     require_text_column,
     rows_of_tokens,
 )
+from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
 from lensloc.tokens import Bos, require_tokenizer, token_ids
 
@@ -45,6 +46,8 @@ def open_corpus(name: str, given: Any) -> Corpus:
         LensLocError: if it is nothing that can be read. What is wrong inside is found while
             reading.
     """
+    if isinstance(given, str) and given.startswith(HUB):
+        return Corpus(_items(data_set(given), name))
     if isinstance(given, str | Path):
         return open_path(Path(given))
     if isinstance(given, Tensor | np.ndarray):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -11,10 +12,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
+from lensloc.files import write_atomically
+from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
 from lensloc.lape.null import Null
+from lensloc.provenance import Provenance
 from lensloc.units import UnitMask, ranked
+
+_KIND = "lensloc.lape.Identified/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,55 @@ class Identified:
         ]
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one ``.safetensors`` file, whole or not at all.
+
+        Raises:
+            LensLocError: for another suffix, or a place that cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".safetensors":
+            raise LensLocError(
+                f"{path} has an unknown suffix; language neurons are written as .safetensors, or "
+                "by write_neurons in the published format."
+            )
+        tensors = {f"{row}.mask": mask.mask for row, mask in enumerate(self.masks.values())}
+        tensors |= {
+            "entropy": self.entropy,
+            "probabilities": self.probabilities,
+            "selected": self.selected,
+        }
+        record = {
+            "languages": list(self.masks),
+            "sites": [mask.site for mask in self.masks.values()],
+            "provenance": [mask.provenance.to_json() for mask in self.masks.values()],
+            "columns": list(self.table.columns),
+            "table": self.table.to_dict("list"),
+        }
+        return write_atomically(path, packed(_KIND, tensors, record))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Identified":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            LensLocError: if the file is missing, damaged, or holds something else.
+        """
+        tensors, record = unpacked(Path(path), _KIND, "a file of language neurons")
+        masks = {}
+        rows = zip(record["languages"], record["sites"], record["provenance"], strict=True)
+        for row, (language, site, made) in enumerate(rows):
+            mask = tensors[f"{row}.mask"]
+            score = own_score(mask, tensors["entropy"])
+            masks[language] = UnitMask(site, mask, Provenance.from_json(made), score=score)
+        return cls(
+            masks,
+            pd.DataFrame(record["table"], columns=record["columns"]),
+            tensors["entropy"],
+            tensors["probabilities"],
+            tensors["selected"],
+        )
 
     def other_language(self, language: str, other: str) -> UnitMask:
         """Return as many of another language's own neurons, as a control: lowest entropy first.
@@ -186,7 +241,14 @@ def _mask(
         site=site,
         selection=words,
     )
-    return UnitMask(site, own, made, score=torch.where(own, -entropy, -torch.inf))
+    return UnitMask(site, own, made, score=own_score(own, entropy))
+
+
+def own_score(
+    own: Bool[Tensor, "layer neuron"], entropy: Float[Tensor, "layer neuron"]
+) -> Float[Tensor, "layer neuron"]:
+    """Return the ranking of a language's neurons: the lower the entropy, the better."""
+    return torch.where(own, -entropy, -torch.inf)
 
 
 def _table(

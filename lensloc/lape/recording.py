@@ -60,7 +60,9 @@ def record(
     Args:
         model: a HookedTransformer or TransformerBridge.
         corpora: language (or script, register, domain) -> its text: texts in a list or from an
-            iterator; a ``datasets`` data set or another source of rows with a ``text``; a path to
+            iterator; a ``datasets`` data set or another source of rows with a ``text``; the name
+            of one, ``"hf:wikimedia/wikipedia:20231101.de"`` (``hf:NAME:CONFIGURATION@SPLIT``; it is
+            streamed, and the split is ``train`` if not named); a path to
             a ``.txt`` (one document), a ``.jsonl``, ``.csv`` or ``.parquet`` with a column
             ``text``, or a folder of these; token ids ``[token]``, to be cut into windows, or
             ``[window, token]``, each row a window, as a tensor, an array or a ``.pt``, ``.npy`` or

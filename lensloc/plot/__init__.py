@@ -4,6 +4,7 @@ from lensloc.plot.common import save
 from lensloc.plot.depth import layer_profile
 from lensloc.plot.distributions import t_histogram
 from lensloc.plot.granularities import granularity
+from lensloc.plot.languages import language_layers, language_matrix, steering
 from lensloc.plot.lesions import dose_response, lesion_bars
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
 from lensloc.plot.overlaps import overlap
@@ -16,12 +17,15 @@ __all__ = [
     "dose_response",
     "granularity",
     "head_heatmap",
+    "language_layers",
+    "language_matrix",
     "layer_heatmap",
     "layer_profile",
     "lesion_bars",
     "overlap",
     "response_profile",
     "save",
+    "steering",
     "t_histogram",
     "themed",
     "unit_heatmap",

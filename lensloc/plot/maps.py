@@ -12,13 +12,13 @@ from lensloc.plot.common import contrast_of, finish, name_of_t, wrapped
 from lensloc.plot.themes import DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
 from lensloc.sites import HEAD_SITES
-from lensloc.units import UnitAddress, UnitMask
+from lensloc.units import UnitMask
 
 Found = UnitMask | Selectivity
 
 _HOVER = (
-    "%{customdata[0]}<br>t = %{z:.2f}, q = %{customdata[1]:.2g}, "
-    "d = %{customdata[2]:.2f}<extra></extra>"
+    "L%{{y}}.{site}.%{{customdata[0]}}<br>t = %{{z:.2f}}, q = %{{customdata[1]:.2g}}, "
+    "d = %{{customdata[2]:.2f}}<extra></extra>"
 )
 # In pixels: what many columns share, and what a label or a number in a cell needs.
 _PLOT_WIDTH = 760
@@ -26,7 +26,7 @@ _LEVEL_LABEL, _NUMBER, _LETTER = 90, 29, 6.2
 
 
 def layer_heatmap(
-    masks: Mapping[str, Found] | Mapping[str, Mapping[str, Found]],
+    masks: Found | Mapping[str, Found] | Mapping[str, Mapping[str, Found]],
     *,
     percent: float = 1,
     title: str | None = None,
@@ -39,7 +39,7 @@ def layer_heatmap(
     Args:
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
             returns it, of which the top ``percent`` is shown; or several of either by network,
-            ``{"language": found, "emotion": other}``, which makes a panel each.
+            ``{"language": found, "emotion": other}``, which makes a panel each; or a single set.
         percent: how many units to take of a selectivity map.
         title: of the figure.
 
@@ -49,6 +49,8 @@ def layer_heatmap(
     Raises:
         LensLocError: with no mask.
     """
+    if isinstance(masks, UnitMask | Selectivity):
+        masks = {masks.site: masks}
     single = {name: f for name, f in masks.items() if isinstance(f, UnitMask | Selectivity)}
     groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
     panels = {
@@ -130,14 +132,15 @@ def _shares(
     )
 
 
-def unit_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
+def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = None) -> go.Figure:
     """Show t of every unit: a row a layer, units sorted by t, red where the target wins.
 
-    Wide layers are drawn at 400 evenly spaced ranks, so that a page stays small; the extremes
-    are always among them.
+    Wide layers are drawn at evenly spaced ranks, so that a page stays small; the extremes are
+    always among them.
 
     Args:
         found: statistics of one site.
+        columns: how many ranks to draw at most.
         title: of the figure.
 
     Returns:
@@ -145,7 +148,7 @@ def unit_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
     """
     n_layers, n_units = found.shape
     order = np.argsort(-found.t.numpy(), axis=1, kind="stable")
-    ranks = np.unique(np.linspace(0, n_units - 1, min(n_units, 400)).round().astype(int))
+    ranks = np.unique(np.linspace(0, n_units - 1, min(n_units, columns)).round().astype(int))
     share = (100 * ranks / max(1, n_units - 1)).round(2)
     figure = go.Figure(_map_of_t(found, order[:, ranks], share))
     finish(
@@ -211,24 +214,21 @@ def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
 def _map_of_t(
     found: Selectivity, units: Int[np.ndarray, "layer column"], x: Real[np.ndarray, " column"]
 ) -> go.Heatmap:
-    """Draw t of these units of every layer, with addresses, q and d for the hover."""
+    """Draw t of these units of every layer, with index, q and d for the hover."""
     n_layers = len(found.t)
     rows = np.arange(n_layers)[:, None]
     t, q, d = (getattr(found, name).numpy()[rows, units] for name in ("t", "q", "d"))
-    addresses = [
-        [str(UnitAddress(layer, found.site, int(unit))) for unit in units[layer]]
-        for layer in range(n_layers)
-    ]
     limit = float(np.abs(t).max()) or 1.0
     return go.Heatmap(
-        z=t.round(3),
+        z=t.astype(np.float32),
         x=x,
         y=list(range(n_layers)),
         colorscale=DIVERGING,
         zmin=-limit,
         zmax=limit,
-        customdata=np.stack([np.array(addresses, dtype=object), q.round(6), d.round(3)], axis=-1),
-        hovertemplate=_HOVER,
+        # An array of numbers, which plotly keeps compact: a page holds tens of thousands of them.
+        customdata=np.stack([units, q, d], axis=-1).astype(np.float32),
+        hovertemplate=_HOVER.format(site=found.site),
         colorbar={"title": {"text": name_of_t(found)}, "thickness": 14},
     )
 

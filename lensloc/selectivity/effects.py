@@ -114,6 +114,16 @@ def discrimination(
 
     Raises:
         LensLocError: with fewer than two stimuli in target or control.
+
+    Example:
+        >>> import lensloc as ll
+        >>> import torch
+        >>> values = torch.tensor([5.0, 6, 7, 1, 2, 6])  # of one unit, to six stimuli
+        >>> labels = ("sentences",) * 3 + ("nonwords",) * 3
+        >>> responses = ll.Responses("head", values.reshape(6, 1, 1), labels)
+        >>> found = ll.discrimination(responses, ("sentences",), ("nonwords",))
+        >>> round(found.auc.item(), 2)  # 7.5 of 9 pairs, as 6 and 6 count half
+        0.83
     """
     a, b = groups(responses, target, control)
     n, m = len(a), len(b)

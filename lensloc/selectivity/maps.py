@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 from torch import Tensor
 
+from lensloc import html
 from lensloc.errors import LensLocError
 from lensloc.outliers import OUTLIER_RATIO, outliers
 from lensloc.provenance import Provenance
@@ -81,6 +82,39 @@ class Selectivity:
             f"Selectivity({layers}x{units} units at {self.site}; {source or 'unknown'}; "
             f"t from {self.t.min():.1f} to {self.t.max():.1f})"
         )
+
+    def _repr_html_(self) -> str:
+        made, (layers, units) = self.provenance, self.shape
+        sides = [" + ".join(made.target) or "target", " + ".join(made.control) or "control"]
+        better = {
+            f"q < 0.05, prefer {side}": f"{len(found):,} ({100 * found.mask.double().mean():.3g} %)"
+            for side, found in zip(
+                sides,
+                (self.significant(0.05, "target"), self.significant(0.05, "control")),
+                strict=True,
+            )
+        }
+        known = {
+            "units": f"{layers} x {units:,} at {self.site}",
+            "model": made.model,
+            "contrast": made.contrast,
+            "t": f"{self.t.min():.1f} to {self.t.max():.1f}",
+            **better,
+            "outliers in size": f"{len(self.outliers()):,}",
+        }
+        picture = html.heatmap(self._thumbnail().tolist(), label="t of the units of every layer")
+        return html.card(
+            f"Selectivity: {' > '.join(sides)}",
+            html.facts({name: value for name, value in known.items() if value}),
+            html.captioned(
+                picture, "t by layer (0 at the bottom), units sorted; orange: prefers the target"
+            ),
+        )
+
+    def _thumbnail(self, columns: int = 40) -> Float[Tensor, "layer column"]:
+        """Return t at evenly spaced ranks of every layer, largest first."""
+        ranks = torch.linspace(0, self.shape[1] - 1, min(columns, self.shape[1])).round().long()
+        return self.t.sort(dim=1, descending=True).values[:, ranks]
 
     # -- selecting -----------------------------------------------------------------------------
 

@@ -105,6 +105,15 @@ def max_t(
 
     Raises:
         LensLocError: too few stimuli, unequal numbers where pairs are needed, or no permutation.
+
+    Example:
+        >>> import lensloc as ll
+        >>> import torch
+        >>> values = torch.randn(24, 2, 50, generator=torch.Generator().manual_seed(0))
+        >>> values[:12, 1, 7] += 9  # one unit in a hundred prefers the first twelve
+        >>> responses = ll.Responses("mlp_post", values, ("a",) * 12 + ("b",) * 12)
+        >>> ll.max_t(responses, ("a",), ("b",), n_permutations=200).significant().addresses
+        ['L1.mlp_post.7']
     """
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")

@@ -54,6 +54,19 @@ def welch(
 
     Raises:
         LensLocError: with fewer than two stimuli in target or control.
+
+    Example:
+        >>> import lensloc as ll
+        >>> import torch
+        >>> values = torch.tensor([5.0, 6, 7, -1, 2, 3])  # of one unit, to six stimuli
+        >>> labels = ("sentences",) * 3 + ("nonwords",) * 3
+        >>> responses = ll.Responses("head", values.reshape(6, 1, 1), labels)
+        >>> found = ll.welch(responses, ("sentences",), ("nonwords",))
+        >>> round(found.t.item(), 2), round(found.d.item(), 2)  # of 5, 6, 7 against 1, 2, 3
+        (4.9, 4.0)
+        >>> signed = ll.welch(responses, ("sentences",), ("nonwords",), absolute=False)
+        >>> round(signed.t.item(), 2)
+        3.5
     """
     target_values, control_values = groups(responses, target, control)
     return welch_of_moments(

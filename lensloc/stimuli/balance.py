@@ -15,7 +15,8 @@ Measure = Literal["tokens", "characters", "words"]
 MEASURES: tuple[str, ...] = get_args(Measure)
 Method = Literal["auto", "subset", "cut"]
 METHODS: tuple[str, ...] = get_args(Method)
-Text = tuple[str, str]  # condition, text
+# Condition, text, and item, where there are items.
+Text = tuple[str, str, str]
 
 # Cohen's "medium": from here on, length alone can pass for selectivity.
 WARN_ABOVE = 0.5
@@ -129,7 +130,12 @@ def length(text: str, measure: str, model: Any = None) -> int:
 
 
 def standardised_difference(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the difference of two means over the pooled standard deviation (Cohen's d)."""
+    """Return the difference of two means over the pooled standard deviation (Cohen's d).
+
+    Example:
+        >>> standardised_difference([12, 13, 14], [24, 25, 26])
+        -12.0
+    """
     difference = float(np.mean(a) - np.mean(b))
     if len(a) + len(b) < 3:
         return 0.0 if difference == 0 else math.copysign(math.inf, difference)
@@ -162,7 +168,7 @@ def _cut_pairs(
     pairs: Sequence[tuple[Text, Text]], on: str, model: Any, tolerance: int
 ) -> list[tuple[Text, Text]]:
     cut = []
-    for (a_name, a), (b_name, b) in pairs:
+    for (a_name, a, a_item), (b_name, b, b_item) in pairs:
         best: tuple[int, str, str] | None = None
         b_prefixes = _prefixes(b, on, model)
         for a_length, a_text in _prefixes(a, on, model):
@@ -172,7 +178,7 @@ def _cut_pairs(
                 if near and (best is None or shorter > best[0]):
                     best = (shorter, a_text, b_text)
         if best is not None:
-            cut.append(((a_name, best[1]), (b_name, best[2])))
+            cut.append(((a_name, best[1], a_item), (b_name, best[2], b_item)))
     return cut
 
 

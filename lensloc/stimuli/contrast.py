@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lensloc import html
 from lensloc.errors import LensLocError
 from lensloc.stimuli import tables
-from lensloc.stimuli.balance import Balance, Measure, Method, match, measure_balance
+from lensloc.stimuli.balance import Balance, Measure, Method, Text, match, measure_balance
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,12 @@ class Contrast:
 
         Raises:
             LensLocError: for an unknown, empty, or doubly used condition, or an empty text.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"hot": ["hot tea", "a hot day"], "cold": ["iced tea", "a cold day"]}
+            >>> ll.Contrast.from_texts(texts, target="hot", control="cold", name="heat")
+            Contrast(heat: hot > cold; hot 2, cold 2)
         """
         texts = {key: tuple(value) for key, value in conditions.items()}
         return cls(name, texts, _names(target), _names(control))
@@ -295,6 +302,12 @@ class Contrast:
 
         Raises:
             LensLocError: if a condition has fewer than two texts to divide.
+
+        Example:
+            >>> import lensloc as ll
+            >>> picked_on, measured_on = ll.contrasts.language().split(seed=0)
+            >>> len(picked_on.conditions["sentences"]), len(measured_on.conditions["sentences"])
+            (120, 120)
         """
         first, second = self.split_rows(seed)
         return self.keep(first), self.keep(second)
@@ -364,7 +377,9 @@ class Contrast:
         partner in the control whose length differs by at most ``tolerance``. ``cut`` pairs texts
         (by item, or by position) and cuts both at the end of a word, as late as lengths allow that
         differ by at most ``tolerance``. ``auto`` is ``subset`` if that keeps half of the smaller
-        side, otherwise ``cut``. Partners are items of the result, so splits keep them together.
+        side, otherwise ``cut``. Conditions of one side take turns, so that none is used up before
+        the others. Without items, partners become items of the result, so that splits keep them
+        together; with items, the texts keep theirs.
 
         Args:
             model: counts tokens, special ones included.
@@ -374,12 +389,19 @@ class Contrast:
 
         Raises:
             LensLocError: if tokens are to be counted without a model, or no pair can be made.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"long": ["one two three", "one two"], "short": ["one two", "one"]}
+            >>> contrast = ll.Contrast.from_texts(texts, target="long", control="short")
+            >>> equal = contrast.matched(on="words")
+            >>> equal.texts
+            ('one two', 'one two')
         """
-        target = [(n, text) for n in self.target for text in self.conditions[n]]
-        control = [(n, text) for n in self.control for text in self.conditions[n]]
+        target, control = self._rows(self.target), self._rows(self.control)
         pairs = match(
-            target,
-            control,
+            _in_turn(target),
+            _in_turn(control),
             self._pairs(target, control),
             on=on,
             model=model,
@@ -389,9 +411,9 @@ class Contrast:
         texts: dict[str, list[str]] = {n: [] for n in (*self.target, *self.control)}
         items: dict[str, list[str]] = {n: [] for n in texts}
         for number, pair in enumerate(pairs, start=1):
-            for name, text in pair:
+            for name, text, item in pair:
                 texts[name].append(text)
-                items[name].append(str(number))
+                items[name].append(str(number) if self.items is None else item)
         kept = {name: tuple(found) for name, found in texts.items() if found}
         return Contrast(
             self.name,
@@ -402,27 +424,34 @@ class Contrast:
             items={name: tuple(items[name]) for name in kept},
         )
 
-    def _pairs(
-        self, target: list[tuple[str, str]], control: list[tuple[str, str]]
-    ) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    def _rows(self, conditions: tuple[str, ...]) -> list[Text]:
+        """Return condition, text and item of every text of some conditions."""
+        return [
+            (name, text, "" if self.items is None else self.items[name][row])
+            for name in conditions
+            for row, text in enumerate(self.conditions[name])
+        ]
+
+    def _pairs(self, target: list[Text], control: list[Text]) -> list[tuple[Text, Text]]:
         """Pair texts by item where there are items, otherwise by position."""
         if self.items is None:
             return list(zip(target, control, strict=False))
-        waiting: dict[str, list[tuple[str, str]]] = {}
-        of_control = [item for name in self.control for item in self.items[name]]
-        for item, text in zip(of_control, control, strict=True):
-            waiting.setdefault(item, []).append(text)
-        of_target = [item for name in self.target for item in self.items[name]]
-        return [
-            (text, waiting[item].pop(0))
-            for item, text in zip(of_target, target, strict=True)
-            if waiting.get(item)
-        ]
+        waiting: dict[str, list[Text]] = {}
+        for text in control:
+            waiting.setdefault(text[2], []).append(text)
+        return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
 
     # -- looking -------------------------------------------------------------------------------
 
     def duplicates(self) -> list[str]:
-        """Return a sentence for every text that occurs more than once, and where."""
+        """Return a sentence for every text that occurs more than once, and where.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"hot": ["a day", "the sun"], "cold": ["a day"]}
+            >>> ll.Contrast.from_texts(texts, target="hot", control="cold").duplicates()
+            ["'a day' occurs 2 times: hot 1, cold 1"]
+        """
         where: dict[str, list[str]] = {}
         for name, texts in self.conditions.items():
             for row, text in enumerate(texts, start=1):
@@ -456,10 +485,37 @@ class Contrast:
         }
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
+    def _repr_html_(self) -> str:
+        roles = {name: "target" for name in self.target} | {n: "control" for n in self.control}
+        sizes = {name: np.array([len(t) for t in texts]) for name, texts in self.conditions.items()}
+        rows = [
+            {
+                "condition": name,
+                "role": roles.get(name, ""),
+                "texts": len(texts),
+                "words a text": float(np.mean([len(text.split()) for text in texts])),
+                "characters": float(sizes[name].mean()),
+                "first text": html.shortened(texts[0], 60),
+            }
+            for name, texts in self.conditions.items()
+        ]
+        caption = "characters a text, mean and standard deviation"
+        spreads = [
+            (float(n.mean() - n.std()), float(n.mean()), float(n.mean() + n.std()))
+            for n in sizes.values()
+        ]
+        return html.card(
+            f"Contrast {self.name}: {self._sides()}",
+            html.table(rows),
+            html.captioned(html.intervals(spreads, label=caption), caption),
+        )
+
+    def _sides(self) -> str:
+        return f"{' + '.join(self.target)} > {' + '.join(self.control)}"
+
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in self.conditions.items())
-        sides = f"{' + '.join(self.target)} > {' + '.join(self.control)}"
-        return f"Contrast({self.name}: {sides}; {sizes})"
+        return f"Contrast({self.name}: {self._sides()}; {sizes})"
 
 
 def _names(conditions: str | Sequence[str]) -> tuple[str, ...]:
@@ -468,3 +524,13 @@ def _names(conditions: str | Sequence[str]) -> tuple[str, ...]:
 
 def _columns(text: str, condition: str, item: str | None) -> list[str]:
     return [condition, text, *([item] if item else [])]
+
+
+def _in_turn(rows: list[Text]) -> list[Text]:
+    """Order texts so that conditions take turns."""
+    seen: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        turns.append(seen.get(row[0], 0))
+        seen[row[0]] = turns[-1] + 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]

@@ -1,10 +1,11 @@
 """Studies: short compositions of loading, capturing, testing, selecting and lesioning."""
 
 from lensloc.studies.confounds import confound_check
+from lensloc.studies.contrast_study import Study, study
 from lensloc.studies.granularities import COMPARED, compare_granularities
 from lensloc.studies.lesions import PERCENTS, lesion_study
 from lensloc.studies.localization import PROTOCOLS, Localization, Protocol, Seconds, localize
-from lensloc.studies.response_profiles import response_profile
+from lensloc.studies.response_profiles import profile_of, response_profile
 
 __all__ = [
     "COMPARED",
@@ -13,9 +14,12 @@ __all__ = [
     "Localization",
     "Protocol",
     "Seconds",
+    "Study",
     "compare_granularities",
     "confound_check",
     "lesion_study",
     "localize",
+    "profile_of",
     "response_profile",
+    "study",
 ]

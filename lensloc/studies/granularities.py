@@ -213,7 +213,7 @@ def _rows(
     gradients: Mapping[str, Attribution],
 ) -> list[dict[str, Any]]:
     contrast = found.contrast
-    halves = [_halves(contrast, seed + split) for split in range(n_splits)]
+    halves = [halves_of(contrast, seed + split) for split in range(n_splits)]
     rows = []
     for site, selectivity in found.items():
         responses = found.responses[site]
@@ -320,7 +320,7 @@ def _family_wise(
     return float((test.p < 0.05).double().mean())
 
 
-def _halves(contrast: Contrast, seed: int) -> tuple[list[int], list[int]]:
+def halves_of(contrast: Contrast, seed: int) -> tuple[list[int], list[int]]:
     """Return the rows of :attr:`Contrast.texts` in either half."""
     rows: tuple[list[int], list[int]] = ([], [])
     offsets, total = {}, 0

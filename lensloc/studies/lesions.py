@@ -1,10 +1,8 @@
 """What does a lesion break, more than its controls do?"""
 
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -17,9 +15,6 @@ from lensloc.lesion import (
     Effect,
     Positions,
     Reference,
-    has_other_hooks,
-    lesion,
-    open_lesions,
     reference_responses,
     reference_site,
 )
@@ -33,19 +28,17 @@ from lensloc.lesion_table import (
     tabulate,
 )
 from lensloc.models import ModelCard, describe
-from lensloc.running import progress_bar
+from lensloc.progress import progress_bar
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
 from lensloc.studies.localization import localize
+from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Task, TaskResult
 from lensloc.units import UnitMask
 
-log = logging.getLogger(__name__)
-
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 Mode = str | Mapping[str, Any]
-_PACKAGES = ("lensloc", "transformer-lens", "torch")
 
 
 def lesion_study(
@@ -107,9 +100,6 @@ def lesion_study(
         raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     card = describe(model)
-    if has_other_hooks(model) and store is not None:
-        log.info("hooks are open on the model: results are neither looked up nor kept")
-        store = None
     networks = {
         name: _network(model, name, given, tasks, percents, seed, progress)
         for name, given in masks.items()
@@ -124,7 +114,7 @@ def lesion_study(
         for name, network in networks.items()
         for job in _jobs(model, name, network, several, modes, options)
     ]
-    run = _Runner(model, card, store)
+    run = Runner(model, card, store)
     # One step a task and lesion, and one a task of the intact model.
     total = sum(len(networks[job.network].tasks) for job in jobs)
     total += sum(len(network.tasks) for network in networks.values())
@@ -132,12 +122,13 @@ def lesion_study(
         intact: dict[tuple[str, str], TaskResult] = {}
         for name, network in networks.items():
             for task in network.tasks:
-                intact[name, task.name] = run.measure(task, None)[0]
+                intact[name, task.name], _ = run.measure(task)
                 advance(1)
         measured = []
         for job in jobs:
             for task in networks[job.network].tasks:
-                measured.append((job, *run.measure(task, job)))
+                result, (effect,) = run.measure(task, job.lesion)
+                measured.append((job, result, effect))
                 advance(1)
     table = _table(card, measured, intact, n_resamples, confidence, seed)
     return LesionStudy(table, confidence, _warnings(table))
@@ -161,10 +152,14 @@ class _Job:
     network: str
     percent: float
     mode: str
-    arguments: Mapping[str, Any]
     kind: str
     seed: int | None
-    mask: UnitMask
+    lesion: PlannedLesion
+
+    @property
+    def mask(self) -> UnitMask:
+        """The units."""
+        return self.lesion.mask
 
 
 def _network(
@@ -224,86 +219,13 @@ def _jobs(
         }
         label = " ".join([mode, *(f"{k}={v:g}" for k, v in extra.items() if k != "reference")])
         for percent, mask in network.masks.items():
-            lesion(model, mask, mode, check=False, **arguments)  # type: ignore[arg-type]  # refuse early
-            yield _Job(name, percent, label, {"mode": mode, **arguments}, NETWORK, None, mask)
+            network_lesion = PlannedLesion(mask, {"mode": mode, **arguments})
+            network_lesion.on(model, check=False)  # refuse early
+            yield _Job(name, percent, label, NETWORK, None, network_lesion)
             for several in controls:
                 for control in several(mask):
-                    yield _Job(
-                        name,
-                        percent,
-                        label,
-                        {"mode": mode, **arguments},
-                        control.kind,
-                        control.seed,
-                        control.mask,
-                    )
-
-
-# -- measuring -------------------------------------------------------------------------------------
-
-
-class _Runner:
-    """Measures a task under a lesion, once; what is known is looked up."""
-
-    def __init__(self, model: Any, card: ModelCard, store: Store | None) -> None:
-        self._model = model
-        self._store = store
-        self._known: dict[str, tuple[TaskResult, Effect | None]] = {}
-        self._of_model = {
-            "weights": card.weights_hash,
-            "backend": card.backend,
-            "dtype": card.dtype,
-            "bos": card.prepends_bos,
-            "outer": [found.settings for found in open_lesions(model)],
-            "versions": [
-                metadata.version(name) for name in ("lensloc", "transformer-lens", "torch")
-            ],
-        }
-
-    def measure(self, task: Task, job: _Job | None) -> tuple[TaskResult, Effect | None]:
-        opened = None
-        if job is not None:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", LensLocWarning)
-                opened = lesion(self._model, job.mask, **job.arguments)
-        settings = None if opened is None else opened.settings
-        key = {**self._of_model, "lesion": settings, "task": dict(task.settings)}
-        known = self._known.get(repr(key)) or self._look_up(key)
-        if known is None:
-            if opened is None:
-                known = task(self._model), None
-            else:
-                with warnings.catch_warnings():  # told by the table instead
-                    warnings.simplefilter("ignore", LensLocWarning)
-                    with opened:
-                        result = task(self._model)
-                known = result, opened.effect
-            if self._store is not None:
-                self._store.save_record(key, _to_record(*known))
-        self._known[repr(key)] = known
-        return known
-
-    def _look_up(self, key: Mapping[str, Any]) -> tuple[TaskResult, Effect | None] | None:
-        record = self._store.load_record(key) if self._store is not None else None
-        if record is None:
-            return None
-        try:
-            effect = None if record["effect"] is None else Effect(**record["effect"])
-            return TaskResult.from_record(record["result"]), effect
-        except (KeyError, TypeError, ValueError) as error:
-            log.warning("a kept result is damaged (%s); making it again", error)
-            return None
-
-
-def _to_record(result: TaskResult, effect: Effect | None) -> dict[str, Any]:
-    found = None
-    if effect is not None:
-        found = {
-            "fired": dict(effect.fired),
-            "changed": effect.changed,
-            "moved": effect.moved,
-        }
-    return {"result": result.to_record(), "effect": found}
+                    planned = PlannedLesion(control.mask, network_lesion.arguments)
+                    yield _Job(name, percent, label, control.kind, control.seed, planned)
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -311,7 +233,7 @@ def _to_record(result: TaskResult, effect: Effect | None) -> dict[str, Any]:
 
 def _table(
     card: ModelCard,
-    measured: Sequence[tuple[_Job, TaskResult, Effect | None]],
+    measured: Sequence[tuple[_Job, TaskResult, Effect]],
     intact: Mapping[tuple[str, str], TaskResult],
     n_resamples: int,
     confidence: float,
@@ -357,8 +279,8 @@ def _table(
                 "cohen_h": cohen_h(whole.score, result.score)
                 if result.measure == "accuracy"
                 else np.nan,
-                "took_effect": effect is not None and effect.took_effect,
-                "moved": np.nan if effect is None or effect.moved is None else effect.moved,
+                "took_effect": effect.took_effect,
+                "moved": np.nan if effect.moved is None else effect.moved,
             }
         )
     for kinds in groups.values():

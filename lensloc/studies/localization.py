@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from lensloc import html
 from lensloc.capture import Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
@@ -98,6 +99,36 @@ class Localization(Mapping[str, Selectivity]):
     def __repr__(self) -> str:
         maps = ", ".join(repr(found) for found in self.selectivity.values())
         return f"Localization({maps})"
+
+    def _repr_html_(self) -> str:
+        rows, shares = [], []
+        for site, found in self.selectivity.items():
+            network = found.top(k=max(1, found.t.numel() // 100))
+            shares.append(network.percent_per_layer().tolist())
+            rows.append(
+                {
+                    "site": site,
+                    "units": " x ".join(f"{n:,}" for n in found.shape),
+                    "largest t": float(found.t.max()),
+                    "% with q < 0.05": 100 * float((found.q < 0.05).double().mean()),
+                    "top 1 %": len(network),
+                    "of these outliers": len(network & found.outliers()),
+                }
+            )
+        # Sites of models may differ in layers only where a site leaves some out.
+        layers = [[found[i] if i < len(found) else np.nan for found in shares]
+                  for i in range(max(map(len, shares), default=0))]  # fmt: skip
+        picture = html.heatmap(
+            layers, label="share of every layer's units in the top 1 %", cell=(28, 5)
+        )
+        sides = f"{' + '.join(self.contrast.target)} > {' + '.join(self.contrast.control)}"
+        return html.card(
+            f"Localization of {self.contrast.name}: {sides}",
+            html.table(rows),
+            html.captioned(
+                picture, "share of units in the top 1 %, layer (0 at the bottom) by site"
+            ),
+        )
 
     def _only(self) -> Selectivity:
         if len(self) != 1:

@@ -54,23 +54,11 @@ def response_profile(
     Raises:
         LensLocError: if the mask does not fit the model, or is empty.
     """
-    if len(mask) == 0:
-        raise LensLocError("The mask holds no unit, so there is no response to measure.")
+    _require_units(mask)
     made = mask.provenance
-    if cross_validate == "auto":
-        cross_validate = made.contrast_hash == contrast.content_hash
-    if cross_validate and made.test not in TESTS:
-        raise LensLocError(
-            f"The mask {describe_mask(mask)} was selected by {made.test}, which cannot be done "
-            "again on halves of the stimuli; give another contrast, or say cross_validate=False."
-        )
-    every = {name: texts for name, texts in contrast.conditions.items()}
-    texts = [text for found in every.values() for text in found]
-    labels = [name for name, found in every.items() for _ in found]
     captured = capture(
         model,
-        texts,
-        labels,
+        *_every_text(contrast),
         [mask.site],
         pooling=made.pooling or "last-token",  # type: ignore[arg-type]
         max_tokens=made.max_tokens,
@@ -80,6 +68,58 @@ def response_profile(
     responses = captured.responses[mask.site]
     n_layers, n_units = responses.values.shape[1:]
     mask.require_shape((n_layers, n_units), describe(model).name)
+    return profile_of(
+        responses,
+        mask,
+        contrast,
+        cross_validate=cross_validate,
+        confidence=confidence,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+
+
+def profile_of(
+    responses: Responses,
+    mask: UnitMask,
+    contrast: Contrast,
+    *,
+    cross_validate: bool | Literal["auto"] = "auto",
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+) -> ResponseProfile:
+    """Do what :func:`response_profile` does, with responses that are known already.
+
+    Args:
+        responses: at the mask's site, to all texts of the contrast, condition by condition.
+        mask: the units.
+        contrast: conditions to measure.
+        cross_validate: as there.
+        confidence: as there.
+        n_resamples: as there.
+        seed: as there.
+
+    Raises:
+        LensLocError: if the mask is empty, the responses are to other texts, or the units cannot be
+            picked again on halves.
+    """
+    _require_units(mask)
+    made = mask.provenance
+    if cross_validate == "auto":
+        cross_validate = made.contrast_hash == contrast.content_hash
+    if cross_validate and made.test not in TESTS:
+        raise LensLocError(
+            f"The mask {describe_mask(mask)} was selected by {made.test}, which cannot be done "
+            "again on halves of the stimuli; give another contrast, or say cross_validate=False."
+        )
+    every = contrast.conditions
+    texts, labels = _every_text(contrast)
+    if responses.conditions != tuple(labels):
+        raise LensLocError(
+            f"The responses are not those to all texts of {contrast.name}, condition by condition; "
+            "capture these."
+        )
     values = responses.values.double().cpu()
     scores = pd.DataFrame(
         {"condition": labels, "row": [row for found in every.values() for row in range(len(found))]}
@@ -100,6 +140,17 @@ def response_profile(
         _score(scores, values, list(range(len(texts))), mask)
     table = _summarise(scores, list(every), confidence, n_resamples, seed)
     return ResponseProfile(table, scores, bool(cross_validate), len(mask), mask.site, confidence)
+
+
+def _require_units(mask: UnitMask) -> None:
+    if len(mask) == 0:
+        raise LensLocError("The mask holds no unit, so there is no response to measure.")
+
+
+def _every_text(contrast: Contrast) -> tuple[list[str], list[str]]:
+    """Return all texts, condition by condition, and the condition of each."""
+    texts = [text for found in contrast.conditions.values() for text in found]
+    return texts, [name for name, found in contrast.conditions.items() for _ in found]
 
 
 _SCORES = ("absolute", "signed", "standardised")

@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from lensloc.errors import LensLocError
 from lensloc.lesion import intact
-from lensloc.running import BatchSize, batches_by_length, device_of, is_bridge, run_batches
+from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
 from lensloc.stimuli.tables import read_text
 from lensloc.tasks.base import TaskResult, content_hash, require_fits
+from lensloc.tasks.decoding import Decoding, decode
 from lensloc.tasks.scoring import Scored, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
-
-_PROMPTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -27,6 +25,9 @@ class Generation:
     prompts: tuple[str, ...]
     max_new_tokens: int = 40
     temperature: float = 0.0
+    repetition_penalty: float = 1.0
+    stops: tuple[str, ...] = ()
+    min_new_tokens: int = 0
     seed: int = 0
     bos: Bos = "model"
     batch_size: BatchSize = "auto"
@@ -40,6 +41,9 @@ class Generation:
             "prompts": content_hash(self.prompts),
             "max_new_tokens": self.max_new_tokens,
             "temperature": self.temperature,
+            "repetition_penalty": self.repetition_penalty,
+            "stops": list(self.stops),
+            "min_new_tokens": self.min_new_tokens,
             "seed": self.seed,
             "bos": self.bos,
         }
@@ -63,7 +67,21 @@ class Generation:
                 raise LensLocError(f"Prompt {number} has no tokens; write one, or use bos='add'.")
             where = f"Prompt {number} with {self.max_new_tokens} tokens after it"
             require_fits(model, len(tokens) + self.max_new_tokens, where, prompt)
-        written = self._generate(model, ids, progress)
+        written = decode(
+            model,
+            ids,
+            Decoding(
+                self.max_new_tokens,
+                self.temperature,
+                self.repetition_penalty,
+                self.stops,
+                self.seed,
+                self.min_new_tokens,
+            ),
+            batch_size=self.batch_size,
+            progress=progress,
+            description=self.name,
+        )
         with intact(model):
             judged = token_log_probs(
                 model,
@@ -94,43 +112,6 @@ class Generation:
         settings = {**self.settings, "prepends_bos": prepends_bos(model, self.bos)}
         return TaskResult(self.name, "fluency", pd.DataFrame(rows), settings=settings)
 
-    def _generate(self, model: Any, ids: Sequence[list[int]], progress: bool) -> list[list[int]]:
-        """Return what was written after every prompt, up to and without an end-of-text token."""
-        end = model.tokenizer.eos_token_id
-        written: list[list[int]] = [[] for _ in ids]
-        device = device_of(model)
-        sampled = self.temperature > 0
-        options: dict[str, Any] = {"temperature": self.temperature} if sampled else {}
-        if not is_bridge(model):
-            options["padding_side"] = "right"  # rows are equally long, so that nothing is padded
-
-        def write(rows: list[int]) -> None:
-            tokens = torch.tensor([ids[row] for row in rows], device=device)
-            devices = [device] if device.type == "cuda" else []
-            with torch.random.fork_rng(devices, enabled=sampled):
-                if sampled:  # one prompt at a time, so that no other changes what it draws
-                    torch.manual_seed(self.seed + rows[0])
-                output = model.generate(
-                    tokens,
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=sampled,
-                    stop_at_eos=end is not None,
-                    return_type="tokens",
-                    verbose=False,
-                    **options,
-                )
-            for row, found in zip(rows, output[:, tokens.shape[1] :].tolist(), strict=True):
-                written[row] = found[: found.index(end)] if end in found else found
-
-        batches = batches_by_length(
-            [len(tokens) for tokens in ids],
-            batch_size=1 if sampled else self.batch_size,
-            budget=_PROMPTS_AT_ONCE * max(len(tokens) for tokens in ids),
-            equal=True,
-        )
-        run_batches(model, batches, write, progress=progress, description=self.name)
-        return written
-
 
 def generation(
     prompts: Sequence[str] | str | Path | None = None,
@@ -138,6 +119,9 @@ def generation(
     limit: int | None = None,
     max_new_tokens: int = 40,
     temperature: float = 0.0,
+    repetition_penalty: float = 1.0,
+    stops: Sequence[str] = (),
+    min_new_tokens: int = 0,
     seed: int = 0,
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
@@ -151,6 +135,12 @@ def generation(
         limit: use only so many prompts, the first ones.
         max_new_tokens: most tokens to write.
         temperature: 0 takes the most probable token every time; above 0 tokens are drawn.
+        repetition_penalty: what logits of tokens that are there already are divided by if positive
+            and multiplied by if negative (Keskar et al. 2019); 1 for none, 1.1 to 1.3 against
+            loops.
+        stops: texts at which writing ends, e.g. ``["\\n"]``; what was written ends before the
+            token in which the stop begins.
+        min_new_tokens: so many tokens are written before an end-of-text token may be.
         seed: of the draws.
         bos: whether a beginning-of-text token stands before every prompt.
         batch_size: prompts of equal length a batch; does not change the result.
@@ -163,6 +153,16 @@ def generation(
         raise LensLocError(f"max_new_tokens is at least 1; {max_new_tokens} is not.")
     if not 0 <= temperature < float("inf"):
         raise LensLocError(f"temperature is 0 or above; {temperature} is not.")
+    if not 0 < repetition_penalty < float("inf"):
+        raise LensLocError(
+            f"repetition_penalty is above 0, and 1 for none; {repetition_penalty} is not."
+        )
+    if not 0 <= min_new_tokens <= max_new_tokens:
+        raise LensLocError(
+            f"min_new_tokens is 0 to max_new_tokens ({max_new_tokens}); {min_new_tokens} is not."
+        )
+    if isinstance(stops, str) or not all(stops):
+        raise LensLocError("stops is a list of texts, none of them empty; give e.g. ['\\n'].")
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 prompt; {limit} is not.")
     if prompts is None:
@@ -177,10 +177,26 @@ def generation(
     if not prompts:
         raise LensLocError("There is no prompt to write on from; give at least one.")
     kept = tuple(prompts)[:limit]
-    return Generation(kept, max_new_tokens, temperature, seed, bos, batch_size, name)
+    return Generation(
+        kept,
+        max_new_tokens,
+        temperature,
+        repetition_penalty,
+        tuple(stops),
+        min_new_tokens,
+        seed,
+        bos,
+        batch_size,
+        name,
+    )
 
 
 def distinct(words: Sequence[str], n: int) -> float:
-    """Return the share of different ones among runs of n words (Li et al. 2016); NaN of none."""
+    """Return the share of different ones among runs of n words (Li et al. 2016); NaN of none.
+
+    Example:
+        >>> distinct("the dog saw the dog".split(), 2)
+        0.75
+    """
     runs = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return len(set(runs)) / len(runs) if runs else float("nan")

@@ -224,7 +224,14 @@ def _texts(texts: Sequence[str] | str | Path | None) -> list[tuple[str, str]]:
 
 
 def sliding_windows(ids: Sequence[int], window: int, stride: int) -> list[Scored]:
-    """Cut a text into windows so that every token but the first is scored exactly once."""
+    """Cut a text into windows so that every token but the first is scored exactly once.
+
+    Example:
+        >>> for window in sliding_windows([10, 11, 12, 13, 14], window=4, stride=2):
+        ...     print(window.ids, "scored from", window.first)
+        (10, 11, 12, 13) scored from 1
+        (12, 13, 14) scored from 2
+    """
     windows, scored_up_to = [], 1
     for start in range(0, len(ids), stride):
         stop = min(start + window, len(ids))

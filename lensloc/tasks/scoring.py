@@ -183,8 +183,14 @@ def _can_share(model: Any) -> bool:
     """Say whether keys and values of a beginning can be kept without changing anything."""
     if is_bridge(model) or sees_pads(model) or has_other_hooks(model):
         return False
+    return keeps_beginnings(model)
+
+
+def keeps_beginnings(model: Any) -> bool:
+    """Say whether a HookedTransformer's keys and values can be kept for later tokens."""
+    causal = getattr(model.cfg, "attention_dir", "causal") == "causal"
     usual = model.cfg.positional_embedding_type in ("standard", "rotary")
-    return usual and not model.cfg.use_local_attn
+    return causal and usual and not model.cfg.use_local_attn
 
 
 def _families(inputs: Sequence[tuple[int, ...]], groups: Sequence[int]) -> list[_Family]:
@@ -306,11 +312,15 @@ def _logits_of_hooked(
         wanted[inside] = first[family[rows[inside]], before[inside]].to(wanted.device)
         wanted[~inside] = second[rows[~inside], before[~inside] - batch.n_shared]
 
-    def unembed(span: slice) -> Float[Tensor, "span vocabulary"]:
-        part = wanted[span][None]
-        if model.cfg.normalization_type is not None:
-            part = model.ln_final(part)
-        logits: Tensor = apply_softcap(model.unembed(part)[0], model.cfg.output_logits_soft_cap)
-        return logits
+    return lambda span: unembedded(model, wanted[span]), int(model.cfg.d_vocab_out)
 
-    return unembed, int(model.cfg.d_vocab_out)
+
+def unembedded(
+    model: Any, residual: Float[Tensor, "row d_model"]
+) -> Float[Tensor, "row vocabulary"]:
+    """Return the logits of a HookedTransformer's last block outputs."""
+    part = residual[None]
+    if model.cfg.normalization_type is not None:
+        part = model.ln_final(part)
+    logits: Tensor = apply_softcap(model.unembed(part)[0], model.cfg.output_logits_soft_cap)
+    return logits

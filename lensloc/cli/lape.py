@@ -1,0 +1,510 @@
+"""Language neurons: ``lensloc lape`` record, identify, perplexity, generate, steer."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from lensloc import lape, plot
+from lensloc.cli.controls import parse_controls
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    Device,
+    Dtype,
+    ModelName,
+    require_known,
+)
+from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
+from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
+from lensloc.errors import LensLocError
+from lensloc.files import write_atomically
+from lensloc.lape.bundled import LANGUAGES
+from lensloc.models import load_model, writable_cache_folder
+from lensloc.models.quiet import stdout_to_stderr
+from lensloc.sites import get_site, shape
+from lensloc.stimuli.tables import read_text
+from lensloc.store import Store
+from lensloc.units import UnitMask
+
+lape_app = typer.Typer(
+    no_args_is_help=True, help="Find the neurons of every language, switch them off, drive them."
+)
+
+Neurons = Annotated[
+    Path,
+    typer.Argument(
+        help="What identify wrote (.safetensors), or a published file (.pth), with --names."
+    ),
+]
+Names = Annotated[
+    str | None,
+    typer.Option(help="Languages of a .pth file, in its order, e.g. en,zh,fr."),
+]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option("--language", help="Use only this language; repeatable."),
+]
+Out = Annotated[Path | None, typer.Option(help=f"File to write: {', '.join(TABLES)}.")]
+PlotOut = Annotated[
+    Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="LANGUAGE=FILE.txt, a prompt a line (\\n for a new line); repeatable. The bundled "
+        "questions if not given."
+    ),
+]
+Code = Annotated[
+    list[str] | None,
+    typer.Option(help="LANGUAGE=ISO, for a language whose name is no ISO 639-1 code; repeatable."),
+]
+Corpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="LANGUAGE=SOURCE: a .txt, .csv, .jsonl or .parquet file, a folder of them, a file of "
+        "token ids, or a data set, hf:NAME[:CONFIG][@SPLIT]; repeatable. The bundled prose if not "
+        "given."
+    ),
+]
+NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
+Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
+Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
+ControlOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--control", help="Control units: random, layer, each with :N for N draws; repeatable."
+    ),
+]
+
+
+@lape_app.command("record")
+def record_command(
+    out: Annotated[Path, typer.Option(help="Counts to write, .safetensors.")] = Path(
+        "lape-counts.safetensors"
+    ),
+    model_name: ModelName = DEFAULT_MODEL,
+    corpus: Corpus = None,
+    site: Annotated[str, typer.Option(help="Where activations are read.")] = "mlp_pre",
+    threshold: Annotated[float, typer.Option(help="Above it a neuron is active.")] = 0.0,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Count so many tokens of each language at most.")
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens read at once (default: the context, at most 1024).")
+    ] = None,
+    keep_windows: Annotated[
+        bool, typer.Option(help="Keep counts of stretches of text too, for identify's null.")
+    ] = True,
+    checkpoint_every: Annotated[
+        int, typer.Option(help="Tokens between two checkpoints.")
+    ] = 1_000_000,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Count how often every neuron is active in every language.
+
+    Interrupted, it goes on where it stopped: what has been counted is beside --out.
+    """
+    require_known(sites=[site], backend=backend)
+    if checkpoint_every < 1:
+        raise LensLocError(f"--checkpoint-every is at least 1; {checkpoint_every} is not.")
+    require_place(out, "--out", (".safetensors",), overwrite)
+    corpora: Mapping[str, Any] = _pairs(corpus, "--corpus") or lape.prose()
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = _model(model_name, device, dtype, backend, as_json)
+        counts = lape.record(
+            model, corpora, site=site, threshold=threshold, max_tokens=max_tokens, window=window,
+            keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+            progress=not as_json,
+        )  # fmt: skip
+    counts.save(out)
+    checkpoint.unlink(missing_ok=True)
+    tokens = dict(zip(counts.languages, counts.tokens.tolist(), strict=True))
+    if as_json:
+        print_json({"model": model_name, "tokens": tokens, "warnings": notes, "out": str(out)})
+        return
+    _print(f"{counts!r}")
+    show_notes(notes)
+    _print(f"Wrote {out}.")
+
+
+@lape_app.command("identify")
+def identify_command(
+    counts: Annotated[
+        list[Path] | None, typer.Argument(help="What record wrote; several are added up.")
+    ] = None,
+    published: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LANGUAGE=FILE: counts that the published code recorded instead; repeatable."
+        ),
+    ] = None,
+    top_rate: Annotated[float, typer.Option(help="Share of all neurons that is taken.")] = 0.01,
+    filter_rate: Annotated[
+        float, typer.Option(help="Share of all probabilities that some of a neuron's must exceed.")
+    ] = 0.95,
+    bar: Annotated[
+        float,
+        typer.Option(help="Share of all probabilities above which a neuron is a language's."),
+    ] = 0.95,
+    permutations: Annotated[
+        int, typer.Option(help="Shuffles of the windows' languages, for the null; 0 for none.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the shuffles.")] = 42,
+    out: Annotated[
+        Path, typer.Option(help="Neurons to write: .safetensors, or .pth as published.")
+    ] = Path("lape-neurons.safetensors"),
+    plot_out: PlotOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the neurons whose activity is confined to few languages."""
+    require_place(out, "--out", (".safetensors", ".pth"), overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    if permutations < 0:
+        raise LensLocError(f"--permutations is 0 or more; {permutations} is not.")
+    recorded = _counts(counts or [], _pairs(published, "--published"))
+    chance = (
+        lape.null(recorded, permutations, seed, filter_rate=filter_rate) if permutations else None
+    )
+    found = lape.identify(recorded, top_rate, filter_rate, bar, null=chance)
+    if out.suffix == ".pth":
+        lape.write_neurons(out, found.masks)
+    else:
+        found.save(out)
+    if plot_out is not None:
+        plot.save(plot.language_layers(found.masks), plot_out)
+    if as_json:
+        print_json({"languages": records(found.table), "out": str(out)})
+        return
+    _show(found.table, [name for name in found.table.columns if name != "per_layer"])
+    for row in found.table.to_dict("records"):
+        _print(f"{row['language']}, neurons by layer: {' '.join(map(str, row['per_layer']))}")
+    _wrote(out, plot_out)
+
+
+@lape_app.command("perplexity")
+def perplexity_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LANGUAGE=FILE to test on: .txt, .csv, .jsonl or .parquet; repeatable. The "
+            "bundled held-out prose if not given."
+        ),
+    ] = None,
+    control: ControlOption = None,
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    out: Out = None,
+    plot_out: PlotOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what switching each language's neurons off does to every language.
+
+    An interrupted run goes on where it stopped.
+    """
+    require_known(backend=backend)
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    texts = _pairs(text, "--text")
+    several = parse_controls(control or ["random:3"])
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = _model(model_name, device, dtype, backend, as_json)
+        found = lape.perplexity(
+            model, _masks(neurons, names, language, model), texts or None, controls=several,
+            limit=limit, seed=seed, store=_store(), progress=not as_json,
+        )  # fmt: skip
+    _write(out, found.table)
+    if plot_out is not None:
+        plot.save(plot.language_matrix(found), plot_out)
+    if as_json:
+        print_json({"model": model_name, "rows": records(found.table), "warnings": notes})
+        return
+    for kind in found.kinds:
+        own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
+        _print(f"\nChange of log perplexity, nats a token; {own} at zero:")
+        matrix = found.matrix(kind).reset_index()
+        show_rows(Console(), matrix, list(matrix.columns), {"lesioned": "lesioned \\ tested"})
+    show_notes(notes)
+    _wrote(out, plot_out)
+
+
+@lape_app.command("generate")
+def generate_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    prompts: Prompts = None,
+    limit: Limit = None,
+    max_new_tokens: NewTokens = 60,
+    repetition_penalty: Penalty = 1.1,
+    code: Code = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    out: Out = None,
+    answers: Annotated[
+        Path | None, typer.Option(help=f"Also write every answer: {', '.join(TABLES)}.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the model answer in every language, with each language's neurons off in turn.
+
+    An interrupted run goes on where it stopped.
+    """
+    require_known(backend=backend)
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(answers, "--answers", TABLES, overwrite)
+    asked = _prompts(prompts, limit)
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = _model(model_name, device, dtype, backend, as_json)
+        masks = _masks(neurons, names, language, model)
+        found = lape.generate(
+            model, asked or _questions(masks, limit, instruction=True), masks,
+            max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
+            codes=_pairs(code, "--code"), store=_store(), progress=not as_json,
+        )  # fmt: skip
+    _finish(found.table, found.answers, out, answers, notes, model_name, as_json)
+
+
+@lape_app.command("steer")
+def steer_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    toward: Annotated[
+        list[str] | None, typer.Option(help="Language to steer to; repeatable (default all).")
+    ] = None,
+    asked: Annotated[
+        list[str] | None, typer.Option(help="Language to ask in; repeatable (default all).")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="mean, or a quantile, e.g. 0.95; repeatable (default mean, 0.95)."),
+    ] = None,
+    corpus: Corpus = None,
+    prompts: Prompts = None,
+    limit: Limit = None,
+    control: ControlOption = None,
+    max_new_tokens: NewTokens = 60,
+    repetition_penalty: Penalty = 1.1,
+    code: Code = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    out: Out = None,
+    answers: Annotated[
+        Path | None, typer.Option(help=f"Also write every answer: {', '.join(TABLES)}.")
+    ] = None,
+    plot_out: PlotOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask in one language with the neurons of another clamped: does the answer switch language?
+
+    An interrupted run goes on where it stopped.
+    """
+    require_known(backend=backend)
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(answers, "--answers", TABLES, overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    given = _prompts(prompts, limit)
+    levels = [_level(text) for text in level or ["mean", "0.95"]]
+    several = parse_controls(control or ["layer:1"])
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = _model(model_name, device, dtype, backend, as_json)
+        masks = _masks(neurons, names, language, model)
+        questions = given or _questions(masks, limit, instruction=False)
+        unknown = [name for name in asked or () if name not in questions]
+        if unknown:
+            raise LensLocError(
+                f"There are no prompts in {', '.join(unknown)} (--asked); there are those in "
+                f"{', '.join(questions)}."
+            )
+        questions = {name: questions[name] for name in asked or questions}
+        found = lape.steer(
+            model, masks, questions, _pairs(corpus, "--corpus") or None, toward=toward,
+            levels=levels, controls=several, max_new_tokens=max_new_tokens,
+            repetition_penalty=repetition_penalty, codes=_pairs(code, "--code"), store=_store(),
+            progress=not as_json,
+        )  # fmt: skip
+    if plot_out is not None:
+        plot.save(plot.steering(found), plot_out)
+    _finish(found.table, found.answers, out, answers, notes, model_name, as_json, plot_out)
+
+
+# -- what was given --------------------------------------------------------------------------------
+
+
+def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Read ``NAME=VALUE``, each name once."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise LensLocError(f"{option} {text} is not of the form LANGUAGE=VALUE; write it so.")
+        if name in found:
+            raise LensLocError(f"{option} names {name} twice; give every language once.")
+        found[name] = value
+    return found
+
+
+def _prompts(texts: Sequence[str] | None, limit: int | None) -> dict[str, list[str]]:
+    if limit is not None and limit < 1:
+        raise LensLocError(f"--limit is at least 1; {limit} is not.")
+    found = {}
+    for name, path in _pairs(texts, "--prompts").items():
+        if Path(path).suffix != ".txt":
+            raise LensLocError(f"--prompts {name}={path} must end in .txt, a prompt a line.")
+        lines = [line for line in read_text(Path(path)).splitlines() if line.strip()]
+        found[name] = [line.replace("\\n", "\n") for line in lines[:limit]]
+    return found
+
+
+def _questions(
+    masks: Mapping[str, UnitMask], limit: int | None, *, instruction: bool
+) -> dict[str, list[str]]:
+    own = [name for name in masks if name in LANGUAGES]
+    if not own:
+        raise LensLocError(
+            f"There are no bundled questions in {', '.join(masks)}; give --prompts LANGUAGE=FILE."
+        )
+    return lape.questions(own, limit=limit, instruction=instruction)
+
+
+def _level(text: str) -> str | float:
+    if text == "mean":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise LensLocError(
+            f"--level is mean, or a quantile between 0 and 1; {text!r} is neither."
+        ) from error
+
+
+def _counts(paths: Sequence[Path], published: Mapping[str, str]) -> lape.ActivationCounts:
+    if bool(paths) == bool(published):
+        raise LensLocError(
+            "Name either files that record wrote, or published ones by --published LANGUAGE=FILE."
+        )
+    if published:
+        return lape.ActivationCounts.from_published(published)
+    total = lape.ActivationCounts.load(paths[0])
+    for path in paths[1:]:
+        total = total + lape.ActivationCounts.load(path)
+    return total
+
+
+def _masks(
+    path: Path, names: str | None, languages: Sequence[str] | None, model: Any
+) -> dict[str, UnitMask]:
+    """Read the neurons of the languages that are wanted, as many as have any."""
+    if path.suffix == ".pth":
+        known = shape(get_site("mlp_post"), model)
+        if known is None:
+            raise LensLocError(
+                f"The model's configuration does not say how many neurons it has, so {path} cannot "
+                "be read for it; use --backend hooked."
+            )
+        named = None if names is None else [name.strip() for name in names.split(",")]
+        masks = lape.read_neurons(path, known[1], names=named)
+    elif names is not None:
+        raise LensLocError(f"{path} names its languages itself; leave --names out.")
+    else:
+        masks = dict(lape.Identified.load(path).masks)
+    unknown = [name for name in languages or () if name not in masks]
+    if unknown:
+        raise LensLocError(
+            f"{path} holds no neurons of {', '.join(unknown)} (--language); it holds those of "
+            f"{', '.join(masks)}."
+        )
+    return {name: masks[name] for name in languages or masks}
+
+
+def _model(name: str, device: str | None, dtype: str, backend: str, quiet: bool) -> Any:
+    return load_model(
+        name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+        progress=not quiet,
+    )  # fmt: skip
+
+
+def _store() -> Store:
+    return Store.at(writable_cache_folder("studies"))
+
+
+# -- output ----------------------------------------------------------------------------------------
+
+# What is printed of tables that have more columns than a terminal is wide.
+_OF_ANSWERS = tuple(
+    "lesioned asked words language in_language stop_words repeats fluency changed".split()
+)
+_OF_STEERING = tuple("asked toward level deactivated kind in_toward switched fluency".split())
+
+
+def _finish(
+    table: pd.DataFrame,
+    every: pd.DataFrame,
+    out: Path | None,
+    answers: Path | None,
+    notes: Sequence[str],
+    model_name: str,
+    as_json: bool,
+    plot_out: Path | None = None,
+) -> None:
+    """Write and show what was answered."""
+    if out is not None and out.suffix == ".json":
+        content = {"table": records(table), "answers": records(every)}
+        write_atomically(out, json.dumps(plain(content), ensure_ascii=False).encode())
+    else:
+        _write(out, table)
+    _write(answers, every)
+    if as_json:
+        print_json({"model": model_name, "rows": records(table), "warnings": list(notes)})
+        return
+    _show(table, _OF_STEERING if "toward" in table else _OF_ANSWERS)
+    show_notes(notes)
+    _wrote(out, answers, plot_out)
+
+
+def _show(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Print columns, whose headings may be broken into lines."""
+    show_rows(Console(), table, columns, {name: name.replace("_", " ") for name in columns})
+
+
+def _write(path: Path | None, table: pd.DataFrame) -> None:
+    if path is not None:
+        write_atomically(path, encoded(table, path.suffix))
+
+
+def _wrote(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None:
+            _print(f"Wrote {path}.")
+
+
+def _print(text: str) -> None:
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)

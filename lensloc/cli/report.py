@@ -1,0 +1,170 @@
+"""A page about a network: ``lensloc report``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lensloc import contrasts
+from lensloc.cli.controls import SEEDS, parse_controls
+from lensloc.cli.evaluate import parse_percents, parse_tasks
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    BatchSize,
+    Device,
+    Dtype,
+    ModelName,
+    Pooling,
+    Protocol,
+    Stimuli,
+    batch_size_of,
+    own_contrast,
+    require_known,
+    require_percentage,
+)
+from lensloc.cli.output import collected_warnings, print_json
+from lensloc.cli.tables import require_place
+from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.models import load_model, writable_cache_folder
+from lensloc.models.quiet import stdout_to_stderr
+from lensloc.report import report, summary, warnings_of
+from lensloc.sites import SITES
+from lensloc.store import Store
+from lensloc.studies import Study, study
+
+
+def report_command(
+    model_name: ModelName = DEFAULT_MODEL,
+    network: Annotated[
+        str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
+    ] = "language",
+    contrast: Annotated[
+        Path | None,
+        typer.Option(
+            help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."
+        ),
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
+    ] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of --contrast with texts.")] = "text",
+    condition_column: Annotated[
+        str, typer.Option(help="Column of --contrast with conditions.")
+    ] = "condition",
+    percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
+    pooling: Pooling = "last-token",
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where units live; repeatable, the first is described and lesioned: "
+            f"{', '.join(SITES)}."
+        ),
+    ] = None,
+    protocol: Protocol = "lensloc",
+    stimuli: Stimuli = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to measure with the network switched off, as in lensloc evaluate; "
+            "repeatable. Without it, no lesion is made."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Use only so many items of every paradigm or kind, or texts.")
+    ] = None,
+    control_units: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to lesion beside the network: {', '.join(MATCHES)}, each with :N for N "
+            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable "
+            "(default layer, magnitude)."
+        ),
+    ] = None,
+    percents: Annotated[
+        str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
+    ] = None,
+    bos: Annotated[
+        str, typer.Option(help="Beginning-of-text token before texts of tasks: model, add, none.")
+    ] = "model",
+    seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    batch_size: BatchSize = "auto",
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Use only so many tokens of every stimulus.")
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
+    ] = False,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Freshly initialised weights.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Page to write: .html.")] = Path("report.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
+        False
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about a network: figures, an explorer, lesions, methods, tables.
+
+    The page opens offline. Lesions that were measured before are not measured again.
+    """
+    sites = list(dict.fromkeys(site or ["resid_post"]))
+    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    require_percentage(percentage)
+    require_place(out, "--out", (".html",), overwrite)
+    sizes = None if percents is None else parse_percents(percents)
+    tasks = parse_tasks(task or [], limit, bos, batch_size)
+    several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    if contrast is not None:
+        columns = {"text": text_column, "condition": condition_column}
+        texts = own_contrast(contrast, target, control, columns)
+    else:
+        texts = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
+        if target or control:
+            texts = texts.with_roles(
+                target=target or texts.target, control=control or texts.control
+            )
+    with collected_warnings(), stdout_to_stderr():  # what they say is on the page
+        model: Any = load_model(
+            model_name, untrained=untrained, seed=seed, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+            progress=not as_json,
+        )  # fmt: skip
+        found = study(
+            model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
+            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]
+            max_tokens=max_tokens, truncate=truncate,
+            store=Store.at(writable_cache_folder("studies")), progress=not as_json,
+        )  # fmt: skip
+    page = report(found, out)
+    if as_json:
+        print_json(
+            {
+                "model": model_name,
+                "network": found.contrast.name,
+                "site": found.site,
+                "n_units": len(found.network),
+                "summary": summary(found),
+                "warnings": warnings_of(found),
+                "out": str(page),
+            }
+        )
+        return
+    console = Console()
+    show_summary(console, found)
+    console.print(f"Wrote {page}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_summary(console: Console, found: Study) -> None:
+    """Print what a study found, and what to mind."""
+    for paragraph in summary(found):
+        console.print(f"{paragraph}\n", markup=False, highlight=False)
+    for sentence in warnings_of(found):
+        console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,78 @@
+"""Tables and figures that commands write and print."""
+
+import importlib.util
+import io
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lensloc.cli.output import plain
+from lensloc.errors import LensLocError
+
+TABLES, FIGURES = (".parquet", ".csv", ".json"), (".html", ".png", ".svg", ".pdf")
+
+
+def require_place(path: Path | None, option: str, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Refuse a file that could not be written, or must not, before anything is computed."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise LensLocError(f"{option} {path} must end in {', '.join(suffixes)}.")
+    if path.is_dir():
+        raise LensLocError(f"{option} {path} is a folder; name a file in it.")
+    if path.exists() and not overwrite:
+        raise LensLocError(f"{path} exists; add --overwrite to replace it, or change {option}.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
+    if path.suffix in FIGURES[1:] and importlib.util.find_spec("kaleido") is None:
+        raise LensLocError(
+            f"{option} {path} needs kaleido, which draws pictures; install it with "
+            "`pip install 'lensloc[png]'`, or write .html."
+        )
+
+
+def encoded(table: pd.DataFrame, suffix: str) -> bytes:
+    """Return the content of a file of a table."""
+    if suffix == ".csv":
+        return str(table.to_csv(index=False)).encode()
+    if suffix == ".json":
+        return json.dumps(records(table), allow_nan=False, ensure_ascii=False).encode()
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows; what is missing is None."""
+    return [plain(row) for row in table.to_dict("records")]
+
+
+def show_rows(
+    console: Console, rows: pd.DataFrame, columns: Sequence[str], titles: Mapping[str, str]
+) -> None:
+    """Print columns of a table, each different row once."""
+    shown = Table(box=None)
+    for name in columns:
+        right = pd.api.types.is_numeric_dtype(rows[name])
+        shown.add_column(titles.get(name, name), justify="right" if right else "left")
+    for row in rows[list(columns)].drop_duplicates().itertuples(index=False):
+        shown.add_row(*(Text(cell(value, name)) for value, name in zip(row, columns, strict=True)))
+    console.print(shown)
+
+
+def cell(value: Any, name: str = "") -> str:
+    """Return what is printed of a value in a column of that name."""
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "-"
+    return f"{value:g}" if name == "percent" else f"{value:.3f}"

@@ -1,0 +1,246 @@
+"""Prompts of languages x masks of languages -> what is answered, and in what language."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.language_tables import Answers
+from lensloc.lape.answers import (
+    knows_stop_words,
+    language_codes,
+    language_of,
+    question_of,
+    repeats,
+    stop_words,
+)
+from lensloc.lape.bundled import LANGUAGES, questions
+from lensloc.lape.perplexities import require_neurons
+from lensloc.models import describe
+from lensloc.progress import progress_bar
+from lensloc.store import Store
+from lensloc.studies.measuring import PlannedLesion, Runner
+from lensloc.tasks import Generation, TaskResult, generation
+from lensloc.units import UnitMask
+
+INTACT = "none"
+STOPS = ("\nQ:",)
+
+
+def generate(
+    model: Any,
+    prompts: Mapping[str, Sequence[str]] | None = None,
+    masks: Mapping[str, UnitMask] | None = None,
+    *,
+    mode: str = "zero",
+    max_new_tokens: int = 60,
+    repetition_penalty: float = 1.1,
+    stops: Sequence[str] = STOPS,
+    codes: Mapping[str, str] | None = None,
+    store: Store | None = None,
+    progress: bool = True,
+) -> Answers:
+    """Let the model answer in every language, intact and with each language's neurons off.
+
+    Greedy decoding with a repetition penalty, as in arXiv 2402.16438. At least one token is
+    written, so that a model that would rather end at once shows its language.
+
+    Args:
+        model: a loaded model.
+        prompts: language -> prompts, e.g. :func:`lensloc.lape.questions`, whose 20 questions in the
+            masks' languages (or in all five) are asked if None.
+        masks: language -> neurons; the intact model alone if None.
+        mode: of the lesion, one that needs no further argument.
+        max_new_tokens: most tokens of an answer.
+        repetition_penalty: what logits of tokens that are there already are divided by if positive
+            and multiplied by if negative; 1 for none.
+        stops: texts at which an answer ends.
+        codes: language -> ISO 639-1 code, where a language's name is none; without a code it has
+            no stop words and is never identified.
+        store: where results are kept and looked up.
+        progress: show a progress bar with the time left.
+
+    Returns:
+        One row a lesion and language asked in, and all answers.
+
+    Raises:
+        LensLocError: no prompt; a prompt that leaves no room in the context window; a language
+            without neurons; a code that is none; what the lesion refuses.
+    """
+    if masks is not None:
+        require_neurons(masks)
+    if masks is not None and INTACT in masks:
+        raise LensLocError(f"The name {INTACT!r} stands for the intact model; use another.")
+    tasks = answer_tasks(_asked(prompts, masks), max_new_tokens, repetition_penalty, stops)
+    iso = language_codes(list(dict.fromkeys([*tasks, *(masks or {})])), codes)
+    run = Runner(model, describe(model), store)
+    lesions = {name: PlannedLesion(mask, {"mode": mode}) for name, mask in (masks or {}).items()}
+    for lesion in lesions.values():
+        lesion.on(model, check=False)  # refuse early
+    rows: list[pd.DataFrame] = []
+    with progress_bar(progress, len(tasks) * (1 + len(lesions)), "answers") as advance:
+        for asked, task in tasks.items():
+            result, _ = run.measure(task)
+            intact = answers_of(result, asked, iso[asked])
+            rows.append(intact.assign(lesioned=INTACT, n_units=0, changed=False))
+            advance(1)
+            for lesioned, lesion in lesions.items():
+                result, _ = run.measure(task, lesion)
+                found = answers_of(result, asked, iso[asked])
+                changed = found["text"].to_numpy() != intact["text"].to_numpy()
+                n_units = len(lesion.mask)
+                rows.append(found.assign(lesioned=lesioned, n_units=n_units, changed=changed))
+                advance(1)
+    answers = pd.concat(rows, ignore_index=True)
+    table = _table(answers, [INTACT, *lesions], list(tasks), iso)
+    return Answers(table, answers[_ANSWER], told(_idle(table)))
+
+
+_ANSWER = [
+    *("lesioned", "asked", "item", "prompt", "text", "tokens", "words", "stop_words"),
+    *("language", "repeats", "distinct_2", "fluency", "changed"),
+]
+
+
+def answer_tasks(
+    prompts: Mapping[str, Sequence[str]],
+    max_new_tokens: int,
+    repetition_penalty: float,
+    stops: Sequence[str],
+) -> dict[str, Generation]:
+    """Return one task of generation a language.
+
+    Raises:
+        LensLocError: no language, no prompt, or a number that makes no sense.
+    """
+    if not prompts:
+        raise LensLocError("There is no prompt to answer; give {language: prompts}.")
+    for language, given in prompts.items():
+        if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+            raise LensLocError(f"The prompts of {language!r} are no list of texts; give a list.")
+        if not given:
+            raise LensLocError(f"There is no prompt of {language!r}; give one, or leave it out.")
+    return {
+        language: generation(
+            list(given),
+            max_new_tokens=max_new_tokens,
+            repetition_penalty=repetition_penalty,
+            stops=stops,
+            min_new_tokens=1,
+            name=language,
+        )
+        for language, given in prompts.items()
+    }
+
+
+def answers_of(result: TaskResult, asked: str, code: str | None) -> pd.DataFrame:
+    """Return one row an answer, with the measures of :class:`~lensloc.language_tables.Answers`.
+
+    ``stop_words`` are counts of words here, of the language of ``code``.
+    """
+    items = result.items
+    counts = [stop_words(text, code) for text in items["text"]]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fluency = items["value"].to_numpy(float) / items["weight"].to_numpy(float)
+    known = knows_stop_words(code)
+    found: pd.DataFrame = pd.DataFrame(
+        {
+            "asked": asked,
+            "item": items["item"],
+            "prompt": items["prompt"],
+            "text": items["text"].str.strip(),
+            "tokens": items["tokens"],
+            "words": [n for _, n in counts],
+            "stop_words": [float(n) if known else np.nan for n, _ in counts],
+            "language": [language_of(text) for text in items["text"]],
+            "repeats": [
+                repeats(question_of(prompt), text)
+                for prompt, text in zip(items["prompt"], items["text"], strict=True)
+            ],
+            "distinct_2": items["distinct_2"],
+            "fluency": fluency,
+            "value": items["value"],
+            "weight": items["weight"],
+        }
+    )
+    return found
+
+
+def share_of_stop_words(answers: pd.DataFrame) -> float:
+    """Return the share of all words of some answers that are stop words; NaN if none are known."""
+    words = int(answers["words"].sum())
+    return float(answers["stop_words"].sum(skipna=False)) / words if words else float("nan")
+
+
+def fluency_of(answers: pd.DataFrame) -> float:
+    """Return the mean log-probability a token of some answers; NaN without a token."""
+    weight = float(answers["weight"].sum())
+    return float(answers["value"].sum()) / weight if weight else float("nan")
+
+
+def told(sentences: Iterator[str]) -> tuple[str, ...]:
+    """Warn of every sentence and return them; to be called from a public function."""
+    found = tuple(sentences)
+    for sentence in found:
+        warnings.warn(sentence, LensLocWarning, stacklevel=3)
+    return found
+
+
+def _asked(
+    prompts: Mapping[str, Sequence[str]] | None, masks: Mapping[str, UnitMask] | None
+) -> Mapping[str, Sequence[str]]:
+    if prompts is not None:
+        return prompts
+    missing = [name for name in masks or {} if name not in LANGUAGES]
+    if missing:
+        raise LensLocError(
+            f"There are no bundled questions in {', '.join(missing)}; give prompts, "
+            "{language: prompts}."
+        )
+    return questions(list(masks) if masks else LANGUAGES)
+
+
+def _table(
+    answers: pd.DataFrame, lesioned: list[str], asked: list[str], iso: Mapping[str, str | None]
+) -> pd.DataFrame:
+    rows = []
+    for name in lesioned:
+        for language in asked:
+            own = answers[(answers["lesioned"] == name) & (answers["asked"] == language)]
+            shares = own["language"].value_counts(normalize=True)  # ties: the first to appear
+            rows.append(
+                {
+                    "lesioned": name,
+                    "asked": language,
+                    "n_units": int(own["n_units"].iloc[0]),
+                    "n": len(own),
+                    "tokens": float(own["tokens"].mean()),
+                    "words": float(own["words"].mean()),
+                    "stop_words": share_of_stop_words(own),
+                    "language": str(shares.index[0]),
+                    "language_share": float(shares.iloc[0]),
+                    "in_language": in_language(own, iso[language]),
+                    "repeats": float(own["repeats"].mean()),
+                    "distinct_2": float(own["distinct_2"].mean()),
+                    "fluency": fluency_of(own),
+                    "changed": float(own["changed"].mean()),
+                    "took_effect": bool(own["changed"].any()) or name == INTACT,
+                }
+            )
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def in_language(answers: pd.DataFrame, code: str | None) -> float:
+    """Return the share of answers in a language; NaN if it has no code."""
+    return float((answers["language"] == code).mean()) if code else float("nan")
+
+
+def _idle(table: pd.DataFrame) -> Iterator[str]:
+    for name, rows in table.groupby("lesioned", sort=False):
+        idle = rows.loc[~rows["took_effect"], "asked"]
+        if len(idle):
+            yield (f"The lesion of {name} changed no answer to the prompts in {', '.join(idle)}.")

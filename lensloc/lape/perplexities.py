@@ -1,0 +1,128 @@
+"""Masks of languages x texts of languages -> how lesions of the ones change the others' loss."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lensloc.controls import Controls, controls
+from lensloc.errors import LensLocError
+from lensloc.language_tables import LanguageMatrix
+from lensloc.lape.bundled import LANGUAGES, prose
+from lensloc.lesion_table import LesionStudy
+from lensloc.store import Store
+from lensloc.studies import lesion_study
+from lensloc.tasks import perplexity as perplexity_task
+from lensloc.units import UnitMask
+
+_RANDOM = controls(seeds=range(3))
+
+
+def perplexity(
+    model: Any,
+    masks: Mapping[str, UnitMask],
+    texts: Mapping[str, Sequence[str] | str | Path] | None = None,
+    *,
+    mode: str = "zero",
+    controls: Controls | Sequence[Controls] = _RANDOM,
+    limit: int | None = None,
+    seed: int = 0,
+    n_resamples: int = 2000,
+    confidence: float = 0.95,
+    store: Store | None = None,
+    progress: bool = True,
+) -> LanguageMatrix:
+    """Switch each language's neurons off and measure the loss on every language.
+
+    The matrix of arXiv 2402.16438, as changes of log perplexity, with intervals over texts and
+    beside as many random neurons.
+
+    Args:
+        model: a loaded model.
+        masks: language -> neurons, e.g. ``identify(counts).masks``.
+        texts: language -> texts in a list, or a ``.txt``, ``.csv``, ``.jsonl`` or ``.parquet``
+            file, that the neurons were not identified on; the bundled held-out prose in the masks'
+            languages if None.
+        mode: of the lesion, one that needs no further argument.
+        controls: what to hold beside every language's neurons: as many random ones, in three draws,
+            if not given.
+        limit: use only so many texts of a language, the first ones.
+        seed: of the bootstrap.
+        n_resamples: of the bootstrap.
+        confidence: of its intervals.
+        store: where results are kept and looked up.
+        progress: show a progress bar with the time left.
+
+    Returns:
+        One row a lesion and tested language.
+
+    Raises:
+        LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
+            whatever lesion and controls refuse.
+    """
+    require_neurons(masks)
+    if texts is None:
+        missing = [name for name in masks if name not in LANGUAGES]
+        if missing:
+            raise LensLocError(
+                f"There is no bundled prose in {', '.join(missing)}; give texts, "
+                "{language: texts or file}."
+            )
+        texts = prose(list(masks), "held-out")
+    tasks = [
+        perplexity_task(given if isinstance(given, str | Path) else list(given), limit=limit,
+                        name=name)
+        for name, given in texts.items()
+    ]  # fmt: skip
+    study = lesion_study(
+        model,
+        # Without their ranking, which would ask for sizes in per cent.
+        {name: dataclasses.replace(mask, score=None) for name, mask in masks.items()},
+        tasks,
+        controls,
+        modes=[mode],
+        seed=seed,
+        n_resamples=n_resamples,
+        confidence=confidence,
+        store=store,
+        progress=progress,
+    )
+    return _matrix(study)
+
+
+def require_neurons(masks: Mapping[str, UnitMask]) -> None:
+    """Check that every language has neurons.
+
+    Raises:
+        LensLocError: if one has none, or there is no language.
+    """
+    if not masks:
+        raise LensLocError(
+            "There is no language whose neurons to switch off; give {language: mask}."
+        )
+    empty = [name for name, mask in masks.items() if len(mask) == 0]
+    if empty:
+        raise LensLocError(
+            f"No neuron was identified for {', '.join(empty)}, so there is nothing to switch off; "
+            "leave it out, or identify with a higher top_rate or a lower bar."
+        )
+
+
+def _matrix(study: LesionStudy) -> LanguageMatrix:
+    found = study.table
+    table = found.rename(columns={"network": "lesioned", "task": "tested", "n_items": "n_texts"})
+    table = table.assign(
+        change=found["drop"],
+        change_low=found["drop_low"],
+        change_high=found["drop_high"],
+        log_perplexity=np.log(found["score"]),
+        intact=np.log(found["intact"]),
+    )
+    columns = [
+        *("model", "lesioned", "kind", "seed", "n_units", "tested", "n_texts"),
+        *("log_perplexity", "intact", "change", "change_low", "change_high"),
+        *("difference", "difference_low", "difference_high", "took_effect", "moved"),
+    ]
+    return LanguageMatrix(table[columns], study.confidence, study.warnings)

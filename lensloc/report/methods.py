@@ -1,0 +1,182 @@
+"""A methods paragraph with its references, made from what was run."""
+
+from lensloc.lesion_table import NETWORK, LesionStudy
+from lensloc.outliers import OUTLIER_RATIO
+from lensloc.provenance import Provenance
+from lensloc.report.words import control_name, counted, listed
+from lensloc.studies import Study
+
+_REFERENCES = {
+    "AlKhamissi et al. 2024": "AlKhamissi, B., Tuckute, G., Bosselut, A., & Schrimpf, M. (2024). "
+    "The LLM Language Network: A Neuroscientific Approach for Identifying Causally Task-Relevant "
+    "Units. arXiv:2411.02280.",
+    "Benjamini and Hochberg 1995": "Benjamini, Y., & Hochberg, Y. (1995). Controlling the false "
+    "discovery rate: a practical and powerful approach to multiple testing. Journal of the Royal "
+    "Statistical Society B, 57(1), 289-300.",
+    "Brown 1910": "Brown, W. (1910). Some experimental results in the correlation of mental "
+    "abilities. British Journal of Psychology, 3, 296-322.",
+    "Cohen 1988": "Cohen, J. (1988). Statistical Power Analysis for the Behavioral Sciences "
+    "(2nd ed.). Lawrence Erlbaum.",
+    "Efron and Tibshirani 1993": "Efron, B., & Tibshirani, R. J. (1993). An Introduction to the "
+    "Bootstrap. Chapman & Hall.",
+    "Nanda and Bloom 2022": "Nanda, N., & Bloom, J. (2022). TransformerLens. "
+    "https://github.com/TransformerLensOrg/TransformerLens.",
+    "Spearman 1910": "Spearman, C. (1910). Correlation calculated from faulty data. British "
+    "Journal of Psychology, 3, 271-295.",
+    "Sun et al. 2024": "Sun, M., Chen, X., Kolter, J. Z., & Liu, Z. (2024). Massive Activations in "
+    "Large Language Models. arXiv:2402.17762.",
+    "Welch 1947": "Welch, B. L. (1947). The generalization of 'Student's' problem when several "
+    "different population variances are involved. Biometrika, 34(1-2), 28-35.",
+}
+_POOLINGS = {
+    "last-token": "at the last token",
+    "word-end": "as its mean over the last token of every word",
+    "mean": "as its mean over all tokens",
+    "sum": "as its sum over all tokens",
+    "max": "as its maximum over all tokens",
+}
+_MODES = {
+    "zero": "set to zero",
+    "mean": "set to their mean over reference stimuli",
+    "resample": "set to their response to another stimulus",
+}
+
+
+def methods(study: Study) -> str:
+    """Describe what was done, in a paragraph that can go into a paper."""
+    sentences = [
+        _localizer(study),
+        _stimuli(study.network.provenance),
+        _activations(study),
+        _test(study.network.provenance),
+        _selection(study),
+    ]
+    found = study.reliability
+    if found is not None:
+        sentences.append(
+            f"How far the selection depends on the stimuli was measured on {found.n_splits} random "
+            "splits of the stimuli into halves, as the correlation of t between halves over units, "
+            "stepped up to the whole set (Spearman 1910; Brown 1910), and as the share of units "
+            "that both halves select."
+        )
+    if study.profile is not None:
+        sentences.append(_profile(study))
+    if study.lesions is not None:
+        sentences.append(lesion_methods(study.lesions))
+    return " ".join(sentences)
+
+
+def references(text: str) -> list[str]:
+    """Return what a text cites, in the order of the alphabet."""
+    return [full for short, full in sorted(_REFERENCES.items()) if _cited(short, text)]
+
+
+def _cited(short: str, text: str) -> bool:
+    authors, year = short.rsplit(" ", 1)
+    return f"{authors} {year}" in text or f"{authors} ({year})" in text
+
+
+def _localizer(study: Study) -> str:
+    made = study.network.provenance
+    revision = f", revision {made.revision}" if made.revision else ""
+    state = "untrained" if made.untrained else made.processing
+    model = ", ".join(part for part in (made.architecture, f"{state} weights", made.dtype) if part)
+    as_published = (
+        "exactly as published" if made.protocol == "alkhamissi2024" else "in its main steps"
+    )
+    return (
+        f"Units of {made.model} ({model}{revision}) were localized with lensloc {made.lensloc} on "
+        f"TransformerLens {made.transformer_lens} (Nanda and Bloom 2022) and PyTorch "
+        f"{made.torch.split('+')[0]}, after the functional localizer of AlKhamissi et al. (2024), "
+        f"which was followed {as_published}."
+    )
+
+
+def _stimuli(made: Provenance) -> str:
+    cut = "whole" if made.max_tokens is None else f"cut off after {made.max_tokens} tokens"
+    bos = "with" if made.prepends_bos else "without"
+    return (
+        f"The stimuli of the contrast {made.contrast!r} were {made.n_target:,} texts "
+        f"({listed(made.target)}; target) and {made.n_control:,} texts ({listed(made.control)}; "
+        f"control), run one by one or in batches that do not change the result, {cut} and {bos} a "
+        "beginning-of-text token."
+    )
+
+
+def _activations(study: Study) -> str:
+    made = study.network.provenance
+    pooling = _POOLINGS.get(made.pooling, f"pooled by {made.pooling}")
+    places = "; ".join(
+        f"{site}, {found.shape[0]} layers of {found.shape[1]:,} units"
+        for site, found in study.found.items()
+    )
+    return f"The activation of every unit was taken {pooling} of a stimulus, at {places}."
+
+
+def _test(made: Provenance) -> str:
+    size = "absolute activations" if made.absolute else "activations"
+    if made.test == "paired":
+        test = f"{size} of the n-th target and the n-th control stimulus by a paired t-test"
+    else:
+        test = f"{size} to target and control by Welch's t-test (Welch 1947)"
+    return (
+        f"For every unit we compared {test}, with effect sizes as Cohen's d (Cohen 1988) and "
+        "two-sided p corrected over the units of a site by the false discovery rate (Benjamini and "
+        "Hochberg 1995)."
+    )
+
+
+def _selection(study: Study) -> str:
+    network = study.network
+    excluded = study.selectivity.excluded
+    without = ""
+    if excluded is not None and excluded.any():
+        without = f"; {counted(int(excluded.sum()), 'unit')} were excluded beforehand"
+    return (
+        f"The {len(network):,} units of largest t at {study.site} ({study.percent:g} %, ties "
+        f"broken by layer and unit{without}) make the network. Units whose mean absolute response "
+        f"exceeds {OUTLIER_RATIO:g} times the median of their layer are called outliers in size "
+        "(cf. Sun et al. 2024)."
+    )
+
+
+def _profile(study: Study) -> str:
+    profile = study.profile
+    assert profile is not None
+    held = (
+        "Response profiles are those of as many units, picked on one half of the stimuli and "
+        "measured on the other"
+        if profile.cross_validated
+        else "Response profiles are those of the given units"
+    )
+    return (
+        f"{held}, with {100 * profile.confidence:g} % percentile bootstrap intervals over stimuli "
+        "(Efron and Tibshirani 1993)."
+    )
+
+
+def lesion_methods(lesions: LesionStudy) -> str:
+    """Describe how lesions were made and compared."""
+    table = lesions.table
+    modes = listed(_MODES.get(mode, f"changed ({mode})") for mode in dict.fromkeys(table["mode"]))
+    sizes = listed(f"{size:g}" for size in sorted(set(table["percent"])))
+    tasks = listed(
+        f"{row.task} ({row.measure}, {counted(int(row.n_items), 'item')})"
+        for row in table.drop_duplicates("task").itertuples(index=False)
+    )
+    text = (
+        f"Lesions took {sizes} % of the units, whose activations were {modes} while the model was "
+        f"scored on {tasks}. Drops are differences to the intact model with "
+        f"{100 * lesions.confidence:g} % bootstrap intervals "
+        "over items (Efron and Tibshirani 1993)"
+    )
+    kinds = table[table["kind"] != NETWORK].groupby("kind", sort=False)["seed"].nunique()
+    if kinds.empty:
+        return f"{text}."
+    controls = listed(
+        f"{control_name(str(kind))}{f' ({n} draws)' if n > 1 else ''}" for kind, n in kinds.items()
+    )
+    return (
+        f"{text}. Controls have exactly as many units: {controls}; differences to them are "
+        "bootstrapped over items and draws together."
+    )

@@ -1,0 +1,225 @@
+"""Study: one contrast looked at from all sides, as a report shows it."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from lensloc import html
+from lensloc.capture import Pooling, capture
+from lensloc.controls import Controls
+from lensloc.errors import LensLocError
+from lensloc.lesion_table import LesionStudy
+from lensloc.profiles import ResponseProfile
+from lensloc.responses import Responses
+from lensloc.running import BatchSize
+from lensloc.selectivity import Reliability, Selectivity, Test, split_half
+from lensloc.sites import get_site, shape
+from lensloc.stimuli import Contrast
+from lensloc.stimuli.balance import Balance, measure_balance
+from lensloc.store import Store
+from lensloc.studies.granularities import halves_of
+from lensloc.studies.lesions import lesion_study
+from lensloc.studies.localization import Localization, Protocol, localize
+from lensloc.studies.response_profiles import profile_of
+from lensloc.tasks import Task
+from lensloc.units import UnitMask, count_from_percent
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What one study of one contrast found; :func:`lensloc.report` makes a page of it.
+
+    Attributes:
+        found: the localization, at one site or several.
+        site: the site that is described, profiled and lesioned.
+        percent: per cent of its units that make the network.
+        balance: lengths of the stimuli; in tokens too, where a model was at hand.
+        reliability: how well halves of the stimuli agree at the site; None if not measured.
+        profile: how strongly the network responds in every condition; None if not measured.
+        lesions: what it costs to switch it off, beside controls; None if not measured.
+        warnings: what a reader should know beyond the warnings of these, in sentences.
+    """
+
+    found: Localization
+    site: str
+    percent: float = 1.0
+    balance: Balance | None = None
+    reliability: Reliability | None = None
+    profile: ResponseProfile | None = None
+    lesions: LesionStudy | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        count_from_percent(self.percent, self.selectivity.t.numel())
+
+    @property
+    def contrast(self) -> Contrast:
+        """The stimuli."""
+        return self.found.contrast
+
+    @property
+    def selectivity(self) -> Selectivity:
+        """The statistics at the site."""
+        return self.found[self.site]
+
+    @property
+    def network(self) -> UnitMask:
+        """The most selective units of the site."""
+        return self.selectivity.top(percent=self.percent)
+
+    def __repr__(self) -> str:
+        more = [name for name in ("reliability", "profile", "lesions") if getattr(self, name)]
+        return f"Study({self.network!r}; {', '.join(more) or 'localization only'})"
+
+    def _repr_html_(self) -> str:
+        parts = [self.found._repr_html_(), self.network._repr_html_()]
+        if self.profile is not None:
+            parts.append(self.profile._repr_html_())
+        if self.lesions is not None:
+            parts.append(self.lesions._repr_html_())
+        return html.stacked(parts)
+
+
+def study(
+    model: Any,
+    contrast: Contrast,
+    sites: Sequence[str] = ("resid_post",),
+    *,
+    percent: float = 1.0,
+    tasks: Sequence[Task] = (),
+    controls: Controls | Sequence[Controls] = (),
+    percents: Sequence[float] | None = None,
+    pooling: Pooling = "last-token",
+    protocol: Protocol = "lensloc",
+    absolute: bool = True,
+    test: Test = "welch",
+    n_splits: int = 10,
+    seed: int = 0,
+    batch_size: BatchSize = "auto",
+    max_tokens: int | None = None,
+    truncate: bool = False,
+    store: Store | None = None,
+    progress: bool = True,
+) -> Study:
+    """Localize a contrast, profile the network that it gives, and lesion it beside controls.
+
+    Args:
+        model: a loaded model.
+        contrast: the stimuli.
+        sites: where units live; the first is the one that is profiled and lesioned.
+        percent: per cent of its units that make the network.
+        tasks: what to measure under lesions; none for no lesions.
+        controls: what to hold beside the network, e.g. ``ll.controls("layer")``.
+        percents: sizes of the lesions; ``percent`` alone if None.
+        pooling: as in :func:`lensloc.localize`.
+        protocol: as there.
+        absolute: as there.
+        test: as there.
+        n_splits: of the stimuli into halves, for the reliability; 0 for none.
+        seed: of halves, intervals and lesions.
+        batch_size: texts a batch.
+        max_tokens: as in :func:`lensloc.localize`.
+        truncate: as there.
+        store: where the scores under lesions are kept and looked up, so that an interrupted study
+            goes on where it stopped.
+        progress: show progress bars.
+
+    Raises:
+        LensLocError: what localizing, profiling and lesioning refuse; a size that cannot be had,
+            before the model is run.
+    """
+    sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
+    if n_splits < 0:
+        raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
+    if not sites:
+        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
+    site = sites[0]
+    known = shape(get_site(site), model)
+    if known is not None:
+        for size in (percent, *(percents or ())):
+            count_from_percent(size, known[0] * known[1])
+    options: dict[str, Any] = {
+        "pooling": pooling,
+        "batch_size": batch_size,
+        "truncate": truncate,
+        "progress": progress,
+    }
+    found = localize(
+        model, contrast, sites, protocol=protocol, absolute=absolute, test=test,
+        keep_responses=True, max_tokens=max_tokens, **options,
+    )  # fmt: skip
+    network = found[site].top(percent=percent)
+    responses = found.responses[site]
+    cut = network.provenance.max_tokens
+    every = _to_every_text(model, contrast, responses, {**options, "max_tokens": cut})
+    notes: list[str] = []
+    profile = _unless_too_few(
+        "The response profile", notes, lambda: profile_of(every, network, contrast, seed=seed)
+    )
+    reliability = None
+    if n_splits and test == "welch":
+        reliability = _unless_too_few(
+            "The agreement of halves of the stimuli",
+            notes,
+            lambda: split_half(
+                responses,
+                contrast.target,
+                contrast.control,
+                [halves_of(contrast, seed + split) for split in range(n_splits)],
+                k=len(network),
+                absolute=absolute,
+            ),
+        )
+    lesions = None
+    if tasks:
+        lesions = lesion_study(
+            model, {contrast.name: found[site]}, tasks, controls, percents or (percent,),
+            seed=seed, store=store, progress=progress,
+        )  # fmt: skip
+    balance = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
+    notes += _shared(contrast, tasks)
+    return Study(found, site, percent, balance, reliability, profile, lesions, tuple(notes))
+
+
+def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T | None:
+    """Measure what needs halves of the stimuli; if there are too few, say so in a note."""
+    try:
+        return measure()
+    except LensLocError as reason:
+        notes.append(f"{what} was not measured: {reason}")
+        return None
+
+
+def _to_every_text(
+    model: Any, contrast: Contrast, known: Responses, options: dict[str, Any]
+) -> Responses:
+    """Return responses to the texts of all conditions, of which some are known."""
+    others = {n: texts for n, texts in contrast.conditions.items() if n not in known.conditions}
+    if not others:
+        return known
+    texts = [text for found in others.values() for text in found]
+    labels = [name for name, found in others.items() for _ in found]
+    captured = capture(model, texts, labels, [known.site], **options).responses[known.site]
+    parts = [
+        (known if name in known.conditions else captured).of((name,))
+        for name in contrast.conditions
+    ]
+    names = tuple(name for name, found in contrast.conditions.items() for _ in found)
+    return dataclasses.replace(known, values=torch.cat(parts), conditions=names)
+
+
+def _shared(contrast: Contrast, tasks: Sequence[Task]) -> list[str]:
+    """Say which tasks use texts that the units were selected on."""
+    picked_on = set(contrast.texts)
+    counts = {task.name: len(picked_on & set(getattr(task, "texts", ()))) for task in tasks}
+    return [
+        f"{n} texts of the task {name} are among those that the units were selected on; give the "
+        "contrast itself to lesion_study, which keeps them apart."
+        for name, n in counts.items()
+        if n
+    ]

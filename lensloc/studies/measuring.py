@@ -1,0 +1,107 @@
+"""Runner: a task under lesions -> its result, measured once and looked up from then on."""
+
+import contextlib
+import dataclasses
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from lensloc.errors import LensLocWarning
+from lensloc.lesion import Effect, Lesion, has_other_hooks, lesion, open_lesions
+from lensloc.models import ModelCard
+from lensloc.store import Store
+from lensloc.tasks import Task, TaskResult
+from lensloc.units import UnitMask
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("lensloc", "transformer-lens", "torch")
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedLesion:
+    """A lesion to be opened later.
+
+    Attributes:
+        mask: the units.
+        arguments: of :func:`lensloc.lesion`.
+    """
+
+    mask: UnitMask
+    arguments: Mapping[str, Any]
+
+    def on(self, model: Any, *, check: bool = True) -> Lesion:
+        """Return the lesion, closed.
+
+        Raises:
+            LensLocError: what :func:`lensloc.lesion` refuses.
+        """
+        return lesion(model, self.mask, **{"check": check, **self.arguments})
+
+
+class Runner:
+    """Measures a task under lesions, once; what is known is looked up.
+
+    What was measured is kept in the store as soon as it is there, so that what was interrupted
+    goes on where it stopped. Under hooks that are not a lesion's, nothing is looked up or kept.
+    """
+
+    def __init__(self, model: Any, card: ModelCard, store: Store | None) -> None:
+        if has_other_hooks(model) and store is not None:
+            log.info("hooks are open on the model: results are neither looked up nor kept")
+            store = None
+        self._model = model
+        self._store = store
+        self._known: dict[str, tuple[TaskResult, tuple[Effect, ...]]] = {}
+        self._of_model = {
+            "weights": card.weights_hash,
+            "backend": card.backend,
+            "dtype": card.dtype,
+            "bos": card.prepends_bos,
+            "outer": [found.settings for found in open_lesions(model)],
+            "versions": [metadata.version(name) for name in _PACKAGES],
+        }
+
+    def measure(self, task: Task, *planned: PlannedLesion) -> tuple[TaskResult, tuple[Effect, ...]]:
+        """Return a task's result under lesions, opened in this order, and what each of them did."""
+        with warnings.catch_warnings():  # told when it was planned
+            warnings.simplefilter("ignore", LensLocWarning)
+            lesions = [each.on(self._model) for each in planned]
+        settings = [found.settings for found in lesions]
+        key = {**self._of_model, "lesions": settings, "task": dict(task.settings)}
+        known = self._known.get(repr(key)) or self._look_up(key)
+        if known is None:
+            with warnings.catch_warnings():  # told by the table instead
+                warnings.simplefilter("ignore", LensLocWarning)
+                with contextlib.ExitStack() as stack:
+                    for found in lesions:
+                        stack.enter_context(found)
+                    result = task(self._model)
+            known = result, tuple(found.effect for found in lesions)
+            if self._store is not None:
+                self._store.save_record(key, _to_record(*known))
+        self._known[repr(key)] = known
+        # What was kept may have been measured under another name.
+        return dataclasses.replace(known[0], task=task.name), known[1]
+
+    def _look_up(self, key: Mapping[str, Any]) -> tuple[TaskResult, tuple[Effect, ...]] | None:
+        record = self._store.load_record(key) if self._store is not None else None
+        if record is None:
+            return None
+        try:
+            effects = tuple(Effect(**found) for found in record["effects"])
+            return TaskResult.from_record(record["result"]), effects
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("a kept result is damaged (%s); making it again", error)
+            return None
+
+
+def _to_record(result: TaskResult, effects: tuple[Effect, ...]) -> dict[str, Any]:
+    found = [
+        {"fired": dict(effect.fired), "changed": effect.changed, "moved": effect.moved}
+        for effect in effects
+    ]
+    return {"result": result.to_record(), "effects": found}

@@ -1,0 +1,94 @@
+"""README and docs say what is so: commands parse, names exist, links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import lensloc as ll
+from lensloc.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    return [line[1:] for line in lines if line[:1] == ["lensloc"]]
+
+
+def parse(arguments: list[str]) -> None:
+    """Let the command line read its arguments, and run nothing."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands"):
+        name, *arguments = arguments
+        assert name in command.commands, name
+        command = command.commands[name]
+    command.make_context(command.name, arguments)
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: str(page.name))
+def page(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+def test_commands_parse(page: Path) -> None:
+    for arguments in command_lines(page):
+        parse(arguments)
+
+
+def test_an_option_that_does_not_exist_is_told() -> None:
+    parse(["localize", "--percentage", "1"])
+    with pytest.raises(Exception, match="--percent-of"):
+        parse(["localize", "--percent-of", "1"])
+    with pytest.raises(Exception, match="valid number"):
+        parse(["localize", "--percentage", "one"])
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len([line for page in PAGES for line in command_lines(page)]) > 20
+
+
+def test_inline_commands_and_their_options_exist(page: Path) -> None:
+    group: Any = typer.main.get_command(app)
+    known = set(group.commands)
+    for name in re.findall(r"`lensloc ([a-z]+)", page.read_text()):
+        assert name in known
+    options = {
+        option
+        for command in _commands(group)
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help"}
+    for option in re.findall(r"`(--[a-z-]+)", page.read_text()):
+        assert option in options, option
+
+
+def test_python_compiles_and_names_exist(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, page.name, "exec")
+    for name in re.findall(r"\bll\.([A-Za-z_][\w.]*\w)", page.read_text()):
+        found = ll
+        for part in name.split("."):
+            assert hasattr(found, part), f"ll.{name}"
+            found = getattr(found, part)
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def _commands(group: Any) -> list[Any]:
+    found: list[Any] = []
+    for command in group.commands.values():
+        found += _commands(command) if hasattr(command, "commands") else [command]
+    return found
