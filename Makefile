@@ -14,7 +14,7 @@ demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
 test: $(VENV)/.dev lint browser
-	$(TEST) --nbmake -n $(WORKERS) --dist worksteal tests lensloc $(NOTEBOOK)
+	$(TEST) --nbmake -n $(WORKERS) --dist worksteal $(NOTEBOOK) lensloc tests
 
 test-notebooks: $(VENV)/.dev
 	$(TEST) --nbmake -n $(WORKERS) --dist worksteal notebooks

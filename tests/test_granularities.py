@@ -10,7 +10,7 @@ import torch
 
 import lensloc as ll
 from lensloc import Contrast, LensLocError, tasks
-from lensloc.studies.granularities import COMPARED, _halves
+from lensloc.studies.granularities import COMPARED, halves_of
 
 TARGET = [f"the {a} cat sees the {b} dog" for a in ("old", "red", "sad") for b in "abcd"]
 CONTROL = [f"{a} {b} florp zim {a}" for a in ("blick", "dax", "wug") for b in "wxyz"]
@@ -100,7 +100,7 @@ def test_halves_keep_items_together() -> None:
     )
     items = [*"1234", *"4321"]  # of the rows of contrast.texts
     for seed in range(4):
-        one, two = _halves(contrast, seed)
+        one, two = halves_of(contrast, seed)
         assert sorted(one + two) == list(range(8))
         assert not {items[row] for row in one} & {items[row] for row in two}
 
