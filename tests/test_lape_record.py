@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 import lensloc as ll
 from lensloc import LensLocError, lape
-from lensloc.lape import ActivationCounts, documents, readers
+from lensloc.lape import ActivationCounts, corpora, documents, readers
 from lensloc.lape import recording as recording_module
 from lensloc.lape.corpora import open_corpus
 from lensloc.tokens import token_ids
@@ -332,7 +332,7 @@ def test_an_endless_corpus_is_read_only_as_far_as_needed(llama: Any) -> None:
 
 def test_the_window_is_the_context_unless_said(llama: Any, monkeypatch: Any) -> None:
     assert record(llama, window=None).window == 96
-    monkeypatch.setattr(recording_module, "_LONGEST_WINDOW", 40)
+    monkeypatch.setattr(corpora, "_LONGEST_WINDOW", 40)
     assert record(llama, window=None).window == 40
 
 

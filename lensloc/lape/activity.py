@@ -10,13 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.lape.corpora import open_corpus, windows
+from lensloc.lape.corpora import open_corpus, window_length, windows
 from lensloc.running import blocks_only, device_of, evaluating
 from lensloc.sites import get_site, hook_names, to_units
 from lensloc.tokens import Bos
 from lensloc.units import UnitMask
-
-_LONGEST_WINDOW = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +76,7 @@ def activity(
         raise LensLocError("The mask holds no unit whose activity could be read; select some.")
     if max_tokens < 1:
         raise LensLocError(f"max_tokens is at least 1; {max_tokens} is not.")
-    context = int(model.cfg.n_ctx)
-    length = min(context, _LONGEST_WINDOW) if window is None else window
-    if not 1 <= length <= context:
-        raise LensLocError(
-            f"window is 1 to {context} tokens, the model's context; {length} is not."
-        )
+    length = window_length(model, window)
     site = get_site(mask.site)
     names = hook_names(site, model)
     if len(names) != mask.shape[0]:

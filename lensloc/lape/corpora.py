@@ -25,6 +25,8 @@ from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
 from lensloc.tokens import Bos, require_tokenizer, token_ids
 
+_LONGEST_WINDOW = 1024
+
 
 @dataclass(frozen=True)
 class Window:
@@ -88,6 +90,22 @@ def windows(
             left -= len(ids)
             if left <= 0:
                 return
+
+
+def window_length(model: Any, window: int | None) -> int:
+    """Return how many tokens a window holds: the model's context, at most 1024, if None.
+
+    Raises:
+        LensLocError: unless the context holds it.
+    """
+    context = int(model.cfg.n_ctx)
+    if window is None:
+        return min(context, _LONGEST_WINDOW)
+    if not 1 <= window <= context:
+        raise LensLocError(
+            f"window is 1 to {context} tokens, the model's context; {window} is not."
+        )
+    return window
 
 
 def _packed(corpus: Corpus, model: Any, length: int, bos: Bos) -> Iterator[Window]:

@@ -18,7 +18,7 @@ from lensloc.lape.answers import (
     stop_words,
 )
 from lensloc.lape.bundled import LANGUAGES, questions
-from lensloc.lape.perplexities import require_neurons
+from lensloc.lape.identifying import require_neurons
 from lensloc.models import describe
 from lensloc.progress import progress_bar
 from lensloc.store import Store

@@ -223,6 +223,24 @@ def require_languages(counts: ActivationCounts) -> None:
         )
 
 
+def require_neurons(masks: Mapping[str, UnitMask]) -> None:
+    """Check that every language has neurons.
+
+    Raises:
+        LensLocError: if one has none, or there is no language.
+    """
+    if not masks:
+        raise LensLocError(
+            "There is no language whose neurons to switch off; give {language: mask}."
+        )
+    empty = [name for name, mask in masks.items() if len(mask) == 0]
+    if empty:
+        raise LensLocError(
+            f"No neuron was identified for {', '.join(empty)}, so there is nothing to switch off; "
+            "leave it out, or identify with a higher top_rate or a lower bar."
+        )
+
+
 def _mask(
     counts: ActivationCounts,
     language: str,

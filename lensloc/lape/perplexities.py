@@ -11,6 +11,7 @@ from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix
 from lensloc.lape.bundled import LANGUAGES, prose
+from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import LesionStudy
 from lensloc.store import Store
 from lensloc.studies import lesion_study
@@ -90,24 +91,6 @@ def perplexity(
         progress=progress,
     )
     return _matrix(study)
-
-
-def require_neurons(masks: Mapping[str, UnitMask]) -> None:
-    """Check that every language has neurons.
-
-    Raises:
-        LensLocError: if one has none, or there is no language.
-    """
-    if not masks:
-        raise LensLocError(
-            "There is no language whose neurons to switch off; give {language: mask}."
-        )
-    empty = [name for name, mask in masks.items() if len(mask) == 0]
-    if empty:
-        raise LensLocError(
-            f"No neuron was identified for {', '.join(empty)}, so there is nothing to switch off; "
-            "leave it out, or identify with a higher top_rate or a lower bar."
-        )
 
 
 def _matrix(study: LesionStudy) -> LanguageMatrix:

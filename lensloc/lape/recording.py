@@ -15,7 +15,7 @@ from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
-from lensloc.lape.corpora import Window, open_corpus, windows
+from lensloc.lape.corpora import Window, open_corpus, window_length, windows
 from lensloc.lape.counting import Counter
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.tally import Blocks, Tally, window_counts
@@ -25,7 +25,6 @@ from lensloc.provenance import Provenance
 from lensloc.running import device_of, run_batches
 from lensloc.tokens import Bos, prepends_bos
 
-_LONGEST_WINDOW = 1024
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 # Up to here, sums of ones in float32 are exact.
 _MOST_TOKENS_AT_ONCE = 2**24
@@ -95,7 +94,7 @@ def record(
             another model, corpus or options (it is left as it is); a non-finite activation.
     """
     _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
-    length = _window_length(model, window)
+    length = window_length(model, window)
     counter = Counter.of(model, site, threshold, keep_windows)
     device = device_of(model)
     made = _provenance(model, site, max_tokens, bos)
@@ -158,17 +157,6 @@ def _require_options(
         )
     if n_blocks < 2:
         raise LensLocError(f"n_blocks is at least 2; {n_blocks} is not.")
-
-
-def _window_length(model: Any, window: int | None) -> int:
-    context = int(model.cfg.n_ctx)
-    if window is None:
-        return min(context, _LONGEST_WINDOW)
-    if not 1 <= window <= context:
-        raise LensLocError(
-            f"window is 1 to {context} tokens, the model's context; {window} is not."
-        )
-    return window
 
 
 def _begun(stream: Iterator[Window]) -> Iterator[Window] | None:

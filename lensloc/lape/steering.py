@@ -21,7 +21,7 @@ from lensloc.lape.generating import (
     share_of_stop_words,
     told,
 )
-from lensloc.lape.perplexities import require_neurons
+from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import NETWORK
 from lensloc.models import describe
 from lensloc.progress import progress_bar
@@ -30,7 +30,7 @@ from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.units import UnitMask
 
 Level = float | str
-MEAN, ALONE = "mean", "-"
+MEAN, UNCLAMPED = "mean", "-"
 _MATCHED = controls("layer", seeds=range(1))
 
 
@@ -172,7 +172,7 @@ class _Way:
         return {
             "asked": self.asked,
             "toward": self.toward,
-            "level": self.driven.level if self.driven else ALONE,
+            "level": self.driven.level if self.driven else UNCLAMPED,
             "deactivated": self.deactivated,
             "kind": self.driven.kind if self.driven else NETWORK,
             "seed": self.driven.seed if self.driven else None,
@@ -225,10 +225,10 @@ def _ways(
             for each in driven:
                 if each.toward != target:
                     continue
-                for alone in dict.fromkeys(deactivate):
+                for deactivated in dict.fromkeys(deactivate):
                     # The clamp's hooks come last, so that units of both languages are clamped.
-                    lesions = (off, each.lesion) if alone else (each.lesion,)
-                    yield _Way(source, target, alone, lesions, each)
+                    lesions = (off, each.lesion) if deactivated else (each.lesion,)
+                    yield _Way(source, target, deactivated, lesions, each)
 
 
 def _row(way: _Way, answers: pd.DataFrame, iso: Mapping[str, str | None]) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _idle(table: pd.DataFrame) -> Iterator[str]:
     for row in table[~table["took_effect"]].itertuples():
         clamped = f"clamping the units of {row.toward} ({row.kind}) to {row.level}"
         zeroed = f"setting those of {row.asked} to zero"
-        ways = [clamped] * (row.level != ALONE) + [zeroed] * bool(row.deactivated)
+        ways = [clamped] * (row.level != UNCLAMPED) + [zeroed] * bool(row.deactivated)
         sentence = f"{' and '.join(ways)} changed no answer to the prompts in {row.asked}."
         yield sentence[0].upper() + sentence[1:]
 
