@@ -4,20 +4,15 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 # Tests run in so many processes of one thread each.
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
-TEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
-# The one that is run with every test; `make test-notebooks` runs all of them.
-NOTEBOOK := notebooks/06_your_own_contrast.ipynb
 
-.PHONY: demo test test-notebooks test-gpu browser lint notebooks docs clean
+.PHONY: demo test test-gpu browser lint notebooks docs clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
 
 test: $(VENV)/.dev lint browser
-	$(TEST) --nbmake -n $(WORKERS) --dist worksteal $(NOTEBOOK) lensloc tests
-
-test-notebooks: $(VENV)/.dev
-	$(TEST) --nbmake -n $(WORKERS) --dist worksteal notebooks
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --nbmake \
+	  -n $(WORKERS) --dist worksteal notebooks lensloc tests
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py

@@ -8,7 +8,8 @@ from nbmake.nb_result import NotebookError, NotebookResult
 from nbmake.nb_run import NotebookRun
 from refresh import ENVIRONMENT, warnings_of
 
-collect_ignore = ["refresh.py"]
+# Two modules called conftest cannot both be searched for doctests.
+collect_ignore = ["refresh.py", "conftest.py"]
 
 # Kernels inherit this. Figures are shown as data, since pictures need a browser.
 os.environ |= {**ENVIRONMENT, "PLOTLY_RENDERER": "json"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from conftest import SIZES
+from tiny_models import SIZES
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CONFIGS, make_checkpoint, train_tokenizer
+from tiny_models import CONFIGS, make_checkpoint, train_tokenizer
 
 import lensloc as ll
 from lensloc import SITES, LensLocError, capture

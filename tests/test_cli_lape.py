@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CORPUS
 from test_cli import run, run_json
 from test_lape import random_counts
+from tiny_models import CORPUS
 from transformer_lens import HookedTransformer
 
 import lensloc as ll
@@ -218,6 +218,7 @@ def test_perplexity_says_what_the_library_says(
     )  # fmt: skip
     assert result["rows"] == without_nan(found.table)
     assert result["warnings"] == []
+    assert result["out"] == "p.parquet"
     pd.testing.assert_frame_equal(pd.read_parquet("p.parquet"), found.table, check_dtype=False)
     assert "Plotly.newPlot" in Path("p.html").read_text()
     assert run(*command, "--language", "de", "--limit", "1", "--out", "p.csv") == 0
@@ -251,7 +252,9 @@ def test_generate_says_what_the_library_says(
     assert run(*command, *more[:-1], "b.csv") == 2
     assert capfd.readouterr().err.count("exists; add --overwrite") == 2
     assert not Path("b.csv").exists()
+    assert result["out"] == "g.json"
     limited = run_json(capfd, *command, "--limit", "1", "--language", "de")
+    assert limited["out"] is None
     assert {row["n"] for row in limited["rows"]} == {1}
     assert {row["lesioned"] for row in limited["rows"]} == {"none", "de"}
     assert {row["asked"] for row in limited["rows"]} == {"en", "de"}
@@ -489,6 +492,19 @@ def test_bad_arguments_are_one_sentence(
     assert message in line
     assert line.endswith(".")
     assert {path: path.read_bytes() for path in workplace.iterdir()} == before
+
+
+@pytest.mark.parametrize("command", ["perplexity", "generate", "steer"])
+def test_neurons_are_read_before_a_model_is(
+    command: str, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given: Arguments = ["lape", command, "--model-name", "./no-such-model"]
+    assert run(*given, "nowhere.safetensors") == 2
+    assert "no file nowhere.safetensors" in capfd.readouterr().err
+    assert run(*given, "neurons.safetensors", "--language", "fr") == 2
+    assert "holds no neurons of fr (--language)" in capfd.readouterr().err
+    assert run(*given, "neurons.safetensors") == 2
+    assert "no-such-model" in capfd.readouterr().err
 
 
 def test_questions_that_do_not_fit(

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import conftest
 import handwritten
 import planted
 import pytest
+import tiny_models
 import torch
-from conftest import make_checkpoint
 from test_models import MORE_CONFIGS
 from test_tasks import PROMPTS, ids_of, plain_model, refused, shapes_of_passes
+from tiny_models import make_checkpoint
 from torch import Tensor
 
 import lensloc as ll
@@ -27,7 +27,7 @@ from lensloc.tokens import token_ids
 
 NextLogits = Callable[[list[int]], Tensor]
 BATCH_SIZES: tuple[Any, ...] = (1, 3, 7, "auto")
-MANY = (*PROMPTS[:2], "vash", conftest.CORPUS[0], "twelve", *PROMPTS[3:6])
+MANY = (*PROMPTS[:2], "vash", tiny_models.CORPUS[0], "twelve", *PROMPTS[3:6])
 FEW = MANY[:5]
 
 
@@ -321,7 +321,7 @@ CONTINUATION = " the gardener: ç中🙂 came – up?"
 def chained(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A model that writes CONTINUATION after ``vash`` and then whatever; and its tokens."""
     folder = tmp_path_factory.mktemp("chained")
-    tokenizer = conftest.train_tokenizer(folder)
+    tokenizer = tiny_models.train_tokenizer(folder)
     tokens = unique(tokenizer(CONTINUATION)["input_ids"])
     planted.chained(folder, tokenizer, [ids_of(tokenizer, "vash")[-1], *tokens])
     return ll.load_model(folder, backend=request.param), tokens

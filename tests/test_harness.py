@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import conftest
 import datasets
 import lm_eval
 import lm_eval.tasks
 import numpy as np
 import pytest
+import tiny_models
 import torch
 import transformers
 from lm_eval.api.instance import Instance
@@ -22,7 +22,7 @@ import lensloc as ll
 from lensloc import LensLocError, UnitMask, lesion, tasks
 from lensloc.tasks import harness, harness_model, multiple_choice
 
-LONG = " ".join(conftest.CORPUS)
+LONG = " ".join(tiny_models.CORPUS)
 QUESTIONS: list[dict[str, Any]] = [
     {"prompt": "the old gardener", "choices": ["watered", "built every bridge"], "answer": 0},
     {"prompt": "twelve plus", "choices": ["nineteen", "one", "the sun"], "answer": 2},
@@ -272,7 +272,7 @@ CONTINUATIONS = [
 
 def greedy_pair(original: Any, tokenizer: Any, start: list[int]) -> tuple[str, str]:
     """A context and what the model writes after it, which the tokenizer reads as it was written."""
-    for context in conftest.CORPUS:
+    for context in tiny_models.CORPUS:
         ids = tokenizer(context)["input_ids"]
         written = greedily(original, [*start, *ids], 2)
         if tokenizer(context + tokenizer.decode(written))["input_ids"] == [*ids, *written]:
@@ -285,8 +285,8 @@ def greedy_pair(original: Any, tokenizer: Any, start: list[int]) -> tuple[str, s
 def test_loglikelihood(
     tmp_path: Path, tokenizer: Any, backend: Any, adds_bos: bool, batch_size: Any
 ) -> None:
-    checkpoint = conftest.make_checkpoint(
-        tmp_path / "my-model", conftest.CONFIGS["llama"](), adds_bos=adds_bos
+    checkpoint = tiny_models.make_checkpoint(
+        tmp_path / "my-model", tiny_models.CONFIGS["llama"](), adds_bos=adds_bos
     )
     model = ll.load_model(checkpoint, backend=backend)
     original = transformers.AutoModelForCausalLM.from_pretrained(checkpoint).eval()

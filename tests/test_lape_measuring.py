@@ -16,9 +16,9 @@ import pytest
 import stopwordsiso
 import torch
 import transformers
-from conftest import CORPUS
 from test_lape import random_counts
 from test_tasks import refused
+from tiny_models import CORPUS
 from torch import Tensor
 
 import lensloc as ll

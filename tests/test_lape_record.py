@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 import transformers
-from conftest import CONFIGS, CORPUS, make_checkpoint
 from safetensors.torch import save_file
+from tiny_models import CONFIGS, CORPUS, make_checkpoint
 
 import lensloc as ll
 from lensloc import LensLocError, lape

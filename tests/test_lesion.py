@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from conftest import make_checkpoint
 from test_models import MORE_CONFIGS
+from tiny_models import make_checkpoint
 from torch import Tensor
 
 import lensloc as ll

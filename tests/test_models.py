@@ -14,7 +14,7 @@ import gguf
 import pytest
 import torch
 import transformers
-from conftest import CONFIGS, SIZES, make_checkpoint
+from tiny_models import CONFIGS, SIZES, make_checkpoint
 from transformer_lens import HookedTransformer
 from transformer_lens.model_bridge import TransformerBridge
 

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import conftest
 import handwritten
 import numpy as np
 import pandas as pd
 import pytest
+import tiny_models
 import torch
 import transformers
 from torch import Tensor
@@ -59,7 +59,7 @@ TEXTS = (
     "ça va 🙂",
     "nobody in the village remembered who had built",
 )
-LONG = " ".join(conftest.CORPUS)
+LONG = " ".join(tiny_models.CORPUS)
 PROMPTS = (
     "the old gardener",
     "nobody in the village remembered",
@@ -229,13 +229,13 @@ def test_greedy_is_the_most_probable_token(tiny: Any, original: Any, tokenizer: 
 
 def test_a_soft_cap_on_logits(tmp_path: Path, backend: Any) -> None:
     config = transformers.Gemma2Config(
-        **conftest.SIZES,
+        **tiny_models.SIZES,
         num_key_value_heads=2,
         head_dim=8,
         sliding_window=8,
         final_logit_softcapping=1.5,
     )
-    folder = conftest.make_checkpoint(tmp_path / "my-gemma", config)
+    folder = tiny_models.make_checkpoint(tmp_path / "my-gemma", config)
     original = plain_model(folder)
     model = ll.load_model(folder, backend=backend)
     ids = tuple(range(5, 35))
@@ -607,7 +607,7 @@ def naive_long_loss(original: Any, ids: Sequence[int], window: int, stride: int)
 
 
 def test_windows_in_every_model(tiny: Any, original: Any, tokenizer: Any) -> None:
-    text = conftest.CORPUS[1]
+    text = tiny_models.CORPUS[1]
     ids = ids_of(tokenizer, text, bos=True)
     result = perplexity([text, TEXTS[3]], window=10, stride=4, bos="add")(tiny)
     expected = [
@@ -701,8 +701,8 @@ def test_perplexity_without_texts() -> None:
 def test_who_puts_a_beginning_of_text(
     tmp_path: Path, tokenizer: Any, adds_bos: bool, bos: Any, prepends: bool
 ) -> None:
-    config = conftest.CONFIGS["llama"]()
-    folder = conftest.make_checkpoint(tmp_path / "my-model", config, adds_bos=adds_bos)
+    config = tiny_models.CONFIGS["llama"]()
+    folder = tiny_models.make_checkpoint(tmp_path / "my-model", config, adds_bos=adds_bos)
     model, original = ll.load_model(folder), plain_model(folder)
     lengths = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
     result = perplexity(TEXTS, bos=bos)(model)

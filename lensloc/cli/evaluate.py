@@ -22,6 +22,7 @@ from lensloc.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    Limit,
     Masks,
     ModelName,
     Reference,
@@ -90,9 +91,7 @@ def evaluate_command(
             "choice=commonsense; lm-eval=NAME. Repeatable (default minimal-pairs, perplexity)."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Use only so many items of every paradigm or kind, or texts.")
-    ] = None,
+    limit: Limit = None,
     control: Annotated[
         list[str] | None,
         typer.Option(

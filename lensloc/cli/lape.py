@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -227,18 +228,20 @@ def perplexity_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     texts = _pairs(text, "--text")
+    wanted = _Neurons.parse(neurons, names, language)
     several = parse_controls(control or ["random:3"])
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, as_json)
         found = lape.perplexity(
-            model, _masks(neurons, names, language, model), texts or None, controls=several,
+            model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=_store(), progress=not as_json,
         )  # fmt: skip
     _write(out, found.table)
     if plot_out is not None:
         plot.save(plot.language_matrix(found), plot_out)
     if as_json:
-        print_json({"model": model_name, "rows": records(found.table), "warnings": notes})
+        rows = records(found.table)
+        print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
         return
     for kind in found.kinds:
         own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
@@ -278,9 +281,10 @@ def generate_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
     asked = _prompts(prompts, limit)
+    wanted = _Neurons.parse(neurons, names, language)
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, as_json)
-        masks = _masks(neurons, names, language, model)
+        masks = wanted.of(model)
         found = lape.generate(
             model, asked or _questions(masks, limit, instruction=True), masks,
             max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
@@ -332,11 +336,12 @@ def steer_command(
     require_place(answers, "--answers", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     given = _prompts(prompts, limit)
+    wanted = _Neurons.parse(neurons, names, language)
     levels = [_level(text) for text in level or ["mean", "0.95"]]
     several = parse_controls(control or ["layer:1"])
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, as_json)
-        masks = _masks(neurons, names, language, model)
+        masks = wanted.of(model)
         questions = given or _questions(masks, limit, instruction=False)
         unknown = [name for name in asked or () if name not in questions]
         if unknown:
@@ -419,23 +424,42 @@ def _counts(paths: Sequence[Path], published: Mapping[str, str]) -> lape.Activat
     return total
 
 
-def _masks(
-    path: Path, names: str | None, languages: Sequence[str] | None, model: Any
-) -> dict[str, UnitMask]:
-    """Read the neurons of the languages that are wanted, as many as have any."""
-    if path.suffix == ".pth":
+@dataclass(frozen=True)
+class _Neurons:
+    """What NEURONS, ``--names`` and ``--language`` name; a file that says all itself is read."""
+
+    path: Path
+    names: str | None
+    languages: Sequence[str] | None
+    masks: Mapping[str, UnitMask] | None
+
+    @classmethod
+    def parse(cls, path: Path, names: str | None, languages: Sequence[str] | None) -> "_Neurons":
+        if path.suffix == ".pth":
+            return cls(path, names, languages, None)
+        if names is not None:
+            raise LensLocError(f"{path} names its languages itself; leave --names out.")
+        masks = _chosen(lape.Identified.load(path).masks, languages, path)
+        return cls(path, names, languages, masks)
+
+    def of(self, model: Any) -> Mapping[str, UnitMask]:
+        """Return the neurons of the languages that are wanted, as many as have any."""
+        if self.masks is not None:
+            return self.masks
         known = shape(get_site("mlp_post"), model)
         if known is None:
             raise LensLocError(
-                f"The model's configuration does not say how many neurons it has, so {path} cannot "
-                "be read for it; use --backend hooked."
+                f"The model's configuration does not say how many neurons it has, so {self.path} "
+                "cannot be read for it; use --backend hooked."
             )
-        named = None if names is None else [name.strip() for name in names.split(",")]
-        masks = lape.read_neurons(path, known[1], names=named)
-    elif names is not None:
-        raise LensLocError(f"{path} names its languages itself; leave --names out.")
-    else:
-        masks = dict(lape.Identified.load(path).masks)
+        named = None if self.names is None else [name.strip() for name in self.names.split(",")]
+        masks = lape.read_neurons(self.path, known[1], names=named)
+        return _chosen(masks, self.languages, self.path)
+
+
+def _chosen(
+    masks: Mapping[str, UnitMask], languages: Sequence[str] | None, path: Path
+) -> dict[str, UnitMask]:
     unknown = [name for name in languages or () if name not in masks]
     if unknown:
         raise LensLocError(
@@ -483,7 +507,8 @@ def _finish(
         _write(out, table)
     _write(answers, every)
     if as_json:
-        print_json({"model": model_name, "rows": records(table), "warnings": list(notes)})
+        rows = records(table)
+        print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
         return
     _show(table, _OF_STEERING if "toward" in table else _OF_ANSWERS)
     show_notes(notes)
@@ -498,6 +523,10 @@ def _show(table: pd.DataFrame, columns: Sequence[str]) -> None:
 def _write(path: Path | None, table: pd.DataFrame) -> None:
     if path is not None:
         write_atomically(path, encoded(table, path.suffix))
+
+
+def _named(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _wrote(*paths: Path | None) -> None:

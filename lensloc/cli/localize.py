@@ -13,20 +13,28 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lensloc import contrasts
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
     BatchSize,
+    ConditionColumn,
+    ContrastOptions,
+    ControlConditions,
     Device,
     Dtype,
+    MaxTokens,
     ModelName,
+    Network,
+    OwnContrast,
     Pooling,
     Protocol,
     Stimuli,
+    TargetConditions,
+    TextColumn,
+    Truncate,
+    Untrained,
     batch_size_of,
-    own_contrast,
     require_known,
     require_percentage,
 )
@@ -44,25 +52,12 @@ _RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
 
 def localize_command(
     model_name: ModelName = DEFAULT_MODEL,
-    network: Annotated[
-        str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
-    ] = "language",
-    contrast: Annotated[
-        Path | None,
-        typer.Option(
-            help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
-    ] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
-    ] = None,
-    text_column: Annotated[str, typer.Option(help="Column of --contrast with texts.")] = "text",
-    condition_column: Annotated[
-        str, typer.Option(help="Column of --contrast with conditions.")
-    ] = "condition",
+    network: Network = "language",
+    contrast: OwnContrast = None,
+    target: TargetConditions = None,
+    control: ControlConditions = None,
+    text_column: TextColumn = "text",
+    condition_column: ConditionColumn = "condition",
     percentage: Annotated[
         float | None, typer.Option(help="Per cent of units to select (default 1).")
     ] = None,
@@ -87,15 +82,9 @@ def localize_command(
     dtype: Dtype = "float32",
     backend: Backend = "auto",
     batch_size: BatchSize = "auto",
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Use only so many tokens of every stimulus.")
-    ] = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
-    ] = False,
-    untrained: Annotated[
-        bool, typer.Option("--untrained", help="Freshly initialised weights.")
-    ] = False,
+    max_tokens: MaxTokens = None,
+    truncate: Truncate = False,
+    untrained: Untrained = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Compute again; replace what is at --out.")
     ] = False,
@@ -108,15 +97,9 @@ def localize_command(
     sites = list(dict.fromkeys(site or ["resid_post"]))
     require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
-    if contrast is not None:
-        columns = {"text": text_column, "condition": condition_column}
-        texts = own_contrast(contrast, target, control, columns)
-    else:
-        texts = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
-        if target or control:
-            texts = texts.with_roles(
-                target=target or texts.target, control=control or texts.control
-            )
+    texts = ContrastOptions(
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
+    ).read()
     rows = batch_size_of(batch_size)
     if out is not None:
         _require_mask_suffix(out)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,6 +36,29 @@ Reference = Annotated[
         help="Contrast whose responses mean, resample and quantiles are taken from: a bundled "
         "one, or a .csv, .jsonl or .parquet with columns text and condition."
     ),
+]
+Network = Annotated[
+    str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
+]
+OwnContrast = Annotated[
+    Path | None,
+    typer.Option(help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."),
+]
+TargetConditions = Annotated[
+    list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
+]
+ControlConditions = Annotated[
+    list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
+]
+TextColumn = Annotated[str, typer.Option(help="Column of --contrast with texts.")]
+ConditionColumn = Annotated[str, typer.Option(help="Column of --contrast with conditions.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Use only so many tokens of every stimulus.")]
+Truncate = Annotated[
+    bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
+]
+Untrained = Annotated[bool, typer.Option("--untrained", help="Freshly initialised weights.")]
+Limit = Annotated[
+    int | None, typer.Option(help="Use only so many items of every paradigm or kind, or texts.")
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
@@ -113,6 +137,37 @@ def whole_number(text: str) -> int | None:
 
 
 # -- contrasts -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ContrastOptions:
+    """What the options say of a contrast: a bundled one, or a file."""
+
+    network: str
+    file: Path | None
+    target: list[str] | None
+    control: list[str] | None
+    text_column: str
+    condition_column: str
+    stimuli: Path | None
+    protocol: str
+    seed: int
+
+    def read(self) -> Contrast:
+        """Return the contrast, with the roles that were asked for.
+
+        Raises:
+            LensLocError: conditions that there are not, or a file that cannot be read.
+        """
+        if self.file is not None:
+            columns = {"text": self.text_column, "condition": self.condition_column}
+            return own_contrast(self.file, self.target, self.control, columns)
+        bundled = contrasts.get(self.network, self.stimuli, protocol=self.protocol, seed=self.seed)
+        if not (self.target or self.control):
+            return bundled
+        return bundled.with_roles(
+            target=self.target or bundled.target, control=self.control or bundled.control
+        )
 
 
 def own_contrast(

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lensloc import contrasts
 from lensloc.cli.controls import SEEDS, parse_controls
 from lensloc.cli.evaluate import parse_percents, parse_tasks
 from lensloc.cli.options import (
@@ -14,14 +13,24 @@ from lensloc.cli.options import (
     AsJson,
     Backend,
     BatchSize,
+    ConditionColumn,
+    ContrastOptions,
+    ControlConditions,
     Device,
     Dtype,
+    Limit,
+    MaxTokens,
     ModelName,
+    Network,
+    OwnContrast,
     Pooling,
     Protocol,
     Stimuli,
+    TargetConditions,
+    TextColumn,
+    Truncate,
+    Untrained,
     batch_size_of,
-    own_contrast,
     require_known,
     require_percentage,
 )
@@ -38,25 +47,12 @@ from lensloc.studies import Study, study
 
 def report_command(
     model_name: ModelName = DEFAULT_MODEL,
-    network: Annotated[
-        str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
-    ] = "language",
-    contrast: Annotated[
-        Path | None,
-        typer.Option(
-            help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."
-        ),
-    ] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
-    ] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
-    ] = None,
-    text_column: Annotated[str, typer.Option(help="Column of --contrast with texts.")] = "text",
-    condition_column: Annotated[
-        str, typer.Option(help="Column of --contrast with conditions.")
-    ] = "condition",
+    network: Network = "language",
+    contrast: OwnContrast = None,
+    target: TargetConditions = None,
+    control: ControlConditions = None,
+    text_column: TextColumn = "text",
+    condition_column: ConditionColumn = "condition",
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
     pooling: Pooling = "last-token",
     site: Annotated[
@@ -75,9 +71,7 @@ def report_command(
             "repeatable. Without it, no lesion is made."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Use only so many items of every paradigm or kind, or texts.")
-    ] = None,
+    limit: Limit = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,15 +91,9 @@ def report_command(
     dtype: Dtype = "float32",
     backend: Backend = "auto",
     batch_size: BatchSize = "auto",
-    max_tokens: Annotated[
-        int | None, typer.Option(help="Use only so many tokens of every stimulus.")
-    ] = None,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
-    ] = False,
-    untrained: Annotated[
-        bool, typer.Option("--untrained", help="Freshly initialised weights.")
-    ] = False,
+    max_tokens: MaxTokens = None,
+    truncate: Truncate = False,
+    untrained: Untrained = False,
     out: Annotated[Path, typer.Option(help="Page to write: .html.")] = Path("report.html"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
         False
@@ -123,15 +111,9 @@ def report_command(
     sizes = None if percents is None else parse_percents(percents)
     tasks = parse_tasks(task or [], limit, bos, batch_size)
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
-    if contrast is not None:
-        columns = {"text": text_column, "condition": condition_column}
-        texts = own_contrast(contrast, target, control, columns)
-    else:
-        texts = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
-        if target or control:
-            texts = texts.with_roles(
-                target=target or texts.target, control=control or texts.control
-            )
+    texts = ContrastOptions(
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
+    ).read()
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model: Any = load_model(
             model_name, untrained=untrained, seed=seed, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]

@@ -77,13 +77,9 @@ def to_hooked_transformer(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             model = HookedTransformer(cfg, tokenizer, move_to_device=False)
-        model.load_and_process_state_dict(
-            state_dict,
-            fold_ln=False,
-            center_writing_weights=False,
-            center_unembed=False,
-            fold_value_biases=False,
-        )
+        # Its own loader, which folds nothing either, walks all modules for every weight.
+        complete = loading.fill_missing_keys(model, state_dict)
+        model.load_state_dict(complete, strict=False)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LensLocError(
             f"TransformerLens could not convert {name} ({architecture}) to a HookedTransformer: "
