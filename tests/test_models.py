@@ -122,6 +122,32 @@ def test_architectures_that_have_a_converter(name: str, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("name", [*CONFIGS, *MORE_CONFIGS])
+def test_where_weights_lie_in_memory_changes_no_bit(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_checkpoint(tmp_path / "my-model", (CONFIGS | MORE_CONFIGS)[name]())
+    laid_out = ll.load_model(folder)
+    monkeypatch.setattr("lensloc.models.convert.lay_out_as_read", lambda model: None)
+    plain = ll.load_model(folder)
+    weights, others = dict(laid_out.named_parameters()), dict(plain.named_parameters())
+    assert {key: (w.shape, w.dtype) for key, w in weights.items()} == {
+        key: (w.shape, w.dtype) for key, w in others.items()
+    }
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+    assert weights_hash(laid_out) == weights_hash(plain)
+    assert weights["unembed.W_U"].T.is_contiguous()
+    assert weights["blocks.0.attn.W_Q"].transpose(1, 2).is_contiguous()
+    assert weights["blocks.0.attn.W_O"].permute(2, 0, 1).is_contiguous()
+    gated = "blocks.0.mlp.W_gate" in weights
+    for key in ("W_in", "W_out") if "blocks.0.mlp.W_in" in weights else ():
+        assert weights[f"blocks.0.mlp.{key}"].T.is_contiguous() == gated
+        assert weights[f"blocks.0.mlp.{key}"].is_contiguous() != gated
+    tokens = random_tokens()
+    with torch.no_grad():
+        assert torch.equal(laid_out(tokens), plain(tokens))
+
+
 @pytest.mark.parametrize("name", ["falcon", "biased llama"])
 def test_what_hooked_cannot_hold_falls_to_the_bridge(name: str, tmp_path: Path) -> None:
     config = (

@@ -1,5 +1,6 @@
 """Figures hold the numbers that they should show."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from lensloc import LensLocError, Selectivity, UnitMask, plot
 from lensloc.lesion_table import LesionStudy, tabulate
 from lensloc.overlaps import overlap
+from lensloc.profiles import ResponseProfile
 from lensloc.provenance import Provenance
 from lensloc.selectivity import MaxT
 
@@ -355,6 +357,43 @@ def every_figure() -> dict[str, go.Figure]:
         "dose_response": plot.dose_response(lesions()),
         "lesion_bars": plot.lesion_bars(lesions()),
     }
+
+
+def test_names_are_shown_as_they_are_written() -> None:
+    """Numbers and dates as names of conditions and networks are no scale, tags no format."""
+    table = pd.DataFrame({"condition": ["0", "2024-05-01", "<b>1</b>"], "stimuli": [9, 9, 9]})
+    scores = [f"{score}{end}" for score in ("absolute", "standardised", "signed") for end in
+              ("", "_low", "_high")]  # fmt: skip
+    table[scores] = 1.0
+    profile = ResponseProfile(table, pd.DataFrame(), False, 3, "resid_post", 0.95)
+    figure = plot.response_profile(profile)
+    axes = [figure.layout.xaxis, figure.layout.xaxis2, figure.layout.xaxis3]
+    assert [axis.type for axis in axes] == ["category"] * 3
+    assert [axis.type for axis in (figure.layout.yaxis, figure.layout.yaxis3)] == [None] * 2
+    assert [list(trace.x) for trace in figure.data] == [["0", "2024-05-01", "&lt;b>1&lt;/b>"]] * 3
+
+    masks = {name: selectivity(seed=seed).top(k=6) for seed, name in enumerate(("1", "2", "<i>"))}
+    shared = plot.overlap(overlap(masks))
+    assert (shared.layout.xaxis.type, shared.layout.yaxis.type) == ("category", "category")
+    assert list(shared.data[0].y) == ["2", "&lt;i>"]
+    columns = plot.layer_heatmap(masks)
+    assert (columns.layout.xaxis.type, columns.layout.yaxis.type) == ("category", None)
+    assert columns.data[0].x[2].startswith("&lt;i><br>")
+    curves = plot.layer_profile(masks)
+    assert [trace.name for trace in curves.data][-1] == "&lt;i>"
+
+    renamed = lesions().table.assign(network="<b>", task="<u>")
+    for figure in (
+        plot.dose_response(LesionStudy(renamed)),
+        plot.lesion_bars(LesionStudy(renamed)),
+    ):
+        shown = figure.to_json().encode().decode("unicode_escape")
+        assert "&lt;b>" in shown
+        assert [note.text for note in figure.layout.annotations] == ["&lt;u>"]
+    one = selectivity()
+    made = dataclasses.replace(one.provenance, target=("<b>",), control=("a",))
+    titled = plot.unit_heatmap(dataclasses.replace(one, provenance=made))
+    assert titled.layout.title.text.startswith("&lt;b> > a at")
 
 
 def test_every_figure_can_go_dark_and_back() -> None:

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens import loading_from_pretrained as loading
 
 from lensloc.errors import LensLocError
+from lensloc.models.layout import lay_out_as_read
 
 # Decoders whose weights TransformerLens converts (get_pretrained_state_dict).
 CONVERTIBLE = frozenset(
@@ -80,6 +81,7 @@ def to_hooked_transformer(
         # Its own loader, which folds nothing either, walks all modules for every weight.
         complete = loading.fill_missing_keys(model, state_dict)
         model.load_state_dict(complete, strict=False)
+        lay_out_as_read(model)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LensLocError(
             f"TransformerLens could not convert {name} ({architecture}) to a HookedTransformer: "

@@ -61,6 +61,7 @@ def _kaleido_is_missing(error: Exception) -> bool:
 
 def finish(figure: go.Figure, title: str, *, width: int, height: int) -> None:
     """Give a figure its title, broken into lines that fit, its size and the look of all figures."""
+    _keep_names(figure)
     lines = wrapped(title, width=int(width / 8.5))
     figure.update_layout(
         title={"text": lines, "x": 0.02, "xanchor": "left", "font": {"size": 17}},
@@ -70,6 +71,25 @@ def finish(figure: go.Figure, title: str, *, width: int, height: int) -> None:
         font={"size": 13},
     )
     dress(figure, "light")
+
+
+def _keep_names(figure: go.Figure) -> None:
+    """Show names as they are: "1" and "2024-05" are no numbers or dates, "<b>" is no format."""
+    for trace in figure.data:
+        if trace.name:
+            trace.name = literal(trace.name)
+        for letter in ("x", "y"):
+            values = getattr(trace, letter, None)
+            if values is None or {type(value) for value in values} != {str}:
+                continue
+            trace[letter] = [literal(value) for value in values]
+            axis = (trace[f"{letter}axis"] or letter).replace(letter, f"{letter}axis", 1)
+            figure.layout[axis].type = "category"
+
+
+def literal(name: str) -> str:
+    """Return a name that figures show as it is written; ``<br>`` still breaks a line."""
+    return name.replace("<", "&lt;").replace("&lt;br>", "<br>")
 
 
 def wrapped(label: str, width: int = 22) -> str:
@@ -90,7 +110,9 @@ def wrapped(label: str, width: int = 22) -> str:
 def contrast_of(found: Selectivity) -> str:
     """Say what was compared: ``sentences > nonwords``."""
     made = found.provenance
-    return f"{' + '.join(made.target) or 'target'} > {' + '.join(made.control) or 'control'}"
+    return literal(
+        f"{' + '.join(made.target) or 'target'} > {' + '.join(made.control) or 'control'}"
+    )
 
 
 def name_of_t(found: Selectivity) -> str:

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from lensloc.errors import LensLocError
 from lensloc.lesion_table import NETWORK, LesionStudy
-from lensloc.plot.common import finish, grid
+from lensloc.plot.common import finish, grid, literal
 from lensloc.plot.themes import INK, PAGE, RULE, style
 
 
@@ -32,7 +32,7 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     panels = list(dict.fromkeys(table["task"]))
     n_rows, n_columns = grid(len(panels), most=3)
     width, height = 120 + (290 if n_columns == 3 else 340) * max(2, n_columns), 130 + 330 * n_rows
-    figure = _panels(panels, n_rows, n_columns, height)
+    figure = _panels([literal(task) for task in panels], n_rows, n_columns, height)
     curves = _curves(table)
     for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
         for number, (label, found) in enumerate(curves.items()):
@@ -90,7 +90,7 @@ def lesion_bars(
     n_rows, n_columns = grid(len(panels), most=max(1, 900 // panel_width))
     names = 40 + int(4.4 * max(map(len, curves)))
     height = 110 + (300 + names) * n_rows
-    figure = _panels(panels, n_rows, n_columns, height, below=names)
+    figure = _panels([literal(task) for task in panels], n_rows, n_columns, height, below=names)
     for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task]
@@ -152,7 +152,7 @@ def _curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         parts = [str(network)] if many or not is_control else []
         parts += [f"({mode})"] if modes else []
         parts += [f"control: {kind}"] if is_control else []
-        curves[" ".join(parts)] = found
+        curves[literal(" ".join(parts))] = found
     return dict(sorted(curves.items(), key=lambda item: bool(item[1]["is_control"].iloc[0])))
 
 
