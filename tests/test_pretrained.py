@@ -97,6 +97,15 @@ def test_the_published_protocol_selects_the_units_of_the_reference(
     assert again["seconds"]["forward"] == 0
 
 
+def written(stimuli: ll.Contrast, path: Path) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "condition"])
+        for name, texts in stimuli.conditions.items():
+            writer.writerows([text, name] for text in texts)
+    return path
+
+
 def run(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
@@ -139,8 +148,15 @@ def test_both_classes_find_the_same_units(pretrained: Any) -> None:
     assert torch.allclose(a["resid_post"].t, b["resid_post"].t, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("form", ["bundled", "published"])
-@pytest.mark.parametrize("network", ["theory-of-mind", "multiple-demand"])
+FORMS = [
+    ("theory-of-mind", "bundled"),
+    ("theory-of-mind", "published"),
+    ("multiple-demand", "a file of eight conditions"),
+    ("multiple-demand", "published"),
+]
+
+
+@pytest.mark.parametrize(("network", "form"), FORMS)
 def test_other_networks_equal_the_reference_with_mean_pooling(
     network: str,
     form: str,
@@ -158,11 +174,16 @@ def test_other_networks_equal_the_reference_with_mean_pooling(
         if network == "theory-of-mind":
             folder = tom_folder(tmp_path / "tomloc")
             arguments += ["--stimuli", str(folder)]
+    protocol = "alkhamissi2024" if form == "published" else "lensloc"
+    stimuli = contrasts.get(network, folder, protocol=protocol)
+    if form.startswith("a file"):
+        stimuli = stimuli.keep({name: range(10) for name in stimuli.conditions})
+        arguments += ["--contrast", str(written(stimuli, tmp_path / "mine.csv"))]
+        for role, names in (("target", stimuli.target), ("control", stimuli.control)):
+            arguments += [part for name in names for part in (f"--{role}", name)]
     run(arguments)
     assert json.loads(capfd.readouterr().out)["n_units"] == 172
 
-    protocol = "alkhamissi2024" if form == "published" else "lensloc"
-    stimuli = contrasts.get(network, folder, protocol=protocol)
     sides = [
         [text for name in names for text in stimuli.conditions[name]]
         for names in (stimuli.target, stimuli.control)

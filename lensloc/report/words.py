@@ -251,7 +251,7 @@ def warnings_of(study: Study) -> list[str]:
     repeated = study.contrast.duplicates()
     if repeated:
         sentences.append(
-            f"{counted(len(repeated), 'text')} of the contrast occur more than once, which makes "
+            f"The contrast holds {counted(len(repeated), 'text')} more than once, which makes "
             "stimuli look more numerous than they are."
         )
     if study.lesions is not None:
