@@ -386,6 +386,24 @@ def test_the_explorer_works_on_a_page_of_its_own(
     assert page.locator(".ll-plot circle").count() == len(study.contrast.texts)
 
 
+def test_the_explorer_goes_along_with_a_notebook(
+    opened: Opener, study: Study, tmp_path: Path
+) -> None:
+    """It follows the notebook's theme, and keeps the keys that JupyterLab has a use for."""
+    data = payload(study.found, percent=10, most=20, most_bytes=10**6)
+    path = ExplorerPage.of(data).save(tmp_path / "explorer.html")
+    page = opened(path=path, ready=".ll-map button")
+    explorer = page.locator(".ll-explorer")
+    assert explorer.get_attribute("data-theme") == "light"
+    page.add_style_tag(content="body[data-jp-theme-light=false] { background: #111 !important; }")
+    for light, theme in (("false", "dark"), ("true", "light")):
+        page.evaluate(f"document.body.dataset.jpThemeLight = '{light}'")
+        page.wait_for_selector(f".ll-explorer[data-theme={theme}]", timeout=2000)
+    focusable = explorer.locator("button, input, select, textarea, a[href], [tabindex]")
+    assert focusable.count() > 20
+    assert focusable.evaluate_all("all => all.every(e => 'lmSuppressShortcuts' in e.dataset)")
+
+
 def test_the_explorer_works_in_a_frame_and_without_responses(
     opened: Opener, study: Study, tmp_path: Path
 ) -> None:

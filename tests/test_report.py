@@ -321,7 +321,7 @@ def test_stimuli_that_are_no_fair_test_are_told(found: Localization, tiny_llama:
     told = warnings_of(Study(unequal, "resid_post", 5, texts.balance(tiny_llama)))
     assert any("tokens a text" in sentence for sentence in told)
     assert any("in words a text" in sentence for sentence in told)
-    assert any("1 text of the contrast occur" in sentence for sentence in told)
+    assert any("The contrast holds 1 text more than once" in sentence for sentence in told)
     assert len([s for s in told if "tokens" in s]) == 1
 
 

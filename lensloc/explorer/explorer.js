@@ -26,6 +26,9 @@ function element(tag, properties = {}, ...children) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined) made.setAttribute(name, value);
   }
+  // Otherwise JupyterLab takes arrows and Enter for its own; it asks the element in focus alone.
+  if (tag === "input" || tag === "button" || "tabindex" in properties)
+    made.dataset.lmSuppressShortcuts = "true";
   made.append(...children);
   return made;
 }
@@ -135,12 +138,17 @@ function render({ model, el }) {
 
   const media = window.matchMedia("(prefers-color-scheme: dark)");
   media.addEventListener("change", dress);
+  // Notebooks change their theme on the page's outermost elements, and are painted a frame later.
+  const skin = new MutationObserver(() => requestAnimationFrame(dress));
+  for (const outer of [document.documentElement, document.body])
+    skin.observe(outer, { attributes: true });
   for (const name of ["percent", "side"]) model.on(`change:${name}`, update);
   model.on("change:theme", dress);
   const observer = new ResizeObserver(() => drawUnit());
   observer.observe(view.plot);
   return () => {
     media.removeEventListener("change", dress);
+    skin.disconnect();
     observer.disconnect();
   };
 
