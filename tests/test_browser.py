@@ -354,7 +354,7 @@ def test_axe_finds_nothing_serious_and_everything_fits(opened: Opener) -> None:
             page.wait_for_function(
                 "n => document.querySelector('.canvas').layout.width <= n", arg=width
             )
-            assert page.locator("html").get_attribute("data-theme") == theme
+            page.wait_for_selector(f"html[data-theme={theme}]", timeout=5000)
             assert page.evaluate("document.documentElement.scrollWidth") == width
             serious = [
                 f"{theme}, {width}: {each['id']}: {node['html'][:200]}"

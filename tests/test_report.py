@@ -272,9 +272,13 @@ def test_profiles_that_do_not_hold_are_told(study: Study) -> None:
     table = profile.table.assign(standardised=[-1.0, 1.0])
     changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
     assert "nonwords (+1.00) and sentences (-1.00): no more to the target" in summary(changed)[1]
-    table = profile.table.assign(standardised=[1.0, -1.0])
-    changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
-    assert "sentences (+1.00) and nonwords (-1.00)." in summary(changed)[1]
+    for half, end in ((0.9, "."), (1.1, ": not clearly more to the target than to the control.")):
+        mean, low, high = ([1.0 + by, -1.0 + by] for by in (0, -half, half))
+        table = profile.table.assign(
+            standardised=mean, standardised_low=low, standardised_high=high
+        )
+        changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
+        assert f"sentences (+1.00) and nonwords (-1.00){end}" in summary(changed)[1]
 
 
 def lesioned(drop: float, half: float, difference_low: float, effect: bool = True) -> LesionStudy:
@@ -306,6 +310,10 @@ def test_lesions_are_judged_beside_their_controls() -> None:
     assert "no measurable harm" in harmless
     better = " ".join(lesion_summary(lesioned(-0.4, 0.1, -0.5)))
     assert "improves the score" in better
+    table = lesioned(-0.001, 0.2, 0.0).table.assign(measure="perplexity", task="perplexity")
+    slight = lesion_summary(LesionStudy(table))[0]
+    assert "harm: perplexity goes from" in slight
+    assert slight.endswith("a rise of the log perplexity of 0.00 [-0.20, 0.20].")
     idle = lesioned(0.0, 0.0, 0.0, effect=False)
     assert "took no effect" in lesion_summary(idle)[0]
     alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1])

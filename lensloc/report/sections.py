@@ -55,10 +55,10 @@ def bullets(sentences: Sequence[str]) -> Markup:
 def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:
     """Return rows of texts as a table that scrolls where a page is narrow.
 
-    Columns whose texts are all numbers stand right.
+    Columns whose texts are all numbers stand right, but for the first, which names the row.
     """
     names = list(rows[0])
-    right = {name for name in names if all(_is_number(row[name]) for row in rows)}
+    right = {name for name in names[1:] if all(_is_number(row[name]) for row in rows)}
 
     def cell(tag: str, name: str, text: str, scope: str = "") -> str:
         kind = ' class="number"' if name in right else ""

@@ -17,6 +17,7 @@ _FDR = 0.05
 _FEW_SHARED = 0.5
 _LOW_RELIABILITY = 0.5
 _MANY_OUTLIERS = 0.1
+_COSTS = {"accuracy": "a drop of {}", "perplexity": "a rise of the log perplexity of {}"}
 
 
 def sides(found: Selectivity) -> tuple[str, str]:
@@ -35,6 +36,11 @@ def percentage(share: float) -> str:
     """Return a share as a percentage, with a decimal where it is small: ``0.3 %``, ``38 %``."""
     value = 100 * share
     return f"{value:.0f} %" if value >= 10 or value == 0 else f"{value:.2g} %"
+
+
+def _number(value: float) -> str:
+    """Return a number with two decimals, and no sign before a zero."""
+    return f"{value:.2f}".replace("-0.00", "0.00")
 
 
 def counted(n: int, noun: str) -> str:
@@ -129,8 +135,8 @@ def _reliability(found: Reliability, selectivity: Selectivity, network: UnitMask
     shared, chance = percentage(found.dice), percentage(found.dice_chance)
     d = float(selectivity.d[network.mask].mean())
     effect = (
-        f"units picked on one half have d = {found.d_held_out:.2f} on the other "
-        f"({d:.2f} on the stimuli that selected them)"
+        f"units picked on one half have d = {_number(found.d_held_out)} on the other "
+        f"({_number(d)} on the stimuli that selected them)"
     )
     if found.dice <= 2 * found.dice_chance:
         return (
@@ -155,11 +161,13 @@ def _profile(profile: ResponseProfile, study: Study) -> str:
     )
     where = "on stimuli that did not select them, " if profile.cross_validated else ""
     known = profile.table.set_index("condition")
-    target = min(known.loc[name, "standardised"] for name in study.contrast.target)
-    control = max(known.loc[name, "standardised"] for name in study.contrast.control)
+    target = known.loc[list(study.contrast.target)].min()
+    control = known.loc[list(study.contrast.control)].max()
     words = f"{where}the units respond, in standard deviations and from most to least, to {order}"
-    if not target > control:
+    if not target["standardised"] > control["standardised"]:
         return f"{_capital(words)}: no more to the target than to the control."
+    if not target["standardised_low"] > control["standardised_high"]:
+        return f"{_capital(words)}: not clearly more to the target than to the control."
     return f"{_capital(words)}."
 
 
@@ -185,25 +193,22 @@ def lesion_summary(lesions: LesionStudy, percent: float | None = None) -> list[s
 
 def _lesion(row: dict[str, Any]) -> str:
     low, high = row["drop_low"], row["drop_high"]
-    task, score, intact = row["task"], row["score"], row["intact"]
+    task, score, intact, measure = row["task"], row["score"], row["intact"], row["measure"]
     name = f"the {row['network']} network ({row['percent']:g} % of the units, {row['mode']})"
     if not row["took_effect"]:
         return f"Switching off {name} took no effect, so its scores on {task} say nothing."
-    shown = "{:.2f}".format if row["measure"] == "accuracy" else "{:.3g}".format
-    change = f"{row['measure']} on {task} goes from {shown(intact)} to {shown(score)}"
+    shown = "{:.2f}".format if measure == "accuracy" else "{:.3g}".format
+    what = measure if measure == task else f"{measure} on {task}"
+    change = f"{what} goes from {shown(intact)} to {shown(score)}"
     chance = row["chance"]
     if pd.notna(chance):
         change += f" (chance {chance:.2f})"
+    cost = f"{_COSTS.get(measure, 'a loss of {}').format(_number(row['drop']))} "
+    cost += f"[{_number(low)}, {_number(high)}]"
     if low <= 0 <= high:
-        return (
-            f"Switching off {name} does no measurable harm: {change}, a drop of "
-            f"{row['drop']:.2f} [{low:.2f}, {high:.2f}]."
-        )
+        return f"Switching off {name} does no measurable harm: {change}, {cost}."
     verb = "does harm" if row["drop"] > 0 else "improves the score"
-    return (
-        f"Switching off {name} {verb}: {change}, a drop of {row['drop']:.2f} "
-        f"[{low:.2f}, {high:.2f}]."
-    )
+    return f"Switching off {name} {verb}: {change}, {cost}."
 
 
 def _against_controls(rows: pd.DataFrame, took_effect: bool) -> list[str]:
@@ -222,7 +227,7 @@ def _against_controls(rows: pd.DataFrame, took_effect: bool) -> list[str]:
 
 def _control(row: dict[str, Any]) -> str:
     draws = f", {row['draws']} draws" if row["draws"] > 1 else ""
-    return f"{control_name(row['kind'])} ({row['control_drop']:.2f}{draws})"
+    return f"{control_name(row['kind'])} ({_number(row['control_drop'])}{draws})"
 
 
 def control_name(kind: str) -> str:
