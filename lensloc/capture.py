@@ -32,7 +32,7 @@ POOLINGS: tuple[str, ...] = get_args(Pooling)
 
 _WORD = re.compile(r"\S+")
 # Large enough that a batch's fixed costs do not show, small enough to stay in a CPU's caches.
-_TOKENS_AT_ONCE = {"cpu": 3072, "cuda": 32768, "mps": 8192}
+_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
 _CACHE_BYTES = {"cpu": 2**30, "cuda": 8 * 2**30, "mps": 2**30}
 
 
@@ -326,7 +326,7 @@ class _Runner:
         memory: int = _CACHE_BYTES.get(device.type, 2**30)
         if device.type == "cuda":
             memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
-        most = _TOKENS_AT_ONCE.get(device.type, 3072)
+        most = _TOKENS_AT_ONCE.get(device.type, 1024)
         return int(max(1, min(most, memory // max(1, bytes_a_token))))
 
     def _run_batch(self, texts: list[Tokenized]) -> dict[str, Float[Tensor, "row layer unit"]]:
