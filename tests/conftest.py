@@ -13,12 +13,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
+import torch
 from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
 from lensloc.models import BUNDLED, cache_folder, fetch
 
 collect_ignore = ["conftest.py"]  # holds no doctests, and notebooks/ has one of this name
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Several threads cost more than they save on models this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,10 @@ from lensloc.cli.tables import records
 from lensloc.errors import LensLocError
 from lensloc.lape import ActivationCounts
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Arguments = list[str | Path]
 TEXTS = {"en": [CORPUS[0], CORPUS[2]], "de": [CORPUS[3], "all at once nobody came"]}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads cost more than they save on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

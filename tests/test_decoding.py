@@ -25,19 +25,12 @@ from lensloc.tasks import decoding, generation
 from lensloc.tasks.decoding import Decoding, before_stop, decode
 from lensloc.tokens import token_ids
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NextLogits = Callable[[list[int]], Tensor]
 BATCH_SIZES: tuple[Any, ...] = (1, 3, 7, "auto")
 MANY = (*PROMPTS[:2], "vash", tiny_models.CORPUS[0], "twelve", *PROMPTS[3:6])
 FEW = MANY[:5]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads cost more than they save on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

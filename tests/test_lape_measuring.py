@@ -4,7 +4,7 @@ import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,20 +34,13 @@ from lensloc.lape.bundled import LANGUAGES, prompt
 from lensloc.store import Store
 from lensloc.tokens import token_ids
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TEXTS = {
     "one": [CORPUS[0], "all at once nobody came", CORPUS[2][:30], "the sun came up"],
     "two": [CORPUS[3], CORPUS[1], "twelve plus one"],
 }
 WIDTHS = {"llama": 48, "gpt2": 128, "neox": 48}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads cost more than they save on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -23,21 +23,14 @@ from lensloc.lape import recording as recording_module
 from lensloc.lape.corpora import open_corpus
 from lensloc.tokens import token_ids
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WINDOW = 12
 TEXTS = {
     "prose": [CORPUS[0], CORPUS[1], "", "all at once nobody came"],
     "sums": [CORPUS[2], "one and one is two and two is four", CORPUS[2][:30]],
     "nonwords": [CORPUS[3], " ".join(reversed(CORPUS[3].split()))],
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads cost more than they save on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Runner: results under several lesions are kept, looked up, and made again where damaged."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from lensloc.models import describe
 from lensloc.store import Store
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import TaskResult
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOKENS = torch.arange(5, 14)[None]
 
@@ -40,15 +42,6 @@ class MeanLogit:
         items = pd.DataFrame({"value": logits.std(-1).tolist()})
         items = items.assign(item=[str(i) for i in items.index], group="all", weight=1.0)
         return TaskResult(self.name, "mean logit", items)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads cost more than they save on models this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def neurons(seed: int = 0, site: str = "mlp_post") -> UnitMask:

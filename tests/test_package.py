@@ -1,4 +1,4 @@
-"""An installed, non-editable lensloc works; the README's examples run."""
+"""An installed, non-editable lensloc works."""
 
 import os
 import subprocess

@@ -52,6 +52,10 @@ Languages = Annotated[
     typer.Option("--language", help="Use only this language; repeatable."),
 ]
 Out = Annotated[Path | None, typer.Option(help=f"File to write: {', '.join(TABLES)}.")]
+AnswersOut = Annotated[
+    Path | None,
+    typer.Option("--answers", help=f"Also write every answer: {', '.join(TABLES)}."),
+]
 PlotOut = Annotated[
     Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
 ]
@@ -267,9 +271,7 @@ def generate_command(
     dtype: Dtype = "float32",
     backend: Backend = "auto",
     out: Out = None,
-    answers: Annotated[
-        Path | None, typer.Option(help=f"Also write every answer: {', '.join(TABLES)}.")
-    ] = None,
+    answers: AnswersOut = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -320,9 +322,7 @@ def steer_command(
     dtype: Dtype = "float32",
     backend: Backend = "auto",
     out: Out = None,
-    answers: Annotated[
-        Path | None, typer.Option(help=f"Also write every answer: {', '.join(TABLES)}.")
-    ] = None,
+    answers: AnswersOut = None,
     plot_out: PlotOut = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
