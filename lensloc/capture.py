@@ -313,7 +313,7 @@ class _Runner:
             lengths,
             batch_size=batch_size,
             budget=self._token_budget(max(lengths, default=1)),
-            equal=sees_pads(self.model),
+            equal=sees_pads(self.model, max(lengths, default=0)),
         )
         run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
 

@@ -603,11 +603,14 @@ def _require_masks(model: Any, masks: Sequence[UnitMask]) -> None:
                 "select some."
             )
         made = mask.provenance
-        if card is not None and made.weights_hash and made.weights_hash != card.weights_hash:
+        parts = [] if card is None else made.differing(card.hashes)
+        if parts:
             trained = ", untrained" if made.untrained else ""
+            differ = "differ" if len(parts) > 1 or parts == ["weights"] else "differs"
             warnings.warn(
                 f"The mask {describe(mask)} was made on another model than {name} "
-                f"({made.model}{trained}: its weights differ); its units may mean nothing here.",
+                f"({made.model}{trained}: its {' and '.join(parts)} {differ}); its units may mean "
+                "nothing here.",
                 LensLocWarning,
                 stacklevel=3,
             )

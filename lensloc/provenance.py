@@ -2,25 +2,42 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+
+def known_hashes(weights: str, configuration: str, tokenizer: str) -> dict[str, str]:
+    """Return the parts of a model that make it another one, without those not known.
+
+    Two models with the same weights, configuration and tokenizer give the same results.
+    """
+    parts = {"weights": weights, "configuration": configuration, "tokenizer": tokenizer}
+    return {name: found for name, found in parts.items() if found}
 
 
 @dataclass(frozen=True)
 class Provenance:
     """How a selectivity map or a unit mask was made.
 
-    ``model`` to ``check`` describe the model, ``contrast`` to ``n_control`` the stimuli, ``site``
-    to ``lesion`` the procedure. Empty strings mean "not known" (an imported mask, say).
+    ``model`` to ``check`` describe the model (``about`` and ``quantization`` in words: what it is,
+    and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
+    ``lesion`` the procedure, ``seeds`` what was drawn with which seed (``"weights 42"``). Empty
+    strings mean "not known" (an imported mask, say).
     """
 
     model: str = ""
+    about: str = ""
     revision: str = ""
     weights_hash: str = ""
+    config_hash: str = ""
+    tokenizer_hash: str = ""
     architecture: str = ""
     backend: str = ""
     processing: str = ""
     dtype: str = ""
+    quantization: str = ""
+    device: str = ""
     untrained: bool = False
     check: str = ""
     contrast: str = ""
@@ -38,10 +55,28 @@ class Provenance:
     prepends_bos: bool = False
     selection: str = ""
     lesion: str = ""
+    seeds: tuple[str, ...] = ()
     lensloc: str = ""
     transformer_lens: str = ""
+    transformers: str = ""
     torch: str = ""
+    numpy: str = ""
+    python: str = ""
     date: str = ""
+
+    @property
+    def model_hashes(self) -> dict[str, str]:
+        """What makes a model another one, as far as it is known: name of the part -> its hash."""
+        return known_hashes(self.weights_hash, self.config_hash, self.tokenizer_hash)
+
+    def differing(self, hashes: Mapping[str, str]) -> list[str]:
+        """Return in which parts a model is another one, as far as they are known of both."""
+        mine = self.model_hashes
+        return [name for name in mine if name in hashes and mine[name] != hashes[name]]
+
+    def seeded(self, what: str, seed: int) -> "Provenance":
+        """Return a copy that says what was drawn with which seed."""
+        return self.replace(seeds=(*self.seeds, f"{what} {seed}"))
 
     def to_json(self) -> str:
         """Return the fields as one JSON object."""

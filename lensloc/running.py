@@ -7,6 +7,7 @@ pads; a model that attends in both directions gets batches of equal length.
 import contextlib
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -127,15 +128,40 @@ def device_of(model: Any) -> torch.device:
     return torch.device(model.cfg.device or "cpu")
 
 
-def sees_pads(model: Any) -> bool:
+def sees_pads(model: Any, longest: int = 0) -> bool:
     """Say whether pads behind a text would change it.
 
-    They do where tokens attend to what stands behind them, and under a hook that says that it
-    edits the last position only (``last_only``).
+    They do where tokens attend to what stands behind them, under a hook that says that it edits the
+    last position only (``last_only``), and where rotary embeddings follow from the length of what
+    is read.
+
+    Args:
+        model: the model.
+        longest: tokens of the longest text that is read.
     """
     if getattr(model.cfg, "attention_dir", "causal") != "causal":
         return True
+    if longest > _length_without_effect(model):
+        return True
     return any(getattr(hook, "last_only", False) for hook in open_hooks(model))
+
+
+def _length_without_effect(model: Any) -> float:
+    """Return up to which length of what is read the length itself changes nothing."""
+    config = getattr(getattr(model, "original_model", None), "config", None)
+    if config is None:  # HookedTransformers that do so are refused when they are loaded
+        return math.inf
+    text = config.get_text_config()
+    parameters = getattr(text, "rope_parameters", None) or {}
+    kinds = [parameters, *(kind for kind in parameters.values() if isinstance(kind, dict))]
+    return min(
+        (
+            int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
+            for kind in kinds
+            if kind.get("rope_type") in ("longrope", "dynamic")
+        ),
+        default=math.inf,
+    )
 
 
 def open_hooks(model: Any) -> list[Any]:

@@ -1,34 +1,82 @@
-"""Text -> token ids, by the tokenizer that a model carries and the model's own setting for BOS."""
+"""Text -> token ids, by the tokenizer that a model carries and the model's own setting for BOS.
 
+One rule for a beginning-of-text token (BOS), for everything that reads text: it stands in front
+once where it is wanted, whether the text begins with it already (chat templates write it) or not;
+and one that the text itself begins with is never taken away.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Int
 
 from lensloc.errors import LensLocError
 
 Bos = Literal["model", "add", "none"]
 BOS: tuple[str, ...] = get_args(Bos)
 
+# Short texts, of which every tokenizer makes something of at least one.
+_PROBES = ("a", "1", "the")
 
-def token_ids(model: Any, text: str, bos: Bos = "model") -> list[int]:
-    """Return a text's token ids as ``model.to_tokens`` gives them, without padding or truncation.
 
-    Special tokens are those that the tokenizer adds itself, except the beginning-of-text token
-    (BOS): it stands in front if and only if ``model.cfg.default_prepend_bos`` says so.
-    (``to_tokens`` itself fails for tokenizers without a pad token, which is not needed here.)
+def token_ids(model: Any, text: str, bos: Bos = "model", *, end: bool = True) -> list[int]:
+    """Return a text's token ids, without padding or truncation.
+
+    Special tokens are those that the tokenizer adds by itself, except the beginning-of-text token
+    (BOS), which follows ``bos``. A text that begins with the BOS' own text keeps that one, and none
+    is added to it.
 
     Args:
         model: a model with a tokenizer.
         text: the text.
-        bos: ``"model"`` for the model's setting, ``"add"`` or ``"none"`` whatever it is.
+        bos: ``"model"``: the model's setting (``cfg.default_prepend_bos``; a model that lensloc
+            loaded does what its tokenizer does by itself). ``"add"``: one stands in front.
+            ``"none"``: none is added; one that the text begins with stays.
+        end: keep what the tokenizer adds behind a text (an end-of-text token). Not for a text on
+            which the model is to write on.
 
     Raises:
-        LensLocError: a BOS is to be added, but the tokenizer has none.
+        LensLocError: a BOS is to be added, but the tokenizer has none; or the tokenizer knows a
+            token that the model does not.
     """
-    ids = [int(token) for token in model.tokenizer(text)["input_ids"]]
-    token = model.tokenizer.bos_token_id
-    wanted, there = prepends_bos(model, bos), token is not None and ids[:1] == [token]
-    if wanted and not there:
-        return [token, *ids]
-    return ids[1:] if there and not wanted else ids
+    tokenizer = model.tokenizer
+    wanted = prepends_bos(model, bos)
+    before, behind = added_around(tokenizer)
+    whole = [int(token) for token in tokenizer(text)["input_ids"]]
+    own = whole[len(before) : len(whole) - len(behind)]
+    token = tokenizer.bos_token_id
+    if not wanted or (token is not None and own[:1] == [token]):
+        front = [added for added in before if added != token]
+    elif token in before:
+        front = before
+    else:
+        front = [int(token), *before]
+    ids = [*front, *own, *(behind if end else ())]
+    require_known(model, ids, f"The text {shortened(text)}")
+    return ids
+
+
+def added_around(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Return the special tokens that a tokenizer puts in front of a text and behind it.
+
+    Found out by trying, since no setting of a tokenizer says it reliably.
+    """
+    for probe in _probes(tokenizer):
+        own = [int(token) for token in tokenizer(probe, add_special_tokens=False)["input_ids"]]
+        whole = [int(token) for token in tokenizer(probe)["input_ids"]]
+        for start in range(len(whole) - len(own) + 1) if own else ():
+            if whole[start : start + len(own)] == own:
+                return whole[:start], whole[start + len(own) :]
+    return [], []
+
+
+def _probes(tokenizer: Any) -> Iterator[str]:
+    yield from _PROBES
+    special = set(getattr(tokenizer, "all_special_tokens", ()))
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        yield from (token for token in list(tokenizer.get_vocab())[:100] if token not in special)
 
 
 def prepends_bos(model: Any, bos: Bos = "model") -> bool:
@@ -47,6 +95,49 @@ def prepends_bos(model: Any, bos: Bos = "model") -> bool:
     if bos == "model":
         return has and bool(getattr(model.cfg, "default_prepend_bos", False))
     return bos == "add"
+
+
+def require_known(model: Any, ids: Sequence[int] | Int[np.ndarray, " token"], what: str) -> None:
+    """Check that the model has an embedding for every token.
+
+    Args:
+        model: the model.
+        ids: token ids.
+        what: what holds them, to begin the sentence with.
+
+    Raises:
+        LensLocError: naming the first token that it does not have.
+    """
+    known, array = n_known(model), np.asarray(ids)
+    unknown = array[(array < 0) | (array >= known)]
+    if len(unknown) == 0:
+        return
+    wrong = int(unknown[0])
+    raise LensLocError(
+        f"{what} holds the token {wrong}{_named(model.tokenizer, wrong)}, but the model knows 0 to "
+        f"{known - 1}; tokenize with the model's own tokenizer, or give the model an embedding for "
+        "what was added to it."
+    )
+
+
+def n_known(model: Any) -> int:
+    """Return how many tokens the model has an embedding for."""
+    inner = getattr(model, "original_model", None)
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        weight = model.embed.W_E if inner is None else inner.get_input_embeddings().weight
+        return int(weight.shape[0])
+    return int(model.cfg.d_vocab)
+
+
+def _named(tokenizer: Any, token: int) -> str:
+    """Return a token's text in brackets, if the tokenizer has one for it."""
+    if tokenizer is None or token < 0:
+        return ""
+    try:
+        name = tokenizer.convert_ids_to_tokens(token)
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError):
+        return ""
+    return f" ({name!r})" if name else ""
 
 
 def require_tokenizer(model: Any) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lensloc import contrasts, fetching
-from lensloc.cli.options import DEFAULT_MODEL, own_contrast
+from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode, own_contrast
 from lensloc.models import (
     BUNDLED,
     cache_folder,
@@ -36,7 +36,8 @@ def models_list(
             state = (
                 "ready" if is_ready(model, cache_folder() / "models" / model.name) else "to fetch"
             )
-            console.print(f"{model.name}  [{state}]  {model.about}", markup=False, highlight=False)
+            line = f"{model.name}  [{state}]  {model.about}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     others = [name for name in known_names() if name not in BUNDLED and pattern.lower() in name]
     if not pattern:
         console.print(
@@ -95,6 +96,7 @@ def stimuli_check(
     model_name: Annotated[
         str, typer.Option(help="Model whose tokens are counted; none for no tokens.")
     ] = DEFAULT_MODEL,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Count texts, words, characters and tokens; find duplicates; compare target and control.
 
@@ -109,7 +111,11 @@ def stimuli_check(
         else own_contrast(Path(name), target, control, columns)
         for name in paths or contrasts.NAMES
     ]
-    model = None if model_name == "none" else load_model(model_name, backend="auto")
+    model = (
+        None
+        if model_name == "none"
+        else load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
+    )
     repeated = [_show_check(Console(), contrast, model) for contrast in checked]
     if any(repeated):
         raise typer.Exit(1)

@@ -27,6 +27,7 @@ from lensloc.cli.options import (
     ModelName,
     Reference,
     Site,
+    TrustRemoteCode,
     batch_size_of,
     reference_contrast,
     require_known,
@@ -119,6 +120,7 @@ def evaluate_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     plot_out: Annotated[
@@ -151,6 +153,7 @@ def evaluate_command(
     with collected_warnings() as notes, stdout_to_stderr():
         model: Any = load_model(
             model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+            trust_remote_code=trust_remote_code,
             progress=not as_json,
         )  # fmt: skip
         study = lesion_study(

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from lensloc import contrasts, plot
 from lensloc.cli.localize import show_layers, show_units
-from lensloc.cli.options import DEFAULT_MODEL
+from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
 from lensloc.cli.output import collected_warnings
 from lensloc.cli.report import show_summary
 from lensloc.controls import controls
@@ -44,11 +44,12 @@ def demo_command(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("lensloc-demo"),
     model_name: Annotated[str, typer.Option(help="Model to localize.")] = DEFAULT_MODEL,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Find the language network of the bundled model, lesion it, and write a report."""
     require_writable_folder(out, "The folder")
     console = Console()
-    model = load_model(model_name, backend="auto")
+    model = load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
     sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
     with collected_warnings():  # what they say is in the report
         found = study(

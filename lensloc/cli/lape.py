@@ -19,6 +19,7 @@ from lensloc.cli.options import (
     Device,
     Dtype,
     ModelName,
+    TrustRemoteCode,
     require_known,
 )
 from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
@@ -114,6 +115,7 @@ def record_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -128,7 +130,7 @@ def record_command(
     corpora: Mapping[str, Any] = _pairs(corpus, "--corpus") or lape.prose()
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, as_json)
+        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         counts = lape.record(
             model, corpora, site=site, threshold=threshold, max_tokens=max_tokens, window=window,
             keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
@@ -219,6 +221,7 @@ def perplexity_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     plot_out: PlotOut = None,
     overwrite: Overwrite = False,
@@ -235,7 +238,7 @@ def perplexity_command(
     wanted = _Neurons.parse(neurons, names, language)
     several = parse_controls(control or ["random:3"])
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, as_json)
+        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         found = lape.perplexity(
             model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=_store(), progress=not as_json,
@@ -270,6 +273,7 @@ def generate_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
     overwrite: Overwrite = False,
@@ -285,7 +289,7 @@ def generate_command(
     asked = _prompts(prompts, limit)
     wanted = _Neurons.parse(neurons, names, language)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, as_json)
+        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         masks = wanted.of(model)
         found = lape.generate(
             model, asked or _questions(masks, limit, instruction=True), masks,
@@ -321,6 +325,7 @@ def steer_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
     plot_out: PlotOut = None,
@@ -340,7 +345,7 @@ def steer_command(
     levels = [_level(text) for text in level or ["mean", "0.95"]]
     several = parse_controls(control or ["layer:1"])
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, as_json)
+        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         masks = wanted.of(model)
         questions = given or _questions(masks, limit, instruction=False)
         unknown = [name for name in asked or () if name not in questions]
@@ -469,9 +474,17 @@ def _chosen(
     return {name: masks[name] for name in languages or masks}
 
 
-def _model(name: str, device: str | None, dtype: str, backend: str, quiet: bool) -> Any:
+def _model(
+    name: str,
+    device: str | None,
+    dtype: str,
+    backend: str,
+    trust_remote_code: bool,
+    quiet: bool,
+) -> Any:
     return load_model(
         name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+        trust_remote_code=trust_remote_code,
         progress=not quiet,
     )  # fmt: skip
 

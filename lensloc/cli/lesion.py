@@ -27,6 +27,7 @@ from lensloc.cli.options import (
     Reference,
     Site,
     Stimuli,
+    TrustRemoteCode,
     reference_contrast,
     require_known,
     require_one_of,
@@ -94,6 +95,7 @@ def lesion_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
@@ -110,6 +112,7 @@ def lesion_command(
     with collected_warnings() as notes:
         model: Any = load_model(
             model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+            trust_remote_code=trust_remote_code,
             progress=not as_json,
         )  # fmt: skip
         units = target.units(model, progress=not as_json)
@@ -224,6 +227,8 @@ class _Target:
         made = Provenance(
             model=card.name,
             weights_hash=card.weights_hash,
+            config_hash=card.config_hash,
+            tokenizer_hash=card.tokenizer_hash,
             site=self.site,
             selection=f"random, seed {self.seed}, {words}",
         )

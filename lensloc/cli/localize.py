@@ -33,6 +33,7 @@ from lensloc.cli.options import (
     TargetConditions,
     TextColumn,
     Truncate,
+    TrustRemoteCode,
     Untrained,
     batch_size_of,
     require_known,
@@ -81,6 +82,7 @@ def localize_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
     truncate: Truncate = False,
@@ -107,7 +109,8 @@ def localize_command(
 
     start = time.perf_counter()
     model: Any = load_model(
-        model_name, untrained=untrained, seed=seed, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+        model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
+        device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
         progress=not as_json,
     )  # fmt: skip
     load_seconds = time.perf_counter() - start
@@ -213,7 +216,8 @@ def _mask_path(mask: UnitMask, out: Path | None, *, many: bool) -> Path:
 def _hash_of(mask: UnitMask) -> str:
     """Return a hash of what a mask was made from and which units it holds."""
     made = mask.provenance
-    parts = (made.weights_hash, made.contrast_hash, made.protocol, made.pooling, made.selection)
+    model = "".join(made.model_hashes.values())
+    parts = (model, made.contrast_hash, made.protocol, made.pooling, made.selection)
     return hashlib.sha256(("\0".join(parts)).encode() + mask.mask.numpy().tobytes()).hexdigest()
 
 

@@ -63,6 +63,10 @@ Limit = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
 Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run Python code that comes with the model."),
+]
 BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

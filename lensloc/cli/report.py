@@ -29,6 +29,7 @@ from lensloc.cli.options import (
     TargetConditions,
     TextColumn,
     Truncate,
+    TrustRemoteCode,
     Untrained,
     batch_size_of,
     require_known,
@@ -90,6 +91,7 @@ def report_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
     truncate: Truncate = False,
@@ -116,7 +118,8 @@ def report_command(
     ).read()
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model: Any = load_model(
-            model_name, untrained=untrained, seed=seed, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+            model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
+            device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
             progress=not as_json,
         )  # fmt: skip
         found = study(

@@ -23,7 +23,7 @@ from lensloc.lape.documents import (
 )
 from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
-from lensloc.tokens import Bos, require_tokenizer, token_ids
+from lensloc.tokens import Bos, require_known, require_tokenizer, token_ids
 
 _LONGEST_WINDOW = 1024
 
@@ -82,9 +82,9 @@ def windows(
             window that is too long, or what is wrong with the corpus.
     """
     left = max_tokens
-    for window in _ready(corpus, length) if corpus.ready else _packed(corpus, model, length, bos):
+    ready = corpus.ready
+    for window in _ready(corpus, model, length) if ready else _packed(corpus, model, length, bos):
         ids = window.ids[:left]
-        _require_known(ids, int(model.cfg.d_vocab))
         yield Window(ids, window.read)
         if left is not None:
             left -= len(ids)
@@ -121,10 +121,11 @@ def _packed(corpus: Corpus, model: Any, length: int, bos: Bos) -> Iterator[Windo
         yield Window(rest, read)
 
 
-def _ready(corpus: Corpus, length: int) -> Iterator[Window]:
+def _ready(corpus: Corpus, model: Any, length: int) -> Iterator[Window]:
     for document in corpus.documents:
         ids = document.content
         assert not isinstance(ids, str)
+        require_known(model, ids, document.place)
         if len(ids) > length:
             raise LensLocError(
                 f"{document.place}: {len(ids)} tokens, but a window holds {length}; give one long "
@@ -136,19 +137,12 @@ def _ready(corpus: Corpus, length: int) -> Iterator[Window]:
 
 def _encoded(document: Document, model: Any, bos: Bos) -> Ids:
     if not isinstance(document.content, str):
+        require_known(model, document.content, document.place)
         return document.content
     require_tokenizer(model)
-    ids = token_ids(model, document.content, "none" if document.continues else bos)
+    policy: Bos = "none" if document.continues else bos
+    ids = token_ids(model, document.content, policy, end=not document.goes_on)
     return np.asarray(ids, dtype=np.int64)
-
-
-def _require_known(ids: Ids, vocabulary: int) -> None:
-    if len(ids) and not 0 <= ids.min() <= ids.max() < vocabulary:
-        wrong = next(int(token) for token in ids if not 0 <= token < vocabulary)
-        raise LensLocError(
-            f"The corpus holds the token {wrong}, but the model knows 0 to {vocabulary - 1}; "
-            "tokenize with the model's own tokenizer."
-        )
 
 
 # -- from memory -----------------------------------------------------------------------------------

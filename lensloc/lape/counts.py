@@ -129,7 +129,8 @@ class ActivationCounts:
     __hash__ = None  # type: ignore[assignment]
 
     def _meaning(self) -> tuple[Any, ...]:
-        return self.languages, self.site, self.threshold, self.window, self.provenance.weights_hash
+        model = tuple(self.provenance.model_hashes.values())
+        return self.languages, self.site, self.threshold, self.window, model
 
     def _arrays(self) -> dict[str, Tensor]:
         arrays = {"counts": self.counts, "tokens": self.tokens}
@@ -215,6 +216,8 @@ class ActivationCounts:
         compared: dict[str, tuple[Any, Any]] = {
             "numbers of layers and neurons": (self.shape, other.shape),
             "models": (mine.weights_hash or mine.model, theirs.weights_hash or theirs.model),
+            "configurations of the model": (mine.config_hash, theirs.config_hash),
+            "tokenizers": (mine.tokenizer_hash, theirs.tokenizer_hash),
             "backends": (mine.backend, theirs.backend),
             "lesions of the model": (mine.lesion, theirs.lesion),
             "sites": (self.site, other.site),

@@ -27,12 +27,14 @@ class Document:
         place: where it stands, in words.
         read: share of the corpus that has been read with it; None where its length is not known.
         continues: whether it is a further piece of the text before it.
+        goes_on: whether a further piece of it follows.
     """
 
     content: str | Ids
     place: str
     read: float | None = None
     continues: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def pieces(
         rest += block
         while len(rest) > _PIECE:
             stop = _end(rest)
-            yield Document(rest[:stop], place, read(), begun)
+            yield Document(rest[:stop], place, read(), begun, True)
             rest, begun = rest[stop:], True
     if rest.strip() or (begun and rest):
         yield Document(rest, place, read(), begun)

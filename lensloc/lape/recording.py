@@ -99,7 +99,7 @@ def record(
     device = device_of(model)
     made = _provenance(model, site, max_tokens, bos)
     settings = {
-        "model": f"{made.weights_hash}, {made.backend}",
+        "model": ", ".join([*made.model_hashes.values(), made.backend]),
         "lesion": [str(found.settings) for found in open_lesions(model)],
         "list of languages": list(corpora),
         "site": site,

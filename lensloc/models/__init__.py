@@ -4,15 +4,8 @@ from lensloc.cards import ModelCard
 from lensloc.models.bundled import BUNDLED, BundledModel, fetch, is_ready
 from lensloc.models.cache import cache_folder, writable_cache_folder
 from lensloc.models.check import ModelCheck, check_model
-from lensloc.models.load import (
-    BACKENDS,
-    DTYPES,
-    Backend,
-    describe,
-    known_names,
-    load_model,
-    pull_from_hub,
-)
+from lensloc.models.load import BACKENDS, DTYPES, Backend, describe, load_model
+from lensloc.models.reading import known_names, pull_from_hub
 
 __all__ = [
     "BACKENDS",

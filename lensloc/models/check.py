@@ -1,8 +1,9 @@
 """Is a loaded model what it claims to be? Checked once, when it is first used."""
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -10,11 +11,34 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lensloc.errors import LensLocError
+from lensloc.models.late import Reach, reach
 
 log = logging.getLogger(__name__)
 
 # Largest relative error (Euclidean norm of the difference over that of the values).
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
+_SHORT = 8
+# Positions at the end of the long row that are compared; before them nothing acts that does not
+# act there too, and all of them would take gigabytes.
+_TAIL = 24
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What transformers' own forward pass gives.
+
+    Attributes:
+        short: of a few short rows: ``logits`` and, where the model has a list of blocks,
+            ``block 0``, ``block 1``, ...
+        late: the same of the last positions of one long row.
+        reach: how long that row is, and what of the model acts later still.
+        vocabulary: how many tokens there are to choose from.
+    """
+
+    short: Mapping[str, Tensor]
+    late: Mapping[str, Tensor]
+    reach: Reach
+    vocabulary: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +51,10 @@ class ModelCheck:
         blocks: raw block outputs against transformers' own; None if there is no original.
         logits: logits against transformers' own; None if there is no original.
         tolerance: largest error that passes, which depends on the dtype.
+        n_tokens: tokens of the longest row that was read.
+        late_blocks: block outputs at the end of that row; None if they were not compared.
+        late_logits: logits at the end of that row; None if they were not compared.
+        missed: what acts later than that in a text: name and from how many tokens on.
     """
 
     batch: float
@@ -34,6 +62,10 @@ class ModelCheck:
     blocks: float | None
     logits: float | None
     tolerance: float
+    n_tokens: int = _SHORT
+    late_blocks: float | None = None
+    late_logits: float | None = None
+    missed: tuple[tuple[str, int], ...] = field(default=())
 
     @property
     def failures(self) -> list[str]:
@@ -43,34 +75,64 @@ class ModelCheck:
             found.append(f"a text's logits change by {self.batch:.1e} with its batch")
         if not self.hook > 0:
             found.append("a hook at a block's output does not reach the logits")
-        for what, error in (("block outputs", self.blocks), ("logits", self.logits)):
-            if error is not None and not error <= self.tolerance:
-                found.append(f"its {what} differ from transformers' own by {error:.1e}")
+        early = (("block outputs", self.blocks), ("logits", self.logits))
+        late = (("block outputs", self.late_blocks), ("logits", self.late_logits))
+        for compared, where in ((early, ""), (late, f" at the end of {self.n_tokens:,} tokens")):
+            wrong = [
+                f"its {what} differ from transformers' own by {error:.1e}{where}"
+                for what, error in compared
+                if error is not None and not error <= self.tolerance
+            ]
+            found += wrong
+            if wrong:  # what is wrong early is wrong late
+                break
         return found
 
     def __str__(self) -> str:
+        errors = {
+            "blocks": [e for e in (self.blocks, self.late_blocks) if e is not None],
+            "logits": [e for e in (self.logits, self.late_logits) if e is not None],
+        }
         compared = [
-            f"{what} within {error:.1e} of transformers"
-            for what, error in (("blocks", self.blocks), ("logits", self.logits))
-            if error is not None
+            f"{what} within {max(found):.1e} of transformers"
+            for what, found in errors.items()
+            if found
         ]
         reference = ", ".join(compared) or "no transformers original to compare with"
         state = "failed: " + "; ".join(self.failures) if self.failures else "passed"
-        return f"{state} ({reference}, batch {self.batch:.1e}, hook effect {self.hook:.1e})"
+        missed = "".join(
+            f"; not reached: {name}, from {begin:,} tokens on" for name, begin in self.missed
+        )
+        return (
+            f"{state} ({reference}, over up to {self.n_tokens:,} tokens, batch {self.batch:.1e}, "
+            f"hook effect {self.hook:.1e}{missed})"
+        )
 
 
 @torch.no_grad()
-def reference_activations(hf_model: Any) -> dict[str, Tensor]:
+def reference_activations(hf_model: Any) -> Reference:
     """Run transformers' own forward pass on the tokens that :func:`check_model` uses.
 
-    Returns:
-        ``logits`` and, where the model has a list of blocks, ``block 0``, ``block 1``, ...
+    One row is as long as it must be for all that acts late to act: sliding windows, scaled rotary
+    embeddings beyond their original context, blocks of attention (:mod:`lensloc.models.late`).
     """
+    vocabulary = int(hf_model.config.get_text_config().vocab_size)
+    reached = reach(hf_model.config, sum(p.numel() for p in hf_model.parameters()))
+    short = _run_transformers(hf_model, _tokens(vocabulary, 3, _SHORT))
+    late = _run_transformers(hf_model, _tokens(vocabulary, 1, reached.n_tokens), tail=_TAIL)
+    return Reference(short, late, reached, vocabulary)
+
+
+def _run_transformers(
+    hf_model: Any, tokens: Int[Tensor, "row pos"], tail: int | None = None
+) -> dict[str, Tensor]:
+    """Return block outputs and logits, of the last positions only if told to."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            found[name] = (output[0] if isinstance(output, tuple) else output).detach().cpu()
+            output = output[0] if isinstance(output, tuple) else output
+            found[name] = _last(output, tail).detach().cpu()
 
         return hook
 
@@ -78,13 +140,25 @@ def reference_activations(hf_model: Any) -> dict[str, Tensor]:
         block.register_forward_hook(keep(f"block {layer}"))
         for layer, block in enumerate(_blocks(hf_model))
     ]
+    options: dict[str, Any] = {"use_cache": False}
+    if tail is not None and _takes(hf_model, "logits_to_keep"):
+        options["logits_to_keep"] = tail
     try:
-        tokens = _tokens(hf_model.config.get_text_config().vocab_size).to(hf_model.device)
-        found["logits"] = hf_model(tokens, use_cache=False).logits.cpu()
+        logits = hf_model(tokens.to(hf_model.device), **options).logits
+        found["logits"] = _last(logits, tail).cpu()
     finally:
         for handle in handles:
             handle.remove()
     return found
+
+
+def _last(values: Tensor, tail: int | None) -> Tensor:
+    """Return the last positions, without holding on to the others."""
+    return values if tail is None else values[:, -tail:].clone()
+
+
+def _takes(hf_model: Any, argument: str) -> bool:
+    return argument in inspect.signature(hf_model.forward).parameters
 
 
 def _blocks(hf_model: Any) -> Iterable[nn.Module]:
@@ -96,39 +170,91 @@ def _blocks(hf_model: Any) -> Iterable[nn.Module]:
 
 
 @torch.no_grad()
-def check_model(model: Any, reference: Mapping[str, Tensor] | None = None) -> ModelCheck:
+def check_model(model: Any, reference: Reference | None = None) -> ModelCheck:
     """Check a model: batching, hooks, and agreement with transformers.
 
     Args:
         model: a HookedTransformer or TransformerBridge, in eval mode.
         reference: what :func:`reference_activations` gave for the original, if there is one.
     """
-    vocabulary = reference["logits"].shape[-1] if reference else model.cfg.d_vocab
-    tokens = _tokens(vocabulary)[:, : model.cfg.n_ctx].to(model.cfg.device)
-    hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
-    wanted = set(hooks)
-    logits, cache = model.run_with_cache(
-        tokens, names_filter=lambda name: name in wanted, return_cache_object=False
-    )
+    vocabulary = reference.vocabulary if reference else model.cfg.d_vocab
+    tokens = _tokens(vocabulary, 3, _SHORT)[:, : model.cfg.n_ctx].to(model.cfg.device)
+    logits, blocks = _run_hooked(model, tokens)
     alone = torch.cat([model(row[None]) for row in tokens])
-    middle = hooks[len(hooks) // 2]
+    middle = f"blocks.{model.cfg.n_layers // 2}.hook_resid_post"
     bumped = model.run_with_hooks(tokens, fwd_hooks=[(middle, _bump)])
-    blocks = agreement = None
+    early: tuple[float | None, float | None] = (None, None)
+    late = _Late(int(tokens.shape[1]))
     if reference is not None:
-        errors = [
-            _error(cache[hooks[int(key.split()[1])]], value)
-            for key, value in reference.items()
-            if key.startswith("block")
-        ]
-        blocks = max(errors) if errors else None
-        agreement = _error(logits, reference["logits"])
+        early = _compared(reference.short, logits, blocks)
+        late = _check_late(model, reference)
     return ModelCheck(
         batch=_error(alone, logits),
         hook=_error(bumped, logits),
-        blocks=blocks,
-        logits=agreement,
+        blocks=early[0],
+        logits=early[1],
         tolerance=_TOLERANCE.get(logits.dtype, 1e-3),
+        n_tokens=late.n_tokens,
+        late_blocks=late.blocks,
+        late_logits=late.logits,
+        missed=late.missed,
     )
+
+
+@dataclass(frozen=True)
+class _Late:
+    """What the long row showed; see :class:`ModelCheck`."""
+
+    n_tokens: int
+    blocks: float | None = None
+    logits: float | None = None
+    missed: tuple[tuple[str, int], ...] = ()
+
+
+def _check_late(model: Any, reference: Reference) -> _Late:
+    """Compare the end of the long row."""
+    length, missed = reference.reach.n_tokens, reference.reach.missed
+    if length > model.cfg.n_ctx:  # no text of this model is as long
+        return _Late(min(_SHORT, int(model.cfg.n_ctx)))
+    tokens = _tokens(reference.vocabulary, 1, length).to(model.cfg.device)
+    logits, blocks = _run_hooked(model, tokens, tail=_TAIL)
+    # What acts only beyond the model's own window acts on no text of it.
+    missed = tuple((name, begin) for name, begin in missed if begin < model.cfg.n_ctx)
+    return _Late(length, *_compared(reference.late, logits, blocks), missed)
+
+
+def _run_hooked(
+    model: Any, tokens: Int[Tensor, "row pos"], tail: int | None = None
+) -> tuple[Float[Tensor, "row last vocabulary"], dict[str, Tensor]]:
+    """Return logits and block outputs, of the last positions only if told to."""
+    found: dict[str, Tensor] = {}
+
+    def keep(activation: Tensor, hook: Any) -> None:
+        found[f"block {hook.name.split('.')[1]}"] = _last(activation, tail)
+
+    names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
+    options: dict[str, Any] = {}
+    inner = getattr(model, "original_model", None)
+    if tail is not None and inner is not None and _takes(inner, "logits_to_keep"):
+        options["logits_to_keep"] = tail
+    logits = model.run_with_hooks(tokens, fwd_hooks=[(name, keep) for name in names], **options)
+    return _last(logits, tail), found
+
+
+def _compared(
+    reference: Mapping[str, Tensor], logits: Tensor, blocks: Mapping[str, Tensor]
+) -> tuple[float | None, float | None]:
+    """Return the largest error of a block's outputs, if any can be compared, and the logits'."""
+    errors = [
+        _error(blocks[name], value)
+        for name, value in reference.items()
+        if name != "logits" and name in blocks
+    ]
+    return max(errors, key=_nan_last, default=None), _error(logits, reference["logits"])
+
+
+def _nan_last(error: float) -> float:
+    return float("inf") if error != error else error
 
 
 def require_passed(check: ModelCheck, name: str) -> None:
@@ -144,9 +270,9 @@ def require_passed(check: ModelCheck, name: str) -> None:
         )
 
 
-def _tokens(vocabulary: int) -> Int[Tensor, "row pos"]:
+def _tokens(vocabulary: int, rows: int, length: int) -> Int[Tensor, "row pos"]:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, vocabulary, (3, 8), generator=generator)
+    return torch.randint(0, vocabulary, (rows, length), generator=generator)
 
 
 def _bump(activation: Tensor, hook: Any) -> Tensor:

@@ -1,15 +1,15 @@
 """A transformers model -> HookedTransformer with raw weights, told by its configuration alone.
 
 TransformerLens' own loader infers the architecture from the *name or path* that it is given, and
-knows Gemma's and OLMo's shapes only by name. Here the name never decides: the configuration is
-read from a folder with a neutral name, and the shapes that TransformerLens has no reader for come
+knows Gemma's and OLMo's shapes only by name. Here the name never decides: its reader of
+configurations is given the configuration itself, and the shapes that it has no reader for come
 from the configuration too.
 """
 
 import math
-import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,6 +18,8 @@ from transformer_lens import loading_from_pretrained as loading
 
 from lensloc.errors import LensLocError
 from lensloc.models.layout import lay_out_as_read
+from lensloc.models.texts import adopt_tokenizer
+from lensloc.models.weights import counted_weights, listed
 
 # Decoders whose weights TransformerLens converts (get_pretrained_state_dict).
 CONVERTIBLE = frozenset(
@@ -47,9 +49,6 @@ CONVERTIBLE = frozenset(
     }
 )
 
-# What the name-based branches of TransformerLens look for in a path.
-_MISLEADING = ("llama", "gemma", "wav2vec2", "bert", "t5", "hubert")
-
 
 def to_hooked_transformer(
     hf_model: Any, tokenizer: Any, *, name: str, dtype: torch.dtype, device: str
@@ -75,21 +74,53 @@ def to_hooked_transformer(
     try:
         cfg = _config(hf_model, architecture, name, dtype)
         state_dict = loading.get_pretrained_state_dict(".", cfg, hf_model, dtype=dtype)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            model = HookedTransformer(cfg, tokenizer, move_to_device=False)
-        # Its own loader, which folds nothing either, walks all modules for every weight.
-        complete = loading.fill_missing_keys(model, state_dict)
-        model.load_state_dict(complete, strict=False)
+        model = filled(cfg, state_dict)
         lay_out_as_read(model)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LensLocError(
             f"TransformerLens could not convert {name} ({architecture}) to a HookedTransformer: "
             f'{_first_line(error)} Load it with backend="bridge".'
         ) from error
+    adopt_tokenizer(model, tokenizer)
     model.cfg.device = device
     model.to(device, print_details=False)
     return model.eval()
+
+
+def filled(
+    cfg: HookedTransformerConfig, state_dict: dict[str, torch.Tensor], *, required: str = ""
+) -> HookedTransformer:
+    """Return a HookedTransformer on the CPU, without a tokenizer, that holds these weights.
+
+    Args:
+        cfg: its configuration.
+        state_dict: the weights by TransformerLens' names. What they lack is filled in as
+            TransformerLens does: biases with 0, norms with 1, but no weight matrix of a block.
+        required: also refuse other weight matrices that are missing, of the model of this name.
+
+    Raises:
+        LensLocError: a missing weight matrix, if one is required.
+        ValueError: a missing weight matrix of a block.
+        RuntimeError: weights of another shape.
+    """
+    cfg.tokenizer_name = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = HookedTransformer(cfg, None, move_to_device=False)
+    missing = sorted(
+        name
+        for name, _ in model.named_parameters()
+        if name not in state_dict and name.rsplit(".", 1)[-1].lstrip("_").startswith("W")
+    )
+    if required and missing:
+        raise LensLocError(
+            f"{required} lacks {counted_weights(len(missing))} of the model that its configuration "
+            f"describes ({listed(missing)}), which would be made up; fetch it again."
+        )
+    # Its own loader, which folds nothing either, walks all modules for every weight.
+    complete = loading.fill_missing_keys(model, state_dict)
+    model.load_state_dict(complete, strict=False)
+    return model
 
 
 def _config(
@@ -110,28 +141,21 @@ def _config(
 
 
 def _read_by_transformer_lens(hf_model: Any) -> dict[str, Any]:
+    """Read a configuration with TransformerLens' own rules for its architecture.
+
+    Its reader takes a name or a path, draws conclusions from either, and fetches the configuration
+    from there. Here it runs with another way to fetch one, so that there is no path to mistake.
+    """
     config = type(hf_model.config).from_dict(hf_model.config.to_dict())
     config.architectures = [type(hf_model).__name__]
     if hasattr(config, "n_positions") and not hasattr(config, "n_ctx"):
         config.n_ctx = config.n_positions  # GPT-2 configurations of today lack the old name
-    with _neutral_folder() as folder:
-        config.save_pretrained(folder)
-        return dict(loading.convert_hf_model_config(folder))
-
-
-def _neutral_folder() -> "tempfile.TemporaryDirectory[str]":
-    """Make a temporary folder whose path names no architecture."""
-    while True:
-        folder = tempfile.TemporaryDirectory(prefix="checkpoint-")
-        path = folder.name.lower()
-        if not any(word in path for word in _MISLEADING):
-            return folder
-        folder.cleanup()
-        if any(word in tempfile.gettempdir().lower() for word in _MISLEADING):
-            raise ValueError(
-                f"the temporary folder {tempfile.gettempdir()} has an architecture in its name; "
-                "set TMPDIR to another."
-            )
+    fetched = SimpleNamespace(from_pretrained=lambda *_, **__: config)
+    reader = FunctionType(
+        loading.convert_hf_model_config.__code__,
+        {**vars(loading), "AutoConfig": fetched, "get_official_model_name": lambda name: name},
+    )
+    return dict(reader("checkpoint"))
 
 
 def _overrides(config: Any, architecture: str) -> dict[str, Any]:
@@ -142,6 +166,9 @@ def _overrides(config: Any, architecture: str) -> dict[str, Any]:
         fields["n_ctx"] = window
     if architecture in ("GPT2LMHeadModel", "GPTJForCausalLM") and config.n_inner:
         fields["d_mlp"] = config.n_inner
+    if architecture == "GPTNeoForCausalLM" and config.intermediate_size:
+        fields["d_mlp"] = config.intermediate_size
+    fields |= _windows(config)
     if architecture in ("LlamaForCausalLM", "Qwen2ForCausalLM", "Phi3ForCausalLM"):
         head = getattr(config, "head_dim", None)
         if head:
@@ -150,6 +177,22 @@ def _overrides(config: Any, architecture: str) -> dict[str, Any]:
         head = fields.get("d_head", config.hidden_size // config.num_attention_heads)
         fields["rotary_dim"] = round(_rope(config).get("partial_rotary_factor", 1) * head)
     return fields
+
+
+def _windows(config: Any) -> dict[str, Any]:
+    """Return which layers attend to a window only, where the configuration says it layer by layer.
+
+    TransformerLens reads it for some architectures.
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds: Collection[str] = getattr(config, "layer_types", None) or ()
+    if not window or "sliding_attention" not in kinds:
+        return {}
+    return {
+        "use_local_attn": True,
+        "window_size": window,
+        "attn_types": ["local" if kind == "sliding_attention" else "global" for kind in kinds],
+    }
 
 
 def _gemma(config: Any) -> dict[str, Any]:
@@ -264,5 +307,6 @@ def _rope(config: Any, kind: str = "full_attention") -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return (text[0] if text else type(error).__name__).rstrip(".") + "."
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    gist = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    return (gist or type(error).__name__).rstrip(".") + "."

@@ -33,14 +33,18 @@ def stdout_to_stderr() -> Iterator[None]:
         yield
 
 
-def untrained_like(config: Any, seed: int, dtype: torch.dtype) -> Any:
+def untrained_like(
+    config: Any, seed: int, dtype: torch.dtype, *, trust_remote_code: bool = False
+) -> Any:
     """Return a model of that configuration as transformers initialises it under the seed.
 
     The weights are drawn in float32, so that every dtype holds the same ones, rounded.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=trust_remote_code
+        )
     return model.to(dtype).eval()
 
 

@@ -213,7 +213,8 @@ def localize(
     if protocol == "alkhamissi2024" and contrast.name == "language" and max_tokens is None:
         max_tokens = PUBLISHED_LANGUAGE_TOKENS
     lesions = open_lesions(model)
-    made = _provenance(describe(model), contrast, pooling, protocol, absolute, max_tokens).replace(
+    card = describe(model)
+    made = _provenance(card, contrast, pooling, protocol, absolute, max_tokens).replace(
         test=test, lesion="; ".join(found.description for found in lesions)
     )
     keys = {site: _key(made, lesions, site, truncate) for site in dict.fromkeys(sites)}
@@ -245,7 +246,7 @@ def localize(
         if store is not None:
             for site in missing:
                 store.save(keys[site], found[site], n_tokens)
-    warnings = _length_warnings(model, contrast, max_tokens)
+    warnings = (*card.warnings, *_length_warnings(model, contrast, max_tokens))
     return Localization(
         contrast,
         {site: found[site] for site in keys},
@@ -368,6 +369,8 @@ def _key(made: Provenance, lesions: Sequence[Lesion], site: str, truncate: bool)
     """Everything that a result depends on, and nothing that it does not (name, date, device)."""
     return {
         "weights": made.weights_hash,
+        "config": made.config_hash,
+        "tokenizer": made.tokenizer_hash,
         "backend": made.backend,
         "bos": made.prepends_bos,
         "lesions": [found.settings for found in lesions],

@@ -58,6 +58,8 @@ class Runner:
         self._known: dict[str, tuple[TaskResult, tuple[Effect, ...]]] = {}
         self._of_model = {
             "weights": card.weights_hash,
+            "config": card.config_hash,
+            "tokenizer": card.tokenizer_hash,
             "backend": card.backend,
             "dtype": card.dtype,
             "bos": card.prepends_bos,

@@ -61,7 +61,7 @@ class Generation:
             LensLocError: a prompt that leaves no room in the context window.
         """
         require_tokenizer(model)
-        ids = [token_ids(model, prompt, self.bos) for prompt in self.prompts]
+        ids = [token_ids(model, prompt, self.bos, end=False) for prompt in self.prompts]
         for number, (prompt, tokens) in enumerate(zip(self.prompts, ids, strict=True), start=1):
             if not tokens:
                 raise LensLocError(f"Prompt {number} has no tokens; write one, or use bos='add'.")

@@ -15,7 +15,14 @@ from lensloc.running import BatchSize
 from lensloc.tasks.base import TaskResult
 from lensloc.tasks.generation import Generation
 from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
-from lensloc.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
+from lensloc.tokens import (
+    Bos,
+    prepends_bos,
+    require_known,
+    require_tokenizer,
+    shortened,
+    token_ids,
+)
 
 _MOST_NEW_TOKENS = 256
 
@@ -229,7 +236,14 @@ class _Answers:
         """The token that the harness puts where nothing stands before."""
         tokenizer = self.model.tokenizer
         token = tokenizer.bos_token_id
-        return int(token if token is not None else tokenizer.eos_token_id)
+        token = token if token is not None else tokenizer.eos_token_id
+        if token is None:
+            raise LensLocError(
+                "The model's tokenizer has neither a beginning-of-text nor an end-of-text token, "
+                "which the harness puts where nothing stands before; give it one."
+            )
+        require_known(self.model, [int(token)], "The beginning of a text")
+        return int(token)
 
     def measured(
         self, sequences: Sequence[Scored], groups: Sequence[int] | None = None
@@ -248,7 +262,7 @@ class _Answers:
         from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
         windows = get_rolling_token_windows(
-            token_list=token_ids(self.model, text, "none"),
+            token_list=token_ids(self.model, text, "none", end=False),
             prefix_token=self._prefix,
             max_seq_len=int(self.model.cfg.n_ctx),  # a window's last token is not run
             context_len=1,
@@ -277,8 +291,8 @@ class _Answers:
         if trailing:  # as the harness does: a space belongs to the word behind it
             continuation = context[-trailing:] + continuation
             context = context[:-trailing]
-        whole = token_ids(self.model, context + continuation, self.bos)
-        before = token_ids(self.model, context, self.bos) if context else [self._prefix]
+        whole = token_ids(self.model, context + continuation, self.bos, end=False)
+        before = token_ids(self.model, context, self.bos, end=False) if context else [self._prefix]
         if not context and whole[:1] != before:
             whole = [*before, *whole]
         # As the harness does, whatever the tokenizer joined where the two meet.

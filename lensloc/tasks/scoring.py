@@ -122,7 +122,13 @@ def token_log_probs(
 
     run_batches(
         model,
-        _batches(families, inputs, batch_size, sees_pads(model), device),
+        _batches(
+            families,
+            inputs,
+            batch_size,
+            sees_pads(model, max(map(len, inputs), default=0)),
+            device,
+        ),
         score,
         progress=progress,
         description=description,
