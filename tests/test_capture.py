@@ -293,7 +293,7 @@ def test_word_ends_need_a_fast_tokenizer(tiny_llama: Any, monkeypatch: Any) -> N
         is_fast = False
         bos_token_id = None
 
-        def __call__(self, text: str) -> dict[str, list[int]]:
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
             return {"input_ids": [1]}
 
     monkeypatch.setattr(tiny_llama, "tokenizer", Slow())

@@ -113,6 +113,8 @@ def _told(path: Path) -> Iterator[None]:
     errors = (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError)
     try:
         yield
+    except LensLocError:
+        raise
     except (*errors, TypeError, AttributeError) as error:
         gist = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise LensLocError(

@@ -308,6 +308,8 @@ def _load_native(name: str, untrained: bool, dtype: torch.dtype, device: str) ->
         tokenizer = None
         if vocabulary is not None:
             tokenizer = AutoTokenizer.from_pretrained(vocabulary, trust_remote_code=False)
+    except LensLocError:
+        raise
     except (OSError, HfHubHTTPError) as error:
         raise unreadable(name, name, error) from error
     except (ValueError, RuntimeError, KeyError) as error:

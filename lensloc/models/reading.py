@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import logging
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +182,8 @@ def _told(location: str, name: str) -> Iterator[None]:
     errors = (ValueError, KeyError, RuntimeError, SafetensorError, NotImplementedError)
     try:
         yield
+    except LensLocError:
+        raise
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise unreadable(location, name, error) from error
     except (*errors, ImportError, AttributeError, TypeError) as error:
@@ -249,9 +252,10 @@ def _missing_hub_file(repository: str) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the gist of an error."""
+    """Return the gist of an error; libraries may list all that they know behind it."""
     lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__).strip().rstrip(".")
+    gist = (lines[0] if lines else type(error).__name__).strip().rstrip(".")
+    return textwrap.shorten(gist, 200, placeholder=" …")
 
 
 def pull_from_hub(name: str) -> Path:
