@@ -47,7 +47,7 @@ from lensloc.running import (
 )
 from lensloc.sites import Site, get_site, hook_names, reaches_mlp_only, shape, upcast
 from lensloc.stimuli import Contrast
-from lensloc.tasks.scoring import Scored, log_probs, token_log_probs
+from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.tokens import shortened
 from lensloc.units import UnitAddress, UnitMask, count_units, ranked
 
@@ -704,14 +704,23 @@ class _Runner:
         targets = [token for ids in texts for token in ids[1:]]
         # Summed, not averaged, for in half precision small gradients would be lost.
         picked = upcast(logits[row_of, before])
-        return log_probs(picked, torch.tensor(targets, device=picked.device)).sum()
+        found = log_probs(picked, torch.tensor(targets, device=picked.device))
+        if not found.isfinite().all():
+            values = found.detach().cpu().double().numpy()
+            ends = np.cumsum([len(ids) - 1 for ids in texts])[:-1]
+            for row, part in zip(rows, np.split(values, ends), strict=True):
+                require_finite(self.model, part, self._scored(row))
+        return found.sum()
+
+    def _scored(self, row: int) -> Scored:
+        return Scored(self.texts.ids[row], place=self.texts.names[row])
 
     def _mean_log_probs(self, hooks: _Hooks) -> Float[Tensor, " text"]:
         """Return every text's mean log-probability with some hooks open; no gradients."""
         with _opened(self.model, hooks):
             found = token_log_probs(
                 self.model,
-                [Scored(ids) for ids in self.texts.ids],
+                [self._scored(row) for row in range(len(self.texts.ids))],
                 batch_size=self.batch_size,
                 progress=False,
             )

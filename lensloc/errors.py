@@ -1,4 +1,6 @@
-"""The one exception that lensloc raises on purpose, and the one warning."""
+"""The exceptions that lensloc raises on purpose, the one warning, and how results show theirs."""
+
+from collections.abc import Sequence
 
 
 class LensLocError(ValueError):
@@ -9,5 +11,17 @@ class LensLocError(ValueError):
     """
 
 
+class NotFiniteError(LensLocError):
+    """A model that gives no number to a token: its logits hold NaN or infinity.
+
+    The message names text and token. A study of lesions catches it, marks the lesion, and goes on.
+    """
+
+
 class LensLocWarning(UserWarning):
     """A result that is not what it seems, in one sentence."""
+
+
+def noted(head: str, warnings: Sequence[str]) -> str:
+    """Return a result's line with its warnings below, each on a line of its own."""
+    return "\n".join([head, *(f"  Warning: {sentence}" for sentence in warnings)])

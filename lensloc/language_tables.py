@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, noted
 from lensloc.lesion_table import NETWORK
 
 
@@ -28,7 +28,8 @@ class LanguageMatrix:
             - ``difference``: on rows of a control, the change by the language's own units minus the
               mean change of all draws, with ``difference_low``, ``difference_high``: over texts and
               draws together;
-            - ``took_effect``, ``moved``: as in :class:`~lensloc.lesion_table.LesionStudy`.
+            - ``took_effect``, ``moved``, ``finite``: as in
+              :class:`~lensloc.lesion_table.LesionStudy`.
         confidence: of the intervals.
         warnings: what a reader of the table should know, in sentences.
     """
@@ -69,7 +70,8 @@ class LanguageMatrix:
         lesioned, tested = (
             ", ".join(map(str, self.table[name].unique())) for name in ("lesioned", "tested")
         )
-        return f"LanguageMatrix(lesioned {lesioned}; tested {tested}; {', '.join(self.kinds)})"
+        head = f"lesioned {lesioned}; tested {tested}; {', '.join(self.kinds)}"
+        return noted(f"LanguageMatrix({head})", self.warnings)
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,15 @@ class Answers:
             - ``language``: what most answers were identified as (ISO 639-1; ``und`` where the
               identifier is less than half sure, ``zxx`` for no language), ``language_share``: how
               many of them; ``in_language``: how many are in the language asked in;
+            - ``language_recall``, ``in_language_recall``: how much of reference text in that
+              language, as short as these answers, is identified; NaN where there is no reference.
+              A share does not compare with one of a language of another recall;
             - ``repeats``: share of answers that repeat the question;
             - ``distinct_2``: mean share of different pairs of words;
             - ``fluency``: mean log-probability a token that the intact model gives to the answers;
             - ``changed``: share of answers that differ from the intact model's, and
-              ``took_effect``: whether any does.
+              ``took_effect``: whether any does; ``finite``: whether the lesioned model gave numbers
+              at all, without which all measures are missing.
         answers: one row an answer: ``lesioned``, ``asked``, ``item``, ``prompt``, ``text``, and the
             same measures.
         warnings: what a reader of the table should know, in sentences.
@@ -103,7 +109,8 @@ class Answers:
     def __repr__(self) -> str:
         lesioned = ", ".join(map(str, self.table["lesioned"].unique()))
         asked = ", ".join(map(str, self.table["asked"].unique()))
-        return f"Answers({len(self.answers)} answers; lesioned {lesioned}; asked in {asked})"
+        head = f"{len(self.answers)} answers; lesioned {lesioned}; asked in {asked}"
+        return noted(f"Answers({head})", self.warnings)
 
 
 @dataclass(frozen=True)
@@ -118,11 +125,12 @@ class Steering:
               where they are left alone), ``deactivated``: whether the units of ``asked`` are zero;
             - ``kind`` (``network``, or how a control was drawn in place of the units of
               ``toward``), ``seed`` of the draw, ``n_units``, ``n`` (prompts);
-            - ``in_toward``, ``in_asked``: shares of answers in either language; ``switched``: share
-              of answers in ``toward`` whose counterpart without steering was not;
+            - ``in_toward``, ``in_asked``: shares of answers in either language, with
+              ``in_toward_recall`` and ``in_asked_recall``, as in :class:`Answers`; ``switched``:
+              share of answers in ``toward`` whose counterpart without steering was not;
             - ``stop_words``: share of all words that are stop words of ``toward``; ``tokens``,
-              ``distinct_2``, ``fluency`` (of the intact model), ``changed``, ``took_effect``: as in
-              :class:`Answers`.
+              ``distinct_2``, ``fluency`` (of the intact model), ``changed``, ``took_effect``,
+              ``finite``: as in :class:`Answers`.
         answers: one row an answer.
         warnings: what a reader of the table should know, in sentences.
     """
@@ -134,4 +142,5 @@ class Steering:
     def __repr__(self) -> str:
         asked = ", ".join(map(str, self.table["asked"].unique()))
         toward = ", ".join(map(str, self.table["toward"].unique()))
-        return f"Steering({len(self.answers)} answers; asked in {asked}; steered to {toward})"
+        head = f"{len(self.answers)} answers; asked in {asked}; steered to {toward}"
+        return noted(f"Steering({head})", self.warnings)

@@ -186,6 +186,11 @@ class Lesion:
         return f"Lesion({self.description}; {'open' if self._opened else 'closed'})"
 
     @property
+    def suspended(self) -> bool:
+        """Whether the lesion is open but does nothing for now; see :func:`intact`."""
+        return self._suspended > 0
+
+    @property
     def effect(self) -> Effect:
         """What the lesion did since it was last opened."""
         return Effect(dict(self._fired), any(bool(c) for c in self._changed), self._moved)

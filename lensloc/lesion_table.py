@@ -1,6 +1,6 @@
 """LesionStudy: what every lesion cost, with intervals over items and over control draws."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from lensloc import html
+from lensloc.errors import noted
 
 NETWORK = "network"
 _PLACE = ["model", "network", "mode", "percent", "task"]
@@ -30,7 +31,7 @@ class Scores:
 
     @property
     def mean(self) -> float:
-        """Weighted mean; NaN without weight."""
+        """Weighted mean; NaN without weight, or where a number is missing."""
         weight = float(self.weight.sum())
         return float(self.value.sum()) / weight if weight > 0 else float("nan")
 
@@ -45,7 +46,9 @@ class LesionStudy:
             - ``model``, ``network``, ``site``, ``mode``, ``percent``, ``kind`` (``network``, or how
               the control was drawn), ``seed`` of the draw, ``n_units``, ``magnitude`` (mean
               absolute response of the lesioned units, where known);
-            - ``task``, ``measure``, ``n_items``, ``score``, ``intact``, ``chance``;
+            - ``task``, ``measure``, ``n_items``, ``score``, ``intact``, ``chance``; ``n_ties``, how
+              many items are ties, whose credit is shared; ``finite``, whether the lesioned model
+              gave a number to every item: where it did not, all that follows is NaN;
             - ``drop``: how much worse than intact, positive for harm: share of items for an
               accuracy, nats a token for a perplexity (difference of log perplexities), otherwise
               units of the score; ``drop_low``, ``drop_high``: its paired bootstrap interval over
@@ -53,7 +56,8 @@ class LesionStudy:
             - ``cohen_h`` (accuracies): ``2 asin sqrt(intact) - 2 asin sqrt(score)``;
             - ``difference``: on rows of a control, the network's drop minus the mean drop of all
               draws of this control, with ``difference_low``, ``difference_high``: bootstrap over
-              items and draws together;
+              items and draws together. Draws without a number are left out of both; if that leaves
+              fewer than two there is no interval;
             - ``took_effect``: whether the lesion's hooks fired, changed an activation and moved a
               logit; ``moved``: the largest change of a logit of the probe.
         confidence: of the intervals.
@@ -66,7 +70,11 @@ class LesionStudy:
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        """One row a network, size, task and kind of control: drops and their difference."""
+        """One row a network, size, task and kind of control: drops and their difference.
+
+        ``draws`` are those of the control, of which ``draws_lost`` gave no number and count for
+        nothing.
+        """
         networks = self.table[self.table["kind"] == NETWORK].set_index(_PLACE)["drop"]
         rows = []
         controls = self.table[self.table["kind"] != NETWORK]
@@ -76,8 +84,9 @@ class LesionStudy:
                 {
                     **dict(zip([*_PLACE, "kind"], key, strict=True)),
                     "draws": len(found),
+                    "draws_lost": int(found["drop"].isna().sum()),
                     "network_drop": float(networks.loc[tuple(key[:-1])]),
-                    "control_drop": float(found["drop"].mean()),
+                    "control_drop": mean_drop(found["drop"]),
                     "difference": first["difference"],
                     "difference_low": first["difference_low"],
                     "difference_high": first["difference_high"],
@@ -107,16 +116,26 @@ class LesionStudy:
         relative = (drops / drops.abs().max().replace(0, 1)).iloc[::-1]
         picture = html.heatmap(relative.to_numpy().tolist(), label="drops", cell=(28, 8))
         return html.card(
-            repr(self),
+            self._head,
             html.table(rows),
             html.captioned(picture, "drop by lesion (as in the table) x task; orange: harm"),
             *(html.Markup(f"<p>{html.escaped(sentence)}</p>") for sentence in self.warnings),
         )
 
-    def __repr__(self) -> str:
+    @property
+    def _head(self) -> str:
         networks = ", ".join(map(str, self.table["network"].unique()))
         tasks = ", ".join(map(str, self.table["task"].unique()))
         return f"LesionStudy({len(self.table)} lesions x tasks; networks {networks}; tasks {tasks})"
+
+    def __repr__(self) -> str:
+        return noted(self._head, self.warnings)
+
+
+def mean_drop(drops: Iterable[float]) -> float:
+    """Return the mean drop of those draws of a control that gave a number; NaN if none did."""
+    known = [float(value) for value in drops if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def drop(lesioned: Scores, intact: Scores) -> float:
@@ -167,10 +186,16 @@ class Intervals:
     def of_difference(
         self, network: Scores, controls: Sequence[Scores], intact: Scores
     ) -> tuple[float, float]:
-        """Return the interval of the network's drop minus the controls', over items and draws."""
-        of_controls = np.stack([self._drops(control, intact) for control in controls])
-        draws = np.random.default_rng([self.seed, len(controls)]).integers(
-            len(controls), size=of_controls.shape
+        """Return the interval of the network's drop minus the controls', over items and draws.
+
+        Draws without a number are left out; if fewer than two are left of more, there is none.
+        """
+        known = [control for control in controls if np.isfinite(control.mean)]
+        if not known or len(known) == 1 < len(controls):
+            return float("nan"), float("nan")
+        of_controls = np.stack([self._drops(control, intact) for control in known])
+        draws = np.random.default_rng([self.seed, len(known)]).integers(
+            len(known), size=of_controls.shape
         )
         resampled = np.take_along_axis(of_controls, draws, axis=0).mean(axis=0)
         return self._interval(self._drops(network, intact) - resampled)
@@ -188,9 +213,11 @@ class Intervals:
 
     def _interval(self, sample: Float[np.ndarray, " resample"]) -> tuple[float, float]:
         tail = (1 - self.confidence) / 2
-        if self.counts.shape[1] < 2 or np.isnan(sample).all():
+        known = sample[np.isfinite(sample)]
+        # Where more of the sample than lies outside has no number, the ends may be anything.
+        if self.counts.shape[1] < 2 or len(sample) - len(known) > tail * len(sample):
             return float("nan"), float("nan")
-        low, high = np.nanquantile(sample, [tail, 1 - tail])
+        low, high = np.quantile(known, [tail, 1 - tail])
         return float(low), float(high)
 
 
@@ -207,7 +234,7 @@ def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with the columns in the order of :class:`LesionStudy`."""
     columns = [
         *("model", "network", "site", "mode", "percent", "kind", "seed", "n_units", "magnitude"),
-        *("task", "measure", "n_items", "score", "intact", "chance"),
+        *("task", "measure", "n_items", "score", "intact", "chance", "n_ties", "finite"),
         *("drop", "drop_low", "drop_high", "cohen_h"),
         *("difference", "difference_low", "difference_high", "took_effect", "moved"),
     ]

@@ -228,11 +228,11 @@ def test_too_large_a_batch_is_halved(tiny: Any, monkeypatch: pytest.MonkeyPatch)
     name = "_write_by_bridge" if hasattr(tiny, "original_model") else "_write_by_hooked"
     write, sizes = getattr(decoding, name), []
 
-    def small_machine(model: Any, prompts: list[list[int]], how: Decoding) -> list[list[int]]:
+    def small_machine(model: Any, prompts: list[list[int]], *rest: Any) -> list[list[int]]:
         sizes.append(len(prompts))
         if len(prompts) > 1:
             raise torch.OutOfMemoryError("out of memory")
-        return write(model, prompts, how)
+        return write(model, prompts, *rest)
 
     monkeypatch.setattr(decoding, name, small_machine)
     assert decode(tiny, prompts, Decoding(5)) == expected

@@ -23,7 +23,7 @@ import transformers
 from torch import Tensor
 
 import lensloc as ll
-from lensloc import LensLocError, UnitMask, lesion, tasks
+from lensloc import LensLocError, LensLocWarning, UnitMask, lesion, tasks
 from lensloc.contrasts import bundled_folder
 from lensloc.tasks import TaskResult, generation, minimal_pairs, multiple_choice, perplexity
 from lensloc.tasks import scoring as scoring_module
@@ -348,7 +348,7 @@ def test_a_tokenizer_that_pads_on_the_left_changes_nothing(
     pd.testing.assert_frame_equal(MinimalPairs(PAIRS)(tiny).items, expected)
 
 
-def test_a_tie_counts_as_wrong(checkpoints: dict[str, Path], tokenizer: Any) -> None:
+def test_a_tie_counts_half(checkpoints: dict[str, Path], tokenizer: Any) -> None:
     uniform = ll.load_model(checkpoints["llama"])
     with torch.no_grad():
         uniform.unembed.W_U.zero_()
@@ -358,13 +358,19 @@ def test_a_tie_counts_as_wrong(checkpoints: dict[str, Path], tokenizer: Any) -> 
         Pair("the sun came up", "the sun", "longer"),
         Pair("the sun", "the sun came up", "shorter"),
     )
-    result = MinimalPairs((equal, longer, shorter))(uniform)
+    with pytest.warns(LensLocWarning, match="1 of 3 items are ties") as caught:
+        result = MinimalPairs((equal, longer, shorter))(uniform)
+    assert tuple(str(each.message) for each in caught) == result.warnings
+    assert result.n_ties == 1
+    assert "3 items, 1 of them ties" in repr(result)
+    assert result.warnings[0] in repr(result)
     for side in ("good", "bad"):
         lengths = [len(ids_of(tokenizer, text)) for text in result.items[f"sentence_{side}"]]
         expected = [-(n - 1) * math.log(320) for n in lengths]
         np.testing.assert_allclose(result.items[side], expected, atol=1e-4)
     assert result.items["good"][0] == result.items["bad"][0]
-    assert result.items["value"].tolist() == [0, 0, 1]
+    assert result.items["value"].tolist() == [0.5, 0, 1]
+    assert result.items["tie"].tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("site", ["resid_post", "mlp_post"])
@@ -640,8 +646,11 @@ def test_every_token_but_the_first_is_scored_once() -> None:
 def test_bits_per_byte(tiny: Any, original: Any, tokenizer: Any) -> None:
     result = tasks.bits_per_byte(TEXTS)(tiny)
     nats = -sum(float(plain_log_probs(original, ids_of(tokenizer, t)).sum()) for t in TEXTS)
-    n_bytes = sum(len(text.encode("utf-8")) for text in TEXTS)
-    assert n_bytes > sum(map(len, TEXTS))
+    # A byte-level token's name has a letter a byte; the first one is not scored, nor its bytes.
+    firsts = [tokenizer.convert_ids_to_tokens(ids_of(tokenizer, t)[0]) for t in TEXTS]
+    sizes = [len(t.encode("utf-8")) - len(f) for t, f in zip(TEXTS, firsts, strict=True)]
+    assert result.items["bytes"].tolist() == sizes
+    n_bytes = sum(sizes)
     assert result.score == pytest.approx(nats / math.log(2) / n_bytes, rel=1e-5)
     assert result.mean == result.score
     assert (result.measure, result.exponential) == ("bits per byte", False)
@@ -726,14 +735,14 @@ QUESTIONS: list[dict[str, Any]] = [
     {"prompt": "the old gardener", "choices": ["watered", "built every bridge"], "answer": 0},
     {"prompt": "the old ", "choices": ["gardener", "sun", "thirty one"], "answer": "sun"},
     {"prompt": "twelve plus\n", "choices": [" nineteen", "nine", "ça va 🙂"], "answer": 2},
-    {"prompt": "vash:", "choices": [" the", "\nthe", "the"], "answer": "\nthe", "kind": "b"},
+    {"prompt": "vash:", "choices": [" the", "\nthe", "then"], "answer": "\nthe", "kind": "b"},
     {"prompt": "x", "choices": ["nobody in the village", "one"], "answer": 1, "item": "last"},
 ]
 WHOLE = [  # prompt + choice, with a space where neither side has one
     ["the old gardener watered", "the old gardener built every bridge"],
     ["the old gardener", "the old sun", "the old thirty one"],
     ["twelve plus\n nineteen", "twelve plus\nnine", "twelve plus\nça va 🙂"],
-    ["vash: the", "vash:\nthe", "vash: the"],
+    ["vash: the", "vash:\nthe", "vash: then"],
     ["x nobody in the village", "x one"],
 ]
 
@@ -751,16 +760,19 @@ def test_choices_equal_one_text_at_a_time(
     scores: dict[str, list[list[float]]] = {"none": [], "tokens": [], "bytes": []}
     for question, texts in zip(QUESTIONS, WHOLE, strict=True):
         before = ids_of(tokenizer, question["prompt"], bos=bos == "add")
-        for found in scores.values():
-            found.append([])
-        for choice, text in zip(question["choices"], texts, strict=True):
-            ids = ids_of(tokenizer, text, bos=bos == "add")
-            first = max(1, n_common(before, ids))
-            merged += first < len(before)
-            total = float(plain_log_probs(original, ids)[first - 1 :].sum())
-            scores["none"][-1].append(total)
-            scores["tokens"][-1].append(total / (len(ids) - first))
-            scores["bytes"][-1].append(total / len(choice.strip().encode("utf-8")))
+        every = [ids_of(tokenizer, text, bos=bos == "add") for text in texts]
+        # From one position on: the first at which the tokens of any choice leave the prompt's own.
+        first = max(1, min(n_common(before, ids) for ids in every))
+        merged += first < len(before)
+        totals = [float(plain_log_probs(original, ids)[first - 1 :].sum()) for ids in every]
+        behind = [tokenizer.decode(ids[first:]).strip().encode("utf-8") for ids in every]
+        scores["none"].append(totals)
+        scores["tokens"].append(
+            [total / (len(ids) - first) for total, ids in zip(totals, every, strict=True)]
+        )
+        scores["bytes"].append(
+            [total / len(part) for total, part in zip(totals, behind, strict=True)]
+        )
     assert merged > 0
     answers = [0, 1, 2, 1, 1]
     for normalize, expected in scores.items():
@@ -809,14 +821,19 @@ def test_choices_of_one_token_are_run_once(
             assert score == pytest.approx(float(plain_log_probs(original, ids)[-1]), abs=1e-4)
 
 
-def test_the_first_of_equal_choices_is_chosen(checkpoints: dict[str, Path]) -> None:
+def test_equal_choices_share_the_credit(checkpoints: dict[str, Path]) -> None:
     uniform = ll.load_model(checkpoints["llama"])
     with torch.no_grad():
         uniform.unembed.W_U.zero_()
         uniform.unembed.b_U.zero_()
-    questions = tuple(Question("the sun", (" v", " x", " q"), answer) for answer in range(3))
-    result = tasks.MultipleChoice(questions)(uniform)
-    assert result.items["chosen"].tolist() == [0, 0, 0]
+    questions = [Question("the sun", (" v", " x", " q"), answer) for answer in range(3)]
+    # The last choice has more tokens, so that two are the best.
+    questions += [Question("the sun", (" v", " x", " gardener"), answer) for answer in range(3)]
+    with pytest.warns(LensLocWarning, match="6 of 6 items are ties"):
+        result = tasks.MultipleChoice(tuple(questions))(uniform)
+    assert result.items["chosen"].tolist() == [-1] * 6
+    assert result.n_ties == 6
+    assert result.items["value"].tolist() == pytest.approx([1 / 3] * 3 + [1 / 2, 1 / 2, 0])
     assert result.score == pytest.approx(result.chance) == pytest.approx(1 / 3)
 
 
@@ -961,7 +978,8 @@ def test_text_ends_at_end_of_text(
     assert 3 in lengths
     assert max(lengths) > 3
     model.tokenizer.eos_token = tokenizer.convert_ids_to_tokens(endless[0][0])
-    nothing = generation(PROMPTS[:1], max_new_tokens=5)(model)
+    with pytest.warns(LensLocWarning, match="Nothing was written after any prompt"):
+        nothing = generation(PROMPTS[:1], max_new_tokens=5)(model)
     assert nothing.items["text"].tolist() == [""]
     assert nothing.items["tokens"].tolist() == [0]
     assert math.isnan(nothing.score)
@@ -1164,7 +1182,7 @@ QUESTION = {"prompt": "the old", "choices": ["sun", "bridge"], "answer": 0}
         ),
         ("a.jsonl", json.dumps({**PAIR, "sentence_good": " "}), ["row 1", "sentence_good is not"]),
         ("a.jsonl", json.dumps({**PAIR, "sentence_good": 3}), ["row 1", "sentence_good is not"]),
-        ("a.jsonl", json.dumps({**PAIR, "sentence_bad": "the sun"}), ["row 1", "are the same"]),
+        ("a.jsonl", json.dumps({**PAIR, "sentence_bad": "the sun"}), ["no pair of two different"]),
         ("a.tsv", "x", ["must end in .jsonl or .csv"]),
     ],
 )

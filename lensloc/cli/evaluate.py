@@ -19,13 +19,17 @@ from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
+    BadColumn,
     BatchSize,
     Device,
     Dtype,
+    GoodColumn,
+    GroupColumn,
     Limit,
     Masks,
     ModelName,
     Reference,
+    Separator,
     Site,
     TrustRemoteCode,
     batch_size_of,
@@ -93,6 +97,10 @@ def evaluate_command(
         ),
     ] = None,
     limit: Limit = None,
+    separator: Separator = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
     control: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,7 +149,11 @@ def evaluate_command(
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
-    tasks = parse_tasks(task or ["minimal-pairs", "perplexity"], limit, bos, batch_size)
+    with collected_warnings() as of_tasks:
+        tasks = parse_tasks(
+            task or ["minimal-pairs", "perplexity"], limit, bos, batch_size,
+            own_options(separator, good_column, bad_column, group_column),
+        )  # fmt: skip
     held = reference_contrast(reference)
     networks = _networks(masks or [], network or [], site)
     networks, sizes = _sized(networks, sizes)
@@ -160,7 +172,7 @@ def evaluate_command(
             model, networks, tasks, several, sizes, modes,
             reference=held, seed=seed, store=store, progress=not as_json,
         )  # fmt: skip
-    notes = list(dict.fromkeys([*notes, *study.warnings]))
+    notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:
         write_atomically(out, encoded(study.table, out.suffix))
     if plot_out is not None:
@@ -267,16 +279,54 @@ def parse_percents(text: str) -> list[float]:
 # -- tasks and controls ----------------------------------------------------------------------------
 
 
-def parse_tasks(texts: Sequence[str], limit: int | None, bos: str, batch_size: str) -> list[Task]:
+def own_options(
+    separator: str | None, good: str | None, bad: str | None, group: str | None
+) -> dict[str, dict[str, str]]:
+    """Return options that are of one kind of task only, by kind, as far as they were given."""
+    of_choice = {"separator": None if separator is None else separator.replace("\\n", "\n")}
+    of_pairs = {"good": good, "bad": bad, "group": group}
+    every = {"choice": of_choice, "minimal-pairs": of_pairs}
+    return {
+        kind: {name: value for name, value in options.items() if value is not None}
+        for kind, options in every.items()
+        if any(value is not None for value in options.values())
+    }
+
+
+def parse_tasks(
+    texts: Sequence[str],
+    limit: int | None,
+    bos: str,
+    batch_size: str,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[Task]:
     """Read ``--task``; tasks that would have one name are called as they were written.
 
+    Args:
+        texts: what was given.
+        limit: of every task.
+        bos: of every task.
+        batch_size: of every task.
+        own: options of one kind of task, see :func:`own_options`.
+
     Raises:
-        LensLocError: a task or an option that there is not.
+        LensLocError: a task or an option that there is not, or an option of no task.
     """
     if bos not in BOS:
         raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
-    made = {text: _task(text, options) for text in dict.fromkeys(texts)}
+    kinds = {text.partition("=")[0] for text in texts}
+    for kind, given in (own or {}).items():
+        if kind not in kinds:
+            name = next(iter(given))
+            option = name if kind == "choice" else f"{name}-column"
+            raise LensLocError(
+                f"--{option} is of --task {kind}, which was not asked for; leave it out."
+            )
+    made = {
+        text: _task(text, {**options, **(own or {}).get(text.partition("=")[0], {})})
+        for text in dict.fromkeys(texts)
+    }
     names = Counter(task.name for task in made.values())
     return [
         task

@@ -72,6 +72,14 @@ Code = Annotated[
     list[str] | None,
     typer.Option(help="LANGUAGE=ISO, for a language whose name is no ISO 639-1 code; repeatable."),
 ]
+ReferenceTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reference",
+        help="LANGUAGE=FILE: text on which the recall of the identifier of languages is measured; "
+        "repeatable. The bundled prose if not given.",
+    ),
+]
 Corpus = Annotated[
     list[str] | None,
     typer.Option(
@@ -270,6 +278,7 @@ def generate_command(
     max_new_tokens: NewTokens = 60,
     repetition_penalty: Penalty = 1.1,
     code: Code = None,
+    reference: ReferenceTexts = None,
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
@@ -294,7 +303,8 @@ def generate_command(
         found = lape.generate(
             model, asked or _questions(masks, limit, instruction=True), masks,
             max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
-            codes=_pairs(code, "--code"), store=_store(), progress=not as_json,
+            codes=_pairs(code, "--code"), reference=_pairs(reference, "--reference"),
+            store=_store(), progress=not as_json,
         )  # fmt: skip
     _finish(found.table, found.answers, out, answers, notes, model_name, as_json)
 
@@ -322,6 +332,7 @@ def steer_command(
     max_new_tokens: NewTokens = 60,
     repetition_penalty: Penalty = 1.1,
     code: Code = None,
+    reference: ReferenceTexts = None,
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
@@ -358,8 +369,8 @@ def steer_command(
         found = lape.steer(
             model, masks, questions, _pairs(corpus, "--corpus") or None, toward=toward,
             levels=levels, controls=several, max_new_tokens=max_new_tokens,
-            repetition_penalty=repetition_penalty, codes=_pairs(code, "--code"), store=_store(),
-            progress=not as_json,
+            repetition_penalty=repetition_penalty, codes=_pairs(code, "--code"),
+            reference=_pairs(reference, "--reference"), store=_store(), progress=not as_json,
         )  # fmt: skip
     if plot_out is not None:
         plot.save(plot.steering(found), plot_out)
@@ -497,9 +508,12 @@ def _store() -> Store:
 
 # What is printed of tables that have more columns than a terminal is wide.
 _OF_ANSWERS = tuple(
-    "lesioned asked words language in_language stop_words repeats fluency changed".split()
+    "lesioned asked words language in_language in_language_recall stop_words repeats fluency"
+    " changed".split()
 )
-_OF_STEERING = tuple("asked toward level deactivated kind in_toward switched fluency".split())
+_OF_STEERING = tuple(
+    "asked toward level deactivated kind in_toward in_toward_recall switched fluency".split()
+)
 
 
 def _finish(

@@ -60,6 +60,19 @@ Untrained = Annotated[bool, typer.Option("--untrained", help="Freshly initialise
 Limit = Annotated[
     int | None, typer.Option(help="Use only so many items of every paradigm or kind, or texts.")
 ]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        help="What stands between prompt and choice of --task choice, \\n for a new line "
+        "(default a space, where neither has one)."
+    ),
+]
+GoodColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of good sentences in minimal-pairs=PATH (default sentence_good)."),
+]
+BadColumn = Annotated[str | None, typer.Option(help="That of bad ones (default sentence_bad).")]
+GroupColumn = Annotated[str | None, typer.Option(help="That of paradigms (default UID).")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
 Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]

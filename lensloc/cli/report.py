@@ -7,17 +7,20 @@ import typer
 from rich.console import Console
 
 from lensloc.cli.controls import SEEDS, parse_controls
-from lensloc.cli.evaluate import parse_percents, parse_tasks
+from lensloc.cli.evaluate import own_options, parse_percents, parse_tasks
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
+    BadColumn,
     BatchSize,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
     Device,
     Dtype,
+    GoodColumn,
+    GroupColumn,
     Limit,
     MaxTokens,
     ModelName,
@@ -25,6 +28,7 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Separator,
     Stimuli,
     TargetConditions,
     TextColumn,
@@ -73,6 +77,10 @@ def report_command(
         ),
     ] = None,
     limit: Limit = None,
+    separator: Separator = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,7 +119,11 @@ def report_command(
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
-    tasks = parse_tasks(task or [], limit, bos, batch_size)
+    with collected_warnings():  # on the page, too
+        tasks = parse_tasks(
+            task or [], limit, bos, batch_size,
+            own_options(separator, good_column, bad_column, group_column),
+        )  # fmt: skip
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed

@@ -1,11 +1,13 @@
 """Prompts of languages x masks of languages -> what is answered, and in what language."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Shaped
 
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.language_tables import Answers
@@ -19,13 +21,17 @@ from lensloc.lape.answers import (
 )
 from lensloc.lape.bundled import LANGUAGES, questions
 from lensloc.lape.identifying import require_neurons
+from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
 from lensloc.progress import progress_bar
+from lensloc.stimuli.tables import require_texts
 from lensloc.store import Store
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Generation, TaskResult, generation
+from lensloc.tasks import perplexity as perplexity_task
 from lensloc.units import UnitMask
 
+Reference = Sequence[str] | str | Path
 INTACT = "none"
 STOPS = ("\nQ:",)
 
@@ -40,6 +46,7 @@ def generate(
     repetition_penalty: float = 1.1,
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
+    reference: Mapping[str, Reference] | None = None,
     store: Store | None = None,
     progress: bool = True,
 ) -> Answers:
@@ -60,15 +67,20 @@ def generate(
         stops: texts at which an answer ends.
         codes: language -> ISO 639-1 code, where a language's name is none; without a code it has
             no stop words and is never identified.
+        reference: language -> texts in a list or a file, on which the recall of the identifier of
+            languages is measured, cut to the length of the answers; the bundled prose where there
+            is some and none is given.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and language asked in, and all answers.
+        One row a lesion and language asked in, and all answers. A lesion that leaves the model
+        without numbers is marked and warned of.
 
     Raises:
         LensLocError: no prompt; a prompt that leaves no room in the context window; a language
-            without neurons; a code that is none; what the lesion refuses.
+            without neurons; a code or reference that is none; what the lesion refuses; an intact
+            model that gives no numbers.
     """
     if masks is not None:
         require_neurons(masks)
@@ -76,27 +88,34 @@ def generate(
         raise LensLocError(f"The name {INTACT!r} stands for the intact model; use another.")
     tasks = answer_tasks(_asked(prompts, masks), max_new_tokens, repetition_penalty, stops)
     iso = language_codes(list(dict.fromkeys([*tasks, *(masks or {})])), codes)
+    recall = recall_of(reference, iso)
     run = Runner(model, describe(model), store)
     lesions = {name: PlannedLesion(mask, {"mode": mode}) for name, mask in (masks or {}).items()}
     for lesion in lesions.values():
         lesion.on(model, check=False)  # refuse early
-    rows: list[pd.DataFrame] = []
+    found: list[pd.DataFrame] = []
+    lost: list[str] = []
     with progress_bar(progress, len(tasks) * (1 + len(lesions)), "answers") as advance:
         for asked, task in tasks.items():
             result, _ = run.measure(task)
-            intact = answers_of(result, asked, iso[asked])
-            rows.append(intact.assign(lesioned=INTACT, n_units=0, changed=False))
+            intact = answers_of(result, task, asked, iso[asked])
+            found.append(intact.assign(lesioned=INTACT, n_units=0, changed=False))
             advance(1)
             for lesioned, lesion in lesions.items():
                 result, _ = run.measure(task, lesion)
-                found = answers_of(result, asked, iso[asked])
-                changed = found["text"].to_numpy() != intact["text"].to_numpy()
+                own = answers_of(result, task, asked, iso[asked])
                 n_units = len(lesion.mask)
-                rows.append(found.assign(lesioned=lesioned, n_units=n_units, changed=changed))
+                changed = differs(own, own["text"].to_numpy() != intact["text"].to_numpy())
+                found.append(own.assign(lesioned=lesioned, n_units=n_units, changed=changed))
+                if not result.is_finite:
+                    lost.append(unanswered(f"the lesion of {lesioned}", asked, result))
                 advance(1)
-    answers = pd.concat(rows, ignore_index=True)
-    table = _table(answers, [INTACT, *lesions], list(tasks), iso)
-    return Answers(table, answers[_ANSWER], told(_idle(table)))
+    answers = joined(found)
+    table = _table(answers, [INTACT, *lesions], list(tasks), iso, recall)
+    lowest = table.groupby("asked", sort=False)["in_language_recall"].min()
+    recalls = {str(name): float(value) for name, value in lowest.items()}
+    sentences = [*_idle(table), *lost, *recall_told(recalls)]
+    return Answers(table, answers[_ANSWER], told(sentences))
 
 
 _ANSWER = [
@@ -119,9 +138,9 @@ def answer_tasks(
     if not prompts:
         raise LensLocError("There is no prompt to answer; give {language: prompts}.")
     for language, given in prompts.items():
-        if isinstance(given, str) or not all(isinstance(text, str) for text in given):
+        if isinstance(given, str):
             raise LensLocError(f"The prompts of {language!r} are no list of texts; give a list.")
-        if not given:
+        if not require_texts(given, f"Prompt of {language!r}"):
             raise LensLocError(f"There is no prompt of {language!r}; give one, or leave it out.")
     return {
         language: generation(
@@ -136,21 +155,45 @@ def answer_tasks(
     }
 
 
-def answers_of(result: TaskResult, asked: str, code: str | None) -> pd.DataFrame:
+def recall_of(reference: Mapping[str, Reference] | None, iso: Mapping[str, str | None]) -> Recall:
+    """Return the recall of the identifier on reference texts, read and checked.
+
+    Raises:
+        LensLocError: a language that is not there or has no code, or texts that are none.
+    """
+    texts = {}
+    for name, given in (reference or {}).items():
+        if iso.get(name) is None:
+            raise LensLocError(
+                f"reference names {name!r}, which is no language here that has a code; there are "
+                f"{', '.join(key for key, code in iso.items() if code) or 'none'}."
+            )
+        texts[name] = perplexity_task(given).texts
+    return Recall(texts, iso)
+
+
+def answers_of(result: TaskResult, task: Generation, asked: str, code: str | None) -> pd.DataFrame:
     """Return one row an answer, with the measures of :class:`~lensloc.language_tables.Answers`.
 
-    ``stop_words`` are counts of words here, of the language of ``code``.
+    ``stop_words`` are counts of words here, of the language of ``code``. Of a model that gave no
+    numbers everything is missing (``finite`` is False).
     """
     items = result.items
+    same = {"asked": asked, "item": items["item"], "prompt": list(task.prompts)}
+    if not result.is_finite:
+        lacking = {"text": None, "language": None, "repeats": None}
+        missing = ("tokens", "words", "stop_words", "distinct_2", "fluency", "value", "weight")
+        gone: pd.DataFrame = pd.DataFrame(
+            {**same, **lacking, **dict.fromkeys(missing, np.nan), "finite": False}
+        )
+        return gone
     counts = [stop_words(text, code) for text in items["text"]]
     with np.errstate(invalid="ignore", divide="ignore"):
         fluency = items["value"].to_numpy(float) / items["weight"].to_numpy(float)
     known = knows_stop_words(code)
     found: pd.DataFrame = pd.DataFrame(
         {
-            "asked": asked,
-            "item": items["item"],
-            "prompt": items["prompt"],
+            **same,
             "text": items["text"].str.strip(),
             "tokens": items["tokens"],
             "words": [n for _, n in counts],
@@ -158,20 +201,48 @@ def answers_of(result: TaskResult, asked: str, code: str | None) -> pd.DataFrame
             "language": [language_of(text) for text in items["text"]],
             "repeats": [
                 repeats(question_of(prompt), text)
-                for prompt, text in zip(items["prompt"], items["text"], strict=True)
+                for prompt, text in zip(task.prompts, items["text"], strict=True)
             ],
             "distinct_2": items["distinct_2"],
             "fluency": fluency,
             "value": items["value"],
             "weight": items["weight"],
+            "finite": True,
         }
     )
     return found
 
 
+def differs(answers: pd.DataFrame, values: Any) -> Shaped[np.ndarray, " answer"]:
+    """Return what was found of every answer; None of those that are missing."""
+    return np.array(
+        [
+            bool(value) if finite else None
+            for value, finite in zip(values, answers["finite"], strict=True)
+        ]
+    )
+
+
+def joined(found: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables as one; columns keep their kind if nothing is missing."""
+    table: pd.DataFrame = pd.DataFrame([row for each in found for row in each.to_dict("records")])
+    return table
+
+
+def share_of(answers: pd.DataFrame, column: str) -> float:
+    """Return the share of answers for which something holds, or a mean; NaN if it is missing."""
+    return float(answers[column].astype(float).mean())
+
+
+def unanswered(what: str, asked: str, result: TaskResult) -> str:
+    """Say that prompts have no answers, and why."""
+    reason = "; ".join(sentence.rstrip(".") for sentence in result.warnings)
+    return f"Under {what}, prompts in {asked} have no answers: {reason}."
+
+
 def share_of_stop_words(answers: pd.DataFrame) -> float:
     """Return the share of all words of some answers that are stop words; NaN if none are known."""
-    words = int(answers["words"].sum())
+    words = float(answers["words"].sum())
     return float(answers["stop_words"].sum(skipna=False)) / words if words else float("nan")
 
 
@@ -181,7 +252,7 @@ def fluency_of(answers: pd.DataFrame) -> float:
     return float(answers["value"].sum()) / weight if weight else float("nan")
 
 
-def told(sentences: Iterator[str]) -> tuple[str, ...]:
+def told(sentences: Iterable[str]) -> tuple[str, ...]:
     """Warn of every sentence and return them; to be called from a public function."""
     found = tuple(sentences)
     for sentence in found:
@@ -204,30 +275,40 @@ def _asked(
 
 
 def _table(
-    answers: pd.DataFrame, lesioned: list[str], asked: list[str], iso: Mapping[str, str | None]
+    answers: pd.DataFrame,
+    lesioned: list[str],
+    asked: list[str],
+    iso: Mapping[str, str | None],
+    recall: Recall,
 ) -> pd.DataFrame:
     rows = []
     for name in lesioned:
         for language in asked:
             own = answers[(answers["lesioned"] == name) & (answers["asked"] == language)]
+            finite = bool(own["finite"].all())
+            texts = list(own["text"]) if finite else []
             shares = own["language"].value_counts(normalize=True)  # ties: the first to appear
+            most = str(shares.index[0]) if finite else None
             rows.append(
                 {
                     "lesioned": name,
                     "asked": language,
                     "n_units": int(own["n_units"].iloc[0]),
                     "n": len(own),
-                    "tokens": float(own["tokens"].mean()),
-                    "words": float(own["words"].mean()),
+                    "tokens": share_of(own, "tokens"),
+                    "words": share_of(own, "words"),
                     "stop_words": share_of_stop_words(own),
-                    "language": str(shares.index[0]),
-                    "language_share": float(shares.iloc[0]),
+                    "language": most,
+                    "language_share": float(shares.iloc[0]) if finite else np.nan,
+                    "language_recall": recall.of(most, texts),
                     "in_language": in_language(own, iso[language]),
-                    "repeats": float(own["repeats"].mean()),
-                    "distinct_2": float(own["distinct_2"].mean()),
+                    "in_language_recall": recall.of(iso[language], texts),
+                    "repeats": share_of(own, "repeats"),
+                    "distinct_2": share_of(own, "distinct_2"),
                     "fluency": fluency_of(own),
-                    "changed": float(own["changed"].mean()),
-                    "took_effect": bool(own["changed"].any()) or name == INTACT,
+                    "changed": share_of(own, "changed"),
+                    "took_effect": not finite or bool(own["changed"].any()) or name == INTACT,
+                    "finite": finite,
                 }
             )
     table: pd.DataFrame = pd.DataFrame(rows)
@@ -235,8 +316,10 @@ def _table(
 
 
 def in_language(answers: pd.DataFrame, code: str | None) -> float:
-    """Return the share of answers in a language; NaN if it has no code."""
-    return float((answers["language"] == code).mean()) if code else float("nan")
+    """Return the share of answers in a language; NaN if it has no code, or of no answers."""
+    if not code or not answers["finite"].all():
+        return float("nan")
+    return float((answers["language"] == code).mean())
 
 
 def _idle(table: pd.DataFrame) -> Iterator[str]:

@@ -96,16 +96,18 @@ def perplexity(
 def _matrix(study: LesionStudy) -> LanguageMatrix:
     found = study.table
     table = found.rename(columns={"network": "lesioned", "task": "tested", "n_items": "n_texts"})
+    intact = np.log(found["intact"])
     table = table.assign(
         change=found["drop"],
         change_low=found["drop_low"],
         change_high=found["drop_high"],
-        log_perplexity=np.log(found["score"]),
-        intact=np.log(found["intact"]),
+        # Not by the perplexity itself, which may be larger than any float.
+        log_perplexity=intact + found["drop"],
+        intact=intact,
     )
     columns = [
         *("model", "lesioned", "kind", "seed", "n_units", "tested", "n_texts"),
         *("log_perplexity", "intact", "change", "change_low", "change_high"),
-        *("difference", "difference_low", "difference_high", "took_effect", "moved"),
+        *("difference", "difference_low", "difference_high", "took_effect", "moved", "finite"),
     ]
     return LanguageMatrix(table[columns], study.confidence, study.warnings)

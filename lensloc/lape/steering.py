@@ -14,14 +14,21 @@ from lensloc.lape.answers import language_codes
 from lensloc.lape.bundled import LANGUAGES, prose, questions
 from lensloc.lape.generating import (
     STOPS,
+    Reference,
     answer_tasks,
     answers_of,
+    differs,
     fluency_of,
     in_language,
+    joined,
+    recall_of,
+    share_of,
     share_of_stop_words,
     told,
+    unanswered,
 )
 from lensloc.lape.identifying import require_neurons
+from lensloc.lape.recall import Recall, recall_told
 from lensloc.lesion_table import NETWORK
 from lensloc.models import describe
 from lensloc.progress import progress_bar
@@ -49,6 +56,7 @@ def steer(
     repetition_penalty: float = 1.1,
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
+    reference: Mapping[str, Reference] | None = None,
     store: Store | None = None,
     progress: bool = True,
 ) -> Steering:
@@ -78,6 +86,7 @@ def steer(
         repetition_penalty: as in :func:`lensloc.lape.generate`.
         stops: texts at which an answer ends.
         codes: as in :func:`lensloc.lape.generate`.
+        reference: as in :func:`lensloc.lape.generate`.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 
@@ -86,7 +95,8 @@ def steer(
 
     Raises:
         LensLocError: fewer than two languages; a language without neurons, prompts or text; a level
-            that is none; what lesion and controls refuse.
+            or reference that is none; what lesion and controls refuse; an unsteered model that
+            gives no numbers.
     """
     require_neurons(masks)
     targets = _targets(masks, toward)
@@ -98,6 +108,7 @@ def steer(
     asked = _asked(masks, prompts)
     tasks = answer_tasks(asked, max_new_tokens, repetition_penalty, stops)
     iso = language_codes(list(dict.fromkeys([*tasks, *masks])), codes)
+    recall = recall_of(reference, iso)
     texts = _texts(targets, corpora)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     driven = [
@@ -111,35 +122,40 @@ def steer(
             planned.on(model, check=False)  # refuse early
     run = Runner(model, describe(model), store)
     found: list[pd.DataFrame] = []
+    lost: list[str] = []
     intact: dict[tuple[str, str], pd.DataFrame] = {}
     with progress_bar(progress, len(ways), "answers") as advance:
         for way in ways:
             result, _ = run.measure(tasks[way.asked], *way.lesions)
-            answers = answers_of(result, way.asked, iso[way.toward])
+            answers = answers_of(result, tasks[way.asked], way.asked, iso[way.toward])
             place = way.asked, way.toward
             before = intact.setdefault(place, answers)  # the first way is without a lesion
             code = iso[way.toward]
             there, was = (rows["language"].to_numpy() == code for rows in (answers, before))
+            changed = answers["text"].to_numpy() != before["text"].to_numpy()
             found.append(
                 answers.assign(
                     **way.columns,
-                    changed=answers["text"].to_numpy() != before["text"].to_numpy(),
-                    switched=there & ~was,
+                    changed=differs(answers, changed),
+                    switched=differs(answers, there & ~was),
                 )
             )
+            if not result.is_finite:
+                lost.append(unanswered(_deed(way.columns), way.asked, result))
             advance(1)
     table = pd.DataFrame(
-        [_row(way, answers, iso) for way, answers in zip(ways, found, strict=True)]
+        [_row(way, answers, iso, recall) for way, answers in zip(ways, found, strict=True)]
     )
     columns = [
         *("asked", "toward", "level", "deactivated", "kind", "seed", "item", "prompt", "text"),
         *("tokens", "words", "stop_words", "language", "switched", "repeats", "distinct_2"),
         *("fluency", "changed"),
     ]
-    answers = pd.concat(found, ignore_index=True)[columns]
+    answers = joined(found)[columns]
     answers["seed"] = answers["seed"].astype("Int64")
     table["seed"] = table["seed"].astype("Int64")
-    return Steering(table, answers, told(_idle(table)))
+    sentences = [*_idle(table), *lost, *recall_told(_recalls(table))]
+    return Steering(table, answers, told(sentences))
 
 
 # -- ways of steering ------------------------------------------------------------------------------
@@ -231,31 +247,53 @@ def _ways(
                     yield _Way(source, target, deactivated, lesions, each)
 
 
-def _row(way: _Way, answers: pd.DataFrame, iso: Mapping[str, str | None]) -> dict[str, Any]:
+def _row(
+    way: _Way, answers: pd.DataFrame, iso: Mapping[str, str | None], recall: Recall
+) -> dict[str, Any]:
     steered = way.driven.lesion.mask if way.driven else None
+    finite = bool(answers["finite"].all())
+    texts = list(answers["text"]) if finite else []
     return {
         **way.columns,
         "n_units": len(steered) if steered is not None else 0,
         "n": len(answers),
         "in_toward": in_language(answers, iso[way.toward]),
+        "in_toward_recall": recall.of(iso[way.toward], texts),
         "in_asked": in_language(answers, iso[way.asked]),
-        "switched": float(answers["switched"].mean()),
+        "in_asked_recall": recall.of(iso[way.asked], texts),
+        "switched": share_of(answers, "switched"),
         "stop_words": share_of_stop_words(answers),
-        "tokens": float(answers["tokens"].mean()),
-        "distinct_2": float(answers["distinct_2"].mean()),
+        "tokens": share_of(answers, "tokens"),
+        "distinct_2": share_of(answers, "distinct_2"),
         "fluency": fluency_of(answers),
-        "changed": float(answers["changed"].mean()),
-        "took_effect": bool(answers["changed"].any()) or not way.lesions,
+        "changed": share_of(answers, "changed"),
+        "took_effect": not finite or bool(answers["changed"].any()) or not way.lesions,
+        "finite": finite,
     }
 
 
 def _idle(table: pd.DataFrame) -> Iterator[str]:
-    for row in table[~table["took_effect"]].itertuples():
-        clamped = f"clamping the units of {row.toward} ({row.kind}) to {row.level}"
-        zeroed = f"setting those of {row.asked} to zero"
-        ways = [clamped] * (row.level != UNCLAMPED) + [zeroed] * bool(row.deactivated)
-        sentence = f"{' and '.join(ways)} changed no answer to the prompts in {row.asked}."
+    for row in table[~table["took_effect"]].to_dict("records"):
+        sentence = f"{_deed(row)} changed no answer to the prompts in {row['asked']}."
         yield sentence[0].upper() + sentence[1:]
+
+
+def _deed(row: Mapping[str, Any]) -> str:
+    """Say what was done to units in a row of the table."""
+    clamped = f"clamping the units of {row['toward']} ({row['kind']}) to {row['level']}"
+    zeroed = f"setting those of {row['asked']} to zero"
+    return " and ".join(
+        [clamped] * (row["level"] != UNCLAMPED) + [zeroed] * bool(row["deactivated"])
+    )
+
+
+def _recalls(table: pd.DataFrame) -> dict[str, float]:
+    """Return every language's lowest recall."""
+    found = [
+        table.set_index(language)[column]
+        for language, column in (("toward", "in_toward_recall"), ("asked", "in_asked_recall"))
+    ]
+    return {str(name): float(low) for name, low in pd.concat(found).groupby(level=0).min().items()}
 
 
 # -- what was given --------------------------------------------------------------------------------

@@ -21,6 +21,54 @@ class Row:
     cells: Mapping[str, str]
 
 
+def require_texts(texts: Any, what: str) -> list[str]:
+    """Return texts that were given in a list, each one checked.
+
+    Args:
+        texts: what was given.
+        what: what each of them is called in messages, e.g. ``"Text"``.
+
+    Raises:
+        LensLocError: no list of texts; one that is no text, or that no file could hold (half of a
+            surrogate pair), named by its place in the list, counted from 1.
+    """
+    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+        raise LensLocError(
+            f"{what}s are given in a list, but this is of type {type(texts).__name__}; write "
+            "[text, text]."
+        )
+    found = list(texts)
+    for number, text in enumerate(found, start=1):
+        if not isinstance(text, str):
+            raise LensLocError(
+                f"{what} {number} is {shown(text)}, of type {type(text).__name__}, and not a text; "
+                "give it as one, or leave it out."
+            )
+        require_encodable(text, f"{what} {number}")
+    return found
+
+
+def require_encodable(text: str, place: str) -> None:
+    """Check that a text can be written as UTF-8, which half an emoji cannot.
+
+    Raises:
+        LensLocError: naming the place of the text, if it cannot.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise LensLocError(
+            f"{place} holds half of a character (U+{ord(text[error.start]):04X}, a lone surrogate, "
+            f"at {error.start + 1}); repair the text."
+        ) from error
+
+
+def shown(value: object) -> str:
+    """Return a value as it is written in Python, cut off for a message."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
 def read_text(path: Path) -> str:
     """Read a UTF-8 file as it is, line ends included, but for a byte order mark.
 

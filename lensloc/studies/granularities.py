@@ -13,7 +13,7 @@ from lensloc.attribution import Attribution, Baseline, Method, attribute
 from lensloc.capture import Pooling
 from lensloc.controls import Match, controls
 from lensloc.errors import LensLocError
-from lensloc.lesion_table import NETWORK
+from lensloc.lesion_table import NETWORK, mean_drop
 from lensloc.models import describe
 from lensloc.outliers import outliers
 from lensloc.responses import Responses
@@ -387,7 +387,7 @@ def _with_drops(
             f"drop_{size}": mine["drop"],
             f"drop_{size}_low": mine["drop_low"],
             f"drop_{size}_high": mine["drop_high"],
-            f"drop_{size}_control": float(found[found["kind"] != NETWORK]["drop"].mean()),
+            f"drop_{size}_control": mean_drop(found[found["kind"] != NETWORK]["drop"]),
             "took_effect": drops[row]["took_effect"] and bool(mine["took_effect"]),
         }
     result: pd.DataFrame = pd.concat([table, pd.DataFrame(drops)], axis=1)

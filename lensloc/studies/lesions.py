@@ -24,6 +24,7 @@ from lensloc.lesion_table import (
     LesionStudy,
     cohen_h,
     drop,
+    mean_drop,
     scores_of,
     tabulate,
 )
@@ -35,6 +36,7 @@ from lensloc.store import Store
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Task, TaskResult
+from lensloc.tasks.base import MANY_TIES
 from lensloc.units import UnitMask
 
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
@@ -131,7 +133,7 @@ def lesion_study(
                 measured.append((job, result, effect))
                 advance(1)
     table = _table(card, measured, intact, n_resamples, confidence, seed)
-    return LesionStudy(table, confidence, _warnings(table))
+    return LesionStudy(table, confidence, _warnings(table, measured, intact))
 
 
 # -- what to lesion --------------------------------------------------------------------------------
@@ -273,6 +275,8 @@ def _table(
                 "score": result.score,
                 "intact": whole.score,
                 "chance": np.nan if result.chance is None else result.chance,
+                "n_ties": result.n_ties,
+                "finite": result.is_finite,
                 "drop": drop(a, b),
                 "drop_low": low,
                 "drop_high": high,
@@ -292,7 +296,7 @@ def _table(
             of_network = _scores(measured[network][1])
             draws = [_scores(measured[row][1]) for row in members]
             low, high = intervals[len(whole.value)].of_difference(of_network, draws, whole)
-            mean = float(np.mean([rows[row]["drop"] for row in members]))
+            mean = mean_drop(rows[row]["drop"] for row in members)
             for row in members:
                 rows[row] |= {
                     "difference": rows[network]["drop"] - mean,
@@ -306,15 +310,93 @@ def _scores(result: TaskResult) -> Any:
     return scores_of(result.items, higher_is_better=result.higher_is_better)
 
 
-def _warnings(table: pd.DataFrame) -> tuple[str, ...]:
-    idle = table[~table["took_effect"]].drop_duplicates(
-        ["network", "mode", "percent", "kind", "seed"]
+# -- what to mind ----------------------------------------------------------------------------------
+
+
+def _warnings(
+    table: pd.DataFrame,
+    measured: Sequence[tuple[_Job, TaskResult, Effect]],
+    intact: Mapping[tuple[str, str], TaskResult],
+) -> tuple[str, ...]:
+    every = (
+        *(sentence for result in intact.values() for sentence in result.warnings),
+        *_idle(table),
+        *_without_numbers(table, measured),
+        *_without_score(table),
+        *_lost_draws(table),
+        *_tied(table),
     )
-    found = [
-        f"The lesion of {row.network} ({row.mode}, {row.percent:g} %, {row.kind}) took no effect: "
-        "its hooks did not fire, changed nothing, or moved no logit."
-        for row in idle.itertuples()
-    ]
+    found = tuple(dict.fromkeys(every))
     for sentence in found:
         warnings.warn(sentence, LensLocWarning, stacklevel=3)
-    return tuple(found)
+    return found
+
+
+_LESION = ["network", "mode", "percent", "kind"]
+
+
+def _named(row: Any) -> str:
+    return f"{row.network} ({row.mode}, {row.percent:g} %, {row.kind})"
+
+
+def _idle(table: pd.DataFrame) -> Iterator[str]:
+    idle = table[~table["took_effect"]].drop_duplicates([*_LESION, "seed"])
+    for row in idle.itertuples():
+        yield (
+            f"The lesion of {_named(row)} took no effect: its hooks did not fire, changed nothing, "
+            "or moved no logit."
+        )
+
+
+def _without_numbers(
+    table: pd.DataFrame, measured: Sequence[tuple[_Job, TaskResult, Effect]]
+) -> Iterator[str]:
+    """Name the lesions that left the model without numbers: once a task, with the first text."""
+    lost = table[~table["finite"]]
+    for _, rows in lost.groupby([*_LESION, "task"], sort=False):
+        first = rows.iloc[0]
+        result = measured[int(rows.index[0])][1]
+        reason = result.warnings[0].rstrip(".") if result.warnings else "items have no value"
+        draws = f" in {len(rows)} draws" if len(rows) > 1 else ""
+        what = f"leaves {first['task']} without a score{draws}"
+        yield f"The lesion of {_named(first)} {what}: {reason}."
+
+
+def _without_score(table: pd.DataFrame) -> Iterator[str]:
+    """Name the lesions under which there was nothing to score, or the score is no float."""
+    lost = table[table["finite"] & table["score"].isna()]
+    for _, rows in lost.groupby([*_LESION, "task"], sort=False):
+        first = rows.iloc[0]
+        draws = f" in {len(rows)} draws" if len(rows) > 1 else ""
+        reason = (
+            "nothing was there to be scored"
+            if np.isnan(first["drop"])
+            else "its drop says how much is lost, but no number is large enough for the score"
+        )
+        yield f"Under the lesion of {_named(first)}, {first['task']} has no score{draws}: {reason}."
+
+
+def _lost_draws(table: pd.DataFrame) -> Iterator[str]:
+    controls = table[table["kind"] != NETWORK]
+    for _, rows in controls.groupby([*_LESION, "task"], sort=False):
+        first, n_lost = rows.iloc[0], int(rows["drop"].isna().sum())
+        left = len(rows) - n_lost
+        if not n_lost or np.isnan(first["intact"]):
+            continue
+        rest = "so there is no interval" if left < 2 else "and differences are from the others"
+        yield (
+            f"Of the control {_named(first)}, {n_lost} of {len(rows)} draws gave no number for "
+            f"{first['task']}, {rest}."
+        )
+
+
+def _tied(table: pd.DataFrame) -> Iterator[str]:
+    """Say once a task how many lesions leave the model guessing."""
+    shares = table["n_ties"] / table["n_items"]
+    for task, rows in table[shares > MANY_TIES].groupby("task", sort=False):
+        worst = table.loc[shares[rows.index].idxmax()]
+        yield (
+            f"Under {len(rows)} of {int((table['task'] == task).sum())} lesions more than "
+            f"{100 * MANY_TIES:g} % of the items of {task} are ties, whose credit is shared; most "
+            f"are {int(worst['n_ties'])} of {int(worst['n_items'])}, under {_named(worst)}."
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from lensloc.errors import LensLocWarning
+from lensloc.errors import LensLocWarning, NotFiniteError
 from lensloc.lesion import Effect, Lesion, has_other_hooks, lesion, open_lesions
 from lensloc.models import ModelCard
 from lensloc.store import Store
@@ -68,7 +68,15 @@ class Runner:
         }
 
     def measure(self, task: Task, *planned: PlannedLesion) -> tuple[TaskResult, tuple[Effect, ...]]:
-        """Return a task's result under lesions, opened in this order, and what each of them did."""
+        """Return a task's result under lesions, opened in this order, and what each of them did.
+
+        Where the lesions leave the model without numbers, the result is the intact one's with
+        every value missing (:meth:`lensloc.tasks.TaskResult.without_numbers`), so that a study of
+        many lesions goes on.
+
+        Raises:
+            NotFiniteError: if the model gives no numbers without any of these lesions either.
+        """
         with warnings.catch_warnings():  # told when it was planned
             warnings.simplefilter("ignore", LensLocWarning)
             lesions = [each.on(self._model) for each in planned]
@@ -78,10 +86,18 @@ class Runner:
         if known is None:
             with warnings.catch_warnings():  # told by the table instead
                 warnings.simplefilter("ignore", LensLocWarning)
+                reason, result = "", None
                 with contextlib.ExitStack() as stack:
                     for found in lesions:
                         stack.enter_context(found)
-                    result = task(self._model)
+                    try:
+                        result = task(self._model)
+                    except NotFiniteError as error:
+                        if not lesions:
+                            raise
+                        reason = str(error)
+                if result is None:
+                    result = self.measure(task)[0].without_numbers(reason)
             known = result, tuple(found.effect for found in lesions)
             if self._store is not None:
                 self._store.save_record(key, _to_record(*known))
@@ -95,7 +111,11 @@ class Runner:
             return None
         try:
             effects = tuple(Effect(**found) for found in record["effects"])
-            return TaskResult.from_record(record["result"]), effects
+            result = TaskResult.from_record(record["result"])
+            if not (result.is_finite or result.warnings):
+                # Kept by a version that made a score of it.
+                return None
+            return result, effects
         except (KeyError, TypeError, ValueError) as error:
             log.warning("a kept result is damaged (%s); making it again", error)
             return None

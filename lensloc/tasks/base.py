@@ -1,7 +1,9 @@
 """Task and TaskResult: what a model is scored on, and how it did, item by item."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,8 +11,11 @@ import numpy as np
 import pandas as pd
 import xxhash
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.tokens import shortened
+
+# Above this share of ties a score says little, and that is told.
+MANY_TIES = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +29,14 @@ class TaskResult:
         task: name of the task.
         measure: what the score is: ``accuracy``, ``perplexity``, ``bits per byte`` ...
         items: one row an item, in the order of the task, with at least ``item`` (its name),
-            ``group`` (paradigm or kind), ``value`` and ``weight``.
+            ``group`` (paradigm or kind), ``value`` and ``weight``; where alternatives are compared
+            also ``tie``, whether the best ones were equally good.
         higher_is_better: whether a lesion that does harm makes the score smaller.
         exponential: whether the score is the exponential of the mean.
         chance: score of guessing, where there is one.
         settings: what the score depends on: stimuli, options, and whether a beginning-of-text
             token stood before every text.
+        warnings: what a reader of the score should know, in sentences.
     """
 
     task: str
@@ -39,28 +46,70 @@ class TaskResult:
     exponential: bool = False
     chance: float | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
-        """Weighted mean over the items; for a perplexity its logarithm. NaN without weight."""
+        """Weighted mean over the items; for a perplexity its logarithm.
+
+        NaN without weight, or where an item has no number.
+        """
         return weighted_mean(self.items)
 
     @property
     def score(self) -> float:
-        """The mean, or its exponential for a perplexity."""
-        return float(np.exp(self.mean)) if self.exponential else self.mean
+        """The mean, or its exponential for a perplexity; NaN if no float is large enough for it."""
+        return self._scored(self.mean)
 
     @property
     def groups(self) -> dict[str, float]:
         """The score of every group of items (paradigm, kind), in order of appearance."""
-        means = {
-            str(name): weighted_mean(found)
-            for name, found in self.items.groupby("group", sort=False)
-        }
-        return {name: float(np.exp(m)) if self.exponential else m for name, m in means.items()}
+        return self.by("group")
+
+    def by(self, column: str) -> dict[str, float]:
+        """Return the score of the items with each value of a column, in order of appearance.
+
+        Raises:
+            LensLocError: if the items have no such column.
+        """
+        if column not in self.items.columns:
+            raise LensLocError(
+                f"The items of {self.task!r} have no column {column!r}; they have "
+                f"{', '.join(map(str, self.items.columns))}."
+            )
+        found = self.items.groupby(column, sort=False, dropna=False)
+        return {str(name): self._scored(weighted_mean(rows)) for name, rows in found}
+
+    def _scored(self, mean: float) -> float:
+        if not self.exponential:
+            return mean
+        with np.errstate(over="ignore"):
+            score = float(np.exp(mean))
+        return score if np.isfinite(score) else float("nan")
+
+    @property
+    def n_ties(self) -> int:
+        """How many items are ties, whose credit is shared."""
+        return int(self.items["tie"].sum()) if "tie" in self.items.columns else 0
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every item has a number; one of a model with NaN for logits has none."""
+        return bool(np.isfinite(self.items[["value", "weight"]].to_numpy(dtype=np.float64)).all())
+
+    def without_numbers(self, reason: str) -> "TaskResult":
+        """Return the result of a model that gives no numbers: every value is missing.
+
+        Args:
+            reason: what is told of it, in a sentence.
+        """
+        items = self.items[["item", "group"]].assign(value=np.nan, weight=np.nan)
+        return dataclasses.replace(self, items=items, warnings=(reason,))
 
     def __repr__(self) -> str:
-        return f"TaskResult({self.task}: {self.measure} {self.score:.4g}, {len(self.items)} items)"
+        ties = f", {self.n_ties} of them ties" if self.n_ties else ""
+        head = f"{self.task}: {self.measure} {self.score:.4g}, {len(self.items)} items{ties}"
+        return noted(f"TaskResult({head})", self.warnings)
 
     def to_record(self) -> dict[str, Any]:
         """Return what :meth:`from_record` reads, in plain lists and numbers."""
@@ -72,16 +121,18 @@ class TaskResult:
             "exponential": self.exponential,
             "chance": self.chance,
             "settings": dict(self.settings),
+            "warnings": list(self.warnings),
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "TaskResult":
-        """Read what :meth:`to_record` wrote.
+        """Read what :meth:`to_record` wrote, now or before there were warnings.
 
         Raises:
             KeyError, TypeError, ValueError: if it is something else.
         """
-        return cls(**{**record, "items": pd.DataFrame(record["items"])})
+        told = tuple(map(str, record.get("warnings", ())))
+        return cls(**{**record, "items": pd.DataFrame(record["items"]), "warnings": told})
 
 
 @runtime_checkable
@@ -109,9 +160,46 @@ class Task(Protocol):
 
 
 def weighted_mean(items: pd.DataFrame) -> float:
-    """Return sum(value) / sum(weight); NaN without weight."""
-    weight = float(items["weight"].sum())
-    return float(items["value"].sum()) / weight if weight > 0 else float("nan")
+    """Return sum(value) / sum(weight); NaN without weight, or where a number is missing."""
+    # Not by pandas, which passes over what is missing: no value at all would be a sum of 0.
+    value, weight = (
+        float(items[name].to_numpy(dtype=np.float64).sum()) for name in ("value", "weight")
+    )
+    return value / weight if weight > 0 else float("nan")
+
+
+def is_tie(first: float, second: float) -> bool:
+    """Say whether two summed log-probabilities differ by no more than float32 rounds off.
+
+    That is a millionth: sums of the same terms differ by so much with the order of the texts.
+    """
+    return bool(np.isclose(first, second, rtol=1e-6, atol=1e-6))
+
+
+def ties_told(n_ties: int, n_items: int, what: str) -> tuple[str, ...]:
+    """Say that many items are ties, and what they count.
+
+    Args:
+        n_ties: how many are.
+        n_items: of so many.
+        what: what they count, and for what.
+    """
+    if n_ties <= MANY_TIES * n_items:
+        return ()
+    return (f"{n_ties} of {n_items} items are ties, which the model cannot tell apart; {what}.",)
+
+
+def told(result: TaskResult, known: Sequence[str] = ()) -> TaskResult:
+    """Warn of what a result says; to be called by what a user calls.
+
+    Args:
+        result: what was measured.
+        known: what was told when the task was made.
+    """
+    for sentence in result.warnings:
+        if sentence not in known:
+            warnings.warn(sentence, LensLocWarning, stacklevel=3)
+    return result
 
 
 def content_hash(content: Any) -> str:

@@ -22,7 +22,8 @@ from lensloc.running import (
     run_batches,
     sees_pads,
 )
-from lensloc.tasks.scoring import keeps_beginnings, unembedded
+from lensloc.sites import upcast
+from lensloc.tasks.scoring import keeps_beginnings, place_of, require_choosable, unembedded
 
 _PROMPTS_AT_ONCE = 32
 
@@ -54,6 +55,7 @@ def decode(
     prompts: Sequence[Sequence[int]],
     how: Decoding,
     *,
+    places: Sequence[str] | None = None,
     batch_size: BatchSize = "auto",
     progress: bool = False,
     description: str = "generation",
@@ -61,6 +63,18 @@ def decode(
     """Return the token ids that are written after every prompt.
 
     Up to and without an end-of-text token, and without the token in which a stop begins.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge.
+        prompts: token ids of every prompt.
+        how: how tokens are chosen.
+        places: what the prompts are called in messages; their texts if None.
+        batch_size: prompts a batch; does not change the result.
+        progress: show a progress bar.
+        description: of the progress bar.
+
+    Raises:
+        NotFiniteError: logits of which none is the largest, naming the prompt.
     """
     require_batch_size(batch_size)
     written: list[list[int]] = [[] for _ in prompts]
@@ -73,7 +87,8 @@ def decode(
         with torch.random.fork_rng(devices, enabled=sampled):
             if sampled:  # one prompt at a time, so that no other changes what it draws
                 torch.manual_seed(how.seed + rows[0])
-            found = write(model, [list(prompts[row]) for row in rows], how)
+            names = [places[row] if places else place_of(model, "", prompts[row]) for row in rows]
+            found = write(model, [list(prompts[row]) for row in rows], how, names)
         for row, ids in zip(rows, found, strict=True):
             written[row] = _without_end(model, ids, how)
 
@@ -105,10 +120,12 @@ def _without_end(model: Any, ids: list[int], how: Decoding) -> list[int]:
     return next(ids[:n] for n in lengths if kept.startswith(model.tokenizer.decode(ids[:n])))
 
 
-def _write_by_bridge(model: Any, prompts: list[list[int]], how: Decoding) -> list[list[int]]:
+def _write_by_bridge(
+    model: Any, prompts: list[list[int]], how: Decoding, places: list[str]
+) -> list[list[int]]:
     """Write after prompts of one length."""
     tokens, end = torch.tensor(prompts, device=device_of(model)), model.tokenizer.eos_token_id
-    with _without_early_end(model, end, how.min_new_tokens):
+    with _watched(model, end, how.min_new_tokens, places):
         written = model.generate(
             tokens,
             max_new_tokens=how.max_new_tokens,
@@ -125,19 +142,20 @@ def _write_by_bridge(model: Any, prompts: list[list[int]], how: Decoding) -> lis
 
 
 @contextlib.contextmanager
-def _without_early_end(model: Any, end: int | None, n_passes: int) -> Iterator[None]:
-    """Keep a TransformerBridge from writing an end of text in its first forward passes."""
+def _watched(model: Any, end: int | None, n_passes: int, places: Sequence[str]) -> Iterator[None]:
+    """Look at a TransformerBridge's logits, and forbid an end of text in its first passes."""
     passes = itertools.count()
 
-    def forbid(logits: Tensor, hook: Any) -> Tensor | None:
-        if next(passes) >= n_passes:
+    def look(logits: Tensor, hook: Any) -> Tensor | None:
+        n_written = next(passes)
+        require_choosable(model, logits[:, -1], places, [n_written] * len(places))
+        if n_written >= n_passes or end is None:
             return None
         logits = logits.clone()
         logits[..., end] = -torch.inf
         return logits
 
-    wanted = end is not None and n_passes > 0
-    with model.hooks(fwd_hooks=[("unembed.hook_out", forbid)] if wanted else []):
+    with model.hooks(fwd_hooks=[("unembed.hook_out", look)]):
         yield
 
 
@@ -148,6 +166,7 @@ def _chosen(
     how: Decoding,
 ) -> Int[Tensor, " row"]:
     """Return the next token of every row; ``forbidden`` names one that a row must not take."""
+    logits = upcast(logits)  # so that neither penalty nor temperature overflows
     rows = [row for row, token in enumerate(forbidden) if token is not None]
     if rows:
         logits = logits.clone()
@@ -164,7 +183,9 @@ def _chosen(
 # -- HookedTransformer -----------------------------------------------------------------------------
 
 
-def _write_by_hooked(model: Any, prompts: list[list[int]], how: Decoding) -> list[list[int]]:
+def _write_by_hooked(
+    model: Any, prompts: list[list[int]], how: Decoding, places: list[str]
+) -> list[list[int]]:
     """Write after prompts of any lengths, side by side.
 
     All begin with as many tokens as the shortest prompt has. From there a longer one reads its own
@@ -179,19 +200,26 @@ def _write_by_hooked(model: Any, prompts: list[list[int]], how: Decoding) -> lis
     while open_rows:
         seen = torch.tensor([rows[row][:length] for row in open_rows], device=device_of(model))
         logits = next_logits(seen, done, kept)
+        writing = [place for place, row in enumerate(open_rows) if len(rows[row]) == length]
+        require_choosable(
+            model,
+            logits[writing],
+            [places[open_rows[place]] for place in writing],
+            [length - len(prompts[open_rows[place]]) for place in writing],
+        )
         early = [length < len(prompts[row]) + how.min_new_tokens for row in open_rows]
         chosen = _chosen(logits, seen, [end if soon else None for soon in early], how).tolist()
         done, length = length, length + 1
         for row, token in zip(open_rows, chosen, strict=True):
             if len(rows[row]) < length:
                 rows[row].append(token)
-        places = [
+        going_on = [
             place
             for place, row in enumerate(open_rows)
             if not _is_over(model, rows[row], len(prompts[row]), ends[row], how)
         ]
-        kept = torch.tensor(places, dtype=torch.long)
-        open_rows = [open_rows[place] for place in places]
+        kept = torch.tensor(going_on, dtype=torch.long)
+        open_rows = [open_rows[place] for place in going_on]
     return [ids[len(prompt) :] for ids, prompt in zip(rows, prompts, strict=True)]
 
 

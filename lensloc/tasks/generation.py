@@ -11,11 +11,11 @@ from lensloc.errors import LensLocError
 from lensloc.lesion import intact
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_text
-from lensloc.tasks.base import TaskResult, content_hash, require_fits
+from lensloc.stimuli.tables import read_text, require_texts
+from lensloc.tasks.base import TaskResult, content_hash, require_fits, told
 from lensloc.tasks.decoding import Decoding, decode
 from lensloc.tasks.scoring import Scored, token_log_probs
-from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
+from lensloc.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,12 @@ class Generation:
             Fluency: mean natural log-probability a token that the model without its lesions gives
             to what was written. Items: ``text``, ``tokens``, ``words``, ``distinct_1`` and
             ``distinct_2`` (share of different words and of different pairs of words; NaN where
-            there is none), ``value`` (summed log-probability) and ``weight`` (tokens).
+            there is none), ``value`` (summed log-probability) and ``weight`` (tokens). NaN if
+            nothing was written at all.
 
         Raises:
-            LensLocError: a prompt that leaves no room in the context window.
+            LensLocError: a prompt that leaves no room in the context window, or after which the
+                model gives no number to any token.
         """
         require_tokenizer(model)
         ids = [token_ids(model, prompt, self.bos, end=False) for prompt in self.prompts]
@@ -78,6 +80,10 @@ class Generation:
                 self.seed,
                 self.min_new_tokens,
             ),
+            places=[
+                f"prompt {number} of {self.name!r} ({shortened(prompt)})"
+                for number, prompt in enumerate(self.prompts, start=1)
+            ],
             batch_size=self.batch_size,
             progress=progress,
             description=self.name,
@@ -85,7 +91,10 @@ class Generation:
         with intact(model):
             judged = token_log_probs(
                 model,
-                [Scored((*a, *b), len(a)) for a, b in zip(ids, written, strict=True)],
+                [
+                    Scored((*a, *b), len(a), f"prompt {number} of {self.name!r} and what follows")
+                    for number, (a, b) in enumerate(zip(ids, written, strict=True), start=1)
+                ],
                 progress=progress,
                 description=f"{self.name}: fluency",
             )
@@ -110,7 +119,16 @@ class Generation:
                 }
             )
         settings = {**self.settings, "prepends_bos": prepends_bos(model, self.bos)}
-        return TaskResult(self.name, "fluency", pd.DataFrame(rows), settings=settings)
+        silent = not any(written)
+        reason = f"Nothing was written after any prompt of {self.name!r}, so it has no fluency."
+        result = TaskResult(
+            self.name,
+            "fluency",
+            pd.DataFrame(rows),
+            settings=settings,
+            warnings=(reason,) * silent,
+        )
+        return told(result)
 
 
 def generation(
@@ -174,9 +192,10 @@ def generation(
                 f"{path} must end in .txt, a prompt a line; for a prompt itself give a list."
             )
         prompts = [line for line in read_text(path).splitlines() if line.strip()]
-    if not prompts:
+    found = require_texts(prompts, "Prompt")
+    if not found:
         raise LensLocError("There is no prompt to write on from; give at least one.")
-    kept = tuple(prompts)[:limit]
+    kept = tuple(found)[:limit]
     return Generation(
         kept,
         max_new_tokens,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from lensloc.errors import LensLocError
 from lensloc.running import BatchSize
-from lensloc.tasks.base import TaskResult
+from lensloc.tasks.base import TaskResult, is_tie, told
 from lensloc.tasks.generation import Generation
 from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
 from lensloc.tokens import (
@@ -67,7 +67,7 @@ class HarnessTask:
 
         Raises:
             LensLocError: an unknown task, a metric that the task lacks or that is no mean, or a
-                request that does not fit the context window.
+                request that does not fit the context window, or to which the model gives no number.
         """
         require_tokenizer(model)
         from lm_eval import simple_evaluate
@@ -95,7 +95,7 @@ class HarnessTask:
                 f"{self.task!r} is a group of tasks; name its tasks one by one: "
                 f"{', '.join(found['samples'])}."
             )
-        return self._result(model, found)
+        return told(self._result(model, found))
 
     def _result(self, model: Any, found: Mapping[str, Any]) -> TaskResult:
         filters: dict[str, str] = {}
@@ -137,8 +137,34 @@ class HarnessTask:
             "prepends_bos": prepends_bos(model, self.bos),
         }
         return TaskResult(
-            self.name, measure, items, higher_is_better=bool(higher), settings=settings
+            self.name,
+            measure,
+            items,
+            higher_is_better=bool(higher),
+            settings=settings,
+            warnings=_ties_told(samples, metric),
         )
+
+
+def _ties_told(samples: Sequence[Mapping[str, Any]], metric: str) -> tuple[str, ...]:
+    """Say how often the harness' accuracy took the first of equally probable choices for the best.
+
+    It is the harness' own figure and is left as it is.
+    """
+    if metric != "acc":
+        return ()
+    n_ties = 0
+    for sample in samples:
+        answers = sample.get("filtered_resps") or ()
+        scores = [each[0] for each in answers if isinstance(each, list | tuple) and len(each) == 2]
+        if len(scores) > 1 and len(scores) == len(answers):
+            n_ties += sum(is_tie(score, max(scores)) for score in scores) > 1
+    if not n_ties:
+        return ()
+    return (
+        f"In {n_ties} of {len(samples)} documents the best choices are equally probable, up to "
+        "rounding, and the harness counts one of them as chosen (of exactly equal ones the first).",
+    )
 
 
 def lm_eval(
@@ -268,8 +294,9 @@ class _Answers:
             context_len=1,
         )
         pairs = [make_disjoint_window(window) for window in windows]
+        place = f"a text of the harness task ({shortened(text)})"
         return sum(
-            total for total, _ in self.measured([Scored((*a, *b), len(a)) for a, b in pairs])
+            total for total, _ in self.measured([Scored((*a, *b), len(a), place) for a, b in pairs])
         )
 
     def generate(self, context: str, options: Mapping[str, Any]) -> str:
@@ -308,4 +335,5 @@ class _Answers:
                 f"A continuation of the harness task has {len(own)} tokens, more than "
                 f"the model's context window of {self.model.cfg.n_ctx}; leave the task out."
             )
-        return Scored((*before[cut:], *own), len(before) - cut)
+        place = f"a continuation of the harness task ({shortened(continuation)})"
+        return Scored((*before[cut:], *own), len(before) - cut, place)

@@ -1,22 +1,34 @@
 """Minimal pairs: is the good sentence more probable than the bad one?"""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.running import BatchSize, sees_pads
 from lensloc.stimuli.bundled import bundled_folder
 from lensloc.stimuli.tables import read_csv, read_records
-from lensloc.tasks.base import TaskResult, content_hash, require_fits, require_scored
+from lensloc.tasks.base import (
+    TaskResult,
+    content_hash,
+    is_tie,
+    require_fits,
+    require_scored,
+    ties_told,
+    told,
+)
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 
-_REQUIRED = ("sentence_good", "sentence_bad")
+# BLiMP's own names.
+_GOOD, _BAD, _GROUP = "sentence_good", "sentence_bad", "UID"
+# So many rows of a file are named in a warning.
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -48,12 +60,18 @@ class MinimalPairs:
     bos: Bos = "model"
     batch_size: BatchSize = "auto"
     name: str = "minimal-pairs"
+    warnings: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Stimuli and options."""
         pairs = [[pair.good, pair.bad, pair.paradigm] for pair in self.pairs]
-        return {"task": "minimal_pairs", "pairs": content_hash(pairs), "bos": self.bos}
+        return {
+            "task": "minimal_pairs",
+            "pairs": content_hash(pairs),
+            "bos": self.bos,
+            "ties": "count half",
+        }
 
     @property
     def texts(self) -> frozenset[str]:
@@ -75,10 +93,12 @@ class MinimalPairs:
         """Score every pair.
 
         Returns:
-            Accuracy; items with the summed natural log-probabilities ``good`` and ``bad``.
+            Accuracy, in which a tie counts half; items with the summed natural log-probabilities
+            ``good`` and ``bad``, and ``tie``, whether they differ by no more than rounding.
 
         Raises:
-            LensLocError: a sentence of one token, or longer than the context window.
+            LensLocError: a sentence of one token, longer than the context window, or to a token of
+                which the model gives no number.
         """
         require_tokenizer(model)
         sequences = [scored for pair in self.pairs for scored in self._tokenized(model, pair)]
@@ -107,25 +127,40 @@ class MinimalPairs:
         items["bad"] = [
             float(a[:n].sum() + b.sum()) for a, b, n in zip(good, bad, shared, strict=True)
         ]
-        items["value"] = (items["good"] > items["bad"]).astype(float)
+        items["tie"] = [
+            is_tie(good, bad) for good, bad in zip(items["good"], items["bad"], strict=True)
+        ]
+        items["value"] = (items["good"] > items["bad"]).astype(float).where(~items["tie"], 0.5)
         items["weight"] = 1.0
         settings = {**self.settings, "prepends_bos": prepends_bos(model, self.bos)}
-        return TaskResult(self.name, "accuracy", items, chance=0.5, settings=settings)
+        ties = ties_told(int(items["tie"].sum()), len(items), "each counts half")
+        result = TaskResult(
+            self.name,
+            "accuracy",
+            items,
+            chance=0.5,
+            settings=settings,
+            warnings=(*self.warnings, *ties),
+        )
+        return told(result, self.warnings)
 
     def _tokenized(self, model: Any, pair: Pair) -> Iterator[Scored]:
         ids = [token_ids(model, text, self.bos) for text in (pair.good, pair.bad)]
         for text, tokens in zip((pair.good, pair.bad), ids, strict=True):
             require_scored(len(tokens) - 1, pair.place, text)
             require_fits(model, len(tokens), pair.place, text)
-        yield Scored(tuple(ids[0]), 1)
+        yield Scored(tuple(ids[0]), 1, pair.place)
         # Scored once, unless what stands behind these tokens changes them.
         shared = 0 if sees_pads(model) else n_shared(*ids)
-        yield Scored(tuple(ids[1]), max(1, shared))
+        yield Scored(tuple(ids[1]), max(1, shared), pair.place)
 
 
 def minimal_pairs(
     path: str | Path | None = None,
     *,
+    good: str = _GOOD,
+    bad: str = _BAD,
+    group: str = _GROUP,
     limit: int | None = None,
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
@@ -133,12 +168,18 @@ def minimal_pairs(
 ) -> MinimalPairs:
     """Return a task of minimal pairs, scored by summed log-probability (Warstadt et al. 2020).
 
-    A pair counts as correct if the good sentence's summed log-probability is above the bad one's.
+    A pair counts as correct if the good sentence's summed log-probability is above the bad one's,
+    and half if they are equal. Pairs whose sentences are the same text are left out, with a
+    warning: BLiMP has seven.
 
     Args:
         path: a ``.jsonl`` file in BLiMP's form (``sentence_good``, ``sentence_bad``, and where
             there are ``UID``, ``linguistics_term``, ``field``), a ``.csv`` with these columns, or
-            a folder of such files; the bundled pairs if None.
+            a folder of such files, like BLiMP's 67; the bundled pairs if None.
+        good: the column or field of the good sentence.
+        bad: that of the bad one.
+        group: that of the paradigm; one other than ``UID`` must be there. A file without it is one
+            paradigm, named after the file.
         limit: use only so many pairs of every paradigm, the first ones.
         bos: whether a beginning-of-text token stands before every sentence: ``"model"`` as the
             model's settings say, ``"add"``, ``"none"``. Without one, a sentence's first token has
@@ -151,14 +192,45 @@ def minimal_pairs(
     """
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 pair a paradigm; {limit} is not.")
+    if path is None and (good, bad, group) != (_GOOD, _BAD, _GROUP):
+        raise LensLocError(
+            "good, bad and group name columns of a file, but no file was given; give path too, or "
+            "leave them out."
+        )
     source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
+    columns = _Columns(good, bad, group)
     pairs: list[Pair] = []
+    same: dict[Path, list[int]] = {}
     for file in _files(source):
-        found = list(_read(file))
+        found = list(_read(file, columns))
         if not found:
             raise LensLocError(f"{file} holds no pair; check the file.")
-        pairs.extend(found)
-    return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name)
+        pairs += [pair for _, pair in found if pair.good != pair.bad]
+        equal = [row for row, pair in found if pair.good == pair.bad]
+        if equal:
+            same[file] = equal
+    if not pairs:
+        raise LensLocError(
+            f"{source} holds no pair of two different sentences; check {good} and {bad}."
+        )
+    left_out = tuple(_left_out(same))
+    for sentence in left_out:
+        warnings.warn(sentence, LensLocWarning, stacklevel=2)
+    return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name, left_out)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What the columns of a file of pairs are called."""
+
+    good: str
+    bad: str
+    group: str
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns that must be there: the sentences, and a paradigm that was asked for."""
+        return (self.good, self.bad, *([] if self.group == _GROUP else [self.group]))
 
 
 def _files(source: Path) -> list[Path]:
@@ -170,33 +242,57 @@ def _files(source: Path) -> list[Path]:
     return files
 
 
-def _read(file: Path) -> Iterator[Pair]:
+def _read(file: Path, columns: _Columns) -> Iterator[tuple[int, Pair]]:
+    """Return every pair and its row."""
     records: Sequence[tuple[int, Mapping[str, Any]]]
     if file.suffix == ".jsonl":
-        records = read_records(file, _REQUIRED)
+        records = read_records(file, columns.required)
     elif file.suffix == ".csv":
-        records = [(row.number, row.cells) for row in read_csv(file, _REQUIRED)]
+        records = [(row.number, row.cells) for row in read_csv(file, columns.required)]
     else:
         raise LensLocError(f"{file} must end in .jsonl or .csv to be read as minimal pairs.")
     for number, record in records:
         place = f"{file}, row {number}"
-        good, bad = (record[column] for column in _REQUIRED)
-        for column, text in zip(_REQUIRED, (good, bad), strict=True):
-            if not isinstance(text, str) or not text.strip():
+        for column in (columns.good, columns.bad):
+            if not isinstance(record[column], str) or not record[column].strip():
                 raise LensLocError(f"{place}: {column} is not a sentence; write one.")
-        if good == bad:
-            raise LensLocError(f"{place}: the two sentences are the same; one must differ.")
-        yield Pair(
-            good,
-            bad,
-            paradigm=str(record.get("UID") or file.stem),
-            phenomenon=str(record.get("linguistics_term") or ""),
-            field=str(record.get("field") or ""),
-            place=place,
+        yield (
+            number,
+            Pair(
+                record[columns.good],
+                record[columns.bad],
+                paradigm=_label(record.get(columns.group)) or file.stem,
+                phenomenon=_label(record.get("linguistics_term")),
+                field=_label(record.get("field")),
+                place=place,
+            ),
         )
 
 
-def _limited(pairs: Sequence[Pair], limit: int | None) -> Iterator[Pair]:
+def _label(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _left_out(same: Mapping[Path, Sequence[int]]) -> Iterator[str]:
+    """Say which rows hold one sentence twice, if any do."""
+    n = sum(map(len, same.values()))
+    if not n:
+        return
+    places = "; ".join(f"{file}, {_rows(rows)}" for file, rows in [*same.items()][:_NAMED])
+    places += f"; and in {len(same) - _NAMED} other files" if len(same) > _NAMED else ""
+    yield (
+        f"{n} {'pair was' if n == 1 else 'pairs were'} left out, as the two sentences are the same "
+        f"text: {places}."
+    )
+
+
+def _rows(rows: Sequence[int]) -> str:
+    named = ", ".join(map(str, rows[:_NAMED]))
+    more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {named}{more}"
+
+
+def _limited(pairs: Iterable[Pair], limit: int | None) -> Iterator[Pair]:
     counts: dict[str, int] = {}
     for pair in pairs:
         counts[pair.paradigm] = counts.get(pair.paradigm, 0) + 1

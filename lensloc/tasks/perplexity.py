@@ -12,8 +12,16 @@ import pandas as pd
 from lensloc.errors import LensLocError
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv, read_jsonl, read_parquet, read_text
-from lensloc.tasks.base import TaskResult, content_hash, require_scored
+from lensloc.stimuli.tables import (
+    read_csv,
+    read_jsonl,
+    read_parquet,
+    read_text,
+    require_encodable,
+    require_texts,
+)
+from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
+from lensloc.tasks.byte_counts import bytes_of_tokens
 from lensloc.tasks.scoring import Scored, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 
@@ -39,7 +47,7 @@ class Perplexity:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Stimuli and options."""
-        return {
+        known = {
             "task": "perplexity",
             "texts": content_hash(self.texts),
             "per": self.per,
@@ -47,6 +55,7 @@ class Perplexity:
             "stride": self.stride,
             "bos": self.bos,
         }
+        return known if self.per == "token" else {**known, "bytes": "of scored tokens"}
 
     def without(self, texts: Collection[str]) -> "Perplexity":
         """Return the task without these texts.
@@ -65,23 +74,32 @@ class Perplexity:
 
         Returns:
             Perplexity a token (items: natural log-loss and number of scored tokens), or bits per
-            byte (items: bits and bytes).
+            byte (items: bits and bytes). Items have ``tokens`` and ``bytes``, those that were
+            scored: without a beginning-of-text token, not the first token and its bytes.
 
         Raises:
-            LensLocError: a text of one token; a window that the model does not have.
+            LensLocError: a text of one token; a window that the model does not have; a token that
+                the model gives no number to.
         """
         require_tokenizer(model)
         window, stride = self._windows(model)
         sequences: list[Scored] = []
         counts: list[int] = []
         scored: list[int] = []
+        n_bytes: list[int] = []
         for text, place in zip(self.texts, self.places, strict=True):
             ids = token_ids(model, text, self.bos)
             require_scored(len(ids) - 1, place, text)
             parts = sliding_windows(ids, window, stride)
-            sequences.extend(parts)
+            sequences += [
+                dataclasses.replace(part, place=f"{place}, window {number} of {len(parts)}")
+                if len(parts) > 1
+                else dataclasses.replace(part, place=place)
+                for number, part in enumerate(parts, start=1)
+            ]
             counts.append(len(parts))
             scored.append(len(ids) - 1)
+            n_bytes.append(sum(bytes_of_tokens(model, text, ids)[1:]))
         found = token_log_probs(
             model,
             sequences,
@@ -99,14 +117,14 @@ class Perplexity:
                 "group": "all",
                 "text": list(self.texts),
                 "tokens": scored,
-                "bytes": [len(text.encode()) for text in self.texts],
+                "bytes": n_bytes,
                 "log_loss": losses,
             }
         )
         by_token = self.per == "token"
         items["value"] = items["log_loss"] / (1 if by_token else math.log(2))
         items["weight"] = (items["tokens"] if by_token else items["bytes"]).astype(float)
-        return TaskResult(
+        result = TaskResult(
             self.name,
             "perplexity" if by_token else "bits per byte",
             items,
@@ -119,6 +137,15 @@ class Perplexity:
                 "prepends_bos": prepends_bos(model, self.bos),
             },
         )
+        if math.isnan(result.score):  # of finite losses
+            reason = (
+                f"The mean log-loss of {self.name!r} is {result.mean:.6g} nats a token, whose "
+                "exponential no number can hold; take the mean instead of the score."
+                if by_token
+                else f"No byte of {self.name!r} was scored, so that there are no bits per byte."
+            )
+            result = dataclasses.replace(result, warnings=(reason,))
+        return told(result)
 
     def _windows(self, model: Any) -> tuple[int, int]:
         n_ctx = int(model.cfg.n_ctx)
@@ -138,6 +165,7 @@ class Perplexity:
 def perplexity(
     texts: Sequence[str] | str | Path | None = None,
     *,
+    text: str = "text",
     limit: int | None = None,
     per: Unit = "token",
     window: int | None = None,
@@ -154,11 +182,12 @@ def perplexity(
 
     Args:
         texts: texts in a list; or a file: ``.txt`` (one text), ``.jsonl``, ``.csv`` or
-            ``.parquet`` with a column ``text`` (a text a row); the bundled English prose
+            ``.parquet`` with a column of texts (a text a row); the bundled English prose
             (held-out part, 21 paragraphs) if None.
+        text: that column's name.
         limit: use only so many texts, the first ones.
         per: ``"token"`` for perplexity; ``"byte"`` for bits per byte of UTF-8, which compares
-            models with different tokenizers.
+            models with different tokenizers: of those bytes whose tokens are scored.
         window: tokens at once, a beginning-of-text token included; the context window, at most
             2048, if None.
         stride: how far windows move on; half a window if None.
@@ -174,15 +203,16 @@ def perplexity(
         raise LensLocError(f"per is 'token' or 'byte'; {per!r} is neither.")
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 text; {limit} is not.")
-    found = _texts(texts)
+    found = _texts(texts, text)
     if not found:
         raise LensLocError("There is no text to score; give at least one.")
-    for text, place in found:
-        if not text.strip():
+    for each, place in found:
+        if not each.strip():
             raise LensLocError(f"{place}: the text is empty; write one, or remove the row.")
+        require_encodable(each, place)
     kept = found[:limit]
     return Perplexity(
-        tuple(text for text, _ in kept),
+        tuple(each for each, _ in kept),
         tuple(place for _, place in kept),
         per,
         window,
@@ -198,8 +228,15 @@ def bits_per_byte(texts: Sequence[str] | str | Path | None = None, **options: An
     return perplexity(texts, per="byte", **options)
 
 
-def _texts(texts: Sequence[str] | str | Path | None) -> list[tuple[str, str]]:
+def _texts(texts: Sequence[str] | str | Path | None, column: str) -> list[tuple[str, str]]:
     """Return every text and its place."""
+    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
+    of_table = isinstance(texts, str | Path) and Path(texts).suffix in readers
+    if column != "text" and not of_table:
+        raise LensLocError(
+            f"text={column!r} names a column of a file ({', '.join(readers)}), but none was given; "
+            "give one, or leave text out."
+        )
     if texts is None:
         path = bundled_folder() / "prose" / "en.csv"
         rows = read_csv(path, ("text", "part"))
@@ -209,12 +246,12 @@ def _texts(texts: Sequence[str] | str | Path | None) -> list[tuple[str, str]]:
             if row.cells["part"] == "held-out"
         ]
     if not isinstance(texts, str | Path):
-        return [(text, f"Text {number}") for number, text in enumerate(texts, start=1)]
+        given = require_texts(texts, "Text")
+        return [(text, f"Text {number}") for number, text in enumerate(given, start=1)]
     path = Path(texts)
-    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
     if path.suffix in readers:
-        rows = readers[path.suffix](path, ("text",))
-        return [(row.cells["text"], f"{path}, row {row.number}") for row in rows]
+        rows = readers[path.suffix](path, (column,))
+        return [(row.cells[column], f"{path}, row {row.number}") for row in rows]
     if path.suffix == ".txt":
         return [(read_text(path), str(path))]
     raise LensLocError(

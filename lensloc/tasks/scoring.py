@@ -1,4 +1,8 @@
-"""Token log-probabilities of many sequences: exact under batching, logits of scored tokens only."""
+"""Token log-probabilities of many sequences: exact under batching, logits of scored tokens only.
+
+The one place where finite numbers are demanded: what a model gives no number to is named, by text
+and token, and no score is made of it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +15,8 @@ from torch import Tensor
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap
 
-from lensloc.lesion import has_other_hooks
+from lensloc.errors import NotFiniteError
+from lensloc.lesion import has_other_hooks, open_lesions
 from lensloc.running import (
     BatchSize,
     batches_by_length,
@@ -24,6 +29,7 @@ from lensloc.running import (
     run_batches,
     sees_pads,
 )
+from lensloc.tokens import shortened
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -39,16 +45,98 @@ class Scored:
     Attributes:
         ids: token ids, at most as many as the context window holds.
         first: position of the first token that is scored, at least 1; all after it are scored.
+        place: where its text comes from, for error messages.
     """
 
     ids: tuple[int, ...]
     first: int = 1
+    place: str = ""
 
 
 def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
     """Return how many tokens two texts have in common from the start."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
+def require_finite(model: Any, found: Float[np.ndarray, "scored ..."], sequence: Scored) -> None:
+    """Check that every scored token has a log-probability, which NaN and infinity are none.
+
+    Logits of minus infinity rule out tokens, which is fine for all but the scored one.
+
+    Args:
+        model: what was run, under whatever lesion is open.
+        found: log-probabilities of the scored tokens, or rows that begin with them.
+        sequence: what was scored.
+
+    Raises:
+        NotFiniteError: naming text and token.
+    """
+    values = found.reshape(len(found), -1)
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if not len(bad):
+        return
+    position = sequence.first + int(bad[0])
+    fault = (
+        "has probability 0"
+        if values[bad[0], 0] == -np.inf
+        else "has no probability, as the logits are not finite"
+    )
+    raise NotFiniteError(
+        f"Token {position + 1} of {len(sequence.ids)} ({shown(model, sequence.ids[position:][:1])})"
+        f" of {place_of(model, sequence.place, sequence.ids)} {fault}{_under(model)}; {_REMEDY}."
+    )
+
+
+_REMEDY = "load the model in float32, make the lesion a weaker one, or leave the text out"
+
+
+def require_choosable(
+    model: Any,
+    logits: Float[Tensor, "row vocabulary"],
+    places: Sequence[str],
+    n_written: Sequence[int],
+) -> None:
+    """Check that every row has a most probable token: no NaN, and a finite largest logit.
+
+    Args:
+        model: what was run, under whatever lesion is open.
+        logits: of the next tokens.
+        places: what each row is, for the message.
+        n_written: how many tokens were written in each before.
+
+    Raises:
+        NotFiniteError: naming the row and how much was written.
+    """
+    largest = logits.amax(dim=-1)
+    bad = (~largest.isfinite()).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise NotFiniteError(
+            f"No token can be written after {places[row]} and {n_written[row]} new tokens, as the "
+            f"largest logit is {float(largest[row])}{_under(model)}; {_REMEDY}."
+        )
+
+
+def _under(model: Any) -> str:
+    """Name the lesions that are open."""
+    found = [lesion.description for lesion in open_lesions(model) if not lesion.suspended]
+    return f" under a lesion ({'; '.join(found)})" if found else ""
+
+
+def place_of(model: Any, place: str, ids: Sequence[int]) -> str:
+    """Return a text's place and beginning, unless the place has that already."""
+    text = shown(model, ids)
+    if not place:
+        return f"the text {text}"
+    return place if text in place else f"{place} ({text})"
+
+
+def shown(model: Any, ids: Sequence[int]) -> str:
+    """Return tokens as text, for a message."""
+    if model.tokenizer is None:
+        return ", ".join(map(str, ids[:8]))
+    return shortened(str(model.tokenizer.decode([int(token) for token in ids])))
 
 
 def log_probs(
@@ -97,6 +185,9 @@ def token_log_probs(
 
     Returns:
         One array a sequence, ``len(ids) - first`` values (or rows of the measure) each.
+
+    Raises:
+        NotFiniteError: a token that has no log-probability, naming text and token.
     """
     require_batch_size(batch_size)
     sharing: dict[tuple[int, ...], list[int]] = {}
@@ -118,6 +209,7 @@ def token_log_probs(
         values = _score_batch(model, batch, scored, measure, device)
         ends = np.cumsum([len(s.ids) - s.first for _, s in scored])
         for (_, member), part in zip(spans, np.split(values, ends[:-1]), strict=True):
+            require_finite(model, part, sequences[member])
             found[member] = part
 
     run_batches(
