@@ -1,7 +1,7 @@
 """Minimal pairs: is the good sentence more probable than the bad one?"""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class MinimalPairs:
         """All sentences."""
         return frozenset(text for pair in self.pairs for text in (pair.good, pair.bad))
 
-    def without(self, texts: Collection[str]) -> "MinimalPairs":
+    def without(self, texts: Container[str]) -> "MinimalPairs":
         """Return the task without the pairs that hold one of these texts.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class Perplexity:
             "bos": self.bos,
         }
 
-    def without(self, texts: Collection[str]) -> "Perplexity":
+    def without(self, texts: Container[str]) -> "Perplexity":
         """Return the task without these texts.
 
         Raises:
