@@ -19,6 +19,7 @@ from lensloc.report import report
 from lensloc.responses import Responses
 from lensloc.selectivity import (
     MaxT,
+    SelectionRule,
     Selectivity,
     bootstrap_d,
     discrimination,
@@ -27,7 +28,7 @@ from lensloc.selectivity import (
     welch,
 )
 from lensloc.sites import SITES, Site
-from lensloc.stimuli import Contrast
+from lensloc.stimuli import Contrast, Protocol
 from lensloc.store import Store
 from lensloc.studies import (
     Localization,
@@ -52,8 +53,10 @@ __all__ = [
     "LesionStudy",
     "Localization",
     "MaxT",
+    "Protocol",
     "ResponseProfile",
     "Responses",
+    "SelectionRule",
     "Selectivity",
     "Site",
     "Store",

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.outliers import outliers
-from lensloc.units import UnitMask, describe, ranked
+from lensloc.selection import SelectionRule, ranked
+from lensloc.units import UnitMask, describe
 
 Match = Literal["random", "layer", "magnitude", "layer+magnitude"]
 MATCHES: tuple[str, ...] = get_args(Match)
@@ -133,7 +134,8 @@ def draw_control(network: UnitMask, match: str, seed: int, *, n_bins: int = 100)
             chosen[layer] = _drawn(units, _bins(magnitude[layer], n_bins), draw, network)
     else:
         raise LensLocError(f"There is no control {match!r}; there are {', '.join(MATCHES)}.")
-    return _control(network, chosen, f"random, seed {seed}, matched in {match}")
+    rule = SelectionRule("random", seed=seed)
+    return _control(network, chosen, f"random, seed {seed}, matched in {match}", rule)
 
 
 def least_selective(network: UnitMask) -> UnitMask:
@@ -148,9 +150,9 @@ def least_selective(network: UnitMask) -> UnitMask:
     chosen = torch.zeros(network.mask.numel(), dtype=torch.bool)
     chosen[lowest] = True
     mask = chosen.reshape(network.shape)
-    if (mask & network.mask).any():
+    if int(known.sum()) < len(network) or (mask & network.mask).any():
         raise LensLocError(
-            f"The mask {describe(network)} holds more than half of all units, so its least "
+            f"The mask {describe(network)} holds more than half of all ranked units, so its least "
             "selective control would overlap it; use a smaller percentage."
         )
     return _control(network, mask, LEAST_SELECTIVE)
@@ -164,11 +166,12 @@ def without_outliers(network: UnitMask) -> UnitMask:
     """
     score, out = _score(network), outliers(_magnitude(network))
     order = ranked(score)
-    best = order[~out.flatten()[order]][: len(network)]
+    may_be_taken = ~out & torch.isfinite(score)  # units that were excluded have no score
+    best = order[may_be_taken.flatten()[order]][: len(network)]
     if len(best) < len(network):
         raise LensLocError(
-            f"Only {len(best)} units at {network.site} are no outliers, fewer than the network's "
-            f"{len(network)}; use a smaller percentage."
+            f"Only {len(best)} ranked units at {network.site} are no outliers, fewer than the "
+            f"network's {len(network)}; use a smaller percentage."
         )
     chosen = torch.zeros(network.mask.numel(), dtype=torch.bool)
     chosen[best] = True
@@ -218,19 +221,23 @@ def _drawn(
     return chosen
 
 
-def _control(network: UnitMask, mask: Bool[Tensor, "layer unit"], words: str) -> UnitMask:
+def _control(
+    network: UnitMask,
+    mask: Bool[Tensor, "layer unit"],
+    words: str,
+    rule: SelectionRule | None = None,
+) -> UnitMask:
     made = network.provenance
-    selection = f"{words}, as many as: {made.selection}"
-    return UnitMask(
-        network.site, mask, made.replace(selection=selection), magnitude=network.magnitude
-    )
+    made = made.replace(selection=f"{words}, as many as: {made.selection}")
+    return UnitMask(network.site, mask, made, magnitude=network.magnitude, rule=rule)
 
 
 def _magnitude(network: UnitMask) -> Float[Tensor, "layer unit"]:
     if network.magnitude is None:
         raise LensLocError(
-            f"The mask {describe(network)} carries no magnitudes of units, which this control "
-            "matches; use one from Selectivity.top(), saved as .safetensors."
+            f"The mask {describe(network)} ({network.provenance.selection or 'imported'}) carries "
+            "no magnitudes of units, which this control matches; use one from Selectivity.top(), "
+            "saved as .safetensors, or combine masks of the same stimuli."
         )
     return network.magnitude
 
@@ -238,7 +245,8 @@ def _magnitude(network: UnitMask) -> Float[Tensor, "layer unit"]:
 def _score(network: UnitMask) -> Float[Tensor, "layer unit"]:
     if network.score is None:
         raise LensLocError(
-            f"The mask {describe(network)} carries no ranking of units, which this control needs; "
-            "use one from Selectivity.top(), saved as .safetensors."
+            f"The mask {describe(network)} ({network.provenance.selection or 'imported'}) carries "
+            "no ranking of units, which this control needs; use one from Selectivity.top(), saved "
+            "as .safetensors."
         )
     return network.score

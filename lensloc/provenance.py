@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lensloc.text_sets import TextSet
+
+# What responses depend on, beside the site: two results that agree in these measured the same.
+_MEASURED = ("weights_hash", "contrast_hash", "pooling", "max_tokens", "lesion", "dtype")
+
 
 def known_hashes(weights: str, configuration: str, tokenizer: str) -> dict[str, str]:
     """Return the parts of a model that make it another one, without those not known.
@@ -23,7 +28,8 @@ class Provenance:
     ``model`` to ``check`` describe the model (``about`` and ``quantization`` in words: what it is,
     and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
     ``lesion`` the procedure, ``seeds`` what was drawn with which seed (``"weights 42"``). Empty
-    strings mean "not known" (an imported mask, say).
+    strings mean "not known" (an imported mask, say). ``texts`` are the hashes of the texts of
+    target and control, as a :class:`~lensloc.text_sets.TextSet` writes them.
     """
 
     model: str = ""
@@ -42,6 +48,7 @@ class Provenance:
     check: str = ""
     contrast: str = ""
     contrast_hash: str = ""
+    texts: str = dataclasses.field(default="", repr=False)
     target: tuple[str, ...] = ()
     control: tuple[str, ...] = ()
     n_target: int = 0
@@ -103,3 +110,49 @@ class Provenance:
     def replace(self, **changes: Any) -> "Provenance":
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def text_set(self) -> TextSet:
+        """The texts of target and control; empty if not known.
+
+        Raises:
+            LensLocError: if they were damaged on the way.
+        """
+        return TextSet.decode(self.texts)
+
+    # -- two results ---------------------------------------------------------------------------
+
+    def differs_in_weights(self, other: "Provenance") -> bool:
+        """Say whether the two are known to be of models with different weights."""
+        known = self.weights_hash and other.weights_hash
+        return bool(known) and self.weights_hash != other.weights_hash
+
+    def measured_like(self, other: "Provenance") -> bool:
+        """Say whether the two are known to come from the same responses of one model."""
+        known = self.weights_hash and self.contrast_hash
+        return bool(known) and all(getattr(self, n) == getattr(other, n) for n in _MEASURED)
+
+    def merged(self, other: "Provenance", sign: str) -> "Provenance":
+        """Return what is true of something made of both, as ``a & b`` is.
+
+        Names of models and contrasts are joined by the sign, texts are those of both, and what
+        else differs is not known of the two together. Units that somebody named have no origin, so
+        that the other one's is kept.
+        """
+        for one, given in ((self, other), (other, self)):
+            if not (given.weights_hash or given.model or given.contrast):
+                return one
+        changes: dict[str, Any] = {
+            field.name: field.default
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        }
+        for name in ("model", "contrast"):
+            if name in changes:
+                both = (getattr(self, name), getattr(other, name))
+                changes[name] = f" {sign} ".join(part for part in both if part)
+        if "date" in changes:
+            changes["date"] = max(self.date, other.date)
+        if self.texts and other.texts:
+            changes["texts"] = (self.text_set | other.text_set).encode()
+        return self.replace(**changes)

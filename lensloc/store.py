@@ -18,10 +18,13 @@ from lensloc.selectivity import Selectivity
 
 log = logging.getLogger(__name__)
 
+# The statistics; localizing excludes nothing, so that the rest has its default.
 _ARRAYS = [
     field.name
     for field in dataclasses.fields(Selectivity)
-    if field.name not in ("site", "provenance", "excluded")  # nothing that localizing excludes
+    if field.name != "site"
+    and field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
 ]
 
 

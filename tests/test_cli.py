@@ -179,7 +179,6 @@ BAD_ARGUMENTS = [
     (["--percentage", "101"], "--percentage must be above 0"),
     (["--percentage", "nan"], "--percentage must be above 0"),
     (["--percentage", "-1"], "--percentage must be above 0"),
-    (["--percentage", "0.1"], "less than one unit"),
     (["--num-units", "0"], "--num-units must be at least 1"),
     (["--num-units", "97"], "more than the 96 units"),
     (["--site", "head", "--num-units", "13"], "more than the 12 units"),

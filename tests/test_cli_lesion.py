@@ -12,9 +12,9 @@ import torch
 from test_cli import run, run_json
 
 import lensloc as ll
-from lensloc.cli.evaluate import _own_percent
 from lensloc.cli.options import reference_contrast
 from lensloc.cli.output import plain, readable
+from lensloc.studies import own_percent
 from lensloc.tasks import MinimalPairs
 from lensloc.units import count_from_percent
 
@@ -295,8 +295,6 @@ BAD_LESIONS = [
     (["--mask", "flat.npy", "--percentage", "1"], "carries no ranking of units"),
     (["--mask", "net.safetensors", "--percentage", "0"], "--percentage must be above 0"),
     (["--network", "random", "--percentage", "nan"], "--percentage must be above 0"),
-    (["--network", "random", "--percentage", "0.5"], "less than one unit"),
-    (["--percentage", "0.5"], "less than one unit"),
     (["--mode", "off"], "no mode 'off'; there are zero, mean"),
     (["--mode", "scale"], "--mode scale needs --scale"),
     (["--mode", "mean"], "--mode mean needs --reference"),
@@ -443,13 +441,13 @@ def test_masks_keep_their_own_size(
 
     assert sizes() == {"net": [10.0]}
     found["resid_post"].top(k=9).save("nine.safetensors")
-    assert sizes("--mask", "nine.safetensors") == {"net": [10.0], "nine": [10.0]}
+    assert sizes("--mask", "nine.safetensors") == {"net": [10.0], "nine": [100 * 9 / 96]}
     network.random_like(0).save("random.npy")
-    exact = [100 * 9 / 96]
-    assert sizes("--mask", "random.npy") == {"net": exact, "random": exact}
+    exact = 100 * 9 / 96
+    assert sizes("--mask", "random.npy") == {"net": [10.0], "random": [exact]}
     found["resid_post"].top(k=20).save("twenty.safetensors")
-    assert run(*evaluate, "--mask", "twenty.safetensors") == 2  # the study's own sizes
-    assert "0.125 % of 96 units is less than one unit" in capfd.readouterr().err
+    twenty = 100 * 20 / 96
+    assert sizes("--mask", "twenty.safetensors") == {"net": [10.0], "twenty": [twenty]}
     assert sizes("--mask", "twenty.safetensors", "--percents", "5,20,5") == {
         "net": [5.0, 20.0], "twenty": [5.0, 20.0],
     }  # fmt: skip
@@ -459,7 +457,7 @@ def test_the_own_percentage_of_a_mask_gives_its_number_of_units() -> None:
     for total in (96, 17280, 999):
         for k in {1, 2, 7, total // 3, total - 1, total} | {172 % total}:
             mask = ll.UnitMask.from_indices("resid_post", torch.arange(k), (1, total))
-            assert count_from_percent(_own_percent(mask), total) == k
+            assert count_from_percent(own_percent(mask), total) == k
 
 
 def test_networks_by_name_are_localized_first(
@@ -592,7 +590,6 @@ BAD_EVALUATIONS = [
     (["--percents", ""], "is not a list of numbers"),
     (["--percents", "1,0"], "Every size in --percents must be above 0"),
     (["--percents", "101"], "Every size in --percents must be above 0"),
-    (["--percents", "0.5"], "0.5 % of 96 units is less than one unit"),
     (["--percents", "10", "--mask", "flat.npy"], "carries no ranking of units"),
     (["--percents", "60", "--control", "layer"], "more than half of the units"),
     (["--mode", "off"], "no mode 'off'"),

@@ -391,7 +391,6 @@ def test_bad_input_is_one_sentence(tiny_llama: Any, network: Any, pairs: Any) ->
         ("no task", lambda: lesion_study(tiny_llama, {"x": network}, [])),
         ("one name", lambda: lesion_study(tiny_llama, {"x": network}, [pairs, pairs])),
         ("percents is empty", lambda: run(tiny_llama, network, pairs, percents=[])),
-        ("less than one unit", lambda: run(tiny_llama, network, pairs, percents=[0.01])),
         ("only 39 lie outside", lambda: run(tiny_llama, network, pairs, percents=[60])),
         ("needs scale", lambda: run(tiny_llama, network, pairs, modes=["scale"])),
         ("no mode 'cut'", lambda: run(tiny_llama, network, pairs, modes=[{"mode": "cut"}])),

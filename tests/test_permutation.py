@@ -254,7 +254,7 @@ def test_split_half_equals_a_loop() -> None:
             part = Responses("resid_post", made.values[list(rows)], labels)
             maps.append(welch(part, ("a",), ("b",), absolute=False))
         r = scipy.stats.spearmanr(maps[0].t.flatten(), maps[1].t.flatten()).statistic
-        stepped.append(2 * r / (1 + r))
+        stepped.append(2 * r / (1 + r) if r > 0 else r)
         tops = [m.top(k=4).mask for m in maps]
         dice.append(2 * int((tops[0] & tops[1]).sum()) / 8)
         held_out += [maps[1].d[tops[0]].mean().item(), maps[0].d[tops[1]].mean().item()]

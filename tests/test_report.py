@@ -182,13 +182,17 @@ def test_responses_take_what_room_there_is(
     assert not any(site["responses"]["unit"] for site in none["sites"])
 
 
+def test_a_network_of_less_than_one_unit_is_one_and_told(
+    found: Localization, tmp_path: Path
+) -> None:
+    text = text_of(report(found, tmp_path / "page.html").read_text())
+    assert "1 % of the 96 units at resid_post is less than one unit, so one is taken" in text
+    assert "1 of 96 units at resid_post were selected" in text
+
+
 def test_bad_input_is_refused(found: Localization, study: Study, tmp_path: Path) -> None:
-    for arguments, message in (
-        ((study, tmp_path / "page.pdf"), "page.pdf must end in .html"),
-        ((found, tmp_path / "page.html"), "less than one unit"),
-    ):
-        with pytest.raises(LensLocError, match=message):
-            report(*arguments)
+    with pytest.raises(LensLocError, match=r"page\.pdf must end in \.html"):
+        report(study, tmp_path / "page.pdf")
     with pytest.raises(LensLocError, match="this study has its own"):
         report(study, tmp_path / "page.html", percent=2)
     with pytest.raises(LensLocError, match="'z' was not localized"):
@@ -466,8 +470,8 @@ def test_a_study_tells_of_shared_texts_and_refuses_early(
     made = ll.study(tiny_llama, shared, percent=10, tasks=[pairs], progress=False)
     assert any(w.startswith("6 texts of the task minimal-pairs") for w in made.warnings)
     for options, message in (
-        ({"percent": 0.5}, "less than one unit"),
-        ({"percent": 10, "percents": [0.5]}, "less than one unit"),
+        ({"percent": 0}, "above 0 and at most 100"),
+        ({"percent": 10, "percents": [101]}, "above 0 and at most 100"),
         ({"n_splits": -1}, "n_splits is at least 0"),
         ({"sites": []}, "No site was named"),
     ):

@@ -169,7 +169,6 @@ def test_significant_units_by_direction() -> None:
         (lambda s: s.top(percent=0), "above 0 and at most 100"),
         (lambda s: s.top(percent=101), "above 0 and at most 100"),
         (lambda s: s.top(percent=float("nan")), "above 0 and at most 100"),
-        (lambda s: s.top(percent=10), "less than one unit"),
         (lambda s: s.top(k=4), "has 3"),
         (lambda s: s.top(k=0), "has 3"),
         (lambda s: s.top(), "either percent or k"),

@@ -1,8 +1,6 @@
 """What lesions break, more than their controls do: ``lensloc evaluate``."""
 
 import dataclasses
-import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +31,7 @@ from lensloc.cli.options import (
     Site,
     TrustRemoteCode,
     batch_size_of,
+    load_mask,
     reference_contrast,
     require_known,
     require_percentage,
@@ -48,7 +47,7 @@ from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
-from lensloc.studies import PERCENTS, lesion_study
+from lensloc.studies import PERCENTS, lesion_study, own_percent
 from lensloc.tasks import (
     BUNDLED_CHOICES,
     HarnessTask,
@@ -75,7 +74,6 @@ _NEED = {
     "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
     "lm-eval": "the harness' name of a task, e.g. lm-eval=blimp_anaphor_gender_agreement",
 }
-_SELECTION = re.compile(r"^\w+ (\d+(?:\.\d+)?(?:e[+-]?\d+)?) % \(")
 
 
 def evaluate_command(
@@ -110,7 +108,12 @@ def evaluate_command(
     ] = None,
     percents: Annotated[
         str | None,
-        typer.Option(help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own)."),
+        typer.Option(
+            "--percents",
+            "--percentage",
+            help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own; of networks "
+            f"by name those of the masks, or {', '.join(f'{p:g}' for p in PERCENTS)}).",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,
@@ -123,7 +126,7 @@ def evaluate_command(
     bos: Annotated[
         str, typer.Option(help=f"Beginning-of-text token before every text: {', '.join(BOS)}.")
     ] = "model",
-    site: Site = "resid_post",
+    site: Site = None,
     seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 42,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -143,7 +146,7 @@ def evaluate_command(
 
     An interrupted run goes on where it stopped.
     """
-    require_known(sites=[site], backend=backend)
+    require_known(sites=[] if site is None else [site], backend=backend)
     modes = parse_modes(mode or ["zero"], reference)
     several = parse_controls(control or [])
     sizes = None if percents is None else parse_percents(percents)
@@ -156,10 +159,10 @@ def evaluate_command(
         )  # fmt: skip
     held = reference_contrast(reference)
     networks = _networks(masks or [], network or [], site)
-    networks, sizes = _sized(networks, sizes)
     for given in networks.values():
         if isinstance(given, UnitMask):
             _require_possible(given, sizes, several)
+    by_name = any(isinstance(given, Contrast) for given in networks.values())
     store = Store.at(writable_cache_folder("studies"))
 
     with collected_warnings() as notes, stdout_to_stderr():
@@ -169,8 +172,9 @@ def evaluate_command(
             progress=not as_json,
         )  # fmt: skip
         study = lesion_study(
-            model, networks, tasks, several, sizes, modes,
-            reference=held, seed=seed, store=store, progress=not as_json,
+            model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,
+            site=site if by_name else None, reference=held, seed=seed, store=store,
+            progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:
@@ -199,7 +203,7 @@ def evaluate_command(
 
 
 def _networks(
-    paths: Sequence[Path], names: Sequence[str], site: str
+    paths: Sequence[Path], names: Sequence[str], site: str | None
 ) -> dict[str, UnitMask | Contrast]:
     """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
     if not paths and not names:
@@ -207,41 +211,17 @@ def _networks(
     networks: dict[str, UnitMask | Contrast] = {name: contrasts.get(name) for name in names}
     for path in dict.fromkeys(paths):
         name = str(path) if path.stem in networks else path.stem
-        networks[name] = UnitMask.load(path, site=site)
+        networks[name] = load_mask(path, site)
     return networks
 
 
-def _sized(
-    networks: dict[str, UnitMask | Contrast], sizes: list[float] | None
-) -> tuple[dict[str, UnitMask | Contrast], list[float] | None]:
-    """Return networks and sizes such that masks keep their own size if none was asked for."""
-    masks = [given for given in networks.values() if isinstance(given, UnitMask)]
-    if sizes is not None or not masks:
-        return networks, sizes
-    if any(mask.score is None for mask in masks):
-        # What has no ranking has one size only; beside it, the others keep theirs.
-        return {name: _unranked(given) for name, given in networks.items()}, None
-    own = [_own_percent(mask) for mask in masks]
-    common = [p for p in own if all(_count(p, mask) == len(mask) for mask in masks)]
-    return networks, common[:1] or [*PERCENTS]
-
-
-def _unranked(given: UnitMask | Contrast) -> UnitMask | Contrast:
-    return dataclasses.replace(given, score=None) if isinstance(given, UnitMask) else given
-
-
-def _own_percent(mask: UnitMask) -> float:
-    """Return the percentage that gives a mask's number of units, as it was asked for if known."""
-    total = mask.mask.numel()
-    exact = 100 * len(mask) / total
-    asked = _SELECTION.match(mask.provenance.selection)
-    candidates = [float(asked[1])] if asked else []
-    candidates += [exact, math.nextafter(exact, math.inf), 100 * (len(mask) + 0.5) / total]
-    return next(p for p in candidates if 0 < p <= 100 and _count(p, mask) == len(mask))
-
-
-def _count(percent: float, mask: UnitMask) -> int:
-    return int((percent / 100) * mask.mask.numel())  # as count_from_percent, but 0 is no error
+def _sizes_of_masks(networks: Mapping[str, UnitMask | Contrast]) -> dict[str, list[float]] | None:
+    """Return sizes for networks by name: those of the masks beside them, if there are some."""
+    own = [own_percent(given) for given in networks.values() if isinstance(given, UnitMask)]
+    sizes = list(dict.fromkeys(size for size in own if size))
+    if not sizes:
+        return None
+    return {name: sizes for name, given in networks.items() if isinstance(given, Contrast)}
 
 
 def _require_possible(

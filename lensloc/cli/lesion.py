@@ -28,6 +28,7 @@ from lensloc.cli.options import (
     Site,
     Stimuli,
     TrustRemoteCode,
+    load_mask,
     reference_contrast,
     require_known,
     require_one_of,
@@ -88,8 +89,8 @@ def lesion_command(
     positions: Annotated[
         str, typer.Option(help="Tokens lesioned: all, or the last of each pass.")
     ] = "all",
-    site: Site = "resid_post",
-    pooling: Pooling = "last-token",
+    site: Site = None,
+    pooling: Pooling = None,
     protocol: Protocol = "lensloc",
     stimuli: Stimuli = None,
     device: Device = None,
@@ -99,7 +100,9 @@ def lesion_command(
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
-    require_known(sites=[site], pooling=pooling, protocol=protocol, backend=backend)
+    require_known(
+        sites=[] if site is None else [site], pooling=pooling, protocol=protocol, backend=backend
+    )
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
     if positions not in POSITIONS:
         raise LensLocError(f"--positions is all or last; {positions!r} is neither.")
@@ -155,7 +158,7 @@ class _Target:
     percent: float
     site: str
     seed: int
-    pooling: str
+    pooling: str | None
     protocol: str
 
     @classmethod
@@ -164,17 +167,17 @@ class _Target:
         paths: Sequence[Path] | None,
         network: str | None,
         percentage: float | None,
-        site: str,
+        site: str | None,
         seed: int,
         stimuli: Path | None,
-        pooling: str,
+        pooling: str | None,
         protocol: str,
     ) -> "_Target":
         if paths and network is not None:
             raise LensLocError("--mask and --network both say what is lesioned; give one of them.")
         if percentage is not None:
             require_percentage(percentage)
-        masks = {path: UnitMask.load(path, site=site) for path in paths or ()}
+        masks = {path: load_mask(path, site) for path in paths or ()}
         if percentage is not None:
             masks = {path: mask.resized(percent=percentage) for path, mask in masks.items()}
         network, contrast = network or "language", None
@@ -182,7 +185,7 @@ class _Target:
             require_one_of("network", network, (*contrasts.NAMES, _RANDOM, _NONE))
             contrast = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
         percent = 1.0 if percentage is None else percentage
-        return cls(masks, network, contrast, percent, site, seed, pooling, protocol)
+        return cls(masks, network, contrast, percent, site or "resid_post", seed, pooling, protocol)
 
     @property
     def label(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
+from lensloc.cli.output import collected_warnings
 from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.report import strongest
@@ -72,7 +73,7 @@ def localize_command(
             "otherwise drawn at random, e.g. 40-60."
         ),
     ] = "100-100",
-    pooling: Pooling = "last-token",
+    pooling: Pooling = None,
     site: Annotated[
         list[str] | None, typer.Option(help=f"Where units live; repeatable: {', '.join(SITES)}.")
     ] = None,
@@ -116,22 +117,24 @@ def localize_command(
     load_seconds = time.perf_counter() - start
     for name in sites:
         selection.require_possible(model, name)
-    found = localize(
-        model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
-        progress=not as_json, store=store, recompute=overwrite,
-        max_tokens=max_tokens, truncate=truncate,
-    )  # fmt: skip
-    masks = {name: selection.apply(found[name]) for name in sites}
+    with collected_warnings() as notes:
+        found = localize(
+            model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
+            progress=not as_json, store=store, recompute=overwrite,
+            max_tokens=max_tokens, truncate=truncate,
+        )  # fmt: skip
+        masks = {name: selection.apply(found[name]) for name in sites}
+    notes = list(dict.fromkeys([*found.warnings, *notes]))
     paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
     for name, mask in masks.items():
         _require_free(paths[name], mask, overwrite)
     for name, mask in masks.items():
         mask.save(paths[name])
-    result = _result(model_name, found, masks, paths, load_seconds)
+    result = _result(model_name, found, masks, paths, load_seconds, notes)
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        _show(found, masks, paths)
+        _show(found, masks, paths, notes)
 
 
 # -- what to select ------------------------------------------------------------------------------
@@ -173,7 +176,7 @@ class _Selection:
         return cls(percentage, num_units, low, high, seed)
 
     def require_possible(self, model: Any, site: str) -> None:
-        """Refuse more units than the model has, or less than one, before it is run."""
+        """Refuse more units than the model has, before it is run."""
         known = shape(get_site(site), model)
         if known is None:
             return
@@ -237,6 +240,7 @@ def _result(
     masks: dict[str, UnitMask],
     paths: dict[str, Path],
     load_seconds: float,
+    notes: list[str],
 ) -> dict[str, Any]:
     per_site = {
         name: {
@@ -263,21 +267,23 @@ def _result(
             "statistics": round(found.seconds.statistics, 3),
         },
         "sites": per_site,
-        "warnings": list(found.warnings),
+        "warnings": notes,
     }
     if len(per_site) == 1:
         result |= next(iter(per_site.values()))
     return result
 
 
-def _show(found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path]) -> None:
+def _show(
+    found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path], notes: list[str]
+) -> None:
     console = Console()
     for name, mask in masks.items():
         show_layers(console, mask)
         show_units(console, found, mask, top=5)
         known = "  (from earlier results)" if name in found.from_store else ""
         console.print(f"Mask: {paths[name]}{known}\n", highlight=False, soft_wrap=True)
-    for warning in found.warnings:
+    for warning in notes:
         console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
 
 

@@ -16,6 +16,7 @@ from lensloc.sites import SITES, get_site
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.tables import read_csv, read_jsonl, read_parquet
 from lensloc.studies import PROTOCOLS
+from lensloc.units import UnitMask
 
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -25,9 +26,18 @@ Masks = Annotated[
     typer.Option("--mask", help="Mask file, .safetensors or .npy; repeatable."),
 ]
 Site = Annotated[
-    str, typer.Option(help=f"Where units live (and .npy masks belong): {', '.join(SITES)}.")
+    str | None,
+    typer.Option(
+        help=f"Where units live, and .npy masks belong: {', '.join(SITES)} (default resid_post)."
+    ),
 ]
-Pooling = Annotated[str, typer.Option(help=f"One of {', '.join(POOLINGS)}.")]
+Pooling = Annotated[
+    str | None,
+    typer.Option(
+        help=f"One of {', '.join(POOLINGS)} (default: the protocol's; last-token, but mean for "
+        "theory of mind and multiple demand under alkhamissi2024)."
+    ),
+]
 Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
 Stimuli = Annotated[Path | None, typer.Option(help="Folder of the published stimulus files.")]
 Reference = Annotated[
@@ -108,7 +118,7 @@ def require_one_of(what: str, name: str, known: Collection[str]) -> None:
 def require_known(
     *,
     sites: Sequence[str] = (),
-    pooling: str = POOLINGS[0],
+    pooling: str | None = None,
     protocol: str = PROTOCOLS[0],
     backend: str = BACKENDS[0],
 ) -> None:
@@ -119,9 +129,24 @@ def require_known(
     """
     for name in sites:
         get_site(name)
-    require_one_of("pooling", pooling, POOLINGS)
+    if pooling is not None:
+        require_one_of("pooling", pooling, POOLINGS)
     require_one_of("protocol", protocol, PROTOCOLS)
     require_one_of("backend", backend, BACKENDS)
+
+
+def load_mask(path: Path, site: str | None) -> UnitMask:
+    """Read a mask of ``--mask``; ``--site`` says where those that do not know it belong.
+
+    Raises:
+        LensLocError: a file that is no mask, or a mask of another site than was asked for.
+    """
+    mask = UnitMask.load(path, site=site or "resid_post")
+    if site is not None and mask.site != get_site(site).name:
+        raise LensLocError(
+            f"--site {site} was asked for, but the mask {path} is of {mask.site}; leave --site out."
+        )
+    return mask
 
 
 def require_percentage(percentage: float, option: str = "--percentage") -> None:

@@ -59,7 +59,7 @@ def report_command(
     text_column: TextColumn = "text",
     condition_column: ConditionColumn = "condition",
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
-    pooling: Pooling = "last-token",
+    pooling: Pooling = None,
     site: Annotated[
         list[str] | None,
         typer.Option(

@@ -47,10 +47,9 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
             col=column,
         )
         figure.update_yaxes(title={"text": label, "standoff": 4}, row=1, col=column)
-    how = "picked and measured on different halves" if profile.cross_validated else "given units"
     finish(
         figure,
-        title or f"Response of {profile.n_units} units at {profile.site} ({how})",
+        title or f"Response of {profile.n_units} units at {profile.site} ({profile.how})",
         width=min(1000, 640 + 60 * len(table)),
         height=380,
     )

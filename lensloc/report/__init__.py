@@ -9,6 +9,7 @@ from lensloc.files import write_atomically
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
 from lensloc.report.words import summary, warnings_of
+from lensloc.selection import least_note
 from lensloc.studies import Localization, Study
 from lensloc.units import UnitMask
 
@@ -51,7 +52,9 @@ def report(
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
-        study = Study(study, chosen, 1.0 if percent is None else percent)
+        size = 1.0 if percent is None else percent
+        note = least_note(size, study[chosen].t.numel(), chosen)
+        study = Study(study, chosen, size, warnings=() if note is None else (note,))
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
     if isinstance(study, Study):

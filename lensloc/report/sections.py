@@ -93,7 +93,10 @@ def _joined(*parts: str) -> Markup:
 def heatmaps(study: Study) -> Section:
     """Show where the selected units are, and t of every unit of every site."""
     target, control = sides(study.selectivity)
-    networks = {site: best(found, "target", study.percent) for site, found in study.found.items()}
+    networks = {
+        site: study.network if site == study.site else best(found, "target", study.percent)
+        for site, found in study.found.items()
+    }
     layers = PageFigure(
         "figure-layers",
         plot.layer_heatmap({site: mask for site, mask in networks.items() if mask is not None}),
@@ -151,7 +154,7 @@ def profile(study: Study) -> Section:
         "Units were picked on one half of the stimuli and measured on the other, so that selection "
         "does not flatter them."
         if found.cross_validated
-        else "The units were given, not picked again on halves of the stimuli."
+        else f"Measured: {found.how}."
     )
     figure = PageFigure(
         "figure-profile",

@@ -159,7 +159,7 @@ def _profile(profile: ResponseProfile, study: Study) -> str:
     order = listed(
         f"{row.condition} ({row.standardised:+.2f})" for row in table.itertuples(index=False)
     )
-    where = "on stimuli that did not select them, " if profile.cross_validated else ""
+    where = "on stimuli that did not select them, " if profile.held_out else ""
     known = profile.table.set_index("condition")
     target = known.loc[list(study.contrast.target)].min()
     control = known.loc[list(study.contrast.control)].max()
@@ -253,6 +253,8 @@ def warnings_of(study: Study) -> list[str]:
         # Tokens are told by the localization, as it used them.
         sentences += [w for w in study.balance.warnings if " in tokens " not in w]
     sentences += [*_of_network(study), *_of_reliability(study), *study.warnings]
+    if study.profile is not None:
+        sentences += study.profile.warnings
     repeated = study.contrast.duplicates()
     if repeated:
         sentences.append(

@@ -1,10 +1,11 @@
 """Responses -> Selectivity. Pure tensor arithmetic: nothing here knows what a model is."""
 
+from lensloc.selection import Direction, SelectionRule
 from lensloc.selectivity.effects import Discrimination, Interval, bootstrap_d, discrimination
-from lensloc.selectivity.maps import Direction, Selectivity
+from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import Moments
 from lensloc.selectivity.permutation import MaxT, max_t
-from lensloc.selectivity.reliability import Reliability, split_half, t_and_d
+from lensloc.selectivity.reliability import Reliability, paired_t_and_d, split_half, t_and_d
 from lensloc.selectivity.t_tests import (
     TESTS,
     Test,
@@ -24,6 +25,7 @@ __all__ = [
     "MaxT",
     "Moments",
     "Reliability",
+    "SelectionRule",
     "Selectivity",
     "Test",
     "benjamini_hochberg",
@@ -32,6 +34,7 @@ __all__ = [
     "hedges_correction",
     "max_t",
     "paired",
+    "paired_t_and_d",
     "split_half",
     "summarised",
     "t_and_d",

@@ -24,11 +24,14 @@ class Interval:
         low: lower end.
         high: upper end.
         confidence: of the interval.
+        undefined: share of the resamples that hold no spread, so that d is not a number; they are
+            left out. They are many where stimuli are few, and then the interval says little.
     """
 
     low: Float[Tensor, "layer unit"]
     high: Float[Tensor, "layer unit"]
     confidence: float
+    undefined: Float[Tensor, "layer unit"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +54,8 @@ def bootstrap_d(
     target: tuple[str, ...],
     control: tuple[str, ...],
     *,
-    absolute: bool = True,
-    aligned: bool = False,
+    absolute: bool | None = None,
+    aligned: bool | None = None,
     n_resamples: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -60,23 +63,29 @@ def bootstrap_d(
     """Return percentile bootstrap intervals of every unit's Cohen's d, over stimuli.
 
     Target and control stimuli are drawn with replacement, each among themselves (Efron and
-    Tibshirani 1993); all units see the same draws. Of selected units, d on the stimuli that
+    Tibshirani 1993); all units see the same draws. A resample in which neither side varies has no
+    d, although the unit has one (of two stimuli a side, a quarter of all resamples): it does not
+    count. Of selected units, d on the stimuli that
     selected them is too large, and its interval with it: measure on another half.
 
     Args:
         responses: pooled activations of every stimulus.
         target: conditions whose larger response makes d positive.
         control: conditions to compare with.
-        absolute: use absolute responses.
-        aligned: draw pairs, where the n-th target and n-th control stimulus belong together.
+        absolute: use absolute responses; if None, as the responses were localized, and absolute
+            where that is not known.
+        aligned: draw pairs, as :func:`lensloc.paired` takes them; if None, where the responses
+            were localized by a paired test.
         n_resamples: how many draws.
         confidence: of the interval.
         seed: of the draws (numpy's PCG64).
 
     Raises:
-        LensLocError: too few stimuli, unequal numbers where pairs are drawn, or a number that
-            makes no sense.
+        LensLocError: too few stimuli, stimuli that cannot be paired where pairs are drawn, or a
+            number that makes no sense.
     """
+    absolute = responses.absolute if absolute is None else absolute
+    aligned = responses.test == "paired" if aligned is None else aligned
     if n_resamples < 1 or not 0 < confidence < 1:
         raise LensLocError("n_resamples is at least 1, and confidence lies between 0 and 1.")
     values = (pairs if aligned else groups)(responses, target, control)
@@ -85,16 +94,16 @@ def bootstrap_d(
     counts.append(counts[0] if aligned else _counts(random, len(values[1]), n_resamples))
     shape = tuple(values[0].shape[1:])
     tail = (1 - confidence) / 2
-    low, high = np.empty(shape[0] * shape[1]), np.empty(shape[0] * shape[1])
+    low, high, undefined = (np.empty(shape[0] * shape[1]) for _ in range(3))
     width = max(1, _ELEMENTS_AT_ONCE // n_resamples)
     for start in range(0, len(low), width):
         units = slice(start, start + width)
         parts = [as_float64(v.flatten(1)[:, units], absolute).cpu() for v in values]
-        d = _resampled_d(parts, counts, precision(values[0]))
-        low[units], high[units] = np.quantile(d.numpy(), [tail, 1 - tail], axis=0)
-    return Interval(
-        torch.from_numpy(low).reshape(shape), torch.from_numpy(high).reshape(shape), confidence
-    )
+        d = _resampled_d(parts, counts, precision(values[0])).numpy()
+        low[units], high[units] = _quantiles(d, [tail, 1 - tail])
+        undefined[units] = np.isnan(d).mean(axis=0)
+    arrays = [torch.from_numpy(found).reshape(shape) for found in (low, high, undefined)]
+    return Interval(arrays[0], arrays[1], confidence, arrays[2])
 
 
 def discrimination(
@@ -102,7 +111,7 @@ def discrimination(
     target: tuple[str, ...],
     control: tuple[str, ...],
     *,
-    absolute: bool = True,
+    absolute: bool | None = None,
 ) -> Discrimination:
     """Measure how well each unit tells target from control stimuli.
 
@@ -110,7 +119,8 @@ def discrimination(
         responses: pooled activations of every stimulus.
         target: conditions whose larger response counts as right.
         control: conditions to compare with.
-        absolute: use absolute responses.
+        absolute: use absolute responses; if None, as the responses were localized, and absolute
+            where that is not known.
 
     Raises:
         LensLocError: with fewer than two stimuli in target or control.
@@ -125,6 +135,7 @@ def discrimination(
         >>> round(found.auc.item(), 2)  # 7.5 of 9 pairs, as 6 and 6 count half
         0.83
     """
+    absolute = responses.absolute if absolute is None else absolute
     a, b = groups(responses, target, control)
     n, m = len(a), len(b)
     auc = []
@@ -144,6 +155,16 @@ def _counts(random: np.random.Generator, n: int, n_resamples: int) -> Float[Tens
     return torch.from_numpy(draws.astype(np.float64))
 
 
+def _quantiles(
+    d: Float[np.ndarray, "resample unit"], at: list[float]
+) -> Float[np.ndarray, "end unit"]:
+    """Return quantiles over the resamples that gave a number; NaN where none did."""
+    known = ~np.isnan(d).all(axis=0)
+    found = np.full((len(at), d.shape[1]), np.nan)
+    found[:, known] = np.nanquantile(d[:, known], at, axis=0)
+    return found
+
+
 def _resampled_d(
     values: list[Tensor], counts: list[Tensor], eps: float
 ) -> Float[Tensor, "resample unit"]:
@@ -151,11 +172,19 @@ def _resampled_d(
     centre = every.mean(dim=0)
     least = Moments.of(every[:, None], absolute=False, eps=eps).least_variance[0]
     means, deviations, df = [], [], 0
+    own = torch.zeros_like(centre)
     for part, drawn in zip(values, counts, strict=True):
         centred, n = part - centre, len(part)
         mean = drawn @ centred / n
         means.append(mean)
         deviations.append(drawn @ centred**2 - n * mean**2)
+        own += ((part - part.mean(dim=0)) ** 2).sum(dim=0)
         df += n - 1
-    pooled = torch.maximum((deviations[0] + deviations[1]) / df, least)
-    return (means[0] - means[1]) / torch.where(pooled > 0, pooled, 1.0).sqrt()
+    variance = (deviations[0] + deviations[1]) / df
+    pooled = torch.maximum(variance, least)
+    d = (means[0] - means[1]) / torch.where(pooled > 0, pooled, 1.0).sqrt()
+    # A unit that is constant within both sides has a large d in truth; any other one has none in a
+    # resample that happens to repeat one response a side, up to what sums of squares resolve.
+    scale = (every - centre).abs().amax(dim=0)
+    nothing = torch.maximum(least, (1e-7 * scale) ** 2)
+    return d.masked_fill((variance <= nothing) & (own / df > nothing), torch.nan)

@@ -2,12 +2,11 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 from torch import Tensor
 
@@ -15,16 +14,9 @@ from lensloc import html
 from lensloc.errors import LensLocError
 from lensloc.outliers import OUTLIER_RATIO, outliers
 from lensloc.provenance import Provenance
-from lensloc.units import (
-    UnitAddress,
-    UnitMask,
-    count_units,
-    draw,
-    ranked,
-    require_residual,
-)
-
-Direction = Literal["target", "control", "both"]
+from lensloc.selection import Direction, SelectionRule
+from lensloc.selectivity.selecting import Statistics, chosen_by
+from lensloc.units import UnitAddress, UnitMask
 
 _STATISTICS = (
     *("t", "df", "p", "q", "d", "g"),
@@ -53,6 +45,7 @@ class Selectivity:
         kurtosis: excess kurtosis of the responses that were tested, over all of them.
         provenance: model, stimuli and procedure.
         excluded: units that no selection takes; None if all may be taken.
+        excluded_by: how these were chosen, one rule a call of :meth:`excluding`.
     """
 
     site: str
@@ -68,6 +61,7 @@ class Selectivity:
     kurtosis: Float[Tensor, "layer unit"]
     provenance: Provenance = field(default_factory=Provenance)
     excluded: Bool[Tensor, "layer unit"] | None = None
+    excluded_by: tuple[SelectionRule, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -123,7 +117,8 @@ class Selectivity:
     ) -> UnitMask:
         """Return the units of largest t: exactly ``k``, or ``percent`` of all, truncated.
 
-        Ties are broken by layer, then unit.
+        Ties are broken by layer, then unit. A percentage that is less than one unit gives one,
+        with a warning.
 
         Args:
             percent: how many, of all units of the site, excluded ones among them.
@@ -135,7 +130,7 @@ class Selectivity:
             LensLocError: unless just one of the two is given and as many units exist; or if
                 ``unique_dims`` is asked for elsewhere than in the residual stream.
         """
-        return self._best(self.t, "top", percent, k, unique_dims)
+        return self._select(SelectionRule("top", percent, k, unique_dims=unique_dims))
 
     def bottom(
         self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
@@ -145,32 +140,7 @@ class Selectivity:
         Raises:
             LensLocError: as :meth:`top`.
         """
-        return self._best(-self.t, "bottom", percent, k, unique_dims)
-
-    def _best(
-        self,
-        score: Float[Tensor, "layer unit"],
-        words: str,
-        percent: float | None,
-        k: int | None,
-        unique_dims: bool,
-    ) -> UnitMask:
-        count, number = count_units(percent, k, self.t.numel(), self.site)
-        if self.excluded is not None:
-            score = score.masked_fill(self.excluded, -torch.inf)
-        if unique_dims:
-            require_residual(self.site)
-            best = torch.zeros_like(score, dtype=torch.bool)
-            best[score.argmax(dim=0), torch.arange(score.shape[1])] = True
-            score = score.masked_fill(~best, -torch.inf)
-            number += ", every dimension once"
-        left = int(torch.isfinite(score).sum())
-        if count > left:
-            raise LensLocError(
-                f"{count} units were asked for but only {left} of {self.t.numel()} at {self.site} "
-                "may be selected; ask for fewer."
-            )
-        return self._selected(ranked(score)[:count], f"{words} {number}", score=score)
+        return self._select(SelectionRule("bottom", percent, k, unique_dims=unique_dims))
 
     def between(self, lo: float, hi: float, k: int, seed: int) -> UnitMask:
         """Draw ``k`` units at random among those whose t lies between two percentiles of all t.
@@ -184,19 +154,7 @@ class Selectivity:
         Raises:
             LensLocError: if the range is not one, or holds fewer than ``k`` units.
         """
-        if not 0 <= lo < hi <= 100:
-            raise LensLocError(
-                f"A range of percentiles goes from low to high within 0-100, not {lo:g}-{hi:g}."
-            )
-        count_units(None, k, self.t.numel(), self.site)
-        t = self.t.flatten().numpy()
-        low, high = np.percentile(t, [lo, hi])
-        within = (t >= low) & (t <= high)
-        if self.excluded is not None:
-            within &= ~self.excluded.flatten().numpy()
-        inside = torch.from_numpy(np.flatnonzero(within))
-        drawn = draw(inside, k, seed, f"between the percentiles {lo:g} and {hi:g} of t")
-        return self._selected(drawn, f"random {k} units of percentiles {lo:g}-{hi:g}, seed {seed}")
+        return self._select(SelectionRule("between", k=k, low=lo, high=hi, seed=seed))
 
     def significant(self, q: float = 0.05, direction: Direction = "target") -> UnitMask:
         """Return the units whose false discovery rate is below ``q``; none is an empty set.
@@ -208,29 +166,33 @@ class Selectivity:
         Raises:
             LensLocError: unless 0 < q < 1.
         """
-        if not 0 < q < 1:
-            raise LensLocError(f"A false discovery rate lies between 0 and 1; {q:g} does not.")
-        chosen = self.q < q
-        if self.excluded is not None:
-            chosen &= ~self.excluded
-        if direction == "target":
-            chosen &= self.t > 0
-        elif direction == "control":
-            chosen &= self.t < 0
-        elif direction != "both":
-            raise LensLocError(
-                f"There is no direction {direction!r}; it is 'target', 'control' or 'both'."
-            )
-        made = self.provenance.replace(selection=f"q < {q:g}, {direction}", site=self.site)
-        return UnitMask(self.site, chosen, made, magnitude=self.magnitude)
+        return self._select(SelectionRule("significant", q=q, direction=direction))
 
-    def _selected(
-        self, indices: Int[Tensor, " selected"], selection: str, score: Tensor | None = None
-    ) -> UnitMask:
-        made = self.provenance.replace(selection=selection, site=self.site)
-        return UnitMask.from_indices(
-            self.site, indices, self.shape, made, score=score, magnitude=self.magnitude
-        )
+    def select(self, rule: SelectionRule) -> UnitMask:
+        """Return the units that a rule chooses here, e.g. the rule of a mask of other stimuli.
+
+        What the rule excludes is chosen here too; what is excluded from this map is not taken
+        either.
+
+        Raises:
+            LensLocError: a rule that needs more than these statistics, or that cannot be had.
+        """
+        new = tuple(found for found in self._exclusions() if found not in rule.excluding)
+        return self._apply(dataclasses.replace(rule, excluding=rule.excluding + new))
+
+    def _select(self, rule: SelectionRule) -> UnitMask:
+        return self._apply(dataclasses.replace(rule, excluding=self._exclusions()))
+
+    def _exclusions(self) -> tuple[SelectionRule, ...]:
+        if self.excluded is None or self.excluded_by:
+            return self.excluded_by
+        return (SelectionRule("given", units=self.excluded),)
+
+    def _apply(self, rule: SelectionRule) -> UnitMask:
+        mask, score = chosen_by(rule, Statistics(self.site, self.t, self.q, self.magnitude))
+        words = rule.describe(mask.numel(), self.site)
+        made = self.provenance.replace(selection=words, site=self.site)
+        return UnitMask(self.site, mask, made, score=score, magnitude=self.magnitude, rule=rule)
 
     # -- outliers ------------------------------------------------------------------------------
 
@@ -243,12 +205,7 @@ class Selectivity:
         Raises:
             LensLocError: unless the ratio is above 1.
         """
-        if not ratio > 1:
-            raise LensLocError(f"ratio is above 1; {ratio:g} is not.")
-        made = self.provenance.replace(
-            selection=f"mean size above {ratio:g} x the layer's median", site=self.site
-        )
-        return UnitMask(self.site, outliers(self.magnitude, ratio), made, magnitude=self.magnitude)
+        return self._apply(SelectionRule("outliers", ratio=ratio))
 
     def excluding(self, units: UnitMask) -> "Selectivity":
         """Return the same statistics, of which no selection takes these units.
@@ -261,7 +218,16 @@ class Selectivity:
         """
         self._require_mine(units)
         excluded = units.mask if self.excluded is None else units.mask | self.excluded
-        return dataclasses.replace(self, excluded=excluded)
+        made, rule = self.provenance, units.rule
+        if rule is None or not rule.can_be_reapplied or not _of_one_map(made, units.provenance):
+            # Not chosen from this map's stimuli, or not by a rule that other stimuli could follow.
+            rule = SelectionRule("given", units=units.mask)
+        return dataclasses.replace(
+            self,
+            provenance=made.replace(texts=(made.text_set | units.selected_on).encode()),
+            excluded=excluded,
+            excluded_by=(*self._exclusions(), rule),
+        )
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -306,3 +272,9 @@ class Selectivity:
         if mask.site != self.site:
             raise LensLocError(f"The mask is of {mask.site}, these statistics are of {self.site}.")
         mask.require_shape(self.shape, self.provenance.model or "this map")
+
+
+def _of_one_map(one: Provenance, other: Provenance) -> bool:
+    """Say whether two sets of units were chosen from the same statistics."""
+    plain = (made.replace(selection="", texts="", site="") for made in (one, other))
+    return next(plain) == next(plain) and bool(one.contrast_hash)

@@ -1,7 +1,8 @@
 """Permutation test of every unit, corrected over all of them by the largest t (max-T)."""
 
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -9,7 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
+from lensloc.provenance import Provenance
 from lensloc.responses import Responses
+from lensloc.selection import SelectionRule
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import TESTS, Test, groups, paired, pairs, welch
 from lensloc.units import UnitMask
@@ -30,6 +33,7 @@ class MaxT:
         null_counts: units a bin of t under shuffled labels, mean over permutations.
         null_edges: edges of the bins.
         two_sided: whether ``|t|`` was compared.
+        provenance: model, stimuli and procedure, as far as the responses know them.
     """
 
     site: str
@@ -39,6 +43,7 @@ class MaxT:
     null_counts: Float[np.ndarray, " bin"]
     null_edges: Float[np.ndarray, " edge"]
     two_sided: bool
+    provenance: Provenance = field(default_factory=Provenance)
 
     def __repr__(self) -> str:
         return (
@@ -67,16 +72,26 @@ class MaxT:
 
     def significant(self, alpha: float = 0.05) -> UnitMask:
         """Return the units whose corrected p is at most ``alpha`` and whose t is above zero."""
-        return UnitMask(self.site, (self.p <= alpha) & (self.t > 0))
+        rule = SelectionRule("significant", q=alpha, direction="target", statistic="family-wise p")
+        made = self.provenance.replace(selection=rule.describe(self.p.numel(), self.site))
+        return UnitMask(self.site, (self.p <= alpha) & (self.t > 0), made, rule=rule)
+
+
+@runtime_checkable
+class Localized(Protocol):
+    """What knows its responses, conditions and procedure; a :class:`~lensloc.Localization`."""
+
+    def max_t(self, site: str | None = None, **options: Any) -> MaxT:
+        """Test every unit of a site."""
 
 
 def max_t(
-    responses: Responses,
-    target: tuple[str, ...],
-    control: tuple[str, ...],
+    responses: Responses | Localized,
+    target: tuple[str, ...] | None = None,
+    control: tuple[str, ...] | None = None,
     *,
-    absolute: bool = True,
-    test: Test = "welch",
+    absolute: bool | None = None,
+    test: Test | None = None,
     two_sided: bool = True,
     n_permutations: int = 1000,
     seed: int = 0,
@@ -94,11 +109,15 @@ def max_t(
     responses' device.
 
     Args:
-        responses: pooled activations of every stimulus.
-        target: conditions whose larger response makes t positive.
-        control: conditions to compare with.
-        absolute: test absolute responses.
-        test: ``"welch"``, or ``"paired"`` where stimuli come in pairs, in the same order.
+        responses: pooled activations of every stimulus; or a localization at one site that kept
+            them (``found.max_t(site)`` where there are several).
+        target: conditions whose larger response makes t positive; those of the localization that
+            the responses are from if None.
+        control: conditions to compare with; likewise.
+        absolute: test absolute responses; if None, as the responses were localized, and absolute
+            where that is not known.
+        test: ``"welch"``, or ``"paired"`` where stimuli come in pairs, as :func:`paired` takes
+            them; if None, as the responses were localized, and Welch's where that is not known.
         two_sided: compare ``|t|``; otherwise only units that prefer the target count.
         n_permutations: how often to shuffle.
         seed: of the shuffles (numpy's PCG64).
@@ -115,6 +134,12 @@ def max_t(
         >>> ll.max_t(responses, ("a",), ("b",), n_permutations=200).significant().addresses
         ['L1.mlp_post.7']
     """
+    options = {"two_sided": two_sided, "n_permutations": n_permutations, "seed": seed}
+    if not isinstance(responses, Responses):
+        return _of_localized(responses, target, control, absolute, test, options)
+    target, control = roles(responses, target, control)
+    absolute = responses.absolute if absolute is None else absolute
+    test = cast(Test, responses.test) if test is None else test
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
     if n_permutations < 1:
@@ -138,7 +163,52 @@ def max_t(
     ordered = np.sort(maxima)
     below = np.searchsorted(ordered, size.numpy() * (1 - 1e-9), side="left")
     p = (1 + n_permutations - below) / (1 + n_permutations)
-    return MaxT(responses.site, observed.t, torch.from_numpy(p), maxima, counts, edges, two_sided)
+    return MaxT(
+        responses.site,
+        observed.t,
+        torch.from_numpy(p),
+        maxima,
+        counts,
+        edges,
+        two_sided,
+        observed.provenance,
+    )
+
+
+def roles(
+    responses: Responses, target: tuple[str, ...] | None, control: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the conditions to compare: those given, or those that the responses know of.
+
+    Raises:
+        LensLocError: if neither is there.
+    """
+    known = responses.provenance or Provenance()
+    target, control = target or known.target, control or known.control
+    if not target or not control:
+        raise LensLocError(
+            "These responses do not know which conditions are target and control; name them, e.g. "
+            "contrast.target, contrast.control."
+        )
+    return target, control
+
+
+def _of_localized(
+    found: Localized,
+    target: tuple[str, ...] | None,
+    control: tuple[str, ...] | None,
+    absolute: bool | None,
+    test: Test | None,
+    options: Mapping[str, Any],
+) -> MaxT:
+    if not isinstance(found, Localized):
+        raise LensLocError(
+            f"max_t tests responses or a localization that kept them; {type(found).__name__} is "
+            "neither, so give found.responses[site], or call found.max_t(site)."
+        )
+    given = {"target": target, "control": control, "absolute": absolute, "test": test}
+    told: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return found.max_t(**told, **options)
 
 
 class _Relabellings:

@@ -29,7 +29,7 @@ def welch(
     target: tuple[str, ...],
     control: tuple[str, ...],
     *,
-    absolute: bool = True,
+    absolute: bool | None = None,
     provenance: Provenance | None = None,
 ) -> Selectivity:
     """Welch's t-test of every unit, target against control.
@@ -46,8 +46,9 @@ def welch(
         responses: pooled activations.
         target: conditions whose larger response makes t positive.
         control: conditions to compare with.
-        absolute: test the absolute values of the pooled activations (the published procedure).
-        provenance: kept in the result.
+        absolute: test the absolute values of the pooled activations (the published procedure); if
+            None, as the responses were localized, and absolute where that is not known.
+        provenance: kept in the result; that of the responses if None.
 
     Returns:
         Float64 statistics ``[layer, unit]``.
@@ -69,11 +70,12 @@ def welch(
         3.5
     """
     target_values, control_values = groups(responses, target, control)
+    absolute = responses.absolute if absolute is None else absolute
     return welch_of_moments(
         responses.site,
         Moments.of(target_values, absolute=absolute),
         Moments.of(control_values, absolute=absolute),
-        _made(provenance, responses.site, target, control, absolute),
+        _made(provenance, responses, target, control, absolute, "welch"),
     )
 
 
@@ -122,10 +124,13 @@ def paired(
     target: tuple[str, ...],
     control: tuple[str, ...],
     *,
-    absolute: bool = True,
+    absolute: bool | None = None,
     provenance: Provenance | None = None,
 ) -> Selectivity:
-    """Paired t-test of every unit: the n-th target stimulus against the n-th control stimulus.
+    """Paired t-test of every unit: each target stimulus against its partner in the control.
+
+    Partners are the two stimuli of one item, wherever they stand; without items, the n-th stimulus
+    of a target condition and the n-th of the control condition in the same place.
 
     ``t = m / sqrt(v / n)`` of the differences, with n - 1 degrees of freedom, as
     ``scipy.stats.ttest_rel`` gives it. Use it where stimuli come in pairs (minimal pairs,
@@ -136,14 +141,16 @@ def paired(
     Args:
         responses: pooled activations.
         target: conditions whose larger response makes t positive.
-        control: conditions to compare with, in the same order of items.
-        absolute: test the absolute values.
-        provenance: kept in the result.
+        control: conditions to compare with.
+        absolute: as in :func:`welch`.
+        provenance: as there.
 
     Raises:
-        LensLocError: with fewer than two pairs, or unequal numbers of stimuli.
+        LensLocError: with fewer than two pairs; an item that has not just one stimulus on either
+            side; or, without items, unequal numbers of stimuli.
     """
     values = pairs(responses, target, control)
+    absolute = responses.absolute if absolute is None else absolute
     a, b = (Moments.of(part, absolute=absolute) for part in values)
     both = a + b
     least = both.least_variance
@@ -156,9 +163,7 @@ def paired(
         df=torch.full_like(mean, float(found.n - 1)),
         d=mean / _above_zero(torch.maximum((a.m2 + b.m2) / (a.n + b.n - 2), least)),
         moments=(a, b, both),
-        provenance=_made(provenance, responses.site, target, control, absolute).replace(
-            test="paired"
-        ),
+        provenance=_made(provenance, responses, target, control, absolute, "paired"),
     )
 
 
@@ -179,18 +184,13 @@ def groups(
 def pairs(
     responses: Responses, target: Sequence[str], control: Sequence[str]
 ) -> tuple[Float[Tensor, "pair layer unit"], Float[Tensor, "pair layer unit"]]:
-    """Return the responses to target and control, as many of each.
+    """Return the responses to target and control, pair by pair.
 
     Raises:
-        LensLocError: with fewer than two pairs, or unequal numbers.
+        LensLocError: with fewer than two pairs, or where stimuli cannot be paired.
     """
-    a, b = groups(responses, target, control)
-    if len(a) != len(b):
-        raise LensLocError(
-            f"The target has {len(a)} stimuli and the control {len(b)}; a paired test needs one "
-            "control stimulus for every target stimulus, in the same order."
-        )
-    return a, b
+    groups(responses, target, control)
+    return responses.pairs(target, control)
 
 
 def benjamini_hochberg(p: Float[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"]:
@@ -230,13 +230,23 @@ def _above_zero(variance: Tensor) -> Tensor:
 
 def _made(
     provenance: Provenance | None,
-    site: str,
+    responses: Responses,
     target: Sequence[str],
     control: Sequence[str],
     absolute: bool,
+    test: Test,
 ) -> Provenance:
-    return (provenance or Provenance()).replace(
-        site=site, target=tuple(target), control=tuple(control), absolute=absolute
+    known = provenance or responses.provenance or Provenance()
+    roles = tuple(target), tuple(control)
+    # With other roles it is another contrast of the same texts.
+    same = provenance is not None or (known.target, known.control) == roles
+    return known.replace(
+        site=responses.site,
+        target=roles[0],
+        control=roles[1],
+        contrast_hash=known.contrast_hash if same else "",
+        absolute=absolute,
+        test=test,
     )
 
 

@@ -1,5 +1,6 @@
 """The bundled contrasts, one function each. How the texts were made: ``stimuli/README.md``."""
 
+import dataclasses
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 
 from lensloc.errors import LensLocError
 from lensloc.stimuli.contrast import Contrast
+from lensloc.stimuli.protocols import PUBLISHED
 from lensloc.stimuli.published import OPTIONS, TOM_LAYOUT, read_language, read_theory_of_mind
 from lensloc.stimuli.tables import read_csv
 
+_PUBLISHED_SEED = 42
 _INSTRUCTION = (
     "You will read a short story and then a statement about it. "
     "Decide whether the statement is true or false."
@@ -85,6 +88,7 @@ def theory_of_mind(
         ("false-photograph",),
         source="the bundled stories",
         items={name: tuple(found) for name, found in items.items()},
+        protocol=PUBLISHED["theory-of-mind"],
     )
 
 
@@ -101,9 +105,13 @@ def multiple_demand(*, legacy: bool = False, seed: int = 42) -> Contrast:
     """
     if legacy:
         conditions = {"hard": _sums(100, 200, seed), "easy": _sums(1, 20, seed)}
-        return Contrast(
+        published = Contrast(
             "multiple-demand", conditions, ("hard",), ("easy",), source="the published sums"
         )
+        # Value for value the published ones under their seed only.
+        stimuli = published.content_hash if seed == _PUBLISHED_SEED else ""
+        protocol = dataclasses.replace(PUBLISHED["multiple-demand"], stimuli=stimuli)
+        return dataclasses.replace(published, protocol=protocol)
     kinds = ("sums", "digit-span", "n-back", "logic")
     return _bundled(
         "multiple_demand", [f"hard-{kind}" for kind in kinds], [f"easy-{kind}" for kind in kinds]
@@ -190,7 +198,8 @@ def bundled_folder() -> Path:
 def _bundled(file: str, target: str | list[str], control: str | list[str]) -> Contrast:
     path = bundled_folder() / f"{file}.csv"
     name = file.replace("_", "-")
-    return Contrast.from_csv(path, target=target, control=control, item="item", name=name)
+    found = Contrast.from_csv(path, target=target, control=control, item="item", name=name)
+    return dataclasses.replace(found, protocol=PUBLISHED.get(name))
 
 
 def _sums(low: int, high: int, seed: int, n: int = 100) -> tuple[str, ...]:

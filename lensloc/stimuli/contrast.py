@@ -15,8 +15,11 @@ import pandas as pd
 
 from lensloc import html
 from lensloc.errors import LensLocError
+from lensloc.pairing import paired_rows
 from lensloc.stimuli import tables
 from lensloc.stimuli.balance import Balance, Measure, Method, Text, match, measure_balance
+from lensloc.stimuli.protocols import Protocol
+from lensloc.text_sets import TextSet
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ class Contrast:
         source: where the texts come from, in words.
         items: condition name -> item of each text; texts of one item (a pair, say) belong
             together. None if texts of different conditions are unrelated.
+        protocol: how the published localizer with this contrast proceeds; None for stimuli of
+            your own. What is made of the contrast (halves, other roles) keeps it.
     """
 
     name: str
@@ -41,6 +46,7 @@ class Contrast:
     control: tuple[str, ...]
     source: str = "texts given in Python"
     items: Mapping[str, tuple[str, ...]] | None = None
+    protocol: Protocol | None = None
 
     def __post_init__(self) -> None:
         frozen = {name: tuple(texts) for name, texts in self.conditions.items()}
@@ -295,7 +301,9 @@ class Contrast:
     def split(self, seed: int) -> tuple["Contrast", "Contrast"]:
         """Split at random into two halves, to select on one and measure on the other.
 
-        Texts of one item stay together; without items, every condition is halved by itself.
+        Texts of one item stay together. Without items, conditions of equal size are halved at the
+        same positions, so that texts that belong together by position stay so; others are halved
+        each by itself.
 
         Args:
             seed: the same seed gives the same halves everywhere.
@@ -345,10 +353,20 @@ class Contrast:
                     for row, item in enumerate(items)
                 ]
             ]
-        return [
-            [(name, row, str(row)) for row in range(len(texts))]
-            for name, texts in self.conditions.items()
-        ]
+        of_size: dict[int, list[tuple[str, int, str]]] = {}
+        for name, texts in self.conditions.items():
+            of_size.setdefault(len(texts), []).extend(
+                (name, row, str(row)) for row in range(len(texts))
+            )
+        return [*of_size.values()]
+
+    def require_pairs(self) -> None:
+        """Check that target and control can be compared pair by pair: by item, or by position.
+
+        Raises:
+            LensLocError: naming the item that lacks its partner, or what is unequal.
+        """
+        paired_rows(self.labels, self.item_labels, self.target, self.control)
 
     # -- lengths -------------------------------------------------------------------------------
 
@@ -422,6 +440,7 @@ class Contrast:
             tuple(name for name in self.control if name in kept),
             source=f"{self.source}, matched in {on}",
             items={name: tuple(items[name]) for name in kept},
+            protocol=self.protocol,
         )
 
     def _rows(self, conditions: tuple[str, ...]) -> list[Text]:
@@ -471,6 +490,18 @@ class Contrast:
     def texts(self) -> tuple[str, ...]:
         """The texts of the target's and the control's conditions, in order."""
         return tuple(text for name in self._used() for text in self.conditions[name])
+
+    @property
+    def item_labels(self) -> tuple[str, ...] | None:
+        """The item of every text of :attr:`texts`; None without items."""
+        if self.items is None:
+            return None
+        return tuple(item for name in self._used() for item in self.items[name])
+
+    @property
+    def text_set(self) -> TextSet:
+        """The texts of all conditions, with a role or not, as a set that tells overlap."""
+        return TextSet.of(text for texts in self.conditions.values() for text in texts)
 
     def _used(self) -> list[str]:
         return [name for name in self.conditions if name in self.target + self.control]

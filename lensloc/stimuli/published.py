@@ -1,16 +1,19 @@
 """Readers of the stimulus files that published localizers use."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from lensloc.errors import LensLocError
 from lensloc.stimuli.contrast import Contrast
+from lensloc.stimuli.protocols import PUBLISHED
 from lensloc.stimuli.tables import Row, read_csv
 
 LANGUAGE_FILES = "langloc_fmri_run*_stim_set*.csv"
 
 _N_WORDS = 12
+_N_TEXTS = 240
 _LABEL = f"stim{_N_WORDS + 2}"
 _WORDS = [f"stim{column}" for column in range(2, _N_WORDS + 2)]
 _CONDITIONS = {"S": "sentences", "N": "nonwords"}
@@ -53,13 +56,18 @@ def read_language(folder: str | Path) -> Contrast:
             raise LensLocError(
                 f"{folder} holds no {condition} (no row has {_LABEL} {code!r}); both are needed."
             )
-    return Contrast(
+    contrast = Contrast(
         "language",
         {name: tuple(found) for name, found in texts.items()},
         ("sentences",),
         ("nonwords",),
         source=str(folder),
     )
+    # Files of this form may be anybody's; so many trials a condition are the published set.
+    whole = all(len(found) == _N_TEXTS for found in texts.values())
+    stimuli = contrast.content_hash if whole else ""
+    protocol = dataclasses.replace(PUBLISHED["language"], stimuli=stimuli)
+    return dataclasses.replace(contrast, protocol=protocol)
 
 
 def _trial(file: Path, row: Row) -> tuple[str, str]:
@@ -113,8 +121,14 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
             )
             for number in range(1, _N_STORIES + 1)
         )
+    # Not the published stimuli to the letter: the instruction before them is in our words.
     return Contrast(
-        "theory-of-mind", texts, ("false-belief",), ("false-photograph",), source=str(folder)
+        "theory-of-mind",
+        texts,
+        ("false-belief",),
+        ("false-photograph",),
+        source=str(folder),
+        protocol=PUBLISHED["theory-of-mind"],
     )
 
 

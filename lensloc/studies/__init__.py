@@ -3,8 +3,8 @@
 from lensloc.studies.confounds import confound_check
 from lensloc.studies.contrast_study import Study, study
 from lensloc.studies.granularities import COMPARED, compare_granularities
-from lensloc.studies.lesions import PERCENTS, lesion_study
-from lensloc.studies.localization import PROTOCOLS, Localization, Protocol, Seconds, localize
+from lensloc.studies.lesions import PERCENTS, lesion_study, own_percent
+from lensloc.studies.localization import PROTOCOLS, Localization, Seconds, localize
 from lensloc.studies.response_profiles import profile_of, response_profile
 
 __all__ = [
@@ -12,13 +12,13 @@ __all__ = [
     "PERCENTS",
     "PROTOCOLS",
     "Localization",
-    "Protocol",
     "Seconds",
     "Study",
     "compare_granularities",
     "confound_check",
     "lesion_study",
     "localize",
+    "own_percent",
     "profile_of",
     "response_profile",
     "study",

@@ -7,7 +7,8 @@ import pandas as pd
 
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.bundled import language
-from lensloc.studies.localization import PUBLISHED_LANGUAGE_TOKENS, localize, token_lengths
+from lensloc.stimuli.protocols import PUBLISHED
+from lensloc.studies.localization import localize, token_lengths
 from lensloc.units import UnitMask
 
 
@@ -52,7 +53,7 @@ def confound_check(
         settings = {"progress": progress, "batch_size": batch_size} | settings
         return localize(model, stimuli, [site], **settings).top(percent=percent)
 
-    cut = {"max_tokens": PUBLISHED_LANGUAGE_TOKENS}
+    cut = {"max_tokens": PUBLISHED["language"].max_tokens}
     published = select(texts, **cut)
     first, second = select(half_a, **cut), select(half_b, **cut)
     runs = [

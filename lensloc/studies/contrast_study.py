@@ -1,6 +1,7 @@
 """Study: one contrast looked at from all sides, as a report shows it."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,19 +11,20 @@ import torch
 from lensloc import html
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.lesion_table import LesionStudy
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
 from lensloc.running import BatchSize
+from lensloc.selection import least_note
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
 from lensloc.sites import get_site, shape
-from lensloc.stimuli import Contrast
+from lensloc.stimuli import Contrast, Protocol
 from lensloc.stimuli.balance import Balance, measure_balance
 from lensloc.store import Store
 from lensloc.studies.granularities import halves_of
-from lensloc.studies.lesions import lesion_study
-from lensloc.studies.localization import Localization, Protocol, localize
+from lensloc.studies.lesions import lesion_study, shared_texts
+from lensloc.studies.localization import Localization, localize
 from lensloc.studies.response_profiles import profile_of
 from lensloc.tasks import Task
 from lensloc.units import UnitMask, count_from_percent
@@ -70,7 +72,9 @@ class Study:
     @property
     def network(self) -> UnitMask:
         """The most selective units of the site."""
-        return self.selectivity.top(percent=self.percent)
+        with warnings.catch_warnings():  # a network of one unit is told by the study
+            warnings.simplefilter("ignore", LensLocWarning)
+            return self.selectivity.top(percent=self.percent)
 
     def __repr__(self) -> str:
         more = [name for name in ("reliability", "profile", "lesions") if getattr(self, name)]
@@ -94,10 +98,10 @@ def study(
     tasks: Sequence[Task] = (),
     controls: Controls | Sequence[Controls] = (),
     percents: Sequence[float] | None = None,
-    pooling: Pooling = "last-token",
-    protocol: Protocol = "lensloc",
-    absolute: bool = True,
-    test: Test = "welch",
+    pooling: Pooling | None = None,
+    protocol: str | Protocol = "lensloc",
+    absolute: bool | None = None,
+    test: Test | None = None,
     n_splits: int = 10,
     seed: int = 0,
     batch_size: BatchSize = "auto",
@@ -144,25 +148,25 @@ def study(
         for size in (percent, *(percents or ())):
             count_from_percent(size, known[0] * known[1])
     options: dict[str, Any] = {
-        "pooling": pooling,
         "batch_size": batch_size,
         "truncate": truncate,
         "progress": progress,
     }
     found = localize(
-        model, contrast, sites, protocol=protocol, absolute=absolute, test=test,
+        model, contrast, sites, pooling=pooling, protocol=protocol, absolute=absolute, test=test,
         keep_responses=True, max_tokens=max_tokens, **options,
     )  # fmt: skip
-    network = found[site].top(percent=percent)
-    responses = found.responses[site]
-    cut = network.provenance.max_tokens
-    every = _to_every_text(model, contrast, responses, {**options, "max_tokens": cut})
-    notes: list[str] = []
+    network = Study(found, site, percent).network
+    responses, made = found.responses[site], found[site].provenance
+    alike = {"pooling": made.pooling, "max_tokens": made.max_tokens}
+    every = _to_every_text(model, contrast, responses, {**options, **alike})
+    least = (least_note(percent, each.t.numel(), name) for name, each in found.items())
+    notes: list[str] = [note for note in least if note is not None]
     profile = _unless_too_few(
         "The response profile", notes, lambda: profile_of(every, network, contrast, seed=seed)
     )
     reliability = None
-    if n_splits and test == "welch":
+    if n_splits:
         reliability = _unless_too_few(
             "The agreement of halves of the stimuli",
             notes,
@@ -172,7 +176,6 @@ def study(
                 contrast.control,
                 [halves_of(contrast, seed + split) for split in range(n_splits)],
                 k=len(network),
-                absolute=absolute,
             ),
         )
     lesions = None
@@ -182,7 +185,7 @@ def study(
             seed=seed, store=store, progress=progress,
         )  # fmt: skip
     balance = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
-    notes += _shared(contrast, tasks)
+    notes += shared_texts(contrast.name, network.selected_on, tasks)
     return Study(found, site, percent, balance, reliability, profile, lesions, tuple(notes))
 
 
@@ -210,16 +213,5 @@ def _to_every_text(
         for name in contrast.conditions
     ]
     names = tuple(name for name, found in contrast.conditions.items() for _ in found)
-    return dataclasses.replace(known, values=torch.cat(parts), conditions=names)
-
-
-def _shared(contrast: Contrast, tasks: Sequence[Task]) -> list[str]:
-    """Say which tasks use texts that the units were selected on."""
-    picked_on = set(contrast.texts)
-    counts = {task.name: len(picked_on & set(getattr(task, "texts", ()))) for task in tasks}
-    return [
-        f"{n} texts of the task {name} are among those that the units were selected on; give the "
-        "contrast itself to lesion_study, which keeps them apart."
-        for name, n in counts.items()
-        if n
-    ]
+    # Pairs are told by the contrast.
+    return dataclasses.replace(known, values=torch.cat(parts), conditions=names, items=None)

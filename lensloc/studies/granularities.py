@@ -16,9 +16,9 @@ from lensloc.errors import LensLocError
 from lensloc.lesion_table import NETWORK, mean_drop
 from lensloc.models import describe
 from lensloc.outliers import outliers
-from lensloc.responses import Responses
 from lensloc.running import BatchSize
-from lensloc.selectivity import Selectivity, max_t, split_half
+from lensloc.selection import count_from_percent
+from lensloc.selectivity import Selectivity, Test, split_half
 from lensloc.sites import get_site, hook_names
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
@@ -43,6 +43,7 @@ def compare_granularities(
     *,
     pooling: Pooling | Mapping[str, Pooling] = "last-token",
     absolute: bool = True,
+    test: Test = "welch",
     n_splits: int = 10,
     n_permutations: int = 0,
     attribution: Method | None = None,
@@ -98,6 +99,7 @@ def compare_granularities(
         percent: how many units to select at a site.
         pooling: over which tokens, as in :func:`localize`; or network -> pooling.
         absolute: test absolute responses.
+        test: as in :func:`localize`; halves keep pairs together.
         n_splits: seeded splits of the stimuli into halves.
         n_permutations: of the permutation test; 0 for none.
         attribution: method of :func:`lensloc.attribution.attribute` to compare t with.
@@ -133,6 +135,7 @@ def compare_granularities(
             chosen,
             pooling=_of_network(pooling, name),
             absolute=absolute,
+            test=test,
             keep_responses=True,
             batch_size=batch_size,
             max_tokens=max_tokens,
@@ -224,7 +227,6 @@ def _rows(
             contrast.control,
             halves,
             k=len(mask),
-            absolute=selectivity.provenance.absolute,
         )
         row = {
             "network": network,
@@ -246,7 +248,8 @@ def _rows(
             **_repeats(selectivity, mask),
         }
         if n_permutations:
-            row["significant_max_t"] = _family_wise(found, responses, n_permutations, seed)
+            null = found.max_t(site, n_permutations=n_permutations, seed=seed)
+            row["significant_max_t"] = float((null.p < 0.05).double().mean())
         if gradients:
             known = gradients.get(site)
             row["agreement"] = np.nan if known is None else known.agreement(selectivity.t)
@@ -255,9 +258,8 @@ def _rows(
 
 
 def _selected(selectivity: Selectivity, percent: float) -> UnitMask:
-    if percent / 100 * selectivity.t.numel() < 1:
-        return selectivity.top(k=1)
-    return selectivity.top(percent=percent)
+    # Not by percent, since sites of a table differ in size: less than one unit is no news there.
+    return selectivity.top(k=count_from_percent(percent, selectivity.t.numel()))
 
 
 def _strength(selectivity: Selectivity, mask: UnitMask) -> dict[str, float]:
@@ -303,21 +305,6 @@ def _repeats(selectivity: Selectivity, mask: UnitMask) -> dict[str, Any]:
         distinct = len(mask.unique_dims())
         counts |= {"distinct_dims": distinct, "repeats": len(mask) - distinct}
     return counts
-
-
-def _family_wise(
-    found: Localization, responses: Responses, n_permutations: int, seed: int
-) -> float:
-    contrast = found.contrast
-    test = max_t(
-        responses,
-        contrast.target,
-        contrast.control,
-        absolute=found[responses.site].provenance.absolute,
-        n_permutations=n_permutations,
-        seed=seed,
-    )
-    return float((test.p < 0.05).double().mean())
 
 
 def halves_of(contrast: Contrast, seed: int) -> tuple[list[int], list[int]]:
@@ -395,6 +382,6 @@ def _with_drops(
 
 
 def _to_lesion(mask: UnitMask) -> UnitMask:
-    """Return the mask as it is lesioned: of this size only, and whole heads for summaries."""
+    """Return the mask as it is lesioned: whole heads for what summarises their attention."""
     site = "head" if get_site(mask.site).is_summary else mask.site
-    return dataclasses.replace(mask, site=site, score=None)
+    return dataclasses.replace(mask, site=site)

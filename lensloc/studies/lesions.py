@@ -1,7 +1,8 @@
 """What does a lesion break, more than its controls do?"""
 
+import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +11,7 @@ import pandas as pd
 
 from lensloc.controls import Controls
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.lesion import (
-    MODES,
-    Effect,
-    Positions,
-    Reference,
-    reference_responses,
-    reference_site,
-)
+from lensloc.lesion import Effect, Positions, Reference, reference_responses, reference_site
 from lensloc.lesion_table import (
     NETWORK,
     Intervals,
@@ -30,17 +24,19 @@ from lensloc.lesion_table import (
 )
 from lensloc.models import ModelCard, describe
 from lensloc.progress import progress_bar
+from lensloc.selection import least_note
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
+from lensloc.studies.lesion_modes import Mode, PlannedMode, planned_modes
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
-from lensloc.tasks import Task, TaskResult
+from lensloc.tasks import Task, TaskResult, texts_of
 from lensloc.tasks.base import MANY_TIES
-from lensloc.units import UnitMask
+from lensloc.text_sets import TextSet
+from lensloc.units import UnitMask, count_from_percent
 
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
-Mode = str | Mapping[str, Any]
 
 
 def lesion_study(
@@ -48,9 +44,10 @@ def lesion_study(
     masks: Mapping[str, UnitMask | Selectivity | Contrast],
     tasks: Sequence[Task],
     controls: Controls | Sequence[Controls] = (),
-    percents: Sequence[float] | None = None,
+    percents: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     modes: Sequence[Mode] = ("zero",),
     *,
+    site: str | None = None,
     reference: Reference | None = None,
     positions: Positions = "all",
     seed: int = 0,
@@ -66,16 +63,22 @@ def lesion_study(
 
     Args:
         model: a loaded model.
-        masks: name -> network. A selectivity map, or a mask that carries its ranking (from
-            ``top`` or ``bottom``, also after saving as ``.safetensors``), is cut to every size in
-            ``percents``; any other mask is used as it is. A contrast is localized first (block
-            outputs); if a task uses some of its texts, units are picked on one half of the
-            contrast, and the task leaves out that half.
+        masks: name -> network. A mask is lesioned as it is. A selectivity map is cut to every size
+            in ``percents`` by t. A contrast is localized first, then cut likewise; if a task uses
+            some of its texts, units are picked on one half of the contrast, and the task leaves out
+            that half.
         tasks: what to measure, e.g. ``[ll.tasks.minimal_pairs()]``.
         controls: what to hold beside every network, e.g. ``ll.controls("layer")``.
-        percents: sizes, in per cent of the site's units; 0.125, 0.25, 0.5, 1, 2 and 5 if None.
+        percents: sizes, in per cent of the site's units. If None, masks keep theirs, and maps and
+            contrasts are cut to 0.125, 0.25, 0.5, 1, 2 and 5 % (less of these where several come to
+            the same number of units). If given, masks are cut too, which needs their ranking
+            (``top`` and ``bottom`` have one, also after saving as ``.safetensors``). A mapping,
+            name -> sizes, is for some networks only. A size that is less than one unit gives one,
+            with a warning.
         modes: ``"zero"``, ``"mean"``, ``"resample"``, ``"write"``, or with arguments of
-            :func:`lensloc.lesion`: ``{"mode": "scale", "scale": 0.5}``.
+            :func:`lensloc.lesion`: ``{"mode": "scale", "scale": 0.5}``,
+            ``{"mode": "zero", "positions": "last"}``.
+        site: where contrasts are localized; block outputs if None.
         reference: of the modes that need one.
         positions: as in :func:`lensloc.lesion`.
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
@@ -88,8 +91,9 @@ def lesion_study(
         One row a lesion and task; see :class:`~lensloc.lesion_table.LesionStudy`.
 
     Raises:
-        LensLocError: no mask, no task, a size that a mask cannot have, or whatever lesion,
-            controls and tasks refuse; before the model is run where that can be told.
+        LensLocError: no mask, no task, a size that a mask cannot have, an argument that has no
+            effect, or whatever lesion, controls and tasks refuse; before the model is run where
+            that can be told.
     """
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
@@ -100,21 +104,28 @@ def lesion_study(
         raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
     if not 0 < confidence < 1 or n_resamples < 1:
         raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
+    if site is not None and not any(isinstance(given, Contrast) for given in masks.values()):
+        raise LensLocError(
+            f"site={site!r} says where contrasts are localized, and none was given: masks and maps "
+            "have a site of their own; leave it out."
+        )
+    sizes = _sizes(percents, masks)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
+    planned = planned_modes(modes, reference, positions, seed)
     card = describe(model)
     networks = {
-        name: _network(model, name, given, tasks, percents, seed, progress)
+        name: _network(model, name, given, tasks, sizes[name], site or "resid_post", seed, progress)
         for name, given in masks.items()
     }
     if isinstance(reference, Contrast):  # captured once, not once a lesion
         sites = {mask.site for network in networks.values() for mask in network.masks.values()}
-        needed = {reference_site(site, mode) for site in sites for mode in MODES}
-        reference = reference_responses(model, reference, needed)
-    options = {"reference": reference, "positions": positions, "seed": seed}
+        needed = {reference_site(at, mode.mode) for at in sites for mode in planned if mode.needs}
+        held = reference_responses(model, reference, needed)
+        planned = tuple(mode.with_reference(held) for mode in planned)
     jobs = [
         job
         for name, network in networks.items()
-        for job in _jobs(model, name, network, several, modes, options)
+        for job in _jobs(model, name, network, several, planned)
     ]
     run = Runner(model, card, store)
     # One step a task and lesion, and one a task of the intact model.
@@ -133,7 +144,10 @@ def lesion_study(
                 measured.append((job, result, effect))
                 advance(1)
     table = _table(card, measured, intact, n_resamples, confidence, seed)
-    return LesionStudy(table, confidence, _warnings(table, measured, intact))
+    for sentence in (note for network in networks.values() for note in network.notes):
+        warnings.warn(sentence, LensLocWarning, stacklevel=2)
+    told = [each for network in networks.values() for each in (*network.notes, *network.warnings)]
+    return LesionStudy(table, confidence, (*told, *_warnings(table, measured, intact)))
 
 
 # -- what to lesion --------------------------------------------------------------------------------
@@ -141,10 +155,19 @@ def lesion_study(
 
 @dataclass(frozen=True)
 class _Network:
-    """A network in every size, and the tasks that may be measured on it."""
+    """A network in every size, the tasks that may be measured on it, and what to know of it.
+
+    Attributes:
+        masks: size in per cent -> units.
+        tasks: what is measured.
+        notes: sizes that came out otherwise than asked for.
+        warnings: what speaks against the result.
+    """
 
     masks: Mapping[float, UnitMask]
     tasks: tuple[Task, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,39 +187,110 @@ class _Job:
         return self.lesion.mask
 
 
+def _sizes(
+    percents: Sequence[float] | Mapping[str, Sequence[float]] | None, names: Collection[str]
+) -> dict[str, tuple[float, ...] | None]:
+    """Return the sizes that were asked for of every network; None if none were."""
+    given = percents if isinstance(percents, Mapping) else dict.fromkeys(names, percents)
+    for name in given:
+        if name not in names:
+            raise LensLocError(
+                f"percents names {name!r}, which is no network; there are {', '.join(names)}."
+            )
+    sizes: dict[str, tuple[float, ...] | None] = {}
+    for name in names:
+        wanted = given.get(name)
+        sizes[name] = None if wanted is None else tuple(map(float, wanted))
+        if sizes[name] == ():
+            raise LensLocError("percents is empty; give at least one size.")
+    return sizes
+
+
 def _network(
     model: Any,
     name: str,
     given: UnitMask | Selectivity | Contrast,
     tasks: Sequence[Task],
     percents: Sequence[float] | None,
+    site: str,
     seed: int,
     progress: bool,
 ) -> _Network:
     kept = tuple(tasks)
     if isinstance(given, Contrast):
-        used = {text for task in tasks for text in getattr(task, "texts", ())}
-        if used & {text for texts in given.conditions.values() for text in texts}:
-            given, _ = given.split(seed)
-            picked_on = {text for texts in given.conditions.values() for text in texts}
-            kept = tuple(
-                task.without(picked_on) if hasattr(task, "without") else task for task in tasks
-            )
-        given = localize(model, given, progress=progress)["resid_post"]
-    if isinstance(given, Selectivity):
-        given = given.top(k=1)
-    if given.score is None:
-        if percents is not None:
-            raise LensLocError(
-                f"The mask {name!r} carries no ranking of units, so it cannot be cut to "
-                f"{', '.join(f'{p:g}' for p in percents)} %; give its selectivity map instead, or "
-                "leave percents out to use the mask as it is."
-            )
-        return _Network({100 * len(given) / given.mask.numel(): given}, kept)
-    sizes = PERCENTS if percents is None else tuple(percents)
-    if not sizes:
-        raise LensLocError("percents is empty; give at least one size.")
-    return _Network({float(size): given.resized(percent=size) for size in sizes}, kept)
+        given, kept = _kept_apart(given, tasks, seed)
+        given = localize(model, given, [site], progress=progress)[site]
+    with warnings.catch_warnings():  # sizes below one unit are told of the study
+        warnings.simplefilter("ignore", LensLocWarning)
+        masks, notes = _sized(name, given, percents)
+    selected_on = next(iter(masks.values())).selected_on
+    return _Network(masks, kept, tuple(notes), tuple(shared_texts(name, selected_on, kept)))
+
+
+def _kept_apart(
+    contrast: Contrast, tasks: Sequence[Task], seed: int
+) -> tuple[Contrast, tuple[Task, ...]]:
+    """Return a half of the contrast and the tasks without its texts, where they share some."""
+    everything = contrast.text_set
+    if not any(len(everything & TextSet.of(texts_of(task))) for task in tasks):
+        return contrast, tuple(tasks)
+    half, _ = contrast.split(seed)
+    picked_on = half.text_set
+    return half, tuple(
+        task.without(picked_on) if hasattr(task, "without") else task for task in tasks
+    )
+
+
+def shared_texts(network: str, selected_on: TextSet, tasks: Sequence[Task]) -> list[str]:
+    """Say which tasks use texts that a network was selected on."""
+    if not selected_on:
+        return []
+    counts = {task.name: len(selected_on & TextSet.of(texts_of(task))) for task in tasks}
+    return [
+        f"{n} texts of the task {name} are among those that the units of {network} were selected "
+        "on; give the contrast itself to lesion_study, which keeps them apart where the task can "
+        "leave texts out."
+        for name, n in counts.items()
+        if n
+    ]
+
+
+def _sized(
+    name: str, given: UnitMask | Selectivity, percents: Sequence[float] | None
+) -> tuple[dict[float, UnitMask], list[str]]:
+    """Return a network in every size, and what is to be told of them."""
+    if isinstance(given, UnitMask) and percents is None:
+        return {own_percent(given): given}, []
+    if isinstance(given, UnitMask) and given.score is None:
+        assert percents is not None
+        raise LensLocError(
+            f"The mask {name!r} carries no ranking of units, so it cannot be cut to "
+            f"{', '.join(f'{p:g}' for p in percents)} %; give its selectivity map instead, or "
+            "leave percents out to use the mask as it is."
+        )
+    total = given.mask.numel() if isinstance(given, UnitMask) else given.t.numel()
+    sizes = _different(total) if percents is None else tuple(percents)
+    notes = [f"{name}: {note}" for p in sizes if (note := least_note(p, total, given.site))]
+    cut = given.resized if isinstance(given, UnitMask) else given.top
+    return {size: cut(percent=size) for size in sizes}, notes
+
+
+def _different(total: int) -> tuple[float, ...]:
+    """Return the usual sizes; of those that come to one number of units, the largest."""
+    return tuple({count_from_percent(size, total): size for size in PERCENTS}.values())
+
+
+def own_percent(mask: UnitMask) -> float:
+    """Return the percentage that gives a mask's number of units, as it was asked for if known."""
+    total = mask.mask.numel()
+    if len(mask) == 0:
+        return 0.0
+    exact = 100 * len(mask) / total
+    asked = None if mask.rule is None else mask.rule.percent
+    candidates = [] if asked is None else [float(asked)]
+    # Truncated, the exact percentage may fall one unit short of itself.
+    candidates += [exact, math.nextafter(exact, math.inf), 100 * (len(mask) + 0.5) / total]
+    return next(p for p in candidates if p <= 100 and count_from_percent(p, total) == len(mask))
 
 
 def _jobs(
@@ -204,30 +298,17 @@ def _jobs(
     name: str,
     network: _Network,
     controls: Sequence[Controls],
-    modes: Sequence[Mode],
-    options: Mapping[str, Any],
+    modes: Sequence[PlannedMode],
 ) -> Iterator[_Job]:
-    for given in modes:
-        mode = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
-        if mode not in MODES:
-            raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
-        extra = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "mode"}
-        needs = mode in ("mean", "resample") or "quantile" in extra
-        arguments = {
-            "positions": options["positions"],
-            "seed": options["seed"],
-            **({"reference": options["reference"]} if needs else {}),
-            **extra,
-        }
-        label = " ".join([mode, *(f"{k}={v:g}" for k, v in extra.items() if k != "reference")])
+    for mode in modes:
         for percent, mask in network.masks.items():
-            network_lesion = PlannedLesion(mask, {"mode": mode, **arguments})
+            network_lesion = PlannedLesion(mask, {"mode": mode.mode, **mode.arguments})
             network_lesion.on(model, check=False)  # refuse early
-            yield _Job(name, percent, label, NETWORK, None, network_lesion)
+            yield _Job(name, percent, mode.label, NETWORK, None, network_lesion)
             for several in controls:
                 for control in several(mask):
                     planned = PlannedLesion(control.mask, network_lesion.arguments)
-                    yield _Job(name, percent, label, control.kind, control.seed, planned)
+                    yield _Job(name, percent, mode.label, control.kind, control.seed, planned)
 
 
 # -- the table -------------------------------------------------------------------------------------

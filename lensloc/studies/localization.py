@@ -1,11 +1,12 @@
 """Localize: one forward pass over the stimuli, one t-test a unit."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,8 +22,10 @@ from lensloc.responses import Responses
 from lensloc.selectivity import (
     TESTS,
     Direction,
+    MaxT,
     Selectivity,
     Test,
+    max_t,
     paired,
     summarised,
     welch,
@@ -31,16 +34,14 @@ from lensloc.selectivity import (
 from lensloc.sites import get_site, hook_names
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.stimuli.protocols import PROTOCOLS, Protocol, resolved
 from lensloc.store import Store
+from lensloc.text_sets import TextSet
 from lensloc.units import UnitMask
 
 log = logging.getLogger(__name__)
 
-Protocol = Literal["lensloc", "alkhamissi2024"]
-PROTOCOLS: tuple[str, ...] = get_args(Protocol)
-
-# The published localizer cuts its language stimuli off after so many tokens.
-PUBLISHED_LANGUAGE_TOKENS = 12
+__all__ = ["PROTOCOLS", "Localization", "Seconds", "localize", "token_lengths"]
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,17 @@ class Localization(Mapping[str, Selectivity]):
             )
         return next(iter(self.selectivity.values()))
 
-    def top(self, *, percent: float | None = None, k: int | None = None) -> UnitMask:
+    def top(
+        self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
+    ) -> UnitMask:
         """Return the units of largest t of the only site; see :meth:`Selectivity.top`."""
-        return self._only().top(percent=percent, k=k)
+        return self._only().top(percent=percent, k=k, unique_dims=unique_dims)
 
-    def bottom(self, *, percent: float | None = None, k: int | None = None) -> UnitMask:
+    def bottom(
+        self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
+    ) -> UnitMask:
         """Return the units of smallest t of the only site; see :meth:`Selectivity.bottom`."""
-        return self._only().bottom(percent=percent, k=k)
+        return self._only().bottom(percent=percent, k=k, unique_dims=unique_dims)
 
     def between(self, lo: float, hi: float, k: int, seed: int) -> UnitMask:
         """Draw units between percentiles of t of the only site; see :meth:`Selectivity.between`."""
@@ -153,6 +158,26 @@ class Localization(Mapping[str, Selectivity]):
     def significant(self, q: float = 0.05, direction: Direction = "target") -> UnitMask:
         """Return the significant units of the only site; see :meth:`Selectivity.significant`."""
         return self._only().significant(q, direction)
+
+    def max_t(self, site: str | None = None, **options: Any) -> MaxT:
+        """Test every unit of a site by permutation, as it was localized; see :func:`lensloc.max_t`.
+
+        Conditions, absolute or signed responses, test and pairs are those of the localization.
+
+        Args:
+            site: where; may be left out if only one was localized.
+            options: of :func:`lensloc.max_t`, e.g. ``n_permutations=1000, seed=0``.
+
+        Raises:
+            LensLocError: if the responses were not kept, or what max_t refuses.
+        """
+        chosen = self._only().site if site is None else self[site].site
+        if chosen not in self.responses:
+            raise LensLocError(
+                f"A permutation test needs the responses to single stimuli, and those at {chosen} "
+                "were not kept; localize with keep_responses=True."
+            )
+        return max_t(self.responses[chosen], **options)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a unit of every site."""
@@ -163,12 +188,12 @@ class Localization(Mapping[str, Selectivity]):
 def localize(
     model: Any,
     contrast: Contrast,
-    sites: Sequence[str] = ("resid_post",),
+    sites: Sequence[str] | None = None,
     *,
-    pooling: Pooling = "last-token",
-    protocol: Protocol = "lensloc",
-    absolute: bool = True,
-    test: Test = "welch",
+    pooling: Pooling | None = None,
+    protocol: str | Protocol = "lensloc",
+    absolute: bool | None = None,
+    test: Test | None = None,
     keep_responses: bool = False,
     batch_size: int | Literal["auto"] = "auto",
     max_tokens: int | None = None,
@@ -179,24 +204,30 @@ def localize(
 ) -> Localization:
     """Find how selective every unit is: one forward pass over the stimuli, one t-test a unit.
 
-    Follows AlKhamissi et al. (arXiv 2411.02280): Welch's t on the absolute pooled activations,
-    target against control. ``protocol="alkhamissi2024"`` also cuts the language contrast off after
-    12 tokens, as the published code does; ``"lensloc"`` uses whole stimuli.
+    Follows AlKhamissi et al. (arXiv 2411.02280): block outputs, Welch's t on the absolute pooled
+    activations, target against control. ``protocol="lensloc"`` pools the last token of whole
+    stimuli. ``protocol="alkhamissi2024"`` does what was published for the contrast
+    (:attr:`lensloc.Contrast.protocol`): language is cut off after 12 tokens, theory of mind and
+    multiple demand are pooled over all tokens; stimuli of your own are used whole, and their last
+    token is pooled. What you give for ``sites``, ``pooling``, ``absolute``, ``test`` and
+    ``max_tokens`` goes before the protocol, and is recorded.
 
     Args:
         model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own).
         contrast: the stimuli.
-        sites: where units live; all of them are captured in the same pass.
-        pooling: over which tokens of a stimulus; see :func:`lensloc.capture.capture`.
-        protocol: ``"lensloc"`` or ``"alkhamissi2024"``.
+        sites: where units live; all of them are captured in the same pass. The protocol's, block
+            outputs, if None.
+        pooling: over which tokens of a stimulus; see :func:`lensloc.capture.capture`. The
+            protocol's if None, as the next ones.
+        protocol: ``"lensloc"``, ``"alkhamissi2024"``, or a :class:`lensloc.Protocol`.
         absolute: test absolute values.
-        test: ``"welch"``, or ``"paired"`` where the n-th target and the n-th control stimulus
-            belong together.
+        test: ``"welch"``, or ``"paired"`` where stimuli of target and control belong together: by
+            item where the contrast has items, otherwise by position.
         keep_responses: also return every stimulus' responses (permutation tests, intervals and
             profiles of single units need them); takes memory in proportion to the stimuli, and
             what a store holds is not used.
         batch_size: texts a batch; does not change the result.
-        max_tokens: cut stimuli off after so many tokens, whatever the protocol.
+        max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
         store: look here for what was computed before, and keep results here.
@@ -207,17 +238,25 @@ def localize(
 
     Raises:
         LensLocError: unknown site, pooling or protocol; a site that the model lacks; stimuli that
-            the model cannot take.
+            the model cannot take, or that a paired test cannot pair.
     """
-    sites = _checked(model, sites, protocol, test)
-    if protocol == "alkhamissi2024" and contrast.name == "language" and max_tokens is None:
-        max_tokens = PUBLISHED_LANGUAGE_TOKENS
+    procedure = resolved(protocol, contrast.protocol)
+    pooling = cast(Pooling, procedure.pooling) if pooling is None else pooling
+    absolute = procedure.absolute if absolute is None else absolute
+    test = cast(Test, procedure.test) if test is None else test
+    max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
+    sites = _checked(model, procedure.sites if sites is None else sites, test)
+    if test == "paired":
+        contrast.require_pairs()
+    if truncate:
+        max_tokens = _cut_at_window(model, contrast, max_tokens)
     lesions = open_lesions(model)
     card = describe(model)
-    made = _provenance(card, contrast, pooling, protocol, absolute, max_tokens).replace(
+    made = _provenance(card, contrast, pooling, procedure.name, absolute, max_tokens).replace(
         test=test, lesion="; ".join(found.description for found in lesions)
     )
-    keys = {site: _key(made, lesions, site, truncate) for site in dict.fromkeys(sites)}
+    items = contrast.item_labels if test == "paired" else None
+    keys = {site: _key(made, items, lesions, site, truncate) for site in dict.fromkeys(sites)}
     if store is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
         store = None
@@ -226,7 +265,7 @@ def localize(
         known = {site: hit for site, key in keys.items() if (hit := store.load(key)) is not None}
     missing = [site for site in keys if site not in known]
     seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
-    found: dict[str, Selectivity] = {site: hit[0] for site, hit in known.items()}
+    found = {site: _as_told(hit[0], made) for site, hit in known.items()}
     responses: Mapping[str, Responses] = {}
     if missing:
         options: dict[str, Any] = {
@@ -258,10 +297,8 @@ def localize(
     )
 
 
-def _checked(model: Any, sites: str | Sequence[str], protocol: str, test: str) -> list[str]:
+def _checked(model: Any, sites: str | Sequence[str], test: str) -> list[str]:
     """Return the sites' own names."""
-    if protocol not in PROTOCOLS:
-        raise LensLocError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
     if not sites:
@@ -270,6 +307,25 @@ def _checked(model: Any, sites: str | Sequence[str], protocol: str, test: str) -
     for site in chosen:
         hook_names(site, model)
     return [site.name for site in chosen]
+
+
+def _cut_at_window(model: Any, contrast: Contrast, max_tokens: int | None) -> int | None:
+    """Return after how many tokens stimuli are cut, where the window cuts some of them."""
+    if model.tokenizer is None:  # which capturing tells
+        return max_tokens
+    window = int(model.cfg.n_ctx)
+    longest = max(length(text, "tokens", model) for text in contrast.texts)
+    used = longest if max_tokens is None else min(longest, max_tokens)
+    return max_tokens if used <= window else window
+
+
+def _as_told(found: Selectivity, made: Provenance) -> Selectivity:
+    """Return what was kept, under the names that model and contrast go by now."""
+    known = found.provenance
+    now = known.replace(
+        model=made.model, contrast=made.contrast, texts=made.texts, revision=made.revision
+    )
+    return dataclasses.replace(found, provenance=now)
 
 
 def _by_stimulus(
@@ -282,14 +338,18 @@ def _by_stimulus(
     captured = capture(model, contrast.texts, contrast.labels, sites, **options)
     start = time.perf_counter()
     test = paired if made.test == "paired" else welch
-    found = {
-        site: test(
-            responses, contrast.target, contrast.control, absolute=made.absolute, provenance=made
+    responses = {
+        site: dataclasses.replace(
+            found, items=contrast.item_labels, provenance=made.replace(site=site)
         )
-        for site, responses in captured.responses.items()
+        for site, found in captured.responses.items()
+    }
+    tested = {
+        site: test(found, contrast.target, contrast.control, provenance=made)
+        for site, found in responses.items()
     }
     seconds = Seconds(captured.seconds, time.perf_counter() - start)
-    return found, captured.responses, captured.n_tokens, seconds
+    return tested, responses, captured.n_tokens, seconds
 
 
 def _by_moments(
@@ -356,6 +416,7 @@ def _provenance(
         card,
         contrast=contrast.name,
         contrast_hash=contrast.content_hash,
+        texts=TextSet.of(contrast.texts).encode(),
         target=contrast.target,
         control=contrast.control,
         pooling=pooling,
@@ -365,7 +426,13 @@ def _provenance(
     )
 
 
-def _key(made: Provenance, lesions: Sequence[Lesion], site: str, truncate: bool) -> dict[str, Any]:
+def _key(
+    made: Provenance,
+    items: Sequence[str] | None,
+    lesions: Sequence[Lesion],
+    site: str,
+    truncate: bool,
+) -> dict[str, Any]:
     """Everything that a result depends on, and nothing that it does not (name, date, device)."""
     return {
         "weights": made.weights_hash,
@@ -375,6 +442,7 @@ def _key(made: Provenance, lesions: Sequence[Lesion], site: str, truncate: bool)
         "bos": made.prepends_bos,
         "lesions": [found.settings for found in lesions],
         "stimuli": made.contrast_hash,
+        "items": None if items is None else list(items),
         "site": site,
         "pooling": made.pooling,
         "protocol": made.protocol,

@@ -1,6 +1,8 @@
 """How strongly a set of units responds in every condition, measured fairly."""
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,15 +12,21 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from lensloc.capture import capture
-from lensloc.errors import LensLocError
+from lensloc.capture import Pooling, capture
+from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.models import describe
-from lensloc.profiles import ResponseProfile
+from lensloc.profiles import HALVES, ResponseProfile
 from lensloc.responses import Responses
 from lensloc.selectivity import TESTS, paired, welch
 from lensloc.stimuli import Contrast
+from lensloc.text_sets import TextSet
 from lensloc.units import UnitMask
 from lensloc.units import describe as describe_mask
+
+# Of every condition so many texts must not have selected the units for the rest to be left out.
+_SPARE = 1 / 3
+
+CrossValidate = bool | Literal["auto"]
 
 
 def response_profile(
@@ -26,7 +34,8 @@ def response_profile(
     mask: UnitMask,
     contrast: Contrast,
     *,
-    cross_validate: bool | Literal["auto"] = "auto",
+    cross_validate: CrossValidate = "auto",
+    pooling: Pooling | None = None,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     seed: int = 0,
@@ -35,16 +44,28 @@ def response_profile(
 ) -> ResponseProfile:
     """Measure the masked units' mean response in every condition, also those without a role.
 
-    A mask that was selected with this contrast is measured fairly only on stimuli that it was not
-    selected on: then as many units are picked at its site on one half of the stimuli and measured
-    on the other, and the other way round. Pooling and truncation are those of the mask.
+    Units that were selected on these stimuli are measured fairly only on others. Whether they were
+    is told by the texts (a mask knows which selected it), whatever the contrast is called and
+    whichever roles its conditions have now. Then:
+
+    - if enough texts of every condition did not select the units (a third), only these are
+      measured: so for a mask from one half of the stimuli;
+    - otherwise units are picked by the mask's own rule (top or bottom, how many, what is excluded
+      ...) and for the mask's own target and control on one half of the stimuli, and measured on the
+      other, and the other way round;
+    - where neither can be done (sets that were combined, imported or named, controls that are not
+      random), the mask's own units are measured on all texts, with a warning.
+
+    What was done stands in ``how`` of the result. Pooling and truncation are those of the mask.
 
     Args:
         model: a loaded model.
         mask: the units.
         contrast: conditions to measure.
-        cross_validate: pick and measure on different halves; ``"auto"`` does so if the mask was
-            selected with this contrast.
+        cross_validate: ``"auto"`` as above; True to pick by the mask's rule on halves in any case;
+            False to measure the mask's own units on all texts.
+        pooling: over which tokens; that of the mask if None, and the last one where a mask knows
+            none.
         confidence: of the percentile bootstrap intervals, over stimuli.
         n_resamples: of the bootstrap.
         seed: of halves and bootstrap.
@@ -52,15 +73,17 @@ def response_profile(
         progress: show a progress bar.
 
     Raises:
-        LensLocError: if the mask does not fit the model, or is empty.
+        LensLocError: if the mask does not fit the model, or is empty; if units are to be picked
+            again and the mask has no rule that halves of these stimuli could follow.
     """
     _require_units(mask)
     made = mask.provenance
+    _plan(mask, contrast, cross_validate)  # refuse early
     captured = capture(
         model,
         *_every_text(contrast),
         [mask.site],
-        pooling=made.pooling or "last-token",  # type: ignore[arg-type]
+        pooling=pooling or made.pooling or "last-token",  # type: ignore[arg-type]
         max_tokens=made.max_tokens,
         batch_size=batch_size,
         progress=progress,
@@ -68,7 +91,7 @@ def response_profile(
     responses = captured.responses[mask.site]
     n_layers, n_units = responses.values.shape[1:]
     mask.require_shape((n_layers, n_units), describe(model).name)
-    return profile_of(
+    found = profile_of(
         responses,
         mask,
         contrast,
@@ -77,6 +100,9 @@ def response_profile(
         n_resamples=n_resamples,
         seed=seed,
     )
+    for sentence in found.warnings:
+        warnings.warn(sentence, LensLocWarning, stacklevel=2)
+    return found
 
 
 def profile_of(
@@ -84,7 +110,7 @@ def profile_of(
     mask: UnitMask,
     contrast: Contrast,
     *,
-    cross_validate: bool | Literal["auto"] = "auto",
+    cross_validate: CrossValidate = "auto",
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     seed: int = 0,
@@ -101,45 +127,220 @@ def profile_of(
         seed: as there.
 
     Raises:
-        LensLocError: if the mask is empty, the responses are to other texts, or the units cannot be
-            picked again on halves.
+        LensLocError: if the mask is empty, the responses are to other texts, or units are to be
+            picked again on halves of the stimuli and cannot be.
     """
     _require_units(mask)
-    made = mask.provenance
-    if cross_validate == "auto":
-        cross_validate = made.contrast_hash == contrast.content_hash
-    if cross_validate and made.test not in TESTS:
-        raise LensLocError(
-            f"The mask {describe_mask(mask)} was selected by {made.test}, which cannot be done "
-            "again on halves of the stimuli; give another contrast, or say cross_validate=False."
-        )
-    every = contrast.conditions
-    texts, labels = _every_text(contrast)
+    if not 0 < confidence < 1 or n_resamples < 1:
+        raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
+    _, labels = _every_text(contrast)
     if responses.conditions != tuple(labels):
         raise LensLocError(
             f"The responses are not those to all texts of {contrast.name}, condition by condition; "
             "capture these."
         )
+    plan = _plan(mask, contrast, cross_validate)
     values = responses.values.double().cpu()
+    every = contrast.conditions
     scores = pd.DataFrame(
-        {"condition": labels, "row": [row for found in every.values() for row in range(len(found))]}
+        {
+            "condition": labels,
+            "row": [row for found in every.values() for row in range(len(found))],
+            **dict.fromkeys(_SCORES, np.nan),
+        }
     )
-    if cross_validate:
-        first, second = contrast.split_rows(seed)
-        test = paired if made.test == "paired" else welch
-        for picked_on, measured_on in ((first, second), (second, first)):
-            picked = _flat_rows(every, picked_on)
-            units = test(
-                Responses(mask.site, values[picked], tuple(labels[i] for i in picked)),
-                contrast.target,
-                contrast.control,
-                absolute=made.absolute,
-            ).top(k=len(mask))
-            _score(scores, values, _flat_rows(every, measured_on), units)
-    else:
-        _score(scores, values, list(range(len(texts))), mask)
+    if plan.pick_again:
+        items = None
+        if contrast.items is not None:
+            items = tuple(item for found in contrast.items.values() for item in found)
+        plan = _on_halves(
+            scores,
+            Responses(mask.site, values, tuple(labels), items),
+            mask,
+            contrast,
+            plan,
+            required=cross_validate is True,
+            seed=seed,
+        )
+    if not plan.pick_again:
+        _score(scores, values, plan.rows, mask, plan.rows)
+    scores = scores.dropna(subset=list(_SCORES)).reset_index(drop=True)
     table = _summarise(scores, list(every), confidence, n_resamples, seed)
-    return ResponseProfile(table, scores, bool(cross_validate), len(mask), mask.site, confidence)
+    return ResponseProfile(
+        table,
+        scores,
+        plan.pick_again,
+        len(mask),
+        mask.site,
+        confidence,
+        how=plan.how,
+        held_out=plan.held_out,
+        warnings=plan.warnings,
+    )
+
+
+# -- which units, on which texts -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which units are measured, and on which of the texts.
+
+    Attributes:
+        rows: which texts, counted over all conditions.
+        how: the plan in words.
+        pick_again: whether units are picked on halves.
+        held_out: whether no text that is measured selects the units.
+        warnings: what speaks against it.
+    """
+
+    rows: list[int]
+    how: str
+    pick_again: bool = False
+    held_out: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def _plan(mask: UnitMask, contrast: Contrast, cross_validate: CrossValidate) -> _Plan:
+    """Decide what is measured; see :func:`response_profile`.
+
+    Raises:
+        LensLocError: if units are to be picked again, and cannot be.
+    """
+    if cross_validate not in (True, False, "auto"):
+        raise LensLocError(
+            f"cross_validate is True, False or 'auto'; {cross_validate!r} is none of them."
+        )
+    texts, labels = _every_text(contrast)
+    every = list(range(len(texts)))
+    again = _Plan(every, HALVES, pick_again=True, held_out=True)
+    if cross_validate is True:
+        reason = _why_not_again(mask, contrast)
+        if reason is not None:
+            raise LensLocError(
+                f"The units of the mask {describe_mask(mask)} cannot be picked again on halves of "
+                f"the stimuli, since {reason}; say cross_validate=False."
+            )
+        return again
+    known, used = _used(mask, contrast)
+    random = mask.rule is not None and mask.rule.kind == "random"
+    units = "random units" if random else "given units"
+    if not known:
+        return _Plan(every, f"{units}; which stimuli selected them is not known")
+    if not used:
+        return _Plan(every, f"{units}, on stimuli that did not select them", held_out=True)
+    counted = f"{len(used)} of the {len(texts)} stimuli"
+    if random:
+        return _Plan(every, f"{units}, outside a set that was selected on {counted}")
+    given = f"{units}, on stimuli of which {len(used)} of {len(texts)} selected them"
+    if not cross_validate:
+        return _Plan(every, given)
+    spare = [row for row in every if row not in used]
+    left = {name: sum(labels[row] == name for row in spare) for name in contrast.conditions}
+    if all(left[name] >= max(2, len(t) * _SPARE) for name, t in contrast.conditions.items()):
+        words = f"{units}, on the {len(spare)} of {len(texts)} stimuli that did not select them"
+        return _Plan(spare, words, held_out=True)
+    reason = _why_not_again(mask, contrast) or _why_other_stimuli(mask, contrast)
+    return again if reason is None else _flattered(every, given, counted, reason)
+
+
+def _flattered(rows: list[int], given: str, counted: str, reason: str) -> _Plan:
+    sentence = (
+        f"The units were selected on {counted} that they are measured on, which flatters them; "
+        f"they were not picked again on halves, since {reason}."
+    )
+    return _Plan(rows, given, warnings=(sentence,))
+
+
+def _used(mask: UnitMask, contrast: Contrast) -> tuple[bool, set[int]]:
+    """Return whether it is known which texts selected the units, and which of these did."""
+    texts, labels = _every_text(contrast)
+    made, selected_on = mask.provenance, mask.selected_on
+    if selected_on:
+        return True, {row for row, text in enumerate(texts) if text in selected_on}
+    if not made.contrast_hash:
+        return False, set()
+    # Of a file that keeps no texts: these, or others.
+    roles = made.target + made.control
+    same = made.contrast_hash == contrast.content_hash
+    return same, {row for row, label in enumerate(labels) if same and label in roles}
+
+
+def _why_not_again(mask: UnitMask, contrast: Contrast) -> str | None:
+    """Say why units cannot be picked again by the mask's rule; None if they can."""
+    made, rule = mask.provenance, mask.rule
+    known = made.target and made.control and made.test in TESTS
+    if rule is None or not rule.can_be_reapplied or not known:
+        return f"no rule says how ({made.selection or 'imported units'})"
+    missing = [name for name in made.target + made.control if name not in contrast.conditions]
+    if missing:
+        return (
+            f"they were selected for {' + '.join(made.target)} > {' + '.join(made.control)}, and "
+            f"{contrast.name} has no condition {missing[0]!r}"
+        )
+    return None
+
+
+def _why_other_stimuli(mask: UnitMask, contrast: Contrast) -> str | None:
+    """Say that conditions of these names hold other texts than those that selected the units."""
+    made = mask.provenance
+    roles = made.target + made.control
+    texts = TextSet.of(text for name in roles for text in contrast.conditions[name])
+    if not mask.selected_on or texts <= mask.selected_on:
+        return None
+    return f"the conditions {', '.join(roles)} hold other texts here than those that selected them"
+
+
+def _on_halves(
+    scores: pd.DataFrame,
+    responses: Responses,
+    mask: UnitMask,
+    contrast: Contrast,
+    plan: _Plan,
+    *,
+    required: bool,
+    seed: int,
+) -> _Plan:
+    """Pick on one half, measure on the other, both ways; say what came of it."""
+    made, rule = mask.provenance, mask.rule
+    assert rule is not None
+    texts, labels = _every_text(contrast)
+    test = paired if made.test == "paired" else welch
+    halves = [_flat_rows(contrast.conditions, half) for half in contrast.split_rows(seed)]
+    picked = []
+    with warnings.catch_warnings():  # told when the mask was made
+        warnings.simplefilter("ignore", LensLocWarning)
+        for half in halves:
+            found = test(responses.at(half), made.target, made.control, absolute=made.absolute)
+            picked.append(found.select(rule))
+    if not all(map(len, picked)):
+        reason = f"on one half of them the rule ({made.selection}) picks no unit"
+        if required:
+            raise LensLocError(
+                f"The units of the mask {describe_mask(mask)} cannot be picked again on halves of "
+                f"the stimuli, since {reason}; say cross_validate=False."
+            )
+        _, used = _used(mask, contrast)
+        given = f"given units, on stimuli of which {len(used)} of {len(texts)} selected them"
+        return _flattered(plan.rows, given, f"{len(used)} of the {len(texts)} stimuli", reason)
+    twice = 0
+    roles = made.target + made.control
+    for units, half, other in zip(picked, halves, halves[::-1], strict=True):
+        chose = TextSet.of(texts[row] for row in half if labels[row] in roles)
+        rows = [row for row in other if texts[row] not in chose]
+        twice += len(other) - len(rows)
+        if rows:
+            _score(scores, responses.values, rows, units, plan.rows)
+    how = plan.how
+    if {len(units) for units in picked} != {len(mask)}:
+        how += f", {len(picked[0])} and {len(picked[1])} units"
+    told = plan.warnings
+    if twice:
+        told += (
+            f"{twice} of the {len(texts)} stimuli hold a text that occurs more than once, so that "
+            "it is in both halves; they were left out.",
+        )
+    return _Plan(plan.rows, how, pick_again=True, held_out=True, warnings=told)
 
 
 def _require_units(mask: UnitMask) -> None:
@@ -169,12 +370,17 @@ def _score(
     values: Float[Tensor, "stimulus layer unit"],
     rows: list[int],
     units: UnitMask,
+    over: list[int],
 ) -> None:
-    """Write the mean response of the units to some stimuli into the table of scores."""
+    """Write the mean response of the units to some stimuli into the table of scores.
+
+    Units are standardised over the stimuli ``over``.
+    """
     chosen = values[:, units.mask]
     size = chosen.abs()
-    spread = size.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    standardised = (size - size.mean(dim=0)) / spread
+    among = size[over]
+    spread = among.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    standardised = (size - among.mean(dim=0)) / spread
     for name, found in zip(_SCORES, (size, chosen, standardised), strict=True):
         scores.loc[rows, name] = found[rows].mean(dim=1).numpy()
 
@@ -188,8 +394,7 @@ def _summarise(
         row: dict[str, Any] = {"condition": name, "stimuli": len(found)}
         for score in _SCORES:
             sample = found[score].to_numpy()
-            row[score] = float(sample.mean())
-            low = high = float(sample.mean())
+            row[score] = low = high = float(sample.mean()) if len(sample) else np.nan
             if len(sample) > 1:
                 interval = bootstrap(
                     (sample,),

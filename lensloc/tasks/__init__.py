@@ -1,6 +1,6 @@
 """Tasks: what a model, intact or lesioned, is scored on. ``ll.tasks.minimal_pairs()(model)``."""
 
-from lensloc.tasks.base import Task, TaskResult
+from lensloc.tasks.base import Task, TaskResult, texts_of
 from lensloc.tasks.choice import BUNDLED_CHOICES, MultipleChoice, multiple_choice
 from lensloc.tasks.generation import Generation, generation
 from lensloc.tasks.harness import HarnessTask, harness_model, lm_eval
@@ -23,4 +23,5 @@ __all__ = [
     "minimal_pairs",
     "multiple_choice",
     "perplexity",
+    "texts_of",
 ]

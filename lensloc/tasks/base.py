@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -139,6 +139,11 @@ class TaskResult:
 class Task(Protocol):
     """Something that a model is scored on: ``task(model) -> TaskResult``.
 
+    All tasks of the library also have ``texts``, every text that the model reads (and every part of
+    it that could be a stimulus), and ``without(texts)``, the task without the items that hold one
+    of some texts. With these, a study sees that units were selected on a task's texts, and keeps
+    them apart; a task of your own may have them too.
+
     Attributes:
         name: short name, as it stands in tables.
         settings: everything that the score depends on beside the model, for keys.
@@ -157,6 +162,12 @@ class Task(Protocol):
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Score the model as it is, with whatever lesion is open."""
         ...
+
+
+def texts_of(task: Task) -> Iterable[str]:
+    """Return the texts that a task reads; none if it does not say."""
+    texts: Iterable[str] = getattr(task, "texts", ())
+    return texts
 
 
 def weighted_mean(items: pd.DataFrame) -> float:

@@ -1,8 +1,9 @@
 """Multiple choice: which continuation of a prompt is the most probable?"""
 
+import dataclasses
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -54,6 +55,12 @@ class Question:
     item: str = ""
     place: str = ""
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """The prompt, every choice, and the two together."""
+        together = (self.prompt + choice for choice in self.choices)
+        return frozenset((self.prompt, *self.choices, *together))
+
 
 @dataclass(frozen=True)
 class MultipleChoice:
@@ -78,6 +85,24 @@ class MultipleChoice:
             "ties": "share the credit",
             "scored": "from one position",
         }
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """Prompts, choices, and prompts with each of their choices."""
+        return frozenset(text for question in self.questions for text in question.texts)
+
+    def without(self, texts: Container[str]) -> "MultipleChoice":
+        """Return the task without the questions that hold one of these texts.
+
+        Raises:
+            LensLocError: if none is left.
+        """
+        kept = tuple(q for q in self.questions if not any(text in texts for text in q.texts))
+        if not kept:
+            raise LensLocError(
+                f"No question of the task {self.name!r} is left; give it other questions."
+            )
+        return dataclasses.replace(self, questions=kept)
 
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Score every choice of every question.

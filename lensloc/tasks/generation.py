@@ -1,6 +1,7 @@
 """Generation: what does the model write, and how fluent does the intact model find it?"""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,22 @@ class Generation:
             "seed": self.seed,
             "bos": self.bos,
         }
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """All prompts."""
+        return frozenset(self.prompts)
+
+    def without(self, texts: Container[str]) -> "Generation":
+        """Return the task without these prompts.
+
+        Raises:
+            LensLocError: if none is left.
+        """
+        kept = tuple(prompt for prompt in self.prompts if prompt not in texts)
+        if not kept:
+            raise LensLocError(f"No prompt of the task {self.name!r} is left; give it others.")
+        return dataclasses.replace(self, prompts=kept)
 
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Let the model write, under whatever lesion is open; let the intact one judge.

@@ -1,8 +1,10 @@
 """Tasks of EleutherAI's lm-evaluation-harness, on a model of ours with whatever lesion is open."""
 
+import dataclasses
 import functools
 import importlib.util
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,14 @@ from lensloc.tokens import (
     token_ids,
 )
 
+log = logging.getLogger(__name__)
+
 _MOST_NEW_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class HarnessTask:
-    """The task of :func:`lm_eval`."""
+    """The task of :func:`lm_eval`; ``documents`` are the positions of those used, None for all."""
 
     task: str
     metric: str | None = None
@@ -38,6 +42,7 @@ class HarnessTask:
     limit: int | None = None
     bos: Bos = "model"
     batch_size: BatchSize = "auto"
+    documents: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -56,6 +61,51 @@ class HarnessTask:
             "num_fewshot": self.num_fewshot,
             "limit": self.limit,
             "bos": self.bos,
+            **({} if self.documents is None else {"documents": list(self.documents)}),
+        }
+
+    @property
+    def texts(self) -> frozenset[str]:
+        """All texts in the documents, and prompts with each of their choices; examples left out.
+
+        None of a task that cannot be read, which is told in the log: running it says why.
+        """
+        return frozenset(text for texts in self._texts_by_document().values() for text in texts)
+
+    def without(self, texts: Container[str]) -> "HarnessTask":
+        """Return the task without the documents that hold one of these texts.
+
+        Raises:
+            LensLocError: if none is left.
+        """
+        found = self._texts_by_document()
+        kept = tuple(n for n, held in found.items() if not any(text in texts for text in held))
+        if found and not kept:
+            raise LensLocError(f"No document of the task {self.task!r} is left; take another.")
+        return self if len(kept) == len(found) else dataclasses.replace(self, documents=kept)
+
+    def _texts_by_document(self) -> dict[int, frozenset[str]]:
+        from lm_eval.tasks import get_task_dict
+
+        manager = _task_manager(self.task, self.include_path)
+        if self.task not in manager.all_subtasks:
+            return {}
+        try:
+            task = get_task_dict([self.task], manager)[self.task]
+            documents = list(task.doc_iterator(limit=self.limit))
+        except Exception as error:  # of data sets, of every kind
+            log.warning(
+                "the texts of the harness task %s cannot be read (%s), so nothing tells whether "
+                "units were selected on them",
+                self.task,
+                error,
+            )
+            return {}
+        wanted = None if self.documents is None else set(self.documents)
+        return {
+            int(number): frozenset(_texts_of_document(task, document))
+            for number, document in documents
+            if wanted is None or number in wanted
         }
 
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
@@ -82,7 +132,8 @@ class HarnessTask:
             model=harness_model(model, bos=self.bos, batch_size=self.batch_size, progress=progress),
             tasks=[self.task],
             num_fewshot=self.num_fewshot,
-            limit=self.limit,
+            limit=self.limit if self.documents is None else None,
+            samples=None if self.documents is None else {self.task: list(self.documents)},
             task_manager=manager,
             bootstrap_iters=0,
             log_samples=True,
@@ -199,6 +250,27 @@ def lm_eval(
     if folder is not None and not Path(folder).is_dir():
         raise LensLocError(f"There is no folder {folder} of tasks; check include_path.")
     return HarnessTask(task, metric, folder, num_fewshot, limit, bos, batch_size)
+
+
+def _texts_of_document(task: Any, document: Any) -> Iterator[str]:
+    """Return every text in a document of the harness, and its prompt with each choice."""
+    yield from _strings(document)
+    prompt = task.doc_to_text(document)
+    if not isinstance(prompt, str):
+        return
+    yield prompt
+    choices = task.doc_to_choice(document) if task.config.doc_to_choice is not None else ()
+    between = str(getattr(task.config, "target_delimiter", " "))
+    yield from (prompt + between + choice for choice in choices if isinstance(choice, str))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for each in value.values() for text in _strings(each))
+    elif isinstance(value, list | tuple):
+        yield from (text for each in value for text in _strings(each))
 
 
 def _task_manager(task: str, include_path: str | None) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class MinimalPairs:
         """All sentences."""
         return frozenset(text for pair in self.pairs for text in (pair.good, pair.bad))
 
-    def without(self, texts: Collection[str]) -> "MinimalPairs":
+    def without(self, texts: Container[str]) -> "MinimalPairs":
         """Return the task without the pairs that hold one of these texts.
 
         Raises:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,7 +57,7 @@ class Perplexity:
         }
         return known if self.per == "token" else {**known, "bytes": "of scored tokens"}
 
-    def without(self, texts: Collection[str]) -> "Perplexity":
+    def without(self, texts: Container[str]) -> "Perplexity":
         """Return the task without these texts.
 
         Raises:

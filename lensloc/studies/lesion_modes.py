@@ -1,0 +1,126 @@
+"""Modes of lesions as a study is given them -> arguments of :func:`lensloc.lesion`, and a label."""
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import xxhash
+
+from lensloc.errors import LensLocError
+from lensloc.lesion import MODES, Positions, Reference, lesion
+
+Mode = str | Mapping[str, Any]
+
+_TAKEN = tuple(
+    name for name in inspect.signature(lesion).parameters if name not in ("model", "masks")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedMode:
+    """What happens to units in a study.
+
+    Attributes:
+        mode: one of the modes of :func:`lensloc.lesion`.
+        label: how it is called in tables; no two modes of a study have the same.
+        arguments: of lesion, beside units and mode.
+        needs: whether it uses the study's own reference.
+    """
+
+    mode: str
+    label: str
+    arguments: Mapping[str, Any]
+    needs: bool = False
+
+    def with_reference(self, reference: Reference) -> "PlannedMode":
+        """Return the mode with another reference, if it uses the study's."""
+        if not self.needs:
+            return self
+        return dataclasses.replace(self, arguments={**self.arguments, "reference": reference})
+
+
+def planned_modes(
+    modes: Sequence[Mode], reference: Reference | None, positions: Positions, seed: int
+) -> tuple[PlannedMode, ...]:
+    """Read the modes of a study.
+
+    Args:
+        modes: names of modes, or arguments of :func:`lensloc.lesion` with a name among them.
+        reference: for the modes that need one and have none of their own.
+        positions: for the modes that say nothing of positions.
+        seed: likewise.
+
+    Raises:
+        LensLocError: no mode, one that there is not, two that are the same, an argument that lesion
+            does not take, or a reference that no mode uses.
+    """
+    several = (modes,) if isinstance(modes, str | Mapping) else tuple(modes)
+    if not several:
+        raise LensLocError("modes is empty; give at least one mode, e.g. zero.")
+    planned = [_planned(given, reference, positions, seed) for given in several]
+    if reference is not None and not any(mode.needs for mode in planned):
+        raise LensLocError(
+            "reference is for the modes mean and resample and for quantiles, none of which uses "
+            f"it here ({', '.join(mode.label for mode in planned)}); leave it out."
+        )
+    labels = _labels(several, planned)
+    for label in labels:
+        if labels.count(label) > 1:
+            raise LensLocError(f"The mode {label!r} is given twice; give it once.")
+    return tuple(
+        dataclasses.replace(mode, label=label) for mode, label in zip(planned, labels, strict=True)
+    )
+
+
+def _labels(given: Sequence[Mode], planned: Sequence[PlannedMode]) -> list[str]:
+    """Return a label for every mode; a reference stands in it where nothing else differs."""
+    short = [mode.label for mode in planned]
+    return [
+        f"{label} reference={_in_words(mode['reference'])}"
+        if short.count(label) > 1 and isinstance(mode, Mapping) and "reference" in mode
+        else label
+        for label, mode in zip(short, given, strict=True)
+    ]
+
+
+def _planned(
+    given: Mode, reference: Reference | None, positions: Positions, seed: int
+) -> PlannedMode:
+    mode = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
+    if mode not in MODES:
+        raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
+    extra = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "mode"}
+    for name in extra:
+        if name not in _TAKEN:
+            raise LensLocError(
+                f"A lesion takes no {name!r} (mode {mode!r}); it takes {', '.join(_TAKEN)}."
+            )
+    needs = (mode in ("mean", "resample") or "quantile" in extra) and "reference" not in extra
+    arguments = {
+        "positions": positions,
+        "seed": seed,
+        **({"reference": reference} if needs else {}),
+        **extra,
+    }
+    told = {name: value for name, value in extra.items() if name != "reference"}
+    label = " ".join([mode, *(f"{name}={_in_words(value)}" for name, value in told.items())])
+    return PlannedMode(mode, label, arguments, needs)
+
+
+def _in_words(value: Any) -> str:
+    """Write an argument so that different ones look different."""
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        content = value.detach().cpu().double().contiguous().numpy().tobytes()
+        shape = "x".join(map(str, value.shape))
+        return f"[{shape}, {xxhash.xxh3_64_hexdigest(content)[:6]}]"
+    if isinstance(value, torch.Tensor):
+        value = value.item()
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return f"{value:g}"
+    if isinstance(value, str | bool | None):
+        return str(value)
+    name = getattr(value, "name", None) or getattr(value, "site", None)
+    return str(name or type(value).__name__)
