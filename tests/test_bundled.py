@@ -1,12 +1,14 @@
 """The bundled sets: sizes, alignment, balance, correctness of what they claim."""
 
 import ast
+import importlib.util
 import re
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from fractions import Fraction
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,20 @@ SIZES = {
     },
 }
 LANGUAGE = contrasts.language().conditions
+
+
+def _generator() -> Any:
+    """The script that makes language.csv, as a module."""
+    path = bundled_folder() / "make_language.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATOR = _generator()
 
 
 @pytest.mark.parametrize("name", contrasts.NAMES)
@@ -96,9 +112,80 @@ def test_word_lists_are_the_sentences_words_from_elsewhere() -> None:
     assert len(met_itself) < 5
 
 
+def test_word_lists_have_no_word_twice_in_a_row_and_no_content_word_twice() -> None:
+    for text in LANGUAGE["word-lists"]:
+        words = text.split()
+        assert all(a != b for a, b in pairwise(words)), text
+        content = [word for word in words if word not in GENERATOR.KEPT]
+        assert len(set(content)) == len(content), text
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, list[list[str]]]:
+    """The drawn strings of each text, by condition: all nonwords, Jabberwocky's content words."""
+    sentences = [text.split() for text in LANGUAGE["sentences"]]
+    return {
+        name: [
+            [
+                word
+                for word, original in zip(text.split(), words, strict=True)
+                if name == "nonwords" or original not in GENERATOR.KEPT
+            ]
+            for text, words in zip(LANGUAGE[name], sentences, strict=True)
+        ]
+        for name in ("nonwords", "jabberwocky")
+    }
+
+
+def test_no_drawn_string_is_an_english_word(drawn: dict[str, list[list[str]]]) -> None:
+    words = {word for texts in drawn.values() for text in texts for word in text if len(word) > 1}
+    english = GENERATOR.english_words()
+    known = {word for word in words if len(word) > 2 and GENERATOR.is_english(word, english)}
+    assert known == set()
+    assert words & english == set()
+    assert words & GENERATOR.BARRED == set()
+    assert len(words) > 3000
+    for word in ("kiters", "winier", "vig", "kir", "yod", "frug", "wersh", "silers"):
+        assert word in GENERATOR.BARRED  # words of larger lists that the two packages do not know
+        assert word not in words
+
+
+def test_no_drawn_string_is_twice_in_a_text(drawn: dict[str, list[list[str]]]) -> None:
+    for texts in drawn.values():
+        for words in texts:
+            assert len(set(words)) == len(words), words
+
+
+def test_jabberwocky_keeps_number_words() -> None:
+    numbers = (
+        "two three four five six ten twelve thirty thousand thousands dozen first second "
+        "once twice both"
+    ).split()
+    met = Counter(
+        word
+        for text, other in zip(LANGUAGE["sentences"], LANGUAGE["jabberwocky"], strict=True)
+        for word, there in zip(text.split(), other.split(), strict=True)
+        if word in numbers and word == there
+    )
+    assert met == {
+        word: sum(text.split().count(word) for text in LANGUAGE["sentences"]) for word in numbers
+    }
+
+
+def test_the_script_looks_nonwords_up_in_word_lists(tmp_path: Any) -> None:
+    word = LANGUAGE["nonwords"][0].split()[0]
+    known, unknown = tmp_path / "known.txt", tmp_path / "unknown.dic"
+    known.write_text(f"{word.title()}\n", encoding="utf-8")
+    unknown.write_text("house/SM\nonly\n", encoding="utf-8")  # Jabberwocky's "only" is no nonword
+    command = [sys.executable, str(bundled_folder() / "make_language.py"), "--against"]
+    found = subprocess.run([*command, known], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (1, f"{word}\n")
+    found = subprocess.run([*command, unknown], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
 def test_jabberwocky_keeps_function_words_and_endings() -> None:
-    path = bundled_folder() / "function_words.txt"
-    function_words = set(path.read_text(encoding="utf-8").split())
+    function_words = GENERATOR.KEPT
     sentences = {word for text in LANGUAGE["sentences"] for word in text.split()}
     changed = 0
     for sentence, jabberwocky in zip(LANGUAGE["sentences"], LANGUAGE["jabberwocky"], strict=True):
@@ -139,6 +226,27 @@ def test_stories_have_balanced_answers_and_the_published_layout() -> None:
                 r"Options:\n- True\n- False\nAnswer: (True|False)",
                 text,
             )
+
+
+def test_stories_of_a_pair_are_equally_long_with_and_without_their_statement() -> None:
+    columns = ("item", "condition", "story", "question")
+    pairs: dict[str, dict[str, tuple[str, str]]] = {}
+    for row in read_csv(bundled_folder() / "theory_of_mind.csv", columns):
+        story, statement = row.cells["story"], row.cells["question"]
+        pairs.setdefault(row.cells["item"], {})[row.cells["condition"]] = (
+            story,
+            f"{story} {statement}",
+        )
+    assert len(pairs) == 20
+    differences = []
+    for item, pair in pairs.items():
+        both = zip(pair["false-belief"], pair["false-photograph"], strict=True)
+        for belief, photograph in both:
+            words = len(belief.split()) - len(photograph.split())
+            assert abs(words) <= 2, (item, belief, photograph)
+            assert abs(len(belief) / len(photograph) - 1) <= 0.06, (item, belief, photograph)
+            differences.append(words)
+    assert abs(np.mean(differences)) <= 0.25
 
 
 def test_the_published_protocol_draws_answers_by_the_seed() -> None:
@@ -295,6 +403,118 @@ def test_languages_keep_their_letters() -> None:
         assert sum(letter in text for letter in letters) >= 3
     assert not re.search(r"[^\x00-\x7f]", " ".join(conditions["en"]))
     assert not re.search(r"\d|\"", " ".join(chain.from_iterable(conditions.values())))
+
+
+# -- typography --------------------------------------------------------------------------------
+
+
+def texts_by_language() -> dict[str, list[str]]:
+    """Every bundled text in words: contrasts, questions, beginnings and prose, by language."""
+    found = {name: list(texts) for name, texts in contrasts.languages().conditions.items()}
+    for file in ("questions.csv", *(f"prose/{language}.csv" for language in found)):
+        columns = ("language", "instruction", "question") if file[0] == "q" else ("text",)
+        for row in read_csv(bundled_folder() / file, columns):
+            language = row.cells["language"] if file[0] == "q" else file[-6:-4]
+            found[language] += [row.cells[column] for column in columns if column != "language"]
+    found["en"] += chain.from_iterable(contrasts.emotion().conditions.values())
+    found["en"] += contrasts.formal().conditions["english"]
+    for row in read_csv(bundled_folder() / "theory_of_mind.csv", ("story", "question")):
+        found["en"] += [row.cells["story"], row.cells["question"]]
+    found["en"] += (bundled_folder() / "beginnings.txt").read_text(encoding="utf-8").splitlines()
+    return found
+
+
+LETTERS = {
+    "en": "",
+    "de": "äöüßé",
+    "tr": "çğıöşüâîû",
+    "fr": "àâçéèêëîïôùûüœ",
+    "es": "áéíóúüñ",
+}
+
+
+def faults_of_typography(text: str, language: str) -> list[str]:
+    """What a copy editor of the language would mark: spaces, signs, letters."""
+    checks = {
+        "no-break, double or outer space": r"[^\S ]|  |^ | $",
+        "space before a comma or stop": r" [,.]",
+        "no space after a sign": r"[,;:?!][^\s\"]|\.[^\W\d_]",
+        "curly apostrophe, quotes, dash or dots": r"[‘’‚‛“”„‟«»‹›–—…´`]",
+        "doubled sign": r"([,;:.?!]) ?[,;:.?!]",
+    }
+    if language == "fr":
+        checks["no space before ? ! ; :"] = r"\S[?!;:]"
+    else:
+        checks["space before ? ! ; :"] = r" [?!;:]"
+    if language == "es":
+        for opening, closing in ("¿?", "¡!"):
+            checks[f"{closing} without {opening}"] = (
+                rf"^[^{opening}]*\{closing}|\{closing}[^{opening}]*\{closing}"
+            )
+            checks[f"{opening} without {closing}"] = rf"{opening}(?!.*\{closing})"
+    else:
+        checks["Spanish sign"] = "[¿¡]"
+    letters = f"a-z{LETTERS[language]}"
+    if language == "tr":
+        letters = letters.replace("a-z", "a-pr-vyz")
+    lower = text.replace("İ", "i").replace("I", "ı" if language == "tr" else "i").lower()
+    checks["letter of another language"] = rf"[^\W\d_{letters}]"
+    faults = [
+        name
+        for name, pattern in checks.items()
+        if re.search(pattern, lower if "letter" in name else text)
+    ]
+    marks = any(unicodedata.combining(character) for character in text)
+    return faults + (["combining mark"] if marks else [])
+
+
+def test_every_language_has_one_typography() -> None:
+    texts = texts_by_language()
+    for language in ("de", "tr", "fr", "es"):
+        assert len(texts[language]) == 150 + 40 + 84
+    faults = {
+        text: found
+        for language, ours in texts.items()
+        for text in ours
+        if (found := faults_of_typography(text, language))
+    }
+    assert faults == {}
+    french = " ".join(texts["fr"])
+    assert len(re.findall(r" [?!;:]", french)) == len(re.findall(r"[?!;:]", french)) == 32
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "fault"),
+    [
+        ("fr", "Où vas-tu?", "no space before ? ! ; :"),
+        ("fr", "Il part : elle reste; tous dorment.", "no space before ? ! ; :"),
+        ("fr", "Où vas-tu\u00a0?", "no-break, double or outer space"),
+        ("fr", "Où vas-tu\u202f?", "no-break, double or outer space"),
+        ("fr", "L’eau est froide.", "curly apostrophe, quotes, dash or dots"),
+        ("fr", "Il dit « oui ».", "curly apostrophe, quotes, dash or dots"),
+        ("de", "Wer kommt ?", "space before ? ! ; :"),
+        ("de", "Er sagte „ja“.", "curly apostrophe, quotes, dash or dots"),
+        ("es", "Quién viene?", "? without ¿"),
+        ("es", "¿Quién viene? Y cuándo?", "? without ¿"),
+        ("es", "¿Quién viene.", "¿ without ?"),
+        ("es", "Qué bien!", "! without ¡"),
+        ("tr", "Taxi geldi.", "letter of another language"),
+        ("tr", "i\u0307stanbul", "combining mark"),
+        ("tr", "go\u0308l", "combining mark"),
+        ("de", "Die  Katze schläft.", "no-break, double or outer space"),
+        ("en", "It rained ,and we left.", "no space after a sign"),
+        ("en", "A café.", "letter of another language"),
+    ],
+)
+def test_faults_of_typography_are_found(language: str, text: str, fault: str) -> None:
+    found = faults_of_typography(text, language)
+    assert fault in found
+
+
+def test_animals_take_a_singular_verb_in_turkish() -> None:
+    found = " ".join(texts_by_language()["tr"])
+    for verb in ("görülüyorlar", "yaşayabilirler", "koyulurlar", "başlıyorlar"):
+        assert verb not in found
 
 
 def test_published_folders_only_where_there_are_some(tmp_path: Any) -> None:
