@@ -1,4 +1,8 @@
-"""The one exception that lensloc raises on purpose, and the one warning."""
+"""The exceptions that lensloc raises on purpose, the one warning, and how results show theirs."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 
 
 class LensLocError(ValueError):
@@ -11,3 +15,16 @@ class LensLocError(ValueError):
 
 class LensLocWarning(UserWarning):
     """A result that is not what it seems, in one sentence."""
+
+
+def noted(head: str, warnings: Sequence[str]) -> str:
+    """Return a result's line with its warnings below, each on a line of its own."""
+    return "\n".join([head, *(f"  Warning: {sentence}" for sentence in warnings)])
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Leave our own warnings to the result, which holds them, where it is made or shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LensLocWarning)
+        yield

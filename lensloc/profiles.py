@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lensloc import html
+from lensloc.errors import noted
+from lensloc.sentences.profiles import Sides, profile_sentences
 
 
 @dataclass(frozen=True)
@@ -13,14 +15,18 @@ class ResponseProfile:
 
     Attributes:
         table: one row a condition: number of stimuli; mean ``absolute`` and ``signed`` response in
-            activation units and mean ``standardised`` response (absolute responses, each unit in
-            standard deviations over all stimuli, so that no unit's scale dominates), each with the
-            ends of its bootstrap interval (``_low``, ``_high``).
+            activation units and mean ``standardised`` response (absolute or signed, as the units
+            were selected; each unit in standard deviations over all stimuli, so that no unit's
+            scale dominates), each with the ends of its bootstrap interval (``_low``, ``_high``).
         stimuli: one row a stimulus: condition, row, and the three scores.
         cross_validated: whether units were picked on one half and measured on the other.
         n_units: how many units.
         site: where they are.
         confidence: of the intervals.
+        sides: means of the contrast's two sides and their difference, standardised; None if they
+            were not compared.
+        signed: whether units were selected by signed responses, which are then standardised.
+        warnings: what a reader of the profile should know, in sentences.
     """
 
     table: pd.DataFrame
@@ -29,6 +35,30 @@ class ResponseProfile:
     n_units: int
     site: str
     confidence: float
+    sides: Sides | None = None
+    signed: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def summary(self) -> list[str]:
+        """Say whether the units respond more to the target, and in which order conditions stand."""
+        if self.sides is None:
+            return []
+        means = dict(
+            zip(self.table["condition"], self.table["standardised"].astype(float), strict=True)
+        )
+        return profile_sentences(
+            self.sides, means, held_out=self.cross_validated, signed=self.signed
+        )
+
+    def __repr__(self) -> str:
+        conditions = ", ".join(map(str, self.table["condition"]))
+        return noted(
+            f"ResponseProfile({self.n_units} units at {self.site}; {conditions}; {self._how()})",
+            self.warnings,
+        )
+
+    def _how(self) -> str:
+        return "picked and measured on different halves" if self.cross_validated else "given units"
 
     def _repr_html_(self) -> str:
         found = self.table.to_dict("records")
@@ -46,10 +76,11 @@ class ResponseProfile:
             (row["standardised_low"], row["standardised"], row["standardised_high"])
             for row in found
         ]
-        how = "picked and measured on different halves" if self.cross_validated else "given units"
         caption = f"standardised response, in the order of the table, {100 * self.confidence:g} %"
         return html.card(
-            f"Response of {self.n_units:,} units at {self.site} ({how})",
+            f"Response of {self.n_units:,} units at {self.site} ({self._how()})",
             html.table(rows),
             html.captioned(html.intervals(ends, label=caption), caption),
+            html.paragraphs(self.summary()),
+            warnings=self.warnings,
         )

@@ -12,6 +12,7 @@ class Provenance:
 
     ``model`` to ``check`` describe the model, ``contrast`` to ``n_control`` the stimuli, ``site``
     to ``lesion`` the procedure. Empty strings mean "not known" (an imported mask, say).
+    ``warnings`` are what a reader of the result should know, in sentences.
     """
 
     model: str = ""
@@ -42,6 +43,7 @@ class Provenance:
     transformer_lens: str = ""
     torch: str = ""
     date: str = ""
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the fields as one JSON object."""

@@ -17,7 +17,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from lensloc import html
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, noted
 from lensloc.files import write_atomically
 from lensloc.provenance import Provenance
 
@@ -104,10 +104,19 @@ class UnitMask:
         n_layers, n_units = self.mask.shape
         return n_layers, n_units
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user of the set should know, in sentences; it is kept on disk with the set."""
+        return self.provenance.warnings
+
     def __len__(self) -> int:
         return int(self.mask.sum())
 
     def __repr__(self) -> str:
+        return noted(self.line(), self.warnings)
+
+    def line(self) -> str:
+        """Return the set in a line, without its warnings."""
         made = " ".join(
             part
             for part in (self.provenance.model, self.provenance.contrast, self.provenance.selection)
@@ -138,6 +147,7 @@ class UnitMask:
                 picture,
                 f"% of the layer's units, layers 0 to {layers - 1} (highest {max(shares):.3g} %)",
             ),
+            warnings=self.warnings,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -251,7 +261,7 @@ class UnitMask:
             (2, 0)
         """
         outside = (~self.mask).flatten().nonzero().squeeze(1)
-        drawn = draw(outside, len(self), seed, f"outside {self!r}")
+        drawn = draw(outside, len(self), seed, f"outside the mask {describe(self)}")
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
         made = self.provenance.replace(selection=selection)
         return UnitMask.from_indices(self.site, drawn, self.shape, made, magnitude=self.magnitude)
@@ -301,6 +311,7 @@ class UnitMask:
                 else f"{mine.contrast} {sign} {theirs.contrast}",
                 contrast_hash=mine.contrast_hash if same_contrast else "",
                 selection=f"({mine.selection}) {sign} ({theirs.selection})",
+                warnings=tuple(dict.fromkeys([*mine.warnings, *theirs.warnings])),
             ),
         )
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from lensloc import contrasts, plot
 from lensloc.cli.localize import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL
-from lensloc.cli.output import collected_warnings
+from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.report import show_summary
 from lensloc.controls import controls
 from lensloc.explorer import best
@@ -37,6 +37,11 @@ def heatmap_command(
             label = path.stem
         labelled[label if label not in labelled else str(path)] = mask
     plot.save(plot.layer_heatmap(labelled, title=title), out)
+    show_notes(
+        f"{label}: {note}" if len(labelled) > 1 else note
+        for label, mask in labelled.items()
+        for note in mask.warnings
+    )
     Console().print(f"Wrote {out}.", highlight=False, soft_wrap=True)
 
 

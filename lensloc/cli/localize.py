@@ -38,6 +38,7 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
+from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.report import strongest
@@ -118,7 +119,8 @@ def localize_command(
         progress=not as_json, store=store, recompute=overwrite,
         max_tokens=max_tokens, truncate=truncate,
     )  # fmt: skip
-    masks = {name: selection.apply(found[name]) for name in sites}
+    with collected_warnings():  # the masks hold them
+        masks = {name: selection.apply(found[name]) for name in sites}
     paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
     for name, mask in masks.items():
         _require_free(paths[name], mask, overwrite)
@@ -259,7 +261,7 @@ def _result(
             "statistics": round(found.seconds.statistics, 3),
         },
         "sites": per_site,
-        "warnings": list(found.warnings),
+        "warnings": _notes(found, masks),
     }
     if len(per_site) == 1:
         result |= next(iter(per_site.values()))
@@ -273,8 +275,13 @@ def _show(found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path
         show_units(console, found, mask, top=5)
         known = "  (from earlier results)" if name in found.from_store else ""
         console.print(f"Mask: {paths[name]}{known}\n", highlight=False, soft_wrap=True)
-    for warning in found.warnings:
-        console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
+    show_notes(_notes(found, masks))
+
+
+def _notes(found: Localization, masks: dict[str, UnitMask]) -> list[str]:
+    """Return what to mind in the localization and in the masks, each sentence once."""
+    told = [*found.warnings, *(note for mask in masks.values() for note in mask.warnings)]
+    return list(dict.fromkeys(told))
 
 
 def show_layers(console: Console, mask: UnitMask) -> None:

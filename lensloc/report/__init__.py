@@ -8,11 +8,11 @@ from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
-from lensloc.report.words import summary, warnings_of
+from lensloc.report.words import summary
 from lensloc.studies import Localization, Study
 from lensloc.units import UnitMask
 
-__all__ = ["report", "strongest", "summary", "warnings_of"]
+__all__ = ["report", "strongest", "summary"]
 
 
 def report(
@@ -51,7 +51,7 @@ def report(
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
-        study = Study(study, chosen, 1.0 if percent is None else percent)
+        study = Study(study, chosen, 1.0 if percent is None else percent, call=study.call)
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
     if isinstance(study, Study):

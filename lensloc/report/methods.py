@@ -3,7 +3,8 @@
 from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.outliers import OUTLIER_RATIO
 from lensloc.provenance import Provenance
-from lensloc.report.words import control_name, counted, listed
+from lensloc.sentences.lesions import control_name
+from lensloc.sentences.words import counted, listed
 from lensloc.studies import Study
 
 _REFERENCES = {

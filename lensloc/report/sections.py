@@ -15,7 +15,8 @@ from lensloc.provenance import Provenance
 from lensloc.report.figures import PageFigure
 from lensloc.report.files import link, stimuli_table
 from lensloc.report.methods import lesion_methods, methods, references
-from lensloc.report.words import control_name, sides
+from lensloc.report.words import sides
+from lensloc.sentences.lesions import control_name
 from lensloc.studies import Study
 
 _COLUMNS = 200  # of the heatmaps of units: a page is narrower than a screen

@@ -1,6 +1,7 @@
 """Selectivity: statistics of every unit at one site, and the units that they select."""
 
 import dataclasses
+import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,9 +13,10 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lensloc import html
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.outliers import OUTLIER_RATIO, outliers
 from lensloc.provenance import Provenance
+from lensloc.sentences.selection import large_units, nothing_selected
 from lensloc.units import (
     UnitAddress,
     UnitMask,
@@ -75,7 +77,16 @@ class Selectivity:
         n_layers, n_units = self.t.shape
         return n_layers, n_units
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the map should know, in sentences."""
+        return self.provenance.warnings
+
     def __repr__(self) -> str:
+        return noted(self.line(), self.warnings)
+
+    def line(self) -> str:
+        """Return the map in a line, without its warnings."""
         layers, units = self.shape
         source = " ".join(x for x in (self.provenance.model, self.provenance.contrast) if x)
         return (
@@ -109,6 +120,7 @@ class Selectivity:
             html.captioned(
                 picture, "t by layer (0 at the bottom), units sorted; orange: prefers the target"
             ),
+            warnings=self.warnings,
         )
 
     def _thumbnail(self, columns: int = 40) -> Float[Tensor, "layer column"]:
@@ -123,7 +135,8 @@ class Selectivity:
     ) -> UnitMask:
         """Return the units of largest t: exactly ``k``, or ``percent`` of all, truncated.
 
-        Ties are broken by layer, then unit.
+        Ties are broken by layer, then unit. Where none of the units differs between the conditions
+        (q < 0.05), that is warned of, and the set says so.
 
         Args:
             percent: how many, of all units of the site, excluded ones among them.
@@ -135,7 +148,7 @@ class Selectivity:
             LensLocError: unless just one of the two is given and as many units exist; or if
                 ``unique_dims`` is asked for elsewhere than in the residual stream.
         """
-        return self._best(self.t, "top", percent, k, unique_dims)
+        return self._told("top", self._best(self.t, "top", percent, k, unique_dims))
 
     def bottom(
         self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
@@ -145,7 +158,19 @@ class Selectivity:
         Raises:
             LensLocError: as :meth:`top`.
         """
-        return self._best(-self.t, "bottom", percent, k, unique_dims)
+        return self._told("bottom", self._best(-self.t, "bottom", percent, k, unique_dims))
+
+    def _told(self, end: str, mask: UnitMask) -> UnitMask:
+        """Return units that were selected by t, with what stands against them; warn of noise."""
+        n, real = len(mask), int((self.q[mask.mask] < 0.05).sum())
+        noise = nothing_selected(end, n, real, self.site)
+        for sentence in noise:
+            warnings.warn(sentence, LensLocWarning, stacklevel=3)
+        large = int((outliers(self.magnitude) & mask.mask).sum())
+        size = large_units(end, n, large, self.site, OUTLIER_RATIO)
+        told = [*mask.warnings, *noise, *size]
+        made = mask.provenance.replace(warnings=tuple(dict.fromkeys(told)))
+        return dataclasses.replace(mask, provenance=made)
 
     def _best(
         self,

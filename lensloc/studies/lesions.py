@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.lesion import (
     MODES,
     Effect,
@@ -18,6 +18,7 @@ from lensloc.lesion import (
     reference_responses,
     reference_site,
 )
+from lensloc.lesion_cases import idle_lesions
 from lensloc.lesion_table import (
     NETWORK,
     Intervals,
@@ -32,6 +33,7 @@ from lensloc.progress import progress_bar
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
+from lensloc.studies.calls import written_call
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Task, TaskResult
@@ -89,6 +91,7 @@ def lesion_study(
         LensLocError: no mask, no task, a size that a mask cannot have, or whatever lesion,
             controls and tasks refuse; before the model is run where that can be told.
     """
+    given = dict(locals())
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
@@ -131,7 +134,13 @@ def lesion_study(
                 measured.append((job, result, effect))
                 advance(1)
     table = _table(card, measured, intact, n_resamples, confidence, seed)
-    return LesionStudy(table, confidence, _warnings(table))
+    told = [
+        f"{name}: {sentence}" if len(networks) > 1 else sentence
+        for name, network in networks.items()
+        for sentence in network.warnings
+    ]
+    call = written_call("ll.lesion_study", lesion_study, given)
+    return LesionStudy(table, confidence, (*told, *_warnings(table)), call)
 
 
 # -- what to lesion --------------------------------------------------------------------------------
@@ -139,10 +148,11 @@ def lesion_study(
 
 @dataclass(frozen=True)
 class _Network:
-    """A network in every size, and the tasks that may be measured on it."""
+    """A network in every size, the tasks that may be measured on it, and what to mind in it."""
 
     masks: Mapping[float, UnitMask]
     tasks: tuple[Task, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -181,8 +191,10 @@ def _network(
                 task.without(picked_on) if hasattr(task, "without") else task for task in tasks
             )
         given = localize(model, given, progress=progress)["resid_post"]
+    told = given.warnings
     if isinstance(given, Selectivity):
-        given = given.top(k=1)
+        with unwarned():  # of a size that was not asked for
+            given = given.top(k=1)
     if given.score is None:
         if percents is not None:
             raise LensLocError(
@@ -190,11 +202,11 @@ def _network(
                 f"{', '.join(f'{p:g}' for p in percents)} %; give its selectivity map instead, or "
                 "leave percents out to use the mask as it is."
             )
-        return _Network({100 * len(given) / given.mask.numel(): given}, kept)
+        return _Network({100 * len(given) / given.mask.numel(): given}, kept, told)
     sizes = PERCENTS if percents is None else tuple(percents)
     if not sizes:
         raise LensLocError("percents is empty; give at least one size.")
-    return _Network({float(size): given.resized(percent=size) for size in sizes}, kept)
+    return _Network({float(size): given.resized(percent=size) for size in sizes}, kept, told)
 
 
 def _jobs(
@@ -307,14 +319,7 @@ def _scores(result: TaskResult) -> Any:
 
 
 def _warnings(table: pd.DataFrame) -> tuple[str, ...]:
-    idle = table[~table["took_effect"]].drop_duplicates(
-        ["network", "mode", "percent", "kind", "seed"]
-    )
-    found = [
-        f"The lesion of {row.network} ({row.mode}, {row.percent:g} %, {row.kind}) took no effect: "
-        "its hooks did not fire, changed nothing, or moved no logit."
-        for row in idle.itertuples()
-    ]
+    found = idle_lesions(table)
     for sentence in found:
         warnings.warn(sentence, LensLocWarning, stacklevel=3)
     return tuple(found)

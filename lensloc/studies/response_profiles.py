@@ -11,11 +11,12 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from lensloc.capture import capture
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, unwarned
 from lensloc.models import describe
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
 from lensloc.selectivity import TESTS, paired, welch
+from lensloc.sentences.profiles import Sides, profile_notes
 from lensloc.stimuli import Contrast
 from lensloc.units import UnitMask
 from lensloc.units import describe as describe_mask
@@ -129,17 +130,62 @@ def profile_of(
         test = paired if made.test == "paired" else welch
         for picked_on, measured_on in ((first, second), (second, first)):
             picked = _flat_rows(every, picked_on)
-            units = test(
-                Responses(mask.site, values[picked], tuple(labels[i] for i in picked)),
-                contrast.target,
-                contrast.control,
-                absolute=made.absolute,
-            ).top(k=len(mask))
-            _score(scores, values, _flat_rows(every, measured_on), units)
+            with unwarned():  # the mask says it of all stimuli
+                units = test(
+                    Responses(mask.site, values[picked], tuple(labels[i] for i in picked)),
+                    contrast.target,
+                    contrast.control,
+                    absolute=made.absolute,
+                ).top(k=len(mask))
+            _score(scores, values, _flat_rows(every, measured_on), units, made.absolute)
     else:
-        _score(scores, values, list(range(len(texts))), mask)
+        _score(scores, values, list(range(len(texts))), mask, made.absolute)
     table = _summarise(scores, list(every), confidence, n_resamples, seed)
-    return ResponseProfile(table, scores, bool(cross_validate), len(mask), mask.site, confidence)
+    sides = sides_of(scores, contrast, confidence, n_resamples, seed)
+    held_out = bool(cross_validate)
+    return ResponseProfile(
+        table,
+        scores,
+        held_out,
+        len(mask),
+        mask.site,
+        confidence,
+        sides,
+        signed=not made.absolute,
+        warnings=(*mask.warnings, *profile_notes(sides, held_out=held_out)),
+    )
+
+
+def sides_of(
+    scores: pd.DataFrame, contrast: Contrast, confidence: float, n_resamples: int, seed: int
+) -> Sides:
+    """Compare the standardised responses to all stimuli of the target with those of the control.
+
+    Args:
+        scores: one row a stimulus, with its condition and ``standardised`` response.
+        contrast: says which conditions are on which side.
+        confidence: of the percentile bootstrap interval of the difference of means; the stimuli of
+            either side are drawn with replacement.
+        n_resamples: of the bootstrap.
+        seed: of its draws.
+    """
+    target, control = (
+        scores.loc[scores["condition"].isin(names), "standardised"].to_numpy(dtype=float)
+        for names in (contrast.target, contrast.control)
+    )
+    low = high = float("nan")
+    if min(len(target), len(control)) > 1:
+        interval = bootstrap(
+            (target, control),
+            lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+            method="percentile",
+            confidence_level=confidence,
+            n_resamples=n_resamples,
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        low, high = float(interval.low), float(interval.high)
+    means = float(target.mean()), float(control.mean())
+    return Sides(contrast.target, contrast.control, *means, means[0] - means[1], low, high)
 
 
 def _require_units(mask: UnitMask) -> None:
@@ -169,12 +215,17 @@ def _score(
     values: Float[Tensor, "stimulus layer unit"],
     rows: list[int],
     units: UnitMask,
+    absolute: bool,
 ) -> None:
-    """Write the mean response of the units to some stimuli into the table of scores."""
+    """Write the mean response of the units to some stimuli into the table of scores.
+
+    What is standardised is what the units were selected by: absolute responses, or signed ones.
+    """
     chosen = values[:, units.mask]
     size = chosen.abs()
-    spread = size.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    standardised = (size - size.mean(dim=0)) / spread
+    tested = size if absolute else chosen
+    spread = tested.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
+    standardised = (tested - tested.mean(dim=0)) / spread
     for name, found in zip(_SCORES, (size, chosen, standardised), strict=True):
         scores.loc[rows, name] = found[rows].mean(dim=1).numpy()
 
@@ -189,7 +240,7 @@ def _summarise(
         for score in _SCORES:
             sample = found[score].to_numpy()
             row[score] = float(sample.mean())
-            low = high = float(sample.mean())
+            low = high = float("nan")  # one stimulus has no interval
             if len(sample) > 1:
                 interval = bootstrap(
                     (sample,),
