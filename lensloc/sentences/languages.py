@@ -20,6 +20,11 @@ def language_notes(language: str, n: int, below_null: float) -> list[str]:
         return [f"No neuron was identified for {language}."]
     if math.isnan(below_null) or below_null > MOST_BELOW:
         return []
+    if n == 1:
+        return [
+            f"The neuron of {language} has an entropy that shuffled texts give too, so it may be "
+            "chance."
+        ]
     return [
         f"Only {percentage(below_null)} of the {counted(n, 'neuron')} of {language} have an "
         "entropy below the lowest 1 % under shuffled texts, so most of them may be chance."

@@ -122,8 +122,8 @@ class Beside:
 LESION: Mapping[Outcome, str] = {
     "harm": "The lesion of {network} does harm: {change}, {cost}.",
     "improvement": "The lesion of {network} improves the score: {change}, {cost}.",
-    "unclear": "The lesion of {network} makes no clear difference, since the interval holds zero: "
-    "{change}, {cost}.",
+    "unclear": "By its interval, the lesion of {network} makes no clear difference: {change}, "
+    "{cost}.",
     "no interval": "Under the lesion of {network}, {change}, {cost}; there is no interval, so "
     "nothing follows from it.",
     "no number": "Under the lesion of {network}, {what} is no number (intact {intact}), so it is "
@@ -147,8 +147,10 @@ _OPEN: Mapping[Relation, str] = {
     "no effect": _IDLE,
 }
 _NEUTRAL: Mapping[Relation, str] = {
-    "less": "On {task}, the model does better under lesions of as many control units: {controls}.",
-    "more": "On {task}, the model does worse under lesions of as many control units: {controls}.",
+    "less": "On {task}, the model does better under lesions of as many control units than under "
+    "this one: {controls}.",
+    "more": "On {task}, the model does worse under lesions of as many control units than under "
+    "this one: {controls}.",
     "alike": _ALIKE,
     **_OPEN,
 }
@@ -214,16 +216,7 @@ _UNITS = {
 def lesion_sentences(change: Change, beside: Sequence[Beside] = ()) -> list[str]:
     """Say what the lesion of a network did to one task, and how control units compare."""
     outcome = change.outcome
-    sentences = [
-        LESION[outcome].format(
-            network=named(change),
-            change=_change(change),
-            cost=_cost(change),
-            what=_what(change),
-            intact=_score(change, change.intact),
-            task=change.task,
-        )
-    ]
+    sentences = [_lesion(change)]
     found: dict[str, list[Beside]] = {}
     for control in beside:
         template = CONTROL[outcome].get(control.relation)
@@ -244,7 +237,9 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
     """
     if not cases:
         return []
-    sentences = [*_without_controls(cases), *_few_items([change for change, _ in cases])]
+    changes = [change for change, _ in cases]
+    sentences = [_lesion(change) for change in changes if change.outcome == "no number"]
+    sentences += [*_without_controls(cases), *_few_items(changes)]
     places: dict[tuple[str, str, Relation], list[str]] = {}
     modes = {change.mode for change, _ in cases}
     for change, beside in cases:
@@ -261,6 +256,17 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
             NOTE[relation].format(network=network, control=control_name, places=listed(found))
         )
     return sentences
+
+
+def _lesion(change: Change) -> str:
+    return LESION[change.outcome].format(
+        network=named(change),
+        change=_change(change),
+        cost=_cost(change),
+        what=_what(change),
+        intact=_score(change, change.intact),
+        task=change.task,
+    )
 
 
 def named(change: Change) -> str:
@@ -333,7 +339,7 @@ def _cost(change: Change) -> str:
 
 def _control(control: Beside, *, compared: bool) -> str:
     facts = [] if control.missing >= control.draws else [number(control.drop)]
-    if control.draws > 1:
+    if control.draws > 1 and not (control.missing or control.idle):
         facts.append(f"{control.draws} draws")
     if control.missing:
         facts.append(f"{control.missing} of {counted(control.draws, 'draw')} without a number")

@@ -50,7 +50,7 @@ PROFILE: Mapping[Direction, str] = {
     "less": "{where}the units respond less to the target ({target}) than to the control "
     "({control}): {means}.",
     "unclear": "{where}responses to the target ({target}) and to the control ({control}) are not "
-    "told apart, since the interval holds zero: {means}.",
+    "told apart by their interval: {means}.",
     "no interval": "{where}there is no interval for the difference between the target ({target}) "
     "and the control ({control}), so nothing follows from it: {means}.",
     "no number": "{where}the responses to the target ({target}) and to the control ({control}) "

@@ -65,10 +65,10 @@ class Selected:
 
 
 SELECTED: Mapping[Evidence, str] = {
-    "none": "None of them differs between the conditions {fdr}: on these stimuli, the contrast "
-    "localizes nothing that chance would not.",
-    "some": "Only {significant:,} of them differ between the conditions {fdr}.",
-    "all": "All of them differ between the conditions {fdr}, as do {share} of all units.",
+    "none": "{none} between the conditions {fdr}: on these stimuli, the contrast localizes nothing "
+    "that chance would not.",
+    "some": "Only {significant:,} of them {differ} between the conditions {fdr}.",
+    "all": "{all} between the conditions {fdr}, as {do} {share} of all units.",
     "all, and many more": "{share} of all units differ between the conditions {fdr}, so the "
     "selected ones are the extremes of a broad difference, not the only units that differ.",
 }
@@ -76,15 +76,31 @@ SELECTED: Mapping[Evidence, str] = {
 
 def selected_sentences(found: Selected) -> list[str]:
     """Say how many units were selected, whether they prefer the target, and how many differ."""
-    only = "" if found.positive == found.n else f"of which only {found.positive:,} "
-    which = only or "which "
+    one = found.n == 1
+    responds = "responds" if one else "respond"
+    if found.positive == found.n:
+        which = f"which {responds} more to {found.target} than to {found.control}"
+    elif one:
+        which = f"which does not respond more to {found.target} than to {found.control}"
+    else:
+        which = (
+            f"of which only {found.positive:,} respond more to {found.target} than to "
+            f"{found.control}"
+        )
+    t = number(found.lowest, 1)
+    range_of_t = f"its t is {t}" if one else f"their t runs from {t} to {number(found.highest, 1)}"
     first = (
-        f"{found.n:,} of {counted(found.total, 'unit')} at {found.site} were selected, {which}"
-        f"respond more to {found.target} than to {found.control}; their t runs from "
-        f"{number(found.lowest, 1)} to {number(found.highest, 1)}."
+        f"{found.n:,} of {counted(found.total, 'unit')} at {found.site} "
+        f"{'was' if one else 'were'} selected, {which}; {range_of_t}."
     )
     second = SELECTED[found.evidence].format(
-        fdr=FDR, significant=found.significant, share=percentage(found.share)
+        fdr=FDR,
+        significant=found.significant,
+        share=percentage(found.share),
+        none="It does not differ" if one else "None of them differs",
+        all="It differs" if one else "All of them differ",
+        differ="differs" if found.significant == 1 else "differ",
+        do="does" if one else "do",
     )
     return [first, second]
 
@@ -308,9 +324,16 @@ def large_units(end: str, n: int, large: int, site: str, ratio: float) -> list[s
     """
     if n == 0 or large == 0 or large < MANY_OUTLIERS * n:
         return []
+    if n == 1:
+        which, whose = f"The {end} unit at {site} is an outlier", "its"
+    elif large == 1:
+        which, whose = f"1 of the {end} {n:,} units at {site} is an outlier", "its"
+    else:
+        share = percentage(large / n)
+        which = f"{large:,} of the {end} {n:,} units at {site} ({share}) are outliers"
+        whose = "their"
     return [
-        f"{large:,} of the {end} {counted(n, 'unit')} at {site} ({percentage(large / n)}) "
-        f"{'is' if large == 1 else 'are'} outliers in size: their mean absolute response is above "
-        f"{ratio:g} times their layer's median, whatever the stimulus. Ask for controls matched in "
-        "magnitude, or select without them."
+        f"{which} in size: {whose} mean absolute response is above {ratio:g} times the median of "
+        f"{whose} layer, whatever the stimulus. Ask for controls matched in magnitude, or select "
+        "without outliers."
     ]
