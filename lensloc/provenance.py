@@ -10,18 +10,23 @@ from typing import Any
 class Provenance:
     """How a selectivity map or a unit mask was made.
 
-    ``model`` to ``check`` describe the model, ``contrast`` to ``n_control`` the stimuli, ``site``
-    to ``lesion`` the procedure. Empty strings mean "not known" (an imported mask, say).
-    ``warnings`` are what a reader of the result should know, in sentences.
+    ``model`` to ``check`` describe the model (``about`` and ``quantization`` in words: what it is,
+    and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
+    ``lesion`` the procedure, ``seeds`` what was drawn with which seed (``"weights 42"``). Empty
+    strings mean "not known" (an imported mask, say). ``warnings`` are what a reader of the result
+    should know, in sentences.
     """
 
     model: str = ""
+    about: str = ""
     revision: str = ""
     weights_hash: str = ""
     architecture: str = ""
     backend: str = ""
     processing: str = ""
     dtype: str = ""
+    quantization: str = ""
+    device: str = ""
     untrained: bool = False
     check: str = ""
     contrast: str = ""
@@ -39,9 +44,13 @@ class Provenance:
     prepends_bos: bool = False
     selection: str = ""
     lesion: str = ""
+    seeds: tuple[str, ...] = ()
     lensloc: str = ""
     transformer_lens: str = ""
+    transformers: str = ""
     torch: str = ""
+    numpy: str = ""
+    python: str = ""
     date: str = ""
     warnings: tuple[str, ...] = ()
 

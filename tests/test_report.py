@@ -124,7 +124,7 @@ def test_a_site_can_be_chosen_and_sites_too_small_are_left_out(
     found: Localization, tmp_path: Path
 ) -> None:
     page = report(found, tmp_path / "page.html", percent=10, site="head").read_text()
-    assert "1 of 12 units at head were selected" in text_of(page)
+    assert "1 of 12 units at head was selected" in text_of(page)
     page = report(found, tmp_path / "page.html", percent=5).read_text()  # of 12 heads, none
     layers = data_of(page, "lensloc-figures")["figures"][0]
     assert [label.split("<br>")[0] for label in layers["data"][0]["x"]] == ["resid_post"]
@@ -555,3 +555,29 @@ def test_the_report_of_the_bundled_model_is_small(pretrained: Any, tmp_path: Pat
     for site in data["sites"]:  # what is selected at first can be looked at
         kept = len(base64.b64decode(site["responses"]["unit"])) // 4
         assert kept >= int(0.01 * site["layers"] * site["units"])
+
+
+def test_the_report_says_what_the_model_is_and_what_made_it(study: Study, tmp_path: Path) -> None:
+    known = {
+        "about": "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32",
+        "quantization": "Q4_1, dequantised to float32", "dtype": "float32", "device": "cuda:0",
+        "transformers": "5.9.0", "numpy": "2.3.1", "python": "3.11.7", "seeds": ("weights 7",),
+    }  # fmt: skip
+    made = study.selectivity.provenance.replace(**known)
+    changed = with_statistics(study, provenance=made)
+    text = methods(changed)
+    assert known["about"] in text
+    assert "raw weights" not in text
+    assert "transformers 5.9.0, PyTorch" in text
+    assert "NumPy 2.3.1 and Python 3.11.7 on a device of kind cuda" in text
+    page = text_of(report(changed, tmp_path / "p.html").read_text())
+    for fact in (*known.values(), changed.call):
+        for each in (fact,) if isinstance(fact, str) else fact:
+            if each != known["quantization"]:  # which the full name says
+                assert each in page, each
+    assert "weights 7, halves and intervals 0" in page
+    other = with_statistics(study, provenance=made.replace(about=""))
+    assert "weights stored as Q4_1, dequantised to float32" in methods(other)
+    assert "float32 weights, neither folded nor centred" in methods(study)
+    assert study.lesions is not None
+    assert study.lesions.call in text_of(report(study.lesions, tmp_path / "l.html").read_text())

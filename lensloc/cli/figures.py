@@ -1,5 +1,6 @@
 """Pictures: ``lensloc heatmap`` and ``lensloc demo``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from lensloc import contrasts, plot
 from lensloc.cli.localize import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL
-from lensloc.cli.output import collected_warnings, show_notes
+from lensloc.cli.output import collected_warnings, command_line, show_notes
 from lensloc.cli.report import show_summary
 from lensloc.controls import controls
 from lensloc.explorer import best
@@ -73,6 +74,7 @@ def demo_command(
         title=f"Language network of {network.provenance.model}",
     )
     plot.save(figure, out / "heatmap.html")
+    found = dataclasses.replace(found, call=command_line())
     page = report(found, out / "index.html")
     show_layers(console, network)
     show_units(console, found.found, network, top=8)

@@ -1,5 +1,6 @@
 """A page about a network: ``lensloc report``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
-from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
 from lensloc.models import load_model, writable_cache_folder
@@ -125,6 +126,7 @@ def report_command(
             max_tokens=max_tokens, truncate=truncate,
             store=Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
+    found = dataclasses.replace(found, call=command_line())
     page = report(found, out)
     if as_json:
         print_json(

@@ -37,8 +37,10 @@ def study_page(study: Study, top: int) -> str:
     made = study.network.provenance
     target, control = sides(study.selectivity)
     title = f"The {made.contrast} network of {made.model}"
+    about = f"{made.about}; " if made.about else ""
     subtitle = (
-        f"{target} > {control}; {len(study.network):,} units at {study.site}; {made.date[:10]}"
+        f"{about}{target} > {control}; {len(study.network):,} units at {study.site}; "
+        f"{made.date[:10]}"
     )
     body = [
         _summary(summary(study)),

@@ -46,6 +46,7 @@ class Study:
         lesions: what it costs to switch it off, beside controls; None if not measured.
         notes: what a reader should know beyond the warnings of these, in sentences.
         call: what made the study, as code or as a command; empty if it was put together by hand.
+        seed: of halves, intervals and lesions; None if it was put together by hand.
     """
 
     found: Localization
@@ -57,6 +58,7 @@ class Study:
     lesions: LesionStudy | None = None
     notes: tuple[str, ...] = ()
     call: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         count_from_percent(self.percent, self.selectivity.t.numel())
@@ -221,7 +223,9 @@ def study(
     balance = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
     notes += _shared(contrast, tasks)
     call = written_call("ll.study", study, given)
-    return Study(found, site, percent, balance, reliability, profile, lesions, tuple(notes), call)
+    return Study(
+        found, site, percent, balance, reliability, profile, lesions, tuple(notes), call, seed
+    )
 
 
 def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T | None:
