@@ -1,6 +1,8 @@
 """The exceptions that lensloc raises on purpose, the one warning, and how results show theirs."""
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 
 
 class LensLocError(ValueError):
@@ -25,3 +27,11 @@ class LensLocWarning(UserWarning):
 def noted(head: str, warnings: Sequence[str]) -> str:
     """Return a result's line with its warnings below, each on a line of its own."""
     return "\n".join([head, *(f"  Warning: {sentence}" for sentence in warnings)])
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Leave our own warnings to the result, which holds them, where it is made or shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LensLocWarning)
+        yield

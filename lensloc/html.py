@@ -15,6 +15,7 @@ _LEVELS = 12
 _MOST_ROWS = 20
 _LEFT = "text-align:left"
 _TITLE = "font-weight:600;margin:0 0 .3em"
+_NOTES = f"border-left:3px solid {POSITIVE};padding-left:.6em;max-width:48em"
 _ROW = "display:flex;flex-wrap:wrap;gap:1em 1.5em;align-items:flex-start"
 
 
@@ -61,11 +62,29 @@ def facts(found: Mapping[str, Any]) -> Markup:
     return Markup(f"<table><tbody>{rows}</tbody></table>")
 
 
-def card(title: str, *parts: Markup) -> str:
-    """Put parts side by side, as far as there is room, below a title."""
+def card(title: str, *parts: Markup, warnings: Sequence[str] = ()) -> str:
+    """Put parts side by side, as far as there is room, below a title; what to mind below them."""
     return (
         f'<div><p style="{_TITLE}">{escaped(title)}</p>'
-        f'<div style="{_ROW}">{"".join(f"<div>{part}</div>" for part in parts)}</div></div>'
+        f'<div style="{_ROW}">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+        f"{notes(warnings)}</div>"
+    )
+
+
+def paragraphs(sentences: Sequence[str]) -> Markup:
+    """Return sentences below each other."""
+    lines = "".join(f'<p style="margin:0 0 .4em">{escaped(each)}</p>' for each in sentences)
+    return Markup(f'<div style="max-width:48em">{lines}</div>')
+
+
+def notes(sentences: Sequence[str]) -> Markup:
+    """Return what to mind in a result, as a list; nothing if there is nothing."""
+    if not sentences:
+        return Markup("")
+    items = "".join(f"<li>{escaped(sentence)}</li>" for sentence in sentences)
+    return Markup(
+        f'<div style="{_NOTES}"><span style="{_TITLE}">What to mind</span>'
+        f'<ul style="margin:.2em 0 0;padding-left:1.2em">{items}</ul></div>'
     )
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from lensloc import html
 from lensloc.errors import LensLocError, noted
-from lensloc.lesion_table import NETWORK
+from lensloc.lesion_cases import NETWORK
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,17 @@ class LanguageMatrix:
         lesioned, tested = (
             ", ".join(map(str, self.table[name].unique())) for name in ("lesioned", "tested")
         )
-        head = f"lesioned {lesioned}; tested {tested}; {', '.join(self.kinds)}"
-        return noted(f"LanguageMatrix({head})", self.warnings)
+        line = f"LanguageMatrix(lesioned {lesioned}; tested {tested}; {', '.join(self.kinds)})"
+        return noted(line, self.warnings)
+
+    def _repr_html_(self) -> str:
+        rows = self.matrix().reset_index().to_dict("records")
+        return html.card(
+            "Change of log perplexity (nats a token; positive: harm) by language lesioned and "
+            "tested",
+            html.table([{str(name): value for name, value in row.items()} for row in rows]),
+            warnings=self.warnings,
+        )
 
 
 @dataclass(frozen=True)
@@ -109,8 +119,17 @@ class Answers:
     def __repr__(self) -> str:
         lesioned = ", ".join(map(str, self.table["lesioned"].unique()))
         asked = ", ".join(map(str, self.table["asked"].unique()))
-        head = f"{len(self.answers)} answers; lesioned {lesioned}; asked in {asked}"
-        return noted(f"Answers({head})", self.warnings)
+        line = f"Answers({len(self.answers)} answers; lesioned {lesioned}; asked in {asked})"
+        return noted(line, self.warnings)
+
+    def _repr_html_(self) -> str:
+        columns = ["lesioned", "asked", "n", "words", "language", "in_language", "stop_words",
+                   "fluency", "changed", "took_effect"]  # fmt: skip
+        return html.card(
+            f"{len(self.answers):,} answers",
+            html.table(_rows(self.table, columns)),
+            warnings=self.warnings,
+        )
 
 
 @dataclass(frozen=True)
@@ -142,5 +161,22 @@ class Steering:
     def __repr__(self) -> str:
         asked = ", ".join(map(str, self.table["asked"].unique()))
         toward = ", ".join(map(str, self.table["toward"].unique()))
-        head = f"{len(self.answers)} answers; asked in {asked}; steered to {toward}"
-        return noted(f"Steering({head})", self.warnings)
+        line = f"Steering({len(self.answers)} answers; asked in {asked}; steered to {toward})"
+        return noted(line, self.warnings)
+
+    def _repr_html_(self) -> str:
+        columns = ["asked", "toward", "level", "deactivated", "kind", "in_toward", "in_asked",
+                   "switched", "fluency", "distinct_2", "took_effect"]  # fmt: skip
+        return html.card(
+            f"{len(self.answers):,} answers",
+            html.table(_rows(self.table, columns)),
+            warnings=self.warnings,
+        )
+
+
+def _rows(table: pd.DataFrame, columns: list[str]) -> list[dict[str, object]]:
+    """Return columns of a table as rows that a card shows."""
+    return [
+        {str(name): value for name, value in row.items()}
+        for row in table[columns].to_dict("records")
+    ]

@@ -10,9 +10,10 @@ from jaxtyping import Float
 
 from lensloc import html
 from lensloc.errors import noted
+from lensloc.lesion_cases import NETWORK as NETWORK
+from lensloc.lesion_cases import PLACE, lesion_summary, lesion_warnings
 
-NETWORK = "network"
-_PLACE = ["model", "network", "mode", "percent", "task"]
+_PLACE = list(PLACE)
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,27 @@ class LesionStudy:
             - ``took_effect``: whether the lesion's hooks fired, changed an activation and moved a
               logit; ``moved``: the largest change of a logit of the probe.
         confidence: of the intervals.
-        warnings: what a reader of the table should know, in sentences.
+        warnings: what a reader of the table should know, in sentences: those that were given, and
+            what the table itself says (lesions without effect, controls that do as much harm).
+        call: what made the study, as code; empty if it was put together by hand.
     """
 
     table: pd.DataFrame
     confidence: float = 0.95
     warnings: tuple[str, ...] = ()
+    call: str = ""
+
+    def __post_init__(self) -> None:
+        told = dict.fromkeys([*self.warnings, *lesion_warnings(self.table)])
+        object.__setattr__(self, "warnings", tuple(told))
+
+    def summary(self, percent: float | None = None) -> list[str]:
+        """Say what the lesions of every network do to every task, beside their controls.
+
+        Args:
+            percent: at which size; of every network the nearest one that it has; 1 if None.
+        """
+        return lesion_summary(self.table, percent)
 
     @property
     def comparisons(self) -> pd.DataFrame:
@@ -116,20 +132,20 @@ class LesionStudy:
         relative = (drops / drops.abs().max().replace(0, 1)).iloc[::-1]
         picture = html.heatmap(relative.to_numpy().tolist(), label="drops", cell=(28, 8))
         return html.card(
-            self._head,
+            self._line(),
             html.table(rows),
             html.captioned(picture, "drop by lesion (as in the table) x task; orange: harm"),
-            *(html.Markup(f"<p>{html.escaped(sentence)}</p>") for sentence in self.warnings),
+            html.paragraphs(self.summary()),
+            warnings=self.warnings,
         )
 
-    @property
-    def _head(self) -> str:
+    def __repr__(self) -> str:
+        return noted(self._line(), self.warnings)
+
+    def _line(self) -> str:
         networks = ", ".join(map(str, self.table["network"].unique()))
         tasks = ", ".join(map(str, self.table["task"].unique()))
         return f"LesionStudy({len(self.table)} lesions x tasks; networks {networks}; tasks {tasks})"
-
-    def __repr__(self) -> str:
-        return noted(self._head, self.warnings)
 
 
 def mean_drop(drops: Iterable[float]) -> float:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lensloc import html
+from lensloc.errors import noted
+from lensloc.sentences.profiles import Sides, profile_sentences
 
 HALVES = "picked and measured on different halves"
 
@@ -15,9 +17,9 @@ class ResponseProfile:
 
     Attributes:
         table: one row a condition: number of stimuli; mean ``absolute`` and ``signed`` response in
-            activation units and mean ``standardised`` response (absolute responses, each unit in
-            standard deviations over all stimuli, so that no unit's scale dominates), each with the
-            ends of its bootstrap interval (``_low``, ``_high``).
+            activation units and mean ``standardised`` response (absolute or signed, as the units
+            were selected; each unit in standard deviations over all stimuli, so that no unit's
+            scale dominates), each with the ends of its bootstrap interval (``_low``, ``_high``).
         stimuli: one row a stimulus: condition, row, and the three scores.
         cross_validated: whether units were picked on one half and measured on the other.
         n_units: how many units.
@@ -25,7 +27,10 @@ class ResponseProfile:
         confidence: of the intervals.
         how: which units were measured, and on which stimuli, in words.
         held_out: whether none of the stimuli that were measured had selected the units.
-        warnings: what a reader should know, in sentences.
+        sides: means of the contrast's two sides and their difference, standardised; None if they
+            were not compared.
+        signed: whether units were selected by signed responses, which are then standardised.
+        warnings: what a reader of the profile should know, in sentences.
     """
 
     table: pd.DataFrame
@@ -36,21 +41,29 @@ class ResponseProfile:
     confidence: float
     how: str = ""
     held_out: bool = False
+    sides: Sides | None = None
+    signed: bool = False
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.how:
             object.__setattr__(self, "how", HALVES if self.cross_validated else "given units")
 
+    def summary(self) -> list[str]:
+        """Say whether the units respond more to the target, and in which order conditions stand."""
+        if self.sides is None:
+            return []
+        means = dict(
+            zip(self.table["condition"], self.table["standardised"].astype(float), strict=True)
+        )
+        return profile_sentences(self.sides, means, held_out=self.held_out, signed=self.signed)
+
     def __repr__(self) -> str:
         order = ", ".join(
             f"{row.condition} {row.standardised:+.2f}" for row in self.table.itertuples(index=False)
         )
-        told = "".join(f"\nNote: {sentence}" for sentence in self.warnings)
-        return (
-            f"ResponseProfile({self.n_units} units at {self.site}, {self.how}; standardised: "
-            f"{order}){told}"
-        )
+        what = f"{self.n_units} units at {self.site}, {self.how}"
+        return noted(f"ResponseProfile({what}; standardised: {order})", self.warnings)
 
     def _repr_html_(self) -> str:
         found = self.table.to_dict("records")
@@ -73,5 +86,6 @@ class ResponseProfile:
             f"Response of {self.n_units:,} units at {self.site} ({self.how})",
             html.table(rows),
             html.captioned(html.intervals(ends, label=caption), caption),
-            *(html.Markup(f"<p>{html.escaped(sentence)}</p>") for sentence in self.warnings),
+            html.paragraphs(self.summary()),
+            warnings=self.warnings,
         )

@@ -29,7 +29,8 @@ class Provenance:
     and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
     ``lesion`` the procedure, ``seeds`` what was drawn with which seed (``"weights 42"``). Empty
     strings mean "not known" (an imported mask, say). ``texts`` are the hashes of the texts of
-    target and control, as a :class:`~lensloc.text_sets.TextSet` writes them.
+    target and control, as a :class:`~lensloc.text_sets.TextSet` writes them. ``warnings`` are what
+    a reader of the result should know, in sentences.
     """
 
     model: str = ""
@@ -70,6 +71,7 @@ class Provenance:
     numpy: str = ""
     python: str = ""
     date: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def model_hashes(self) -> dict[str, str]:

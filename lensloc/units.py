@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lensloc import html
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.mask_files import read_mask, write_mask
 from lensloc.provenance import Provenance
 from lensloc.selection import (
@@ -123,10 +123,19 @@ class UnitMask:
         n_layers, n_units = self.mask.shape
         return n_layers, n_units
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user of the set should know, in sentences; it is kept on disk with the set."""
+        return self.provenance.warnings
+
     def __len__(self) -> int:
         return int(self.mask.sum())
 
     def __repr__(self) -> str:
+        return noted(self.line(), self.warnings)
+
+    def line(self) -> str:
+        """Return the set in a line, without its warnings."""
         made = " ".join(
             part
             for part in (self.provenance.model, self.provenance.contrast, self.provenance.selection)
@@ -157,6 +166,7 @@ class UnitMask:
                 picture,
                 f"% of the layer's units, layers 0 to {layers - 1} (highest {max(shares):.3g} %)",
             ),
+            warnings=self.warnings,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -283,7 +293,7 @@ class UnitMask:
             (2, 0)
         """
         outside = (~self.mask).flatten().nonzero().squeeze(1)
-        drawn = draw(outside, len(self), seed, f"outside {self!r}")
+        drawn = draw(outside, len(self), seed, f"outside the mask {describe(self)}")
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
         made = self.provenance.replace(selection=selection)
         return UnitMask.from_indices(
@@ -362,7 +372,8 @@ class UnitMask:
         magnitude, dropped = _shared_magnitude(self, other)
         if dropped:
             selection += ", magnitudes dropped as they are of different stimuli"
-        made = mine.merged(theirs, sign).replace(selection=selection)
+        told = tuple(dict.fromkeys([*mine.warnings, *theirs.warnings]))
+        made = mine.merged(theirs, sign).replace(selection=selection, warnings=told)
         return UnitMask(self.site, mask, made, score=score, magnitude=magnitude)
 
     def _within(self, units: Bool[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"] | None:

@@ -426,7 +426,7 @@ def test_demo_writes_mask_heatmap_and_page(
     ]  # fmt: skip
     printed = capfd.readouterr().out
     assert "Next: lensloc " in printed
-    assert "Switching off the language network" in " ".join(printed.split())
+    assert "lesion of the language network (4 units, 5 %" in " ".join(printed.split())
     page = Path("demo/index.html").read_text()
     for part in ("explore", "heatmaps", "profile", "lesions", "methods", "downloads"):
         assert f'<section id="{part}"' in page

@@ -135,7 +135,11 @@ def test_identify_finds_what_the_library_finds(
     )  # fmt: skip
     expected = lape.identify(parts[0] + parts[1], 0.2, 0.5, 0.6)
     assert dict(lape.Identified.load("n.safetensors").masks) == dict(expected.masks)
-    assert result == {"languages": without_nan(expected.table), "out": "n.safetensors"}
+    assert result == {
+        "languages": without_nan(expected.table),
+        "warnings": list(expected.warnings),
+        "out": "n.safetensors",
+    }
     assert "Plotly.newPlot" in Path("n.html").read_text()
     one = ["lape", "identify", "part0.safetensors", *rates]
     assert run(*one, "--out", "n.safetensors") == 2
@@ -209,7 +213,7 @@ def test_perplexity_says_what_the_library_says(
         controls=ll.controls("layer", seeds=range(2)), progress=False,
     )  # fmt: skip
     assert result["rows"] == without_nan(found.table)
-    assert result["warnings"] == []
+    assert result["warnings"] == list(found.warnings)
     assert result["out"] == "p.parquet"
     pd.testing.assert_frame_equal(pd.read_parquet("p.parquet"), found.table, check_dtype=False)
     assert "Plotly.newPlot" in Path("p.html").read_text()

@@ -97,7 +97,7 @@ def test_lesion_says_what_the_library_says(
     assert result["per_layer"] == network.per_layer().tolist()
     assert result["fired"] == dict(opened.effect.fired)
     assert result["moved"] == opened.effect.moved
-    assert result["warnings"] == []
+    assert result["warnings"] == list(network.warnings)
     for row, output in enumerate(result["outputs"]):
         assert output == {
             "prompt": prompts[row],
@@ -271,13 +271,14 @@ def test_notes_are_one_line_each_and_no_python_warnings(
 ) -> None:
     same = ("--mask", "net.safetensors", "--mode", "scale", "--scale", "1")
     result = run_json(capfd, *lesion, *same)
-    (note,) = result["warnings"]
+    (note,) = [note for note in result["warnings"] if note not in network.warnings]
     assert "took no effect: it changed no activation" in note
     assert result["moved"] == 0
     assert run(*lesion, *same) == 0
     captured = capfd.readouterr()
-    assert captured.err.count("Note: ") == 1
-    assert f"Note: {note}\n" in captured.err
+    for told in (note, *network.warnings):
+        assert captured.err.count(f"Note: {told}\n") == 1
+    assert captured.err.count("Note: ") == 1 + len(network.warnings)
     assert "LensLocWarning" not in captured.err
     elsewhere = run_json(
         capfd, *lesion, "--mask", "net.safetensors", "--model-name", checkpoints["neox"]
@@ -401,7 +402,8 @@ def test_evaluate_says_what_lesion_study_says(
         seed=42,
         progress=False,
     )
-    assert list(result) == ["model", "rows", "comparisons", "warnings", "out"]
+    assert list(result) == ["model", "rows", "comparisons", "summary", "warnings", "out"]
+    assert result["summary"] == study.summary()
     assert result["rows"] == rows_of(study.table)
     assert len(result["rows"]) == 3 * 2 * 4 * 3
     assert result["comparisons"] == rows_of(study.comparisons)

@@ -131,7 +131,7 @@ def test_the_matrix_equals_a_loop_by_hand(
     )
     assert found.kinds == ("network", "random")
     assert len(found.table) == 2 * 2 * 2
-    assert found.warnings == ()
+    assert all("which is few for an interval" in sentence for sentence in found.warnings)
     for row in found.table.to_dict("records"):
         mask = masks[row["lesioned"]]
         if row["kind"] == "random":
@@ -250,9 +250,10 @@ def test_a_lesion_without_effect_is_marked_and_told(bilingual: Any) -> None:
     assert rows["took_effect"].to_dict() == {
         ("en", "en"): True, ("en", "de"): False, ("dead", "en"): False, ("dead", "de"): False,
     }  # fmt: skip
-    assert [str(each.message) for each in caught] == list(found.warnings)
+    idle = [sentence for sentence in found.warnings if "took no effect" in sentence]
+    assert [str(each.message) for each in caught] == idle
     # The English neuron is off in German texts anyway.
-    assert [sentence.split(" (")[0] for sentence in found.warnings] == [
+    assert [sentence.split(" (")[0] for sentence in idle] == [
         "The lesion of en",
         "The lesion of dead",
     ]

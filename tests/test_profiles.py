@@ -167,7 +167,8 @@ def test_a_length_difference_is_a_warning_of_the_result(
 ) -> None:
     assert "can pass for selectivity" in localize(tiny_llama, contrast, progress=False).warnings[0]
     matched = contrast.matched(tiny_llama)
-    assert localize(tiny_llama, matched, progress=False).warnings == ()
+    told = localize(tiny_llama, matched, progress=False).warnings
+    assert not any("tokens a text" in sentence for sentence in told)
 
 
 def test_from_a_users_csv_with_three_conditions_to_a_heatmap(

@@ -18,11 +18,12 @@ import lensloc as ll
 from lensloc import Contrast, LensLocError, Localization, Study, localize
 from lensloc.lesion_table import LesionStudy, tabulate
 from lensloc.report import page as page_module
-from lensloc.report import report, strongest, summary, warnings_of
+from lensloc.report import report, strongest, summary
 from lensloc.report.files import csv_of
 from lensloc.report.methods import lesion_methods, methods, references
-from lensloc.report.words import lesion_summary, lesion_warnings, listed, percentage
+from lensloc.report.words import lesion_summary
 from lensloc.selectivity import Reliability
+from lensloc.sentences.profiles import Sides
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -123,7 +124,7 @@ def test_a_site_can_be_chosen_and_sites_too_small_are_left_out(
     found: Localization, tmp_path: Path
 ) -> None:
     page = report(found, tmp_path / "page.html", percent=10, site="head").read_text()
-    assert "1 of 12 units at head were selected" in text_of(page)
+    assert "1 of 12 units at head was selected" in text_of(page)
     page = report(found, tmp_path / "page.html", percent=5).read_text()  # of 12 heads, none
     layers = data_of(page, "lensloc-figures")["figures"][0]
     assert [label.split("<br>")[0] for label in layers["data"][0]["x"]] == ["resid_post"]
@@ -224,17 +225,17 @@ def with_statistics(study: Study, **values: Any) -> Study:
     found = dataclasses.replace(
         study.found, selectivity={**study.found.selectivity, study.site: changed}
     )
-    return dataclasses.replace(study, found=found)
+    return dataclasses.replace(study, found=found, profile=None)
 
 
 def test_good_and_bad_news_depend_on_the_numbers(study: Study) -> None:
     q = study.selectivity.q
     nothing = with_statistics(study, q=torch.ones_like(q))
     assert "localizes nothing that chance would not" in summary(nothing)[0]
-    assert any("may be noise" in sentence for sentence in warnings_of(nothing))
+    assert any("may be noise" in sentence for sentence in nothing.warnings)
     broad = with_statistics(study, q=torch.zeros_like(q))
     assert "extremes of a broad difference" in summary(broad)[0]
-    assert not any("may be noise" in sentence for sentence in warnings_of(broad))
+    assert not any("may be noise" in sentence for sentence in broad.warnings)
     narrow = with_statistics(study, q=(~study.network.mask).double())
     assert "All of them differ" in summary(narrow)[0]
     one = q * 0 + 1
@@ -246,10 +247,10 @@ def test_good_and_bad_news_depend_on_the_numbers(study: Study) -> None:
 
 def test_outliers_are_told(study: Study) -> None:
     usual = torch.ones_like(study.selectivity.magnitude)
-    assert not any("outliers" in s for s in warnings_of(with_statistics(study, magnitude=usual)))
+    assert not any("outliers" in s for s in with_statistics(study, magnitude=usual).warnings)
     large = usual + 10 * study.network.mask
-    told = [s for s in warnings_of(with_statistics(study, magnitude=large)) if "outliers" in s]
-    assert told[0].startswith("9 of the 9 selected units (100 %)")
+    told = [s for s in with_statistics(study, magnitude=large).warnings if "outliers" in s]
+    assert told[0].startswith("9 of the top 9 units at resid_post (100 %) are outliers")
 
 
 @pytest.mark.parametrize(
@@ -267,26 +268,41 @@ def test_reliability_is_judged(
     changed = dataclasses.replace(study, reliability=found)
     assert words in summary(changed)[1]
     assert "d = 1.25 on the other" in summary(changed)[1]
-    assert any("agree little" in s for s in warnings_of(changed)) == warned
+    assert any("agree little" in s for s in changed.warnings) == warned
 
 
-def test_profiles_that_do_not_hold_are_told(study: Study) -> None:
+def with_sides(study: Study, difference: float, low: float, high: float, **means: float) -> Study:
     profile = study.profile
     assert profile is not None
-    table = profile.table.assign(standardised=[-1.0, 1.0])
-    changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
-    assert "nonwords (+1.00) and sentences (-1.00): no more to the target" in summary(changed)[1]
-    for half, end in ((0.9, "."), (1.1, ": not clearly more to the target than to the control.")):
-        mean, low, high = ([1.0 + by, -1.0 + by] for by in (0, -half, half))
-        table = profile.table.assign(
-            standardised=mean, standardised_low=low, standardised_high=high
-        )
-        changed = dataclasses.replace(study, profile=dataclasses.replace(profile, table=table))
-        assert f"sentences (+1.00) and nonwords (-1.00){end}" in summary(changed)[1]
+    sides = Sides(study.contrast.target, study.contrast.control, difference / 2, -difference / 2,
+                  difference, low, high)  # fmt: skip
+    table = profile.table
+    if means:
+        table = table.assign(standardised=[means[name] for name in table["condition"]])
+    return dataclasses.replace(
+        study, profile=dataclasses.replace(profile, table=table, sides=sides)
+    )
+
+
+def test_profiles_are_judged_by_the_sides_and_their_interval(study: Study) -> None:
+    for changed, words in (
+        (with_sides(study, 0.75, 0.65, 0.86), "respond more to the target (sentences) than"),
+        (with_sides(study, -0.75, -0.86, -0.65), "respond less to the target (sentences) than"),
+        (with_sides(study, 0.75, -0.1, 1.6), "are not told apart by their interval"),
+        (with_sides(study, 0.75, float("nan"), 1.0), "there is no interval for the difference"),
+    ):
+        text = summary(changed)[1]
+        assert words in text
+        assert "On stimuli that did not select them, " in text
+        assert "nan" not in text
+    assert (
+        "+0.38 against -0.38, a difference of 0.75 [0.65, 0.86]"
+        in summary(with_sides(study, 0.75, 0.65, 0.86))[1]
+    )
 
 
 def lesioned(drop: float, half: float, difference_low: float, effect: bool = True) -> LesionStudy:
-    place = {"model": "tiny", "network": "language", "mode": "zero", "percent": 1.0}
+    place = {"model": "tiny", "network": "language", "mode": "zero", "percent": 1.0, "n_units": 9}
     scored = {"task": "pairs", "measure": "accuracy", "n_items": 50, "score": 0.9 - drop}
     scored |= {"intact": 0.9, "chance": 0.5, "took_effect": effect, "drop": drop}
     bounds = {"drop_low": drop - half, "drop_high": drop + half}
@@ -304,24 +320,65 @@ def lesioned(drop: float, half: float, difference_low: float, effect: bool = Tru
 def test_lesions_are_judged_beside_their_controls() -> None:
     clear = " ".join(lesion_summary(lesioned(0.4, 0.1, 0.05)))
     assert "does harm: accuracy on pairs goes from 0.90 to 0.50 (chance 0.50)" in clear
-    assert "a drop of 0.40 [0.30, 0.50]" in clear
+    assert "a drop of 0.40 [0.30, 0.50] (share of items; n = 50)" in clear
     assert "more than as many control units cost: random units of the same magnitude" in clear
-    assert not lesion_warnings(lesioned(0.4, 0.1, 0.05))
+    assert clear.endswith("In brackets: 95 % intervals.")
+    assert not lesioned(0.4, 0.1, 0.05).warnings
     equal = lesioned(0.4, 0.1, -0.05)
-    assert "not clearly more than these controls cost" in " ".join(lesion_summary(equal))
-    assert "may not be owed to selectivity" in lesion_warnings(equal)[0]
-    harmless = " ".join(lesion_summary(lesioned(0.05, 0.1, -0.05)))
-    assert "no measurable harm" in harmless
+    assert "As many control units are not told apart from it" in " ".join(lesion_summary(equal))
+    assert "may not be owed to selectivity" in equal.warnings[0]
+    slight = " ".join(lesion_summary(lesioned(0.05, 0.1, -0.05)))
+    assert "By its interval, the lesion of the language network" in slight
+    assert "makes no clear difference" in slight
     better = " ".join(lesion_summary(lesioned(-0.4, 0.1, -0.5)))
     assert "improves the score" in better
-    table = lesioned(-0.001, 0.2, 0.0).table.assign(measure="perplexity", task="perplexity")
-    slight = lesion_summary(LesionStudy(table))[0]
-    assert "harm: perplexity goes from" in slight
-    assert slight.endswith("a rise of the log perplexity of 0.00 [-0.20, 0.20].")
+    assert "a rise of 0.40 [0.30, 0.50]" in better
+    table = lesioned(0.3, 0.2, 0.0).table.assign(
+        measure="perplexity", task="perplexity", intact=10.0, score=13.5
+    )
+    worse = lesion_summary(LesionStudy(table))[0]
+    assert "does harm: perplexity goes from 10 to 13.5" in worse
+    assert "a rise of the log perplexity of 0.30 [0.10, 0.50] (nats a token; n = 50)" in worse
     idle = lesioned(0.0, 0.0, 0.0, effect=False)
     assert "took no effect" in lesion_summary(idle)[0]
     alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1])
-    assert "no controls beside them" in lesion_warnings(alone)[0]
+    assert "no controls beside them" in alone.warnings[0]
+
+
+def test_a_network_that_improves_less_than_its_control_is_not_said_to_cost_more() -> None:
+    table = lesioned(-0.05, 0.03, 0.05).table
+    table.loc[1, ["drop", "difference", "difference_high"]] = [-0.20, 0.15, 0.25]
+    found = lesion_summary(LesionStudy(table))
+    assert "improves the score" in found[0]
+    assert found[1].startswith("On pairs, the model does better under lesions of as many control")
+    assert not any("more than" in sentence or "cost" in sentence for sentence in found)
+
+
+def test_every_network_has_its_sentences_whatever_its_size() -> None:
+    first = lesioned(0.4, 0.1, 0.05).table
+    second = first.assign(network="sums", percent=0.3)
+    third = first.assign(network="its outliers", percent=[5.0, 5.0])
+    third = pd.concat([third, third.assign(percent=2.0)], ignore_index=True)
+    study = LesionStudy(pd.concat([first, second, third], ignore_index=True))
+    found = lesion_summary(study, percent=1.0)
+    for name in ("the language network (9 units, 1 %", "the sums network (9 units, 0.3 %",
+                 "its outliers (9 units, 2 %"):  # fmt: skip
+        assert any(name in sentence for sentence in found), name
+    assert len([sentence for sentence in found if "does harm" in sentence]) == 3
+
+
+def test_draws_without_a_number_make_no_comparison() -> None:
+    table = lesioned(0.4, 0.1, 0.66).table
+    draw = table.iloc[[1]].assign(seed=1)
+    one = pd.concat([table, draw.assign(drop=float("nan"))], ignore_index=True)
+    every = one.assign(drop=one["drop"].where(one["kind"] == "network"))
+    for broken, words in ((one, "1 of 2 draws without a number"), (every, "gave no number")):
+        study = LesionStudy(broken)
+        found = " ".join(lesion_summary(study))
+        assert words in found
+        assert "more than" not in found
+        assert "nan" not in found
+        assert any("not compared with them" in sentence for sentence in study.warnings)
 
 
 def test_stimuli_that_are_no_fair_test_are_told(found: Localization, tiny_llama: Any) -> None:
@@ -330,18 +387,11 @@ def test_stimuli_that_are_no_fair_test_are_told(found: Localization, tiny_llama:
          "short": ["all", "all"]}, target="long", control="short",
     )  # fmt: skip
     unequal = localize(tiny_llama, texts, progress=False)
-    told = warnings_of(Study(unequal, "resid_post", 5, texts.balance(tiny_llama)))
+    told = Study(unequal, "resid_post", 5, texts.balance(tiny_llama)).warnings
     assert any("tokens a text" in sentence for sentence in told)
     assert any("in words a text" in sentence for sentence in told)
     assert any("The contrast holds 1 text more than once" in sentence for sentence in told)
     assert len([s for s in told if "tokens" in s]) == 1
-
-
-def test_numbers_are_written_to_be_read() -> None:
-    assert [percentage(s) for s in (0.384, 0.031, 0.0042, 0, 1)] == [
-        "38 %", "3.1 %", "0.42 %", "0 %", "100 %",
-    ]  # fmt: skip
-    assert [listed(["a"]), listed("ab"), listed("abc")] == ["a", "a and b", "a, b and c"]
 
 
 # -- methods ---------------------------------------------------------------------------------------
@@ -509,3 +559,29 @@ def test_the_report_of_the_bundled_model_is_small(pretrained: Any, tmp_path: Pat
     for site in data["sites"]:  # what is selected at first can be looked at
         kept = len(base64.b64decode(site["responses"]["unit"])) // 4
         assert kept >= int(0.01 * site["layers"] * site["units"])
+
+
+def test_the_report_says_what_the_model_is_and_what_made_it(study: Study, tmp_path: Path) -> None:
+    known = {
+        "about": "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32",
+        "quantization": "Q4_1, dequantised to float32", "dtype": "float32", "device": "cuda:0",
+        "transformers": "5.9.0", "numpy": "2.3.1", "python": "3.11.7", "seeds": ("weights 7",),
+    }  # fmt: skip
+    made = study.selectivity.provenance.replace(**known)
+    changed = with_statistics(study, provenance=made)
+    text = methods(changed)
+    assert known["about"] in text
+    assert "raw weights" not in text
+    assert "transformers 5.9.0, PyTorch" in text
+    assert "NumPy 2.3.1 and Python 3.11.7 on a device of kind cuda" in text
+    page = text_of(report(changed, tmp_path / "p.html").read_text())
+    for fact in (*known.values(), changed.call):
+        for each in (fact,) if isinstance(fact, str) else fact:
+            if each != known["quantization"]:  # which the full name says
+                assert each in page, each
+    assert "weights 7, halves and intervals 0" in page
+    other = with_statistics(study, provenance=made.replace(about=""))
+    assert "weights stored as Q4_1, dequantised to float32" in methods(other)
+    assert "float32 weights, neither folded nor centred" in methods(study)
+    assert study.lesions is not None
+    assert study.lesions.call in text_of(report(study.lesions, tmp_path / "l.html").read_text())

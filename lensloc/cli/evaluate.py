@@ -36,7 +36,7 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
-from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
 from lensloc.errors import LensLocError
@@ -187,6 +187,7 @@ def evaluate_command(
                 "model": model_name,
                 "rows": records(study.table),
                 "comparisons": records(study.comparisons),
+                "summary": study.summary(),
                 "warnings": notes,
                 "out": None if out is None else str(out),
             }
@@ -360,6 +361,9 @@ def _show(study: LesionStudy) -> None:
     )  # fmt: skip
     titles = {"percent": "%", "network_drop": "network drop", "control_drop": "control drop"}
     show_rows(console, rows, [*constant, *shown], titles)
+    console.print()
+    for sentence in study.summary():
+        console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_interval(rows: pd.DataFrame, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Pictures: ``lensloc heatmap`` and ``lensloc demo``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from lensloc import contrasts, plot
 from lensloc.cli.localize import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
-from lensloc.cli.output import collected_warnings
+from lensloc.cli.output import collected_warnings, command_line, show_notes
 from lensloc.cli.report import show_summary
 from lensloc.controls import controls
 from lensloc.explorer import best
@@ -37,6 +38,11 @@ def heatmap_command(
             label = path.stem
         labelled[label if label not in labelled else str(path)] = mask
     plot.save(plot.layer_heatmap(labelled, title=title), out)
+    show_notes(
+        f"{label}: {note}" if len(labelled) > 1 else note
+        for label, mask in labelled.items()
+        for note in mask.warnings
+    )
     Console().print(f"Wrote {out}.", highlight=False, soft_wrap=True)
 
 
@@ -69,6 +75,7 @@ def demo_command(
         title=f"Language network of {network.provenance.model}",
     )
     plot.save(figure, out / "heatmap.html")
+    found = dataclasses.replace(found, call=command_line())
     page = report(found, out / "index.html")
     show_layers(console, network)
     show_units(console, found.found, network, top=8)

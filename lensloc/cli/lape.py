@@ -202,11 +202,13 @@ def identify_command(
     if plot_out is not None:
         plot.save(plot.language_layers(found.masks), plot_out)
     if as_json:
-        print_json({"languages": records(found.table), "out": str(out)})
+        rows = records(found.table)
+        print_json({"languages": rows, "warnings": list(found.warnings), "out": str(out)})
         return
     _show(found.table, [name for name in found.table.columns if name != "per_layer"])
     for row in found.table.to_dict("records"):
         _print(f"{row['language']}, neurons by layer: {' '.join(map(str, row['per_layer']))}")
+    show_notes(found.warnings)
     _wrote(out, plot_out)
 
 
@@ -251,6 +253,7 @@ def perplexity_command(
             model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=_store(), progress=not as_json,
         )  # fmt: skip
+    notes = list(dict.fromkeys([*notes, *found.warnings]))
     _write(out, found.table)
     if plot_out is not None:
         plot.save(plot.language_matrix(found), plot_out)

@@ -119,6 +119,8 @@ def lesion_command(
             progress=not as_json,
         )  # fmt: skip
         units = target.units(model, progress=not as_json)
+        for sentence in dict.fromkeys(note for mask in units for note in mask.warnings):
+            warnings.warn(sentence, LensLocWarning, stacklevel=2)
         opened = lesioned = None
         if units:
             opened = lesion(
@@ -210,8 +212,6 @@ class _Target:
             model, self.contrast, [self.site], pooling=self.pooling, protocol=self.protocol,  # type: ignore[arg-type]
             progress=progress, store=store,
         )  # fmt: skip
-        for sentence in found.warnings:
-            warnings.warn(sentence, LensLocWarning, stacklevel=2)
         return [found.top(percent=self.percent)]
 
     def _random(self, model: Any) -> UnitMask:

@@ -39,7 +39,7 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
-from lensloc.cli.output import collected_warnings
+from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.report import strongest
@@ -117,14 +117,14 @@ def localize_command(
     load_seconds = time.perf_counter() - start
     for name in sites:
         selection.require_possible(model, name)
-    with collected_warnings() as notes:
+    with collected_warnings() as more:
         found = localize(
             model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
             progress=not as_json, store=store, recompute=overwrite,
             max_tokens=max_tokens, truncate=truncate,
         )  # fmt: skip
         masks = {name: selection.apply(found[name]) for name in sites}
-    notes = list(dict.fromkeys([*found.warnings, *notes]))
+    notes = _notes(found, masks, more)
     paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
     for name, mask in masks.items():
         _require_free(paths[name], mask, overwrite)
@@ -283,8 +283,13 @@ def _show(
         show_units(console, found, mask, top=5)
         known = "  (from earlier results)" if name in found.from_store else ""
         console.print(f"Mask: {paths[name]}{known}\n", highlight=False, soft_wrap=True)
-    for warning in notes:
-        console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
+    show_notes(notes)
+
+
+def _notes(found: Localization, masks: dict[str, UnitMask], more: list[str]) -> list[str]:
+    """Return what to mind in the localization and in the masks, each sentence once."""
+    told = [*found.warnings, *(note for mask in masks.values() for note in mask.warnings), *more]
+    return list(dict.fromkeys(told))
 
 
 def show_layers(console: Console, mask: UnitMask) -> None:

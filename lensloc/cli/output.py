@@ -3,9 +3,12 @@
 import contextlib
 import json
 import math
+import shlex
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,30 @@ import pandas as pd
 from rich.console import Console
 
 from lensloc.errors import LensLocWarning
+
+# What was given to the command that runs, for results that say what made them.
+_GIVEN: ContextVar[tuple[str, ...]] = ContextVar("arguments of the command line", default=())
+
+
+@contextlib.contextmanager
+def given_arguments(arguments: Sequence[str]) -> Iterator[None]:
+    """Remember what was given on the command line."""
+    before = _GIVEN.set(tuple(arguments))
+    try:
+        yield
+    finally:
+        _GIVEN.reset(before)
+
+
+def command_line() -> str:
+    """Return the command that runs, as it could be written again."""
+    return shlex.join(["lensloc", *map(_without_folder, _GIVEN.get())])
+
+
+def _without_folder(argument: str) -> str:
+    """Return an argument without the place of a file; where files lay is nobody's business."""
+    parts = [Path(part).name if Path(part).is_absolute() else part for part in argument.split("=")]
+    return "=".join(parts)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A page about a network: ``lensloc report``."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,12 +40,12 @@ from lensloc.cli.options import (
     require_known,
     require_percentage,
 )
-from lensloc.cli.output import collected_warnings, print_json
+from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
-from lensloc.report import report, summary, warnings_of
+from lensloc.report import report, summary
 from lensloc.sites import SITES
 from lensloc.store import Store
 from lensloc.studies import Study, study
@@ -140,6 +141,7 @@ def report_command(
             max_tokens=max_tokens, truncate=truncate,
             store=Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
+    found = dataclasses.replace(found, call=command_line())
     page = report(found, out)
     if as_json:
         print_json(
@@ -149,7 +151,7 @@ def report_command(
                 "site": found.site,
                 "n_units": len(found.network),
                 "summary": summary(found),
-                "warnings": warnings_of(found),
+                "warnings": list(found.warnings),
                 "out": str(page),
             }
         )
@@ -163,5 +165,4 @@ def show_summary(console: Console, found: Study) -> None:
     """Print what a study found, and what to mind."""
     for paragraph in summary(found):
         console.print(f"{paragraph}\n", markup=False, highlight=False)
-    for sentence in warnings_of(found):
-        console.print(f"Note: {sentence}", markup=False, highlight=False, soft_wrap=True)
+    show_notes(found.warnings)

@@ -131,7 +131,7 @@ function render({ model, el }) {
   el.append(root);
   const dress = () => (root.dataset.theme = isDark(root, get("theme")) ? "dark" : "light");
 
-  root.append(controls(), heatmapPart(), unitsPart(), unitPart());
+  root.append(...mindedPart(), controls(), heatmapPart(), unitsPart(), unitPart());
   chooseBest();
   update();
   dress();
@@ -155,6 +155,16 @@ function render({ model, el }) {
   function put(name, value) {
     model.set(name, value);
     model.save_changes();
+  }
+
+  // -- what to mind --
+
+  function mindedPart() {
+    const told = data.warnings ?? [];
+    if (!told.length) return [];
+    const items = told.map((sentence) => element("li", {}, sentence));
+    const title = element("summary", {}, `What to mind (${told.length})`);
+    return [element("details", { class: "ll-minded" }, title, element("ul", {}, ...items))];
   }
 
   // -- controls --

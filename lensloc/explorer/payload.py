@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, unwarned
 from lensloc.selectivity import Selectivity
 from lensloc.sites import get_site
 from lensloc.studies import Localization
@@ -72,6 +72,7 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
         "percent": percent,
         "least": min(_LEAST, percent),
         "most": most,
+        "warnings": list(found.warnings),
         "missing": _MISSING,
         "beyond": _BEYOND,
         "stimuli": {
@@ -107,7 +108,8 @@ def best(found: Selectivity, side: Side, percent: float) -> UnitMask | None:
     if count == 0:
         return None
     size: dict[str, Any] = {"percent": percent} if count == wanted else {"k": count}
-    return found.top(**size) if side == "target" else found.bottom(**size)
+    with unwarned():  # what is shown has the localization's warnings beside it
+        return found.top(**size) if side == "target" else found.bottom(**size)
 
 
 def _available(found: Selectivity) -> int:

@@ -11,13 +11,15 @@ import xxhash
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lensloc.errors import LensLocError
+from lensloc import html
+from lensloc.errors import LensLocError, noted
 from lensloc.files import write_atomically
 from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
 from lensloc.lape.null import Null
 from lensloc.provenance import Provenance
+from lensloc.sentences.languages import language_notes
 from lensloc.units import UnitMask, ranked
 
 _KIND = "lensloc.lape.Identified/1"
@@ -45,6 +47,32 @@ class Identified:
     entropy: Float[Tensor, "layer neuron"]
     probabilities: Float[Tensor, "layer neuron language"]
     selected: Bool[Tensor, "layer neuron"]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user of the neurons should know, in sentences."""
+        return tuple(
+            sentence
+            for row in self.table.to_dict("records")
+            for sentence in language_notes(
+                str(row["language"]), int(row["neurons"]), float(row.get("below_null", math.nan))
+            )
+        )
+
+    def _line(self) -> str:
+        counts = ", ".join(f"{name} {len(mask):,}" for name, mask in self.masks.items())
+        return f"Identified({int(self.selected.sum()):,} neurons; {counts})"
+
+    def __repr__(self) -> str:
+        return noted(self._line(), self.warnings)
+
+    def _repr_html_(self) -> str:
+        columns = ["language", "tokens", "neurons", "mean_entropy", "null_entropy", "below_null"]
+        rows = [
+            {name: row[name] for name in columns if name in row}
+            for row in self.table.to_dict("records")
+        ]
+        return html.card(self._line(), html.table(rows), warnings=self.warnings)
 
     @property
     def per_layer(self) -> pd.DataFrame:

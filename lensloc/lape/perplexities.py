@@ -12,7 +12,9 @@ from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
+from lensloc.lesion_cases import cases_of, idle_lesions, lesion_warnings
 from lensloc.lesion_table import LesionStudy
+from lensloc.sentences.lesions import lesion_notes
 from lensloc.store import Store
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
@@ -110,4 +112,12 @@ def _matrix(study: LesionStudy) -> LanguageMatrix:
         *("log_perplexity", "intact", "change", "change_low", "change_high"),
         *("difference", "difference_low", "difference_high", "took_effect", "moved", "finite"),
     ]
-    return LanguageMatrix(table[columns], study.confidence, study.warnings)
+    return LanguageMatrix(table[columns], study.confidence, _warnings(study))
+
+
+def _warnings(study: LesionStudy) -> tuple[str, ...]:
+    """Return what to mind; controls matter where a language's units meet their own language."""
+    of_table = set(lesion_warnings(study.table))
+    given = [sentence for sentence in study.warnings if sentence not in of_table]
+    own = study.table[study.table["network"] == study.table["task"]]
+    return tuple(dict.fromkeys([*given, *idle_lesions(study.table), *lesion_notes(cases_of(own))]))

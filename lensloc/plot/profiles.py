@@ -20,7 +20,8 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
     """
     panels = {
         "absolute": "mean absolute response<br>(activation units)",
-        "standardised": "mean absolute response<br>(each unit in SD)",
+        "standardised": f"mean {'signed' if profile.signed else 'absolute'} response<br>"
+        "(each unit in SD)",
         "signed": "mean signed response<br>(activation units)",
     }
     figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.11)

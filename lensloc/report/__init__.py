@@ -8,12 +8,12 @@ from lensloc.errors import LensLocError
 from lensloc.files import write_atomically
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
-from lensloc.report.words import summary, warnings_of
+from lensloc.report.words import summary
 from lensloc.selection import least_note
 from lensloc.studies import Localization, Study
 from lensloc.units import UnitMask
 
-__all__ = ["report", "strongest", "summary", "warnings_of"]
+__all__ = ["report", "strongest", "summary"]
 
 
 def report(
@@ -54,7 +54,8 @@ def report(
         chosen = next(iter(study)) if site is None else site
         size = 1.0 if percent is None else percent
         note = least_note(size, study[chosen].t.numel(), chosen)
-        study = Study(study, chosen, size, warnings=() if note is None else (note,))
+        notes = () if note is None else (note,)
+        study = Study(study, chosen, size, notes=notes, call=study.call)
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
     if isinstance(study, Study):

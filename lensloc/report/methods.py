@@ -3,7 +3,8 @@
 from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.outliers import OUTLIER_RATIO
 from lensloc.provenance import Provenance
-from lensloc.report.words import control_name, counted, listed
+from lensloc.sentences.lesions import control_name
+from lensloc.sentences.words import counted, listed
 from lensloc.studies import Study
 
 _REFERENCES = {
@@ -78,18 +79,44 @@ def _cited(short: str, text: str) -> bool:
 
 def _localizer(study: Study) -> str:
     made = study.network.provenance
-    revision = f", revision {made.revision}" if made.revision else ""
-    state = "untrained" if made.untrained else made.processing
-    model = ", ".join(part for part in (made.architecture, f"{state} weights", made.dtype) if part)
     as_published = (
         "exactly as published" if made.protocol == "alkhamissi2024" else "in its main steps"
     )
     return (
-        f"Units of {made.model} ({model}{revision}) were localized with lensloc {made.lensloc} on "
-        f"TransformerLens {made.transformer_lens} (Nanda and Bloom 2022) and PyTorch "
-        f"{made.torch.split('+')[0]}, after the functional localizer of AlKhamissi et al. (2024), "
+        f"Units of {made.model} ({what_the_model_is(made)}) were localized with {_software(made)}, "
+        f"after the functional localizer of AlKhamissi et al. (2024), "
         f"which was followed {as_published}."
     )
+
+
+def what_the_model_is(made: Provenance) -> str:
+    """Say what a model is: its full name, architecture, weights and what was made of them."""
+    stored = f"weights stored as {made.quantization}" if made.quantization else ""
+    if made.untrained:
+        weights = f"untrained {made.dtype} weights"
+    elif stored:
+        # The full name of a bundled model says so itself.
+        kind = made.quantization.split(",")[0]
+        weights = "" if made.about and kind in made.about else stored
+    else:
+        weights = f"{made.dtype} weights" if made.dtype else ""
+    processing = {"raw": "neither folded nor centred", "": ""}.get(made.processing, made.processing)
+    revision = f"revision {made.revision}" if made.revision else ""
+    parts = (made.about, made.architecture, weights, processing, revision)
+    return ", ".join(part for part in parts if part)
+
+
+def _software(made: Provenance) -> str:
+    parts = [
+        f"lensloc {made.lensloc}",
+        f"TransformerLens {made.transformer_lens} (Nanda and Bloom 2022)",
+        *([f"transformers {made.transformers}"] if made.transformers else []),
+        f"PyTorch {made.torch.split('+')[0]}",
+        *([f"NumPy {made.numpy}"] if made.numpy else []),
+        *([f"Python {made.python}"] if made.python else []),
+    ]
+    device = f" on a device of kind {made.device.split(':')[0]}" if made.device else ""
+    return f"{listed(parts)}{device}"
 
 
 def _stimuli(made: Provenance) -> str:

@@ -16,14 +16,8 @@ from lensloc.lesion_table import LesionStudy
 from lensloc.report import sections
 from lensloc.report.figures import templates
 from lensloc.report.sections import Section
-from lensloc.report.words import (
-    lesion_summary,
-    lesion_warnings,
-    listed,
-    sides,
-    summary,
-    warnings_of,
-)
+from lensloc.report.words import lesion_summary, sides, summary
+from lensloc.sentences.words import listed
 from lensloc.studies import Study
 
 # What a page may hold at most; responses of units to single stimuli take what the rest leaves.
@@ -43,12 +37,14 @@ def study_page(study: Study, top: int) -> str:
     made = study.network.provenance
     target, control = sides(study.selectivity)
     title = f"The {made.contrast} network of {made.model}"
+    about = f"{made.about}; " if made.about else ""
     subtitle = (
-        f"{target} > {control}; {len(study.network):,} units at {study.site}; {made.date[:10]}"
+        f"{about}{target} > {control}; {len(study.network):,} units at {study.site}; "
+        f"{made.date[:10]}"
     )
     body = [
         _summary(summary(study)),
-        *_warnings(warnings_of(study)),
+        *_warnings(study.warnings),
         _explorer(study),
         sections.heatmaps(study),
         sections.top_units(study, top),
@@ -73,7 +69,7 @@ def lesion_page(lesions: LesionStudy) -> str:
     subtitle = f"{len(table):,} lesions and tasks"
     body = [
         _summary([" ".join(lesion_summary(lesions))]),
-        *_warnings(lesion_warnings(lesions)),
+        *_warnings(lesions.warnings),
         sections.lesions(lesions),
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
@@ -82,12 +78,13 @@ def lesion_page(lesions: LesionStudy) -> str:
 
 
 def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
-    return payload(
+    found = payload(
         study.found,
         percent=study.percent,
         most=max(_MOST_PERCENT, study.percent),
         most_bytes=most_bytes,
     )
+    return {**found, "warnings": []}  # they have a section of their own
 
 
 def _summary(paragraphs: Sequence[str]) -> Section:

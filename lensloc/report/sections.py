@@ -14,8 +14,14 @@ from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.provenance import Provenance
 from lensloc.report.figures import PageFigure
 from lensloc.report.files import link, stimuli_table
-from lensloc.report.methods import lesion_methods, methods, references
-from lensloc.report.words import control_name, sides
+from lensloc.report.methods import (
+    lesion_methods,
+    methods,
+    references,
+    what_the_model_is,
+)
+from lensloc.report.words import sides
+from lensloc.sentences.lesions import control_name
 from lensloc.studies import Study
 
 _COLUMNS = 200  # of the heatmaps of units: a page is narrower than a screen
@@ -216,8 +222,7 @@ def provenance(made: Provenance, study: Study) -> Section:
     seconds = study.found.seconds
     facts = {
         "Model": made.model,
-        "Revision": made.revision,
-        "Architecture": f"{made.architecture}, {made.processing} weights, {made.dtype}",
+        "What it is": what_the_model_is(made),
         "Class": "TransformerBridge" if made.backend == "bridge" else "HookedTransformer",
         "Weights": made.weights_hash,
         "Check of the model": made.check,
@@ -231,8 +236,23 @@ def provenance(made: Provenance, study: Study) -> Section:
         "Tokens": f"{study.found.n_tokens:,} in {seconds.forward:.1f} s of forward passes"
         if seconds.forward
         else f"{study.found.n_tokens:,} (from earlier results)",
-        "Versions": f"lensloc {made.lensloc}, TransformerLens {made.transformer_lens}, "
-        f"PyTorch {made.torch}",
+        "Device": made.device,
+        "Seeds": ", ".join(
+            [*made.seeds, *([] if study.seed is None else [f"halves and intervals {study.seed}"])]
+        ),
+        "Versions": ", ".join(
+            f"{name} {version}"
+            for name, version in (
+                ("lensloc", made.lensloc),
+                ("TransformerLens", made.transformer_lens),
+                ("transformers", made.transformers),
+                ("PyTorch", made.torch),
+                ("NumPy", made.numpy),
+                ("Python", made.python),
+            )
+            if version
+        ),
+        "Call": study.call,
         "Date": made.date,
     }
     return Section("provenance", "Provenance", definitions(facts))
@@ -348,7 +368,8 @@ def _interval(row: Mapping[Any, Any], name: str) -> str:
 def lesion_method(found: LesionStudy) -> Section:
     """Give a paragraph on lesions for a paper."""
     text = lesion_methods(found)
-    content = _joined(prose(text), "<h3>References</h3>", bullets(references(text)))
+    call = _joined("<h3>Call</h3>", prose(found.call)) if found.call else ""
+    content = _joined(prose(text), call, "<h3>References</h3>", bullets(references(text)))
     return Section("methods", "Methods", content)
 
 

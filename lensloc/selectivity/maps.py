@@ -1,6 +1,7 @@
 """Selectivity: statistics of every unit at one site, and the units that they select."""
 
 import dataclasses
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,11 +12,12 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lensloc import html
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.outliers import OUTLIER_RATIO, outliers
 from lensloc.provenance import Provenance
 from lensloc.selection import Direction, SelectionRule
 from lensloc.selectivity.selecting import Statistics, chosen_by
+from lensloc.sentences.selection import large_units, nothing_selected
 from lensloc.units import UnitAddress, UnitMask
 
 _STATISTICS = (
@@ -69,7 +71,16 @@ class Selectivity:
         n_layers, n_units = self.t.shape
         return n_layers, n_units
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the map should know, in sentences."""
+        return self.provenance.warnings
+
     def __repr__(self) -> str:
+        return noted(self.line(), self.warnings)
+
+    def line(self) -> str:
+        """Return the map in a line, without its warnings."""
         layers, units = self.shape
         source = " ".join(x for x in (self.provenance.model, self.provenance.contrast) if x)
         return (
@@ -103,6 +114,7 @@ class Selectivity:
             html.captioned(
                 picture, "t by layer (0 at the bottom), units sorted; orange: prefers the target"
             ),
+            warnings=self.warnings,
         )
 
     def _thumbnail(self, columns: int = 40) -> Float[Tensor, "layer column"]:
@@ -118,7 +130,8 @@ class Selectivity:
         """Return the units of largest t: exactly ``k``, or ``percent`` of all, truncated.
 
         Ties are broken by layer, then unit. A percentage that is less than one unit gives one,
-        with a warning.
+        with a warning. Where none of the units differs between the conditions (q < 0.05), that is
+        warned of, and the set says so.
 
         Args:
             percent: how many, of all units of the site, excluded ones among them.
@@ -130,7 +143,8 @@ class Selectivity:
             LensLocError: unless just one of the two is given and as many units exist; or if
                 ``unique_dims`` is asked for elsewhere than in the residual stream.
         """
-        return self._select(SelectionRule("top", percent, k, unique_dims=unique_dims))
+        rule = SelectionRule("top", percent, k, unique_dims=unique_dims)
+        return self._told("top", self._select(rule))
 
     def bottom(
         self, *, percent: float | None = None, k: int | None = None, unique_dims: bool = False
@@ -140,7 +154,20 @@ class Selectivity:
         Raises:
             LensLocError: as :meth:`top`.
         """
-        return self._select(SelectionRule("bottom", percent, k, unique_dims=unique_dims))
+        rule = SelectionRule("bottom", percent, k, unique_dims=unique_dims)
+        return self._told("bottom", self._select(rule))
+
+    def _told(self, end: str, mask: UnitMask) -> UnitMask:
+        """Return units that were selected by t, with what stands against them; warn of noise."""
+        n, real = len(mask), int((self.q[mask.mask] < 0.05).sum())
+        noise = nothing_selected(end, n, real, self.site)
+        for sentence in noise:
+            warnings.warn(sentence, LensLocWarning, stacklevel=3)
+        large = int((outliers(self.magnitude) & mask.mask).sum())
+        size = large_units(end, n, large, self.site, OUTLIER_RATIO)
+        told = [*mask.warnings, *noise, *size]
+        made = mask.provenance.replace(warnings=tuple(dict.fromkeys(told)))
+        return dataclasses.replace(mask, provenance=made)
 
     def between(self, lo: float, hi: float, k: int, seed: int) -> UnitMask:
         """Draw ``k`` units at random among those whose t lies between two percentiles of all t.

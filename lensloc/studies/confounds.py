@@ -5,10 +5,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from lensloc.errors import unwarned
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.bundled import language
 from lensloc.stimuli.protocols import PUBLISHED
-from lensloc.studies.localization import localize, token_lengths
+from lensloc.studies.localization import localize
+from lensloc.studies.stimulus_warnings import token_lengths
 from lensloc.units import UnitMask
 
 
@@ -40,7 +42,8 @@ def confound_check(
 
     Returns:
         One row a comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
-        ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control.
+        ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control. Its
+        ``attrs["warnings"]`` are what a reader should know, in sentences.
 
     Raises:
         LensLocError: as :func:`localize` does.
@@ -51,7 +54,8 @@ def confound_check(
 
     def select(stimuli: Contrast, **settings: Any) -> UnitMask:
         settings = {"progress": progress, "batch_size": batch_size} | settings
-        return localize(model, stimuli, [site], **settings).top(percent=percent)
+        with unwarned():  # the table has it
+            return localize(model, stimuli, [site], **settings).top(percent=percent)
 
     cut = {"max_tokens": PUBLISHED["language"].max_tokens}
     published = select(texts, **cut)
@@ -84,4 +88,9 @@ def confound_check(
             }
         )
     table: pd.DataFrame = pd.DataFrame(rows)
+    table.attrs["warnings"] = list(
+        dict.fromkeys(
+            f"{name}: {sentence}" for name, units, _, _ in runs for sentence in units.warnings
+        )
+    )
     return table

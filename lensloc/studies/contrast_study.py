@@ -1,7 +1,6 @@
 """Study: one contrast looked at from all sides, as a report shows it."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,17 +10,19 @@ import torch
 from lensloc import html
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, noted, unwarned
 from lensloc.lesion_table import LesionStudy
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
 from lensloc.running import BatchSize
 from lensloc.selection import least_note
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
+from lensloc.sentences.selection import Halves, halves_notes
 from lensloc.sites import get_site, shape
 from lensloc.stimuli import Contrast, Protocol
 from lensloc.stimuli.balance import Balance, measure_balance
 from lensloc.store import Store
+from lensloc.studies.calls import written_call
 from lensloc.studies.granularities import halves_of
 from lensloc.studies.lesions import lesion_study, shared_texts
 from lensloc.studies.localization import Localization, localize
@@ -44,7 +45,9 @@ class Study:
         reliability: how well halves of the stimuli agree at the site; None if not measured.
         profile: how strongly the network responds in every condition; None if not measured.
         lesions: what it costs to switch it off, beside controls; None if not measured.
-        warnings: what a reader should know beyond the warnings of these, in sentences.
+        notes: what a reader should know beyond the warnings of these, in sentences.
+        call: what made the study, as code or as a command; empty if it was put together by hand.
+        seed: of halves, intervals and lesions; None if it was put together by hand.
     """
 
     found: Localization
@@ -54,10 +57,37 @@ class Study:
     reliability: Reliability | None = None
     profile: ResponseProfile | None = None
     lesions: LesionStudy | None = None
-    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    call: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         count_from_percent(self.percent, self.selectivity.t.numel())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that a reader should know before believing the figures, in sentences."""
+        balance = self.balance.warnings if self.balance is not None else []
+        sentences = [
+            *self.found.warnings,
+            # Tokens are told by the localization, as it used them.
+            *(sentence for sentence in balance if " in tokens " not in sentence),
+            *self.network.warnings,
+            *(halves_notes(self.halves) if self.halves is not None else []),
+            *(self.profile.warnings if self.profile is not None else ()),
+            *self.notes,
+            *(self.lesions.warnings if self.lesions is not None else ()),
+        ]
+        return tuple(dict.fromkeys(sentences))
+
+    @property
+    def halves(self) -> Halves | None:
+        """How well halves of the stimuli agree, in numbers; None if that was not measured."""
+        found = self.reliability
+        if found is None:
+            return None
+        d = float(self.selectivity.d[self.network.mask].mean())
+        return Halves(found.dice, found.dice_chance, found.t, found.d_held_out, d)
 
     @property
     def contrast(self) -> Contrast:
@@ -72,13 +102,13 @@ class Study:
     @property
     def network(self) -> UnitMask:
         """The most selective units of the site."""
-        with warnings.catch_warnings():  # a network of one unit is told by the study
-            warnings.simplefilter("ignore", LensLocWarning)
+        with unwarned():  # the study holds its warnings
             return self.selectivity.top(percent=self.percent)
 
     def __repr__(self) -> str:
         more = [name for name in ("reliability", "profile", "lesions") if getattr(self, name)]
-        return f"Study({self.network!r}; {', '.join(more) or 'localization only'})"
+        made = ", ".join(more) or "localization only"
+        return noted(f"Study({self.network.line()}; {made})", self.warnings)
 
     def _repr_html_(self) -> str:
         parts = [self.found._repr_html_(), self.network._repr_html_()]
@@ -86,7 +116,11 @@ class Study:
             parts.append(self.profile._repr_html_())
         if self.lesions is not None:
             parts.append(self.lesions._repr_html_())
-        return html.stacked(parts)
+        told = {*self.found.warnings, *self.network.warnings}
+        told |= set(self.profile.warnings if self.profile is not None else ())
+        told |= set(self.lesions.warnings if self.lesions is not None else ())
+        own = html.notes([sentence for sentence in self.warnings if sentence not in told])
+        return html.stacked([*parts, own] if own else parts)
 
 
 def study(
@@ -137,6 +171,7 @@ def study(
         LensLocError: what localizing, profiling and lesioning refuse; a size that cannot be had,
             before the model is run.
     """
+    given = dict(locals())
     sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
@@ -156,7 +191,8 @@ def study(
         model, contrast, sites, pooling=pooling, protocol=protocol, absolute=absolute, test=test,
         keep_responses=True, max_tokens=max_tokens, **options,
     )  # fmt: skip
-    network = Study(found, site, percent).network
+    with unwarned():  # the study says it
+        network = found[site].top(percent=percent)
     responses, made = found.responses[site], found[site].provenance
     alike = {"pooling": made.pooling, "max_tokens": made.max_tokens}
     every = _to_every_text(model, contrast, responses, {**options, **alike})
@@ -186,7 +222,10 @@ def study(
         )  # fmt: skip
     balance = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
     notes += shared_texts(contrast.name, network.selected_on, tasks)
-    return Study(found, site, percent, balance, reliability, profile, lesions, tuple(notes))
+    call = written_call("ll.study", study, given)
+    return Study(
+        found, site, percent, balance, reliability, profile, lesions, tuple(notes), call, seed
+    )
 
 
 def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T | None:

@@ -12,7 +12,8 @@ import torch
 from lensloc.attribution import Attribution, Baseline, Method, attribute
 from lensloc.capture import Pooling
 from lensloc.controls import Match, controls
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, unwarned
+from lensloc.lesion_cases import lesion_warnings
 from lensloc.lesion_table import NETWORK, mean_drop
 from lensloc.models import describe
 from lensloc.outliers import outliers
@@ -62,7 +63,8 @@ def compare_granularities(
 ) -> pd.DataFrame:
     """Compare units of several kinds: how many are selective, how much, how surely, and where.
 
-    All sites are captured in one pass a contrast. Columns of the table, one row a network and site:
+    All sites are captured in one pass a contrast. ``attrs["warnings"]`` of the table are what a
+    reader should know, in sentences. Its columns, one row a network and site:
 
     - ``network``, ``site``, ``unit`` (what one is), ``n_layers``, ``units_per_layer``, ``n_units``;
       ``n_selected``: the top ``percent`` of all, truncated, at least 1;
@@ -127,6 +129,7 @@ def compare_granularities(
         raise LensLocError("n_splits is at least 1, and n_permutations at least 0.")
     chosen = _sites(model, sites)
     rows: list[dict[str, Any]] = []
+    told: list[str] = []
     tops: dict[tuple[str, str], Selectivity] = {}
     for name, stimuli in networks.items():
         found = localize(
@@ -159,6 +162,7 @@ def compare_granularities(
         measured = _rows(name, found, percent, n_splits, n_permutations, seed, gradients)
         rows += measured
         tops |= {(name, site): found[site] for site in found}
+        told += [f"{name}: {sentence}" for sentence in found.warnings]
     table: pd.DataFrame = pd.DataFrame(rows)
     for column in ("distinct_dims", "repeats"):
         table[column] = table[column].astype("Int64")
@@ -174,6 +178,7 @@ def compare_granularities(
             store,
             progress,
         )
+    table.attrs["warnings"] = [*told, *table.attrs.get("warnings", [])]
     return table
 
 
@@ -259,7 +264,8 @@ def _rows(
 
 def _selected(selectivity: Selectivity, percent: float) -> UnitMask:
     # Not by percent, since sites of a table differ in size: less than one unit is no news there.
-    return selectivity.top(k=count_from_percent(percent, selectivity.t.numel()))
+    with unwarned():  # the table has it
+        return selectivity.top(k=count_from_percent(percent, selectivity.t.numel()))
 
 
 def _strength(selectivity: Selectivity, mask: UnitMask) -> dict[str, float]:
@@ -344,7 +350,8 @@ def _with_drops(
         for size, k in sizes.items():
             if 2 * k <= tops[network, site].t.numel():
                 label = f"{network} at {site}, {k} units ({size})"
-                masks[label] = _to_lesion(tops[network, site].top(k=k))
+                with unwarned():
+                    masks[label] = _to_lesion(tops[network, site].top(k=k))
                 places[label] = (row, size)
     if not masks:
         raise LensLocError(
@@ -378,6 +385,7 @@ def _with_drops(
             "took_effect": drops[row]["took_effect"] and bool(mine["took_effect"]),
         }
     result: pd.DataFrame = pd.concat([table, pd.DataFrame(drops)], axis=1)
+    result.attrs["warnings"] = lesion_warnings(study.table)
     return result
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.lesion import Effect, Positions, Reference, reference_responses, reference_site
+from lensloc.lesion_cases import idle_lesions
 from lensloc.lesion_table import (
     NETWORK,
     Intervals,
@@ -28,6 +29,7 @@ from lensloc.selection import least_note
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
 from lensloc.store import Store
+from lensloc.studies.calls import written_call
 from lensloc.studies.lesion_modes import Mode, PlannedMode, planned_modes
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
@@ -95,6 +97,7 @@ def lesion_study(
             effect, or whatever lesion, controls and tasks refuse; before the model is run where
             that can be told.
     """
+    given = dict(locals())
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
@@ -146,8 +149,13 @@ def lesion_study(
     table = _table(card, measured, intact, n_resamples, confidence, seed)
     for sentence in (note for network in networks.values() for note in network.notes):
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
-    told = [each for network in networks.values() for each in (*network.notes, *network.warnings)]
-    return LesionStudy(table, confidence, (*told, *_warnings(table, measured, intact)))
+    told = [
+        f"{name}: {sentence}" if len(networks) > 1 else sentence
+        for name, network in networks.items()
+        for sentence in (*network.notes, *network.warnings)
+    ]
+    call = written_call("ll.lesion_study", lesion_study, given)
+    return LesionStudy(table, confidence, (*told, *_warnings(table, measured, intact)), call)
 
 
 # -- what to lesion --------------------------------------------------------------------------------
@@ -220,11 +228,12 @@ def _network(
     if isinstance(given, Contrast):
         given, kept = _kept_apart(given, tasks, seed)
         given = localize(model, given, [site], progress=progress)[site]
-    with warnings.catch_warnings():  # sizes below one unit are told of the study
-        warnings.simplefilter("ignore", LensLocWarning)
+    told = given.warnings
+    with unwarned():  # the study says it
         masks, notes = _sized(name, given, percents)
     selected_on = next(iter(masks.values())).selected_on
-    return _Network(masks, kept, tuple(notes), tuple(shared_texts(name, selected_on, kept)))
+    shared = shared_texts(name, selected_on, kept)
+    return _Network(masks, kept, tuple(notes), (*told, *shared))
 
 
 def _kept_apart(
@@ -401,7 +410,7 @@ def _warnings(
 ) -> tuple[str, ...]:
     every = (
         *(sentence for result in intact.values() for sentence in result.warnings),
-        *_idle(table),
+        *idle_lesions(table),
         *_without_numbers(table, measured),
         *_without_score(table),
         *_lost_draws(table),

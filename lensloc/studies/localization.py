@@ -14,7 +14,7 @@ import pandas as pd
 from lensloc import html
 from lensloc.capture import Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, noted, unwarned
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.provenance import Provenance
@@ -33,15 +33,17 @@ from lensloc.selectivity import (
 )
 from lensloc.sites import get_site, hook_names
 from lensloc.stimuli import Contrast
-from lensloc.stimuli.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.stimuli.balance import length
 from lensloc.stimuli.protocols import PROTOCOLS, Protocol, resolved
 from lensloc.store import Store
+from lensloc.studies.calls import written_call
+from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
 from lensloc.text_sets import TextSet
 from lensloc.units import UnitMask
 
 log = logging.getLogger(__name__)
 
-__all__ = ["PROTOCOLS", "Localization", "Seconds", "localize", "token_lengths"]
+__all__ = ["PROTOCOLS", "Localization", "Seconds", "localize"]
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,10 @@ class Localization(Mapping[str, Selectivity]):
         n_tokens: tokens of the stimuli, pads not counted.
         seconds: of the forward passes and of the statistics; 0 for what came from a store.
         from_store: sites whose statistics came from a store.
-        warnings: what a reader of the result should know, in sentences.
+        warnings: what a reader of the result should know, in sentences; of the stimuli, the model
+            and all sites. A site's map, and what is selected from it, carries its own.
         responses: site name -> pooled activations of every stimulus, if they were to be kept.
+        call: what made it, as code.
     """
 
     contrast: Contrast
@@ -76,6 +80,7 @@ class Localization(Mapping[str, Selectivity]):
     from_store: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     responses: Mapping[str, Responses] = field(default_factory=dict)
+    call: str = ""
 
     def __post_init__(self) -> None:
         for name in ("selectivity", "responses"):
@@ -98,13 +103,14 @@ class Localization(Mapping[str, Selectivity]):
         return len(self.selectivity)
 
     def __repr__(self) -> str:
-        maps = ", ".join(repr(found) for found in self.selectivity.values())
-        return f"Localization({maps})"
+        maps = ", ".join(found.line() for found in self.selectivity.values())
+        return noted(f"Localization({maps})", self.warnings)
 
     def _repr_html_(self) -> str:
         rows, shares = [], []
         for site, found in self.selectivity.items():
-            network = found.top(k=max(1, found.t.numel() // 100))
+            with unwarned():  # it is below the table
+                network = found.top(k=max(1, found.t.numel() // 100))
             shares.append(network.percent_per_layer().tolist())
             rows.append(
                 {
@@ -129,6 +135,7 @@ class Localization(Mapping[str, Selectivity]):
             html.captioned(
                 picture, "share of units in the top 1 %, layer (0 at the bottom) by site"
             ),
+            warnings=self.warnings,
         )
 
     def _only(self) -> Selectivity:
@@ -240,6 +247,8 @@ def localize(
         LensLocError: unknown site, pooling or protocol; a site that the model lacks; stimuli that
             the model cannot take, or that a paired test cannot pair.
     """
+    given = dict(locals())
+    call = written_call("ll.localize", localize, given)
     procedure = resolved(protocol, contrast.protocol)
     pooling = cast(Pooling, procedure.pooling) if pooling is None else pooling
     absolute = procedure.absolute if absolute is None else absolute
@@ -285,16 +294,22 @@ def localize(
         if store is not None:
             for site in missing:
                 store.save(keys[site], found[site], n_tokens)
-    warnings = (*card.warnings, *_length_warnings(model, contrast, max_tokens))
+    general = (*card.warnings, *stimulus_warnings(model, contrast, made, max_tokens))
+    told = {site: (*general, *map_warnings(found[site])) for site in keys}
     return Localization(
         contrast,
-        {site: found[site] for site in keys},
+        {site: _with_warnings(found[site], told[site]) for site in keys},
         n_tokens,
         seconds,
         tuple(known),
-        warnings,
+        tuple(dict.fromkeys(sentence for site in keys for sentence in told[site])),
         responses if keep_responses else {},
+        call,
     )
+
+
+def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
+    return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
 def _checked(model: Any, sites: str | Sequence[str], test: str) -> list[str]:
@@ -373,32 +388,6 @@ def _by_moments(
         for site, moments in captured.moments.items()
     }
     return found, captured.n_tokens, Seconds(captured.seconds, time.perf_counter() - start)
-
-
-def token_lengths(model: Any, contrast: Contrast, max_tokens: int | None) -> dict[str, list[float]]:
-    """Return how many tokens of every target and control text are used."""
-    most = max_tokens or model.cfg.n_ctx
-    return {
-        role: [
-            float(min(length(text, "tokens", model), most))
-            for name in names
-            for text in contrast.conditions[name]
-        ]
-        for role, names in (("target", contrast.target), ("control", contrast.control))
-    }
-
-
-def _length_warnings(model: Any, contrast: Contrast, max_tokens: int | None) -> tuple[str, ...]:
-    lengths = token_lengths(model, contrast, max_tokens)
-    difference = standardised_difference(lengths["target"], lengths["control"])
-    means = {role: float(np.mean(found)) for role, found in lengths.items()}
-    if abs(difference) <= WARN_ABOVE:
-        return ()
-    return (
-        f"The target averages {means['target']:.1f} tokens a text and the control "
-        f"{means['control']:.1f}; a difference in length can pass for selectivity "
-        "(see Contrast.matched and contrasts.confound_check).",
-    )
 
 
 # -- provenance ------------------------------------------------------------------------------------

@@ -13,12 +13,14 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from lensloc.capture import Pooling, capture
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.models import describe
 from lensloc.profiles import HALVES, ResponseProfile
 from lensloc.responses import Responses
 from lensloc.selectivity import TESTS, paired, welch
+from lensloc.sentences.profiles import profile_notes
 from lensloc.stimuli import Contrast
+from lensloc.studies.sides import sides_of
 from lensloc.text_sets import TextSet
 from lensloc.units import UnitMask
 from lensloc.units import describe as describe_mask
@@ -101,6 +103,8 @@ def response_profile(
         seed=seed,
     )
     for sentence in found.warnings:
+        if sentence in mask.warnings:  # told when the mask was made
+            continue
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
     return found
 
@@ -139,6 +143,7 @@ def profile_of(
             f"The responses are not those to all texts of {contrast.name}, condition by condition; "
             "capture these."
         )
+    made = mask.provenance
     plan = _plan(mask, contrast, cross_validate)
     values = responses.values.double().cpu()
     every = contrast.conditions
@@ -163,9 +168,11 @@ def profile_of(
             seed=seed,
         )
     if not plan.pick_again:
-        _score(scores, values, plan.rows, mask, plan.rows)
+        _score(scores, values, plan.rows, mask, plan.rows, absolute=made.absolute)
     scores = scores.dropna(subset=list(_SCORES)).reset_index(drop=True)
     table = _summarise(scores, list(every), confidence, n_resamples, seed)
+    sides = sides_of(scores, contrast, confidence, n_resamples, seed)
+    notes = profile_notes(sides, held_out=plan.held_out)
     return ResponseProfile(
         table,
         scores,
@@ -175,7 +182,9 @@ def profile_of(
         confidence,
         how=plan.how,
         held_out=plan.held_out,
-        warnings=plan.warnings,
+        sides=sides,
+        signed=not made.absolute,
+        warnings=tuple(dict.fromkeys((*mask.warnings, *plan.warnings, *notes))),
     )
 
 
@@ -308,8 +317,7 @@ def _on_halves(
     test = paired if made.test == "paired" else welch
     halves = [_flat_rows(contrast.conditions, half) for half in contrast.split_rows(seed)]
     picked = []
-    with warnings.catch_warnings():  # told when the mask was made
-        warnings.simplefilter("ignore", LensLocWarning)
+    with unwarned():  # told when the mask was made
         for half in halves:
             found = test(responses.at(half), made.target, made.control, absolute=made.absolute)
             picked.append(found.select(rule))
@@ -330,7 +338,7 @@ def _on_halves(
         rows = [row for row in other if texts[row] not in chose]
         twice += len(other) - len(rows)
         if rows:
-            _score(scores, responses.values, rows, units, plan.rows)
+            _score(scores, responses.values, rows, units, plan.rows, absolute=made.absolute)
     how = plan.how
     if {len(units) for units in picked} != {len(mask)}:
         how += f", {len(picked[0])} and {len(picked[1])} units"
@@ -371,16 +379,20 @@ def _score(
     rows: list[int],
     units: UnitMask,
     over: list[int],
+    *,
+    absolute: bool,
 ) -> None:
     """Write the mean response of the units to some stimuli into the table of scores.
 
-    Units are standardised over the stimuli ``over``.
+    Units are standardised over the stimuli ``over``. What is standardised is what the units were
+    selected by: absolute responses, or signed ones.
     """
     chosen = values[:, units.mask]
     size = chosen.abs()
-    among = size[over]
+    tested = size if absolute else chosen
+    among = tested[over]
     spread = among.std(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
-    standardised = (size - among.mean(dim=0)) / spread
+    standardised = (tested - among.mean(dim=0)) / spread
     for name, found in zip(_SCORES, (size, chosen, standardised), strict=True):
         scores.loc[rows, name] = found[rows].mean(dim=1).numpy()
 
@@ -394,7 +406,8 @@ def _summarise(
         row: dict[str, Any] = {"condition": name, "stimuli": len(found)}
         for score in _SCORES:
             sample = found[score].to_numpy()
-            row[score] = low = high = float(sample.mean()) if len(sample) else np.nan
+            row[score] = float(sample.mean()) if len(sample) else np.nan
+            low = high = float("nan")  # one stimulus has no interval
             if len(sample) > 1:
                 interval = bootstrap(
                     (sample,),

@@ -1,0 +1,118 @@
+"""The call that made a result, as code that a reader can follow."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lensloc.controls import Controls
+from lensloc.models import describe
+from lensloc.selectivity import Selectivity
+from lensloc.sentences.words import counted
+from lensloc.stimuli import Contrast, bundled
+from lensloc.tasks import Task
+from lensloc.units import UnitMask
+
+# What changes no result, or is of one machine.
+_LEFT_OUT = ("progress", "store", "recompute", "batch_size")
+# What a task is made of, by what it calls that.
+_ITEMS = {"pairs": "pair", "texts": "text", "questions": "question", "prompts": "prompt"}
+
+
+def written_call(name: str, function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    """Return a call as it could be written: what was given, but for what is the default.
+
+    Things that code cannot write out (texts, masks, tasks) stand in angle brackets; of files only
+    the names are told.
+
+    Args:
+        name: what the function is called.
+        function: the function.
+        given: its arguments by name, ``model`` among them.
+    """
+    parts = []
+    for key, parameter in inspect.signature(function).parameters.items():
+        if key in _LEFT_OUT or key not in given:
+            continue
+        value = given[key]
+        if key == "model":
+            parts.append(_model(value))
+        elif parameter.default is inspect.Parameter.empty:
+            parts.append(_shown(value))
+        elif not _same(value, parameter.default):
+            parts.append(f"{key}={_shown(value)}")
+    return f"{name}({', '.join(parts)})"
+
+
+def _same(value: Any, default: Any) -> bool:
+    if isinstance(value, list | tuple) and isinstance(default, list | tuple):
+        return list(value) == list(default)
+    return type(value) is type(default) and bool(value == default)
+
+
+def _model(model: Any) -> str:
+    card = describe(model)
+    untrained = ", untrained=True" if card.untrained else ""
+    return (
+        f"ll.load_model({Path(card.name).name if _is_path(card.name) else card.name!r}{untrained})"
+    )
+
+
+def _is_path(name: str) -> bool:
+    return Path(name).is_absolute()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Contrast):
+        return _contrast(value)
+    if isinstance(value, Controls):
+        return _controls(value)
+    if isinstance(value, UnitMask):
+        return f"<{counted(len(value), 'unit')} at {value.site}>"
+    if isinstance(value, Selectivity):
+        return f"<map of {counted(value.t.numel(), 'unit')} at {value.site}>"
+    if isinstance(value, str | int | float | None):
+        return repr(value)
+    if isinstance(value, Path):
+        return repr(value.name)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_shown(found)}" for key, found in value.items()) + "}"
+    if isinstance(value, range):
+        return repr(value)
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    if isinstance(value, Task):
+        return _task(value)
+    return f"<{getattr(value, 'name', type(value).__name__)}>"
+
+
+def _contrast(contrast: Contrast) -> str:
+    if contrast.name in bundled.NAMES:
+        for protocol in ("lensloc", "alkhamissi2024"):
+            known = bundled.get(contrast.name, protocol=protocol)
+            if known.content_hash == contrast.content_hash:
+                published = f", protocol={protocol!r}" if protocol != "lensloc" else ""
+                return f"ll.contrasts.get({contrast.name!r}{published})"
+    sides = f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
+    source = Path(contrast.source)
+    where = source.name if source.is_absolute() else contrast.source
+    return f"<contrast {contrast.name!r}, {sides}, {len(contrast.texts):,} texts, {where}>"
+
+
+def _controls(found: Controls) -> str:
+    seeds = list(found.seeds)
+    drawn = range(seeds[0], seeds[-1] + 1) if seeds else range(0)
+    parts = [_shown(list(found.matches))] if found.matches else []
+    parts.append(f"seeds={drawn if list(drawn) == seeds else seeds}")
+    parts += [f"{name}=True" for name in ("least_selective", "without_outliers")
+              if getattr(found, name)]  # fmt: skip
+    return f"ll.controls({', '.join(parts)})"
+
+
+def _task(task: Task) -> str:
+    counts = [
+        counted(len(getattr(task, name)), noun)
+        for name, noun in _ITEMS.items()
+        if hasattr(task, name)
+    ]
+    return f"<task {', '.join([task.name, *counts[:1]])}>"
