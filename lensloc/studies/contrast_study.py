@@ -21,6 +21,7 @@ from lensloc.selectivity import Reliability, Selectivity, Test, split_half
 from lensloc.sites import get_site, shape
 from lensloc.stimuli import Contrast, Protocol
 from lensloc.stimuli.balance import Balance, measure_balance
+from lensloc.stimuli.protocols import resolved
 from lensloc.store import Store
 from lensloc.studies.granularities import halves_of
 from lensloc.studies.lesions import lesion_study, shared_texts
@@ -92,7 +93,7 @@ class Study:
 def study(
     model: Any,
     contrast: Contrast,
-    sites: Sequence[str] = ("resid_post",),
+    sites: Sequence[str] | None = None,
     *,
     percent: float = 1.0,
     tasks: Sequence[Task] = (),
@@ -115,7 +116,8 @@ def study(
     Args:
         model: a loaded model.
         contrast: the stimuli.
-        sites: where units live; the first is the one that is profiled and lesioned.
+        sites: where units live; the first is the one that is profiled and lesioned. The
+            protocol's, block outputs, if None.
         percent: per cent of its units that make the network.
         tasks: what to measure under lesions; none for no lesions.
         controls: what to hold beside the network, e.g. ``ll.controls("layer")``.
@@ -137,6 +139,8 @@ def study(
         LensLocError: what localizing, profiling and lesioning refuse; a size that cannot be had,
             before the model is run.
     """
+    if sites is None:
+        sites = resolved(protocol, contrast.protocol).sites
     sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
