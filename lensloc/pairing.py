@@ -54,8 +54,8 @@ def _by_item(
         if counts != [1, 1]:
             raise LensLocError(
                 f"The item {item!r} has {_texts(counts[0])} in the {words[0]} and {counts[1]} in "
-                f"the {words[1]}, but a paired test needs one in each; remove the others, name other "
-                "conditions, or use test='welch'."
+                f"the {words[1]}, but a paired test needs one in each; remove the others, name "
+                "other conditions, or use test='welch'."
             )
     return [rows[0] for rows in found[0].values()], [found[1][item][0] for item in found[0]]
 
