@@ -53,9 +53,9 @@ def _by_item(
         counts = [len(side.get(item, ())) for side in found]
         if counts != [1, 1]:
             raise LensLocError(
-                f"The item {item!r} has {counts[0]} texts in the {words[0]} and {counts[1]} in the "
-                f"{words[1]}, but a paired test needs one in each; remove the others, name other "
-                "conditions, or use test='welch'."
+                f"The item {item!r} has {_texts(counts[0])} in the {words[0]} and {counts[1]} in "
+                f"the {words[1]}, but a paired test needs one in each; remove the others, name "
+                "other conditions, or use test='welch'."
             )
     return [rows[0] for rows in found[0].values()], [found[1][item][0] for item in found[0]]
 
@@ -82,6 +82,10 @@ def _by_position(
             )
     a, b = ([row for condition in side for row in condition] for side in sides)
     return a, b
+
+
+def _texts(n: int) -> str:
+    return "1 text" if n == 1 else f"{n} texts"
 
 
 def _counted(n: int) -> str:

@@ -1,10 +1,13 @@
 """A methods paragraph with its references, made from what was run."""
 
+import re
+
 from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.outliers import OUTLIER_RATIO
 from lensloc.provenance import Provenance
 from lensloc.sentences.lesions import control_name
 from lensloc.sentences.words import counted, listed
+from lensloc.stimuli.protocols import ALKHAMISSI2024, Protocol
 from lensloc.studies import Study
 
 _REFERENCES = {
@@ -36,6 +39,7 @@ _POOLINGS = {
     "sum": "as its sum over all tokens",
     "max": "as its maximum over all tokens",
 }
+_TESTS = {"welch": "Welch's t-test", "paired": "a paired t-test"}
 _MODES = {
     "zero": "set to zero",
     "mean": "set to their mean over reference stimuli",
@@ -49,7 +53,7 @@ def methods(study: Study) -> str:
         _localizer(study),
         _stimuli(study.network.provenance),
         _activations(study),
-        _test(study.network.provenance),
+        _test(study),
         _selection(study),
     ]
     found = study.reliability
@@ -79,13 +83,17 @@ def _cited(short: str, text: str) -> bool:
 
 def _localizer(study: Study) -> str:
     made = study.network.provenance
-    as_published = (
-        "exactly as published" if made.protocol == "alkhamissi2024" else "in its main steps"
+    protocol = published(study)
+    source = re.sub(r" (\d{4})$", r" (\1)", protocol.citation) or f"{protocol.name!r}"
+    differs = differences(study)
+    how = (
+        f"which was followed except that {'; '.join(differs)}"
+        if differs
+        else "which was followed exactly as published"
     )
     return (
         f"Units of {made.model} ({what_the_model_is(made)}) were localized with {_software(made)}, "
-        f"after the functional localizer of AlKhamissi et al. (2024), "
-        f"which was followed {as_published}."
+        f"after the functional localizer of {source}, {how}."
     )
 
 
@@ -119,31 +127,79 @@ def _software(made: Provenance) -> str:
     return f"{listed(parts)}{device}"
 
 
+def published(study: Study) -> Protocol:
+    """Return the published protocol of a study's contrast; for stimuli of one's own the general."""
+    return study.contrast.protocol or ALKHAMISSI2024
+
+
+def differences(study: Study) -> list[str]:
+    """Say in what a study departs from the published protocol; nothing if it is followed exactly.
+
+    Every field of the protocol counts, the stimuli among them.
+    """
+    made, protocol = study.network.provenance, published(study)
+    found = []
+    if not protocol.stimuli or study.contrast.content_hash != protocol.stimuli:
+        found.append("the stimuli are not the published ones")
+    if study.site not in protocol.sites:
+        found.append(f"units are those of {study.site}, not of {listed(protocol.sites)}")
+    if made.pooling != protocol.pooling:
+        found.append(f"activations were taken {_pooled(made)}, not {_pooled(protocol)}")
+    if made.max_tokens != protocol.max_tokens:
+        found.append(f"stimuli were {_cut(made)}, not {_cut(protocol)}")
+    if made.absolute != protocol.absolute:
+        kinds = {True: "absolute", False: "signed"}
+        found.append(
+            f"{kinds[made.absolute]} activations were compared, not {kinds[protocol.absolute]} ones"
+        )
+    if made.test != protocol.test:
+        found.append(f"the test was {_TESTS[made.test]}, not {_TESTS[protocol.test]}")
+    rule = study.network.rule
+    if rule is None or not rule.same_way(protocol.selection):
+        found.append(f"units were selected as {made.selection}")
+    if made.processing not in ("", "raw"):
+        found.append(f"weights were {made.processing}, not raw")
+    if made.dtype not in ("", "float32"):
+        found.append(f"weights were in {made.dtype}, not in float32")
+    if made.lesion:
+        found.append(f"a lesion was open ({made.lesion})")
+    return found
+
+
+def _pooled(made: Provenance | Protocol) -> str:
+    return _POOLINGS.get(made.pooling, f"pooled by {made.pooling}")
+
+
+def _cut(made: Provenance | Protocol) -> str:
+    return "whole" if made.max_tokens is None else f"cut off after {made.max_tokens} tokens"
+
+
 def _stimuli(made: Provenance) -> str:
-    cut = "whole" if made.max_tokens is None else f"cut off after {made.max_tokens} tokens"
     bos = "with" if made.prepends_bos else "without"
     return (
         f"The stimuli of the contrast {made.contrast!r} were {made.n_target:,} texts "
         f"({listed(made.target)}; target) and {made.n_control:,} texts ({listed(made.control)}; "
-        f"control), run one by one or in batches that do not change the result, {cut} and {bos} a "
+        f"control), run one by one or in batches that do not change the result, {_cut(made)} and "
+        f"{bos} a "
         "beginning-of-text token."
     )
 
 
 def _activations(study: Study) -> str:
     made = study.network.provenance
-    pooling = _POOLINGS.get(made.pooling, f"pooled by {made.pooling}")
     places = "; ".join(
         f"{site}, {found.shape[0]} layers of {found.shape[1]:,} units"
         for site, found in study.found.items()
     )
-    return f"The activation of every unit was taken {pooling} of a stimulus, at {places}."
+    return f"The activation of every unit was taken {_pooled(made)} of a stimulus, at {places}."
 
 
-def _test(made: Provenance) -> str:
+def _test(study: Study) -> str:
+    made = study.network.provenance
     size = "absolute activations" if made.absolute else "activations"
     if made.test == "paired":
-        test = f"{size} of the n-th target and the n-th control stimulus by a paired t-test"
+        pairs = "item" if study.contrast.items is not None else "position"
+        test = f"{size} to target and control, paired by {pairs}, by a paired t-test"
     else:
         test = f"{size} to target and control by Welch's t-test (Welch 1947)"
     return (
@@ -171,10 +227,10 @@ def _profile(study: Study) -> str:
     profile = study.profile
     assert profile is not None
     held = (
-        "Response profiles are those of as many units, picked on one half of the stimuli and "
-        "measured on the other"
+        "Response profiles are those of units that were picked in the same way on one half of the "
+        "stimuli and measured on the other"
         if profile.cross_validated
-        else "Response profiles are those of the given units"
+        else f"Response profiles are those of {profile.how}"
     )
     return (
         f"{held}, with {100 * profile.confidence:g} % percentile bootstrap intervals over stimuli "

@@ -21,6 +21,7 @@ from lensloc.sentences.selection import Halves, halves_notes
 from lensloc.sites import get_site, shape
 from lensloc.stimuli import Contrast, Protocol
 from lensloc.stimuli.balance import Balance, measure_balance
+from lensloc.stimuli.protocols import resolved
 from lensloc.store import Store
 from lensloc.studies.calls import written_call
 from lensloc.studies.granularities import halves_of
@@ -126,7 +127,7 @@ class Study:
 def study(
     model: Any,
     contrast: Contrast,
-    sites: Sequence[str] = ("resid_post",),
+    sites: Sequence[str] | None = None,
     *,
     percent: float = 1.0,
     tasks: Sequence[Task] = (),
@@ -149,7 +150,8 @@ def study(
     Args:
         model: a loaded model.
         contrast: the stimuli.
-        sites: where units live; the first is the one that is profiled and lesioned.
+        sites: where units live; the first is the one that is profiled and lesioned. The
+            protocol's, block outputs, if None.
         percent: per cent of its units that make the network.
         tasks: what to measure under lesions; none for no lesions.
         controls: what to hold beside the network, e.g. ``ll.controls("layer")``.
@@ -172,6 +174,8 @@ def study(
             before the model is run.
     """
     given = dict(locals())
+    if sites is None:
+        sites = resolved(protocol, contrast.protocol).sites
     sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")

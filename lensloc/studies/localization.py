@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lensloc import html
-from lensloc.capture import Pooling, capture, capture_moments
+from lensloc.capture import POOLINGS, Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError, noted, unwarned
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
@@ -254,7 +254,7 @@ def localize(
     absolute = procedure.absolute if absolute is None else absolute
     test = cast(Test, procedure.test) if test is None else test
     max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
-    sites = _checked(model, procedure.sites if sites is None else sites, test)
+    sites = _checked(model, procedure.sites if sites is None else sites, pooling, test)
     if test == "paired":
         contrast.require_pairs()
     if truncate:
@@ -312,8 +312,10 @@ def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
-def _checked(model: Any, sites: str | Sequence[str], test: str) -> list[str]:
+def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
     """Return the sites' own names."""
+    if pooling not in POOLINGS:
+        raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
     if not sites:
