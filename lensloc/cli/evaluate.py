@@ -109,7 +109,11 @@ def evaluate_command(
     ] = None,
     percents: Annotated[
         str | None,
-        typer.Option(help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own)."),
+        typer.Option(
+            "--percents",
+            "--percentage",
+            help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own).",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,
