@@ -426,12 +426,13 @@ _LESION = ["network", "mode", "percent", "kind"]
 
 
 def _named(row: Any) -> str:
-    return f"{row.network} ({row.mode}, {row.percent:g} %, {row.kind})"
+    """Name the lesion of a row of the table."""
+    return f"{row['network']} ({row['mode']}, {row['percent']:g} %, {row['kind']})"
 
 
 def _idle(table: pd.DataFrame) -> Iterator[str]:
     idle = table[~table["took_effect"]].drop_duplicates([*_LESION, "seed"])
-    for row in idle.itertuples():
+    for row in idle.to_dict("records"):
         yield (
             f"The lesion of {_named(row)} took no effect: its hooks did not fire, changed nothing, "
             "or moved no logit."
