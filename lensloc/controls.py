@@ -228,7 +228,7 @@ def _control(
     rule: SelectionRule | None = None,
 ) -> UnitMask:
     made = network.provenance
-    made = made.replace(selection=f"{words}, as many as: {made.selection}")
+    made = made.replace(warnings=(), selection=f"{words}, as many as: {made.selection}")
     return UnitMask(network.site, mask, made, magnitude=network.magnitude, rule=rule)
 
 

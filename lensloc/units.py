@@ -295,7 +295,8 @@ class UnitMask:
         outside = (~self.mask).flatten().nonzero().squeeze(1)
         drawn = draw(outside, len(self), seed, f"outside the mask {describe(self)}")
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
-        made = self.provenance.replace(selection=selection)
+        # What speaks against the network does not speak against other units.
+        made = self.provenance.replace(selection=selection, warnings=())
         return UnitMask.from_indices(
             self.site,
             drawn,

@@ -188,7 +188,7 @@ def test_a_network_of_less_than_one_unit_is_one_and_told(
 ) -> None:
     text = text_of(report(found, tmp_path / "page.html").read_text())
     assert "1 % of the 96 units at resid_post is less than one unit, so one is taken" in text
-    assert "1 of 96 units at resid_post were selected" in text
+    assert "1 of 96 units at resid_post was selected" in text
 
 
 def test_bad_input_is_refused(found: Localization, study: Study, tmp_path: Path) -> None:

@@ -102,10 +102,12 @@ def response_profile(
         n_resamples=n_resamples,
         seed=seed,
     )
+    assert found.sides is not None
+    # Those of the mask were told when it was made; what the profile shows is its summary.
+    known = {*mask.warnings, *profile_notes(found.sides, held_out=found.held_out)}
     for sentence in found.warnings:
-        if sentence in mask.warnings:  # told when the mask was made
-            continue
-        warnings.warn(sentence, LensLocWarning, stacklevel=2)
+        if sentence not in known:
+            warnings.warn(sentence, LensLocWarning, stacklevel=2)
     return found
 
 
