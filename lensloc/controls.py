@@ -1,5 +1,6 @@
 """Controls: sets of units to hold beside a network, as many and alike in all but selectivity."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -133,7 +134,8 @@ def draw_control(network: UnitMask, match: str, seed: int, *, n_bins: int = 100)
             chosen[layer] = _drawn(units, _bins(magnitude[layer], n_bins), draw, network)
     else:
         raise LensLocError(f"There is no control {match!r}; there are {', '.join(MATCHES)}.")
-    return _control(network, chosen, f"random, seed {seed}, matched in {match}")
+    control = _control(network, chosen, f"random, seed {seed}, matched in {match}")
+    return dataclasses.replace(control, provenance=control.provenance.seeded("selection", seed))
 
 
 def least_selective(network: UnitMask) -> UnitMask:

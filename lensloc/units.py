@@ -253,7 +253,7 @@ class UnitMask:
         outside = (~self.mask).flatten().nonzero().squeeze(1)
         drawn = draw(outside, len(self), seed, f"outside {self!r}")
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
-        made = self.provenance.replace(selection=selection)
+        made = self.provenance.replace(selection=selection).seeded("selection", seed)
         return UnitMask.from_indices(self.site, drawn, self.shape, made, magnitude=self.magnitude)
 
     def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":

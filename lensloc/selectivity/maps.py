@@ -196,7 +196,9 @@ class Selectivity:
             within &= ~self.excluded.flatten().numpy()
         inside = torch.from_numpy(np.flatnonzero(within))
         drawn = draw(inside, k, seed, f"between the percentiles {lo:g} and {hi:g} of t")
-        return self._selected(drawn, f"random {k} units of percentiles {lo:g}-{hi:g}, seed {seed}")
+        words = f"random {k} units of percentiles {lo:g}-{hi:g}, seed {seed}"
+        found = self._selected(drawn, words)
+        return dataclasses.replace(found, provenance=found.provenance.seeded("selection", seed))
 
     def significant(self, q: float = 0.05, direction: Direction = "target") -> UnitMask:
         """Return the units whose false discovery rate is below ``q``; none is an empty set.
