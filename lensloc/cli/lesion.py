@@ -234,6 +234,7 @@ class _Target:
             tokenizer_hash=card.tokenizer_hash,
             site=self.site,
             selection=f"random, seed {self.seed}, {words}",
+            seeds=(f"selection {self.seed}",),
         )
         return UnitMask.from_indices(self.site, drawn, known, made)
 

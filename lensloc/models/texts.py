@@ -26,6 +26,7 @@ def adopt_tokenizer(model: Any, tokenizer: Any, *, bos: bool | None = None) -> N
         bos: whether the model is to be given a beginning-of-text token before every text; whether
             the tokenizer adds one by itself if None.
     """
+    model.tokenizer = None  # a bridge changes a tokenizer that takes another's place
     model.tokenizer = tokenizer
     adds = False
     if tokenizer is not None:

@@ -181,7 +181,8 @@ class Selectivity:
         Raises:
             LensLocError: if the range is not one, or holds fewer than ``k`` units.
         """
-        return self._select(SelectionRule("between", k=k, low=lo, high=hi, seed=seed))
+        found = self._select(SelectionRule("between", k=k, low=lo, high=hi, seed=seed))
+        return dataclasses.replace(found, provenance=found.provenance.seeded("selection", seed))
 
     def significant(self, q: float = 0.05, direction: Direction = "target") -> UnitMask:
         """Return the units whose false discovery rate is below ``q``; none is an empty set.
