@@ -49,7 +49,7 @@ def _by_surface(tokenizer: Any, text: str, ids: Sequence[int]) -> list[int] | No
     whole = text.encode()
     # Special tokens were put there by the tokenizer, or written in the text, or the first was put.
     for written in ([False] * len(ids), [True] * len(ids), [False, *[True] * (len(ids) - 1)]):
-        for read in (_as_bytes, _as_text):
+        for read in (_as_bytes, _as_text, _as_codes):
             parts = [
                 (name.encode() if in_text else b"")
                 if is_special
@@ -81,6 +81,11 @@ def _as_text(name: str) -> bytes:
     return name.replace(_SPACE, " ").encode()
 
 
+def _as_codes(name: str) -> bytes:
+    """Read a token whose characters are bytes by their code."""
+    return bytes(map(ord, name)) if all(ord(letter) < 256 for letter in name) else name.encode()
+
+
 @cache
 def byte_letters() -> dict[str, bytes]:
     """Return the letters that byte-level tokenizers write bytes as: printable ones as they are."""
@@ -93,17 +98,10 @@ def byte_letters() -> dict[str, bytes]:
 
 def _by_offsets(tokenizer: Any, text: str, ids: Sequence[int]) -> list[int] | None:
     """Count bytes by where in the text tokens end; None without offsets, or of other tokens."""
-    if not getattr(tokenizer, "is_fast", False):
+    found = _offsets(tokenizer, text, list(ids))
+    if found is None:
         return None
-    found = tokenizer(text, return_offsets_mapping=True)
-    raw, offsets = list(found["input_ids"]), [tuple(pair) for pair in found["offset_mapping"]]
-    before = 0
-    if raw == list(ids[1:]):
-        offsets = [(0, 0), *offsets]
-    elif raw[1:] == list(ids):
-        before, offsets = offsets[0][1], offsets[1:]
-    elif raw != list(ids):
-        return None
+    before, offsets = found
     ends = [max(end, before) for end in itertools.accumulate((end for _, end in offsets), max)]
     silent = [start == end for start, end in offsets]
     if all(silent):
@@ -119,6 +117,23 @@ def _by_offsets(tokenizer: Any, text: str, ids: Sequence[int]) -> list[int] | No
             counts[place] = share
         before = end if own else before
     return counts
+
+
+def _offsets(tokenizer: Any, text: str, ids: list[int]) -> tuple[int, list[tuple[int, int]]] | None:
+    """Return where the first token begins, and where each begins and ends, in characters."""
+    if not getattr(tokenizer, "is_fast", False):
+        return None
+    for special in (True, False):
+        found = tokenizer(text, return_offsets_mapping=True, add_special_tokens=special)
+        raw = list(found["input_ids"])
+        offsets = [(int(start), int(end)) for start, end in found["offset_mapping"]]
+        if raw == ids:
+            return 0, offsets
+        if raw == ids[1:]:
+            return 0, [(0, 0), *offsets]
+        if raw[1:] == ids:
+            return offsets[0][1], offsets[1:]
+    return None
 
 
 def _by_decoding(tokenizer: Any, text: str, ids: Sequence[int]) -> list[int]:
