@@ -1,0 +1,457 @@
+"""The figures of README and docs, printed again.
+
+    python tests/benchmarks/findings.py [SECTION ...] [--device cuda]
+
+Sections: published, profile, kinds, lesions, neurons; all if none is named. Each names the
+protocol that its figures are of. ``--store`` keeps lesions that were measured, so that an
+interrupted run goes on.
+"""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import lensloc as ll
+
+MODEL = "smollm2-135m"
+PUBLISHED, DEFAULT = "alkhamissi2024", "lensloc"
+POOLING = {"language": "last-token", "theory of mind": "mean", "multiple demand": "mean"}
+LANGUAGES = ("en", "de", "tr", "fr", "es")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What sections are measured on.
+
+    Attributes:
+        model: the model.
+        untrained: the same with weights as initialised.
+        store: where lesions that were measured are kept; None for nowhere.
+        few: use only so many texts a condition, to see that a section runs; None for all.
+        items: use only so many items, questions and draws; None for all.
+    """
+
+    model: Any
+    untrained: Any
+    store: ll.Store | None = None
+    few: int | None = None
+    items: int | None = None
+
+    def contrast(self, name: str) -> ll.Contrast:
+        found = ll.contrasts.get(name)
+        if self.few is None:
+            return found
+        # Short ones, which fit into any window.
+        return found.keep({
+            condition: sorted(range(len(texts)), key=lambda row: len(texts[row]))[: self.few]
+            for condition, texts in found.conditions.items()
+        })  # fmt: skip
+
+    def at_most(self, n: int) -> int:
+        return n if self.items is None else min(n, self.items)
+
+    @property
+    def percent(self) -> float:
+        """How many units make a network."""
+        return 1.0 if self.few is None else 10.0
+
+    @property
+    def truncate(self) -> bool:
+        return self.few is not None
+
+
+def show(title: str, protocol: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows as a Markdown table below what they are and which protocol they are of."""
+    found = list(rows)
+    print(f"\n**{title}** (protocol: {protocol})\n")
+    names = list(found[0])
+    print(f"| {' | '.join(names)} |")
+    print(f"|{'---|' * len(names)}")
+    for row in found:
+        print(f"| {' | '.join(str(row[name]) for name in names)} |")
+
+
+def percent(share: float, digits: int = 0) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def ends(row: Mapping[str, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"[{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else "(no interval)"
+
+
+# -- what the published protocol picks -------------------------------------------------------------
+
+
+def published(given: Material) -> None:
+    """What the published protocol picks, and how much of it is owed to lengths."""
+    contrast = given.contrast("language")
+    table = ll.contrasts.confound_check(
+        given.model, contrast, percent=given.percent, progress=False
+    )
+    show(
+        "Units picked by other procedures that the published protocol picks too, top 1 %",
+        "as each row says; 'published' is 12 tokens, last token, absolute activations",
+        (
+            {
+                "units picked by": row.procedure,
+                "shared with": row.against,
+                "share": f"{row.share:.0f} %",
+                "tokens, target": f"{row.tokens_target:.1f}",
+                "tokens, control": f"{row.tokens_control:.1f}",
+            }
+            for row in table.itertuples()
+        ),
+    )
+    rows = []
+    for protocol in (PUBLISHED, DEFAULT):
+        found = localized(given.model, contrast, protocol)
+        network = found.top(percent=given.percent)
+        times = network.mask.sum(dim=0)
+        most = times.argsort(descending=True, stable=True)[:2].tolist()
+        nothing = localized(given.untrained, contrast, protocol)
+        rows.append(
+            {
+                "protocol": protocol,
+                "units": len(network),
+                "dimensions": len(network.unique_dims()),
+                "most often": ", ".join(f"{unit} ({int(times[unit])})" for unit in most),
+                "outliers": len(network & found.outliers()),
+                "layers": int((network.per_layer() > 0).sum()),
+                "q < 0.05": percent(float((found.q < 0.05).double().mean()), 1),
+                "q < 0.05, untrained": percent(float((nothing.q < 0.05).double().mean()), 1),
+                "largest t": f"{found.t.max():.1f}",
+            }
+        )
+    show("The top 1 % of block outputs, both protocols", "as each row says", rows)
+
+
+def localized(model: Any, contrast: ll.Contrast, protocol: str) -> ll.Selectivity:
+    return ll.localize(model, contrast, protocol=protocol, progress=False)["resid_post"]  # type: ignore[arg-type]
+
+
+def profile(given: Material) -> None:
+    """Responses of the language network in every condition."""
+    contrast = given.contrast("language")
+    for protocol in (PUBLISHED, DEFAULT):
+        network = localized(given.model, contrast, protocol).top(percent=given.percent)
+        found = ll.response_profile(given.model, network, contrast, progress=False)
+        show(
+            "Response of the language network, picked and measured on different halves",
+            protocol,
+            (
+                {
+                    "condition": row.condition,
+                    "absolute": f"{row.absolute:.1f}",
+                    "standardised": f"{row.standardised:+.2f}",
+                    "signed": f"{row.signed:+.2f}",
+                }
+                for row in found.table.itertuples()
+            ),
+        )
+        print("\n" + " ".join(found.summary()))
+
+
+# -- kinds of units --------------------------------------------------------------------------------
+
+
+def kinds(given: Material) -> None:
+    """Selectivity, reliability and lesions of every kind of unit."""
+    networks = {
+        name: given.contrast(name.replace(" ", "-"))
+        for name in ("language", "theory of mind", "multiple demand")
+    }
+    table = ll.compare_granularities(
+        given.model,
+        networks,
+        percent=given.percent,
+        pooling=POOLING,  # type: ignore[arg-type]
+        n_splits=given.at_most(10),
+        attribution="grad_x_act",
+        attribution_limit=given.at_most(40),
+        truncate=given.truncate,
+        progress=False,
+    )
+    show(
+        "Top 1 % of every site; ten splits; attribution on 40 texts a condition",
+        f"{DEFAULT}; language: last token, the others: mean over tokens",
+        (
+            {
+                "network": row.network,
+                "site": row.site,
+                "significant, target / control": f"{percent(row.significant_target)} / "
+                f"{percent(row.significant_control)}",
+                "d, held out (not)": f"{row.selected_d_cv:.2f} ({row.selected_d:.2f})",
+                "reliability of t": f"{row.reliability:.2f}",
+                "Dice of halves": f"{row.dice:.2f}",
+                "depth": f"{row.layer_centre:.2f}",
+                "outliers": f"{row.outliers} of {row.n_selected}",
+                "repeats": "" if pd.isna(row.repeats) else row.repeats,
+                "rho with attribution": f"{row.agreement:.2f}",
+            }
+            for row in table.itertuples()
+        ),
+    )
+    dropped = ll.compare_granularities(
+        given.model,
+        networks["language"],
+        percent=given.percent,
+        n_splits=1,
+        lesion=True,
+        task=ll.tasks.minimal_pairs(limit=given.at_most(2)),
+        number=10,
+        control_seeds=range(2),
+        truncate=given.truncate,
+        store=given.store,
+        progress=False,
+    )
+    show(
+        "Drop in accuracy on minimal pairs; control: mean of two draws, as many in every layer; "
+        "these controls may hold the network's own dimensions in other layers",
+        f"{DEFAULT}, last token",
+        (
+            {
+                "site": row["site"],
+                "top 1 %": dropped_by(row, "fraction"),
+                "control": f"{row['drop_fraction_control']:.2f}",
+                "ten units": dropped_by(row, "number"),
+                "control (ten)": f"{row['drop_number_control']:.2f}",
+            }
+            for row in dropped.to_dict("records")
+        ),
+    )
+
+
+def dropped_by(row: Mapping[str, Any], size: str) -> str:
+    return f"{row[f'drop_{size}']:.2f} {ends(row, f'drop_{size}')}"
+
+
+# -- lesions ---------------------------------------------------------------------------------------
+
+
+def lesions(given: Material) -> None:
+    """The study of the README, and how far its controls are elsewhere."""
+    found = localized(given.model, given.contrast("language"), DEFAULT)
+    sizes = (0.5, 1.0, 2.0) if given.few is None else (5.0, 10.0)
+    controls = ll.controls(
+        [None, "layer", "magnitude"], seeds=range(given.at_most(5)), without_outliers=True
+    )
+    study = ll.lesion_study(
+        given.model,
+        {"language": found},
+        [
+            ll.tasks.minimal_pairs(limit=given.at_most(4)),
+            ll.tasks.perplexity(limit=given.at_most(10)),
+            ll.tasks.multiple_choice("commonsense", limit=given.at_most(15)),
+        ],
+        controls,
+        sizes,
+        store=given.store,
+        progress=False,
+    )
+    rows = []
+    networks = study.table[study.table["kind"] == "network"]
+    for (task, kind), part in [
+        *networks.groupby(["task", "kind"], sort=False),
+        *study.comparisons.groupby(["task", "kind"], sort=False),
+    ]:
+        row = {"harm to": task, "lesioned": kind}
+        for each in part.to_dict("records"):
+            own = kind == "network"
+            drop = each["drop"] if own else each["control_drop"]
+            row[f"{each['percent']:g} %"] = (
+                f"{drop:.2f} {ends(each, 'drop' if own else 'difference')}"
+            )
+        rows.append(row)
+    show(
+        "Harm: share of items, or nats a token; in brackets 95 % intervals, of controls those of "
+        "network minus control",
+        f"{DEFAULT}, last token",
+        sorted(rows, key=lambda row: str(row["harm to"])),
+    )
+    for row in networks.drop_duplicates("task").itertuples():
+        print(f"\n{row.task}, intact: {row.intact:.3g} ({row.n_items} items)")
+    print("\n" + "\n".join(study.summary(1)))
+    shared = []
+    for size in sizes:
+        network = found.top(percent=size)
+        own = torch.zeros(network.shape[1], dtype=torch.bool)
+        own[network.unique_dims()] = True
+        for control in controls(network):
+            shared.append(
+                {
+                    "size": f"{size:g} %",
+                    "control": control.kind,
+                    "seed": "" if control.seed is None else control.seed,
+                    "on the network's own dimensions": f"{int((control.mask.mask & own).sum())} of "
+                    f"{len(control.mask)}",
+                }
+            )
+    show(
+        "Control units that lie on the network's own residual dimensions, in other layers",
+        f"{DEFAULT}, last token",
+        shared,
+    )
+
+
+# -- language neurons ------------------------------------------------------------------------------
+
+
+def neurons(given: Material) -> None:
+    """Language neurons: how many, needed for what, and whether they steer."""
+    window = {} if given.few is None else {"window": 48}
+    counts = ll.lape.record(
+        given.model, texts_of(given, "train"), keep_windows=True, progress=False, **window
+    )
+    rates = (0.01, 0.95, 0.95) if given.few is None else (0.3, 0.1, 0.1)
+    found = ll.lape.identify(
+        counts, *rates, null=ll.lape.null(counts, permutations=given.at_most(200))
+    )
+    show("Neurons of every language", f"published rule, rates {rates}", neurons_of(found))
+    masks = {name: mask for name, mask in found.masks.items() if len(mask)}
+    matrix = ll.lape.perplexity(
+        given.model, masks, {n: t for n, t in texts_of(given, "held-out").items() if n in masks},
+        limit=given.at_most(10), controls=ll.controls(seeds=[0]), store=given.store,
+        progress=False,
+    )  # fmt: skip
+    own, random = (matrix.matrix(kind) for kind in ("network", "random"))
+    show(
+        "Change of log perplexity, nats a token; in brackets as many random neurons, one draw",
+        "neurons at zero",
+        (
+            {"lesioned": name}
+            | {t: f"{own.loc[name, t]:.2f} ({random.loc[name, t]:.2f})" for t in own.columns}
+            for name in own.index
+        ),
+    )
+    tokens = given.at_most(40)
+    answers = ll.lape.generate(
+        given.model,
+        ll.lape.questions(list(masks), limit=given.at_most(10), instruction=given.few is None),
+        masks,
+        max_new_tokens=tokens, store=given.store, progress=False,
+    )  # fmt: skip
+    rows: dict[str, dict[str, Any]] = {}
+    for row in answers.table.itertuples():
+        rows.setdefault(row.lesioned, {"lesioned": row.lesioned})[row.asked] = (
+            f"{row.in_language:.1f} ({row.stop_words:.2f})"
+        )
+    show(
+        f"Answers in the language asked in, of {given.at_most(10)}; in brackets the share of its "
+        f"stop words; {tokens} tokens",
+        "neurons at zero, greedy, repetition penalty 1.1",
+        rows.values(),
+    )
+    toward = [name for name in ("de", "fr") if name in masks]
+    asked = next((name for name in masks if name not in toward), "")
+    if toward and asked:
+        steering(given, masks, asked, toward, tokens)
+    formal = given.contrast("formal")
+    other = ll.lape.record(
+        given.model, formal.conditions, window=48 if given.few else 64, keep_windows=True,
+        progress=False,
+    )  # fmt: skip
+    show(
+        "Neurons of other conditions than languages",
+        f"published rule, rates {rates}",
+        neurons_of(ll.lape.identify(other, *rates)),
+    )
+
+
+def texts_of(given: Material, part: Any) -> dict[str, list[str]]:
+    every = ll.lape.prose(LANGUAGES, part)
+    return {name: texts[: given.few] for name, texts in every.items()}
+
+
+def neurons_of(found: ll.lape.Identified) -> list[dict[str, Any]]:
+    return [
+        {
+            "language": row["language"],
+            "tokens": f"{row['tokens']:,}",
+            "neurons": row["neurons"],
+            f"in the last third of {len(row['per_layer'])} layers": sum(
+                row["per_layer"][-(len(row["per_layer"]) // 3) :]
+            ),
+            "mean LAPE (nats)": f"{row['mean_entropy']:.2f}",
+            **({"below the null's 1 %": percent(row["below_null"])} if "below_null" in row else {}),
+        }
+        for row in found.table.to_dict("records")
+    ]
+
+
+def steering(
+    given: Material,
+    masks: Mapping[str, ll.UnitMask],
+    asked: str,
+    toward: Sequence[str],
+    tokens: int,
+) -> None:
+    found = ll.lape.steer(
+        given.model, masks,
+        ll.lape.questions([asked], limit=given.at_most(10), instruction=False), toward=toward,
+        max_tokens=10_000 if given.few is None else 200, max_new_tokens=tokens, store=given.store,
+        progress=False,
+    )  # fmt: skip
+    show(
+        f"Steering: questions in {asked}, answers in the language steered to",
+        "clamped to the mean or 95th percentile over its text; controls: as many random neurons of "
+        "the same layers",
+        (
+            {
+                "toward": row.toward,
+                "clamped to": row.level,
+                f"{asked} at 0": "yes" if row.deactivated else "",
+                "units": row.kind,
+                "in the language": f"{row.in_toward:.1f}",
+                "fluency": f"{row.fluency:.2f}",
+                "distinct-2": f"{row.distinct_2:.2f}",
+            }
+            for row in found.table.itertuples()
+        ),
+    )
+
+
+SECTIONS: dict[str, Callable[[Material], None]] = {
+    "published": published,
+    "profile": profile,
+    "kinds": kinds,
+    "lesions": lesions,
+    "neurons": neurons,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--store", type=Path, help="folder for lesions that were measured")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.sections if name not in SECTIONS]
+    if unknown:
+        parser.error(f"there is no section {unknown[0]}; there are {', '.join(SECTIONS)}")
+    logging.disable(logging.WARNING)
+    given = Material(
+        ll.load_model(MODEL, device=arguments.device, progress=False),
+        ll.load_model(MODEL, device=arguments.device, untrained=True, progress=False),
+        ll.Store.at(arguments.store) if arguments.store else None,
+    )
+    made = ll.localize(given.model, given.contrast("theory-of-mind"), progress=False)
+    card = made["resid_post"].provenance
+    print(
+        f"{card.model}: {card.about or card.architecture}; lensloc {card.lensloc}, TransformerLens "
+        f"{card.transformer_lens}, PyTorch {card.torch}, {arguments.device}"
+    )
+    for name in arguments.sections or SECTIONS:
+        print(f"\n## {name}: {SECTIONS[name].__doc__}")
+        SECTIONS[name](given)
+
+
+if __name__ == "__main__":
+    main()
