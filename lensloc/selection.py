@@ -115,9 +115,9 @@ class SelectionRule:
         if self.unique_dims:
             words += ", every dimension once"
         without = [
-            f"{int(rule.units.sum())} given units"
-            if rule.units is not None
-            else f"({rule.describe(total, site)})"
+            f"({rule.describe(total, site)})"
+            if rule.units is None
+            else _counted(int(rule.units.sum()), "given")
             for rule in self.excluding
         ]
         return f"{words}, without {' and '.join(without)}" if without else words
@@ -125,7 +125,7 @@ class SelectionRule:
     def _describe(self, total: int, site: str) -> str:
         if self.kind == "between":
             span = f"percentiles {self.low:g}-{self.high:g}"
-            return f"random {self.k} units of {span}, seed {self.seed}"
+            return f"random {_counted(self.k or 0)} of {span}, seed {self.seed}"
         if self.kind == "significant":
             return (
                 f"{'q' if self.statistic == 't' else self.statistic} < {self.q:g}, {self.direction}"
@@ -174,6 +174,10 @@ _PLAIN = tuple(
 )
 
 
+def _counted(n: int, kind: str = "") -> str:
+    return " ".join(part for part in (str(n), kind, "unit" if n == 1 else "units") if part)
+
+
 def _whole(name: str, value: Any) -> int:
     try:
         return operator.index(value)
@@ -212,13 +216,13 @@ def size_in_words(percent: float | None, k: int | None, total: int, site: str) -
         raise LensLocError("Give either percent or k, to say how many units to select.")
     if percent is not None:
         count = count_from_percent(percent, total)
-        return f"{percent:g} % ({count} {'unit' if count == 1 else 'units'})"
+        return f"{percent:g} % ({_counted(count)})"
     assert k is not None
     if not 1 <= k <= total:
         raise LensLocError(
             f"{k} units were asked for; {site} has {total}, so ask for 1 to {total}."
         )
-    return f"{k} {'unit' if k == 1 else 'units'}"
+    return _counted(k)
 
 
 def count_from_percent(percent: float, n_units: int) -> int:

@@ -1,5 +1,6 @@
 """The study's table against lesions done one by one, and its statistics against scipy."""
 
+import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -432,3 +433,221 @@ def test_no_warning_escapes_a_fine_study(tiny_llama: Any, network: Any, pairs: A
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(tiny_llama, network, pairs, controls=())
+
+
+# -- what was asked for is what is lesioned --------------------------------------------------------
+
+
+def of_study(model: Any, networks: Any, *measured: Any, **options: Any) -> ll.LesionStudy:
+    settings = {"progress": False, "n_resamples": 50}
+    return lesion_study(model, networks, list(measured), **{**settings, **options})
+
+
+def test_a_mask_is_lesioned_as_it_is(tiny_llama: Any, network: ll.Selectivity, pairs: Any) -> None:
+    masks = {
+        "top": network.top(percent=10),
+        "bottom": network.bottom(k=7),
+        "both": network.top(k=4) | network.bottom(k=4),
+        "drawn": network.top(k=5).random_like(0),
+    }
+    table = of_study(tiny_llama, masks, pairs).table.set_index("network")
+    assert list(table["n_units"]) == [9, 7, 8, 5]
+    assert table.loc["top", "percent"] == 10
+    assert table.loc["bottom", "percent"] == pytest.approx(100 * 7 / 96)
+    for name, mask in masks.items():
+        with ll.lesion(tiny_llama, mask):
+            assert table.loc[name, "score"] == pairs(tiny_llama).score
+    cut = of_study(tiny_llama, {"bottom": masks["bottom"]}, pairs, percents=[3, 20]).table
+    assert list(cut["n_units"]) == [2, 19]
+    with ll.lesion(tiny_llama, network.bottom(percent=20)):
+        assert cut["score"].iloc[1] == pairs(tiny_llama).score
+    for name in ("both", "drawn"):
+        with pytest.raises(LensLocError, match=f"The mask '{name}' carries no ranking"):
+            of_study(tiny_llama, {name: masks[name]}, pairs, percents=[5])
+
+
+def test_maps_and_contrasts_have_the_usual_sizes(
+    tiny_llama: Any, network: ll.Selectivity, small_contrast: Contrast, pairs: Any
+) -> None:
+    networks = {"map": network, "contrast": small_contrast, "mask": network.top(k=3)}
+    study = of_study(tiny_llama, networks, pairs)
+    # Of sizes that come to one number of units, one is measured: 2 % and all below are one unit.
+    sizes = {name: list(rows["percent"]) for name, rows in study.table.groupby("network")}
+    assert sizes == {"map": [2, 5], "contrast": [2, 5], "mask": [pytest.approx(3.125)]}
+    heads = ll.localize(tiny_llama, small_contrast, ["head"], progress=False)["head"]
+    with pytest.warns(LensLocWarning, match="5 % of the 12 units at head is less than one unit"):
+        assert list(of_study(tiny_llama, {"heads": heads}, pairs).table["n_units"]) == [1]
+    several = {"map": [4, 10]}
+    named = of_study(tiny_llama, {k: networks[k] for k in ("map", "mask")}, pairs, percents=several)
+    assert list(named.table["n_units"]) == [3, 9, 3]
+    with pytest.raises(LensLocError, match="percents names 'other', which is no network"):
+        of_study(tiny_llama, networks, pairs, percents={"other": [1]})
+
+
+def test_a_size_below_one_unit_is_one_unit_with_a_word(
+    tiny_llama: Any, network: ll.Selectivity, pairs: Any
+) -> None:
+    with pytest.warns(LensLocWarning, match=r"x: [\d.]+ % of the 96 units at resid_post"):
+        study = of_study(tiny_llama, {"x": network}, pairs, percents=[0.01, 1])
+    assert list(study.table["n_units"]) == [1, 1]
+    assert [w.split(" ")[1] for w in study.warnings] == ["0.01", "1"]
+
+
+def test_language_neurons_of_a_tiny_model_are_lesioned_without_sizes(
+    checkpoints: dict[str, Path], pairs: Any
+) -> None:
+    model = ll.load_model(checkpoints["llama"])
+    texts = {"en": [TEXTS[0], TEXTS[1]], "xx": ["glorbix fendal mopi strane", "vash trisket mopi"]}
+    counts = ll.lape.record(model, texts, max_tokens=12, window=12, progress=False)
+    found = ll.lape.identify(counts, top_rate=0.1, filter_rate=0.5, bar=0.5)
+    masks = {name: mask for name, mask in found.masks.items() if len(mask)}
+    assert masks
+    table = of_study(model, masks, pairs).table
+    assert list(table["n_units"]) == [len(mask) for mask in masks.values()]
+
+
+def test_contrasts_are_localized_where_they_are_told_to(
+    tiny_llama: Any, small_contrast: Contrast, network: ll.Selectivity, pairs: Any
+) -> None:
+    study = of_study(
+        tiny_llama, {"x": small_contrast, "y": network.top(k=2)}, pairs, site="mlp_post",
+        percents={"x": [5]},
+    )  # fmt: skip
+    assert list(study.table["site"]) == ["mlp_post", "resid_post"]
+    mask = ll.localize(tiny_llama, small_contrast, ["mlp_post"], progress=False).top(percent=5)
+    with ll.lesion(tiny_llama, mask):
+        assert study.table["score"].iloc[0] == pairs(tiny_llama).score
+    with pytest.raises(LensLocError, match="site='mlp_post' says where contrasts are localized"):
+        of_study(tiny_llama, {"y": network}, pairs, site="mlp_post")
+
+
+# -- modes -----------------------------------------------------------------------------------------
+
+
+def test_modes_with_any_argument_of_a_lesion(
+    tiny_llama: Any, network: ll.Selectivity, small_contrast: Contrast, pairs: Any
+) -> None:
+    mask = network.top(k=9)
+    values = torch.linspace(-3, 3, 96, dtype=torch.float64).reshape(3, 32)
+    modes: list[Any] = [
+        {"mode": "zero", "positions": "last"},
+        {"mode": "clamp", "value": values},
+        {"mode": "clamp", "value": -values},
+        {"mode": "clamp", "value": torch.tensor(2.5)},
+        {"mode": "clamp", "value": np.float32(0.5)},
+        {"mode": "resample", "seed": 3, "reference": small_contrast},
+        {"mode": "resample", "seed": 4, "reference": small_contrast},
+        "zero",
+    ]
+    study = of_study(
+        tiny_llama, {"x": mask}, pairs, modes=modes, controls=ll.controls("layer", seeds=[0])
+    )
+    labels = list(dict.fromkeys(study.table["mode"]))
+    assert len(labels) == len(modes)
+    assert labels[0] == "zero positions=last"
+    assert all(label.startswith("clamp value=[3x32, ") for label in labels[1:3])
+    assert labels[3:] == [
+        "clamp value=2.5", "clamp value=0.5", "resample seed=3", "resample seed=4", "zero",
+    ]  # fmt: skip
+    rows = study.table[study.table["kind"] == "network"]
+    for row, mode in zip(rows.itertuples(), modes, strict=True):
+        options = {"mode": mode} if isinstance(mode, str) else dict(mode)
+        if np.ndim(value := options.get("value")) == 0 and value is not None:
+            options["value"] = float(value)
+        with ll.lesion(tiny_llama, mask, **options):  # type: ignore[arg-type]
+            assert row.score == pairs(tiny_llama).score
+
+
+def test_two_references_are_told_apart_and_bad_modes_are_one_sentence(
+    tiny_llama: Any, network: ll.Selectivity, small_contrast: Contrast, pairs: Any
+) -> None:
+    other = ll.Contrast.from_texts(
+        {"a": ["the sun", "vash"], "b": ["mopi", "bridge"]}, target="a", control="b", name="other"
+    )
+    two: list[Any] = [{"mode": "mean", "reference": each} for each in (small_contrast, other)]
+    study = of_study(tiny_llama, {"x": network.top(k=5)}, pairs, modes=two)
+    assert list(study.table["mode"]) == ["mean reference=small", "mean reference=other"]
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("takes no 'position'", {"modes": [{"mode": "zero", "position": "last"}]}),
+        ("'zero' is given twice", {"modes": ["zero", {"mode": "zero"}]}),
+        ("modes is empty", {"modes": []}),
+        ("reference is for the modes mean and resample", {"reference": small_contrast}),
+        ("no mode '3'", {"modes": [{"mode": 3}]}),
+    ]
+    for message, options in cases:
+        with pytest.raises(LensLocError, match=message) as caught:
+            of_study(tiny_llama, {"x": network.top(k=5)}, pairs, **options)
+        assert "\n" not in str(caught.value)
+
+
+# -- texts that selected the units -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> tasks.MultipleChoice:
+    file = tmp_path_factory.mktemp("choice") / "choice.jsonl"
+    rows = [
+        {"prompt": f"{text} and", "choices": ["the sun", f"the {word}"], "answer": 0}
+        for text in TEXTS
+        for word in ("bridge", "stone", "village", "plant")
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tasks.multiple_choice(file)
+
+
+def shared_tasks(questions: tasks.MultipleChoice, pairs: Any) -> dict[str, tuple[Any, list[str]]]:
+    asked = questions.questions
+    return {
+        "prompts": (questions, list(dict.fromkeys(q.prompt for q in asked))),
+        "prompts with choices": (questions, [q.prompt + q.choices[1] for q in asked]),
+        "choices": (questions, [q.choices[1].strip() for q in asked[:4]]),
+        "another case": (questions, [(q.prompt + q.choices[0]).upper() for q in asked[:4]]),
+        "sentences": (pairs, [pair.good for pair in pairs.pairs]),
+        "texts": (tasks.perplexity(TEXTS), TEXTS),
+        "beginnings": (tasks.generation(TEXTS, max_new_tokens=2), TEXTS),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["prompts", "prompts with choices", "choices", "another case", "sentences", "texts",
+     "beginnings"],
+)  # fmt: skip
+def test_texts_of_any_task_are_kept_apart_from_those_that_select(
+    tiny_llama: Any, questions: tasks.MultipleChoice, pairs: Any, kind: str
+) -> None:
+    task, texts = shared_tasks(questions, pairs)[kind]
+    others = [f"{word} mopi" for word in ("vash", "fendal", "strane", "trisket")]
+    contrast = Contrast.from_texts(
+        {"a": texts, "b": (others * 3)[: max(4, len(texts))]}, target="a", control="b"
+    )
+    mask = ll.localize(tiny_llama, contrast, progress=False).top(percent=10)
+    told = of_study(tiny_llama, {"x": mask}, task)
+    (warning,) = told.warnings
+    n = len(set(map(str.casefold, texts)))
+    assert warning.startswith(f"{n} texts of the task {task.name} are among those that the units")
+    if kind in ("choices", "prompts"):
+        return  # nothing would be left of the task
+    study = of_study(tiny_llama, {"x": contrast}, task, percents=[10])
+    assert study.warnings == ()
+    half, _ = contrast.split(0)
+    left = task.without(half.text_set)
+    assert (
+        study.table["n_items"].item() == len(left(tiny_llama).items) < len(task(tiny_llama).items)
+    )
+    units = ll.localize(tiny_llama, half, progress=False).top(percent=10)
+    with ll.lesion(tiny_llama, units):
+        assert study.table["score"].item() == left(tiny_llama).score
+
+
+def test_nothing_left_is_one_sentence(questions: tasks.MultipleChoice) -> None:
+    for task in (questions, tasks.generation(TEXTS), tasks.perplexity(TEXTS)):
+        with pytest.raises(LensLocError, match="is left"):
+            task.without(set(task.texts))
+
+
+def test_a_task_that_does_not_say_what_it_reads_is_measured(
+    tiny_llama: Any, small_contrast: Contrast
+) -> None:
+    study = of_study(tiny_llama, {"x": small_contrast}, Counted([]), percents=[10])
+    assert study.warnings == ()

@@ -1,14 +1,29 @@
 """Permutation tests, intervals and reliability against loops and scipy."""
 
+import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
-from lensloc import LensLocError, Responses, bootstrap_d, discrimination, max_t, paired, welch
+from lensloc import (
+    Contrast,
+    LensLocError,
+    Responses,
+    bootstrap_d,
+    discrimination,
+    localize,
+    max_t,
+    paired,
+    welch,
+)
+from lensloc.provenance import Provenance
 from lensloc.selectivity import Moments, split_half, t_and_d
+from lensloc.selectivity.reliability import stepped_up
+from lensloc.text_sets import TextSet
 
 
 def responses(a: np.ndarray, b: np.ndarray, dtype: torch.dtype = torch.float64) -> Responses:
@@ -279,3 +294,164 @@ def test_bad_requests_are_refused() -> None:
         split_half(made, ("a",), ("b",), [], k=1)
     with pytest.raises(LensLocError, match="fewer than two stimuli"):
         split_half(made, ("a",), ("b",), [([0, 4, 5], [1, 2, 3, 6, 7])], k=1)
+
+
+# -- what statistics inherit -----------------------------------------------------------------------
+
+
+def localized(absolute: bool, test: str, **more: Any) -> Responses:
+    a, b = data(12, 12, seed=4)
+    made = Provenance(target=("a",), control=("b",), absolute=absolute, test=test, **more)
+    return dataclasses.replace(responses(a, b), provenance=made)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("test", ["welch", "paired"])
+def test_responses_are_tested_as_they_were_localized(absolute: bool, test: Any) -> None:
+    made = localized(absolute, test, model="m", contrast_hash="h")
+    plain = dataclasses.replace(made, provenance=None)
+    sides = (("a",), ("b",))
+    options: dict[str, Any] = {"n_permutations": 20, "seed": 1}
+    expected = max_t(plain, *sides, absolute=absolute, test=test, **options)
+    for found in (max_t(made, *sides, **options), max_t(made, **options)):
+        assert torch.equal(found.t, expected.t)
+        np.testing.assert_array_equal(found.maxima, expected.maxima)
+        assert found.provenance.model == "m"
+        assert found.significant().provenance.contrast_hash == "h"
+    told = max_t(made, *sides, absolute=not absolute, test="welch", **options)
+    assert torch.equal(told.t, welch(plain, *sides, absolute=not absolute).t)
+    run = paired if test == "paired" else welch
+    assert torch.equal(run(made, *sides).t, run(plain, *sides, absolute=absolute).t)
+    assert run(made, *sides).provenance.test == test
+    aligned = test == "paired"
+    drawn = bootstrap_d(plain, *sides, absolute=absolute, aligned=aligned, n_resamples=30)
+    assert torch.equal(bootstrap_d(made, *sides, n_resamples=30).low, drawn.low)
+    told_apart = discrimination(plain, *sides, absolute=absolute)
+    assert torch.equal(discrimination(made, *sides).d_prime, told_apart.d_prime)
+    halves = [([*range(6), *range(12, 18)], [*range(6, 12), *range(18, 24)])]
+    known = split_half(plain, *sides, halves, k=3, absolute=absolute, test=test)
+    assert split_half(made, *sides, halves, k=3) == known
+
+
+def test_other_roles_are_another_contrast_of_the_same_texts() -> None:
+    made = localized(True, "welch", contrast_hash="h", texts=TextSet.of(["x"]).encode())
+    turned = welch(made, ("b",), ("a",)).provenance
+    assert (turned.target, turned.control, turned.contrast_hash) == (("b",), ("a",), "")
+    assert turned.text_set == TextSet.of(["x"])
+    assert welch(made, ("a",), ("b",)).provenance.contrast_hash == "h"
+
+
+def test_a_localization_is_permuted_as_it_was_localized(
+    tiny_llama: Any, small_contrast: Contrast
+) -> None:
+    options: dict[str, Any] = {"n_permutations": 20, "seed": 2}
+    found = localize(
+        tiny_llama, small_contrast, ["resid_post", "head"], absolute=False, keep_responses=True,
+        progress=False,
+    )  # fmt: skip
+    for site in found:
+        null = found.max_t(site, **options)
+        assert torch.equal(null.t, found[site].t)
+        by_hand = max_t(
+            found.responses[site], small_contrast.target, small_contrast.control, absolute=False,
+            **options,
+        )  # fmt: skip
+        np.testing.assert_array_equal(null.maxima, by_hand.maxima)
+        mask = null.significant(0.99)
+        assert mask.provenance.model == "my-llama"
+        assert mask.selected_on == found[site].top(k=1).selected_on
+        assert mask.rule is not None
+        assert not mask.rule.can_be_reapplied
+    only = localize(tiny_llama, small_contrast, keep_responses=True, progress=False)
+    assert torch.equal(max_t(only, **options).t, only["resid_post"].t)
+    assert torch.equal(
+        max_t(only, absolute=False, **options).t,
+        max_t(only.responses["resid_post"], absolute=False, **options).t,
+    )
+    bare = localize(tiny_llama, small_contrast, progress=False)
+    for message, call in (
+        ("2 sites were localized; say which", lambda: found.max_t(**options)),
+        ("'mlp_post' was not localized", lambda: found.max_t("mlp_post")),
+        ("localize with keep_responses=True", lambda: bare.max_t()),
+        ("do not know which conditions", lambda: max_t(responses(*data(4, 4)))),
+    ):
+        with pytest.raises(LensLocError, match=message):
+            call()
+    with pytest.raises(LensLocError, match=r"Selectivity is neither, so give found\.responses"):
+        max_t.__wrapped__(only["resid_post"])  # type: ignore[attr-defined]
+
+
+# -- bounds ----------------------------------------------------------------------------------------
+
+
+def test_the_reliability_of_noise_is_bounded() -> None:
+    """With few stimuli halves of noise disagree, and stepping that up would go beyond -1."""
+    draw = np.random.default_rng(8)
+    found = []
+    for seed in range(12):
+        a, b = draw.normal(size=(4, 1, 9)), draw.normal(size=(4, 1, 9))
+        halves = []
+        for split in range(4):
+            one = np.random.default_rng([seed, split]).permutation(4).tolist()
+            two = np.random.default_rng([seed, split, 1]).permutation(4).tolist()
+            halves.append(
+                ([*one[:2], *(4 + i for i in two[:2])], [*one[2:], *(4 + i for i in two[2:])])
+            )
+        for test in ("welch", "paired"):
+            if test == "paired":
+                halves = [
+                    (
+                        [*h[0][:2], *(4 + i for i in h[0][:2])],
+                        [*h[1][:2], *(4 + i for i in h[1][:2])],
+                    )
+                    for h in halves
+                ]
+            reliability = split_half(
+                responses(a, b),
+                ("a",),
+                ("b",),
+                halves,
+                k=2,
+                absolute=False,
+                test=test,  # type: ignore[arg-type]
+            )
+            found += [reliability.t, reliability.t_low, reliability.t_high]
+    assert -1 <= min(found) < -0.3
+    assert max(found) <= 1
+
+
+def test_stepping_up() -> None:
+    assert stepped_up(0.5) == pytest.approx(2 / 3)
+    assert [stepped_up(r) for r in (1.0, 0.0, -0.5, -1.0)] == [1.0, 0.0, -0.5, -1.0]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (3, 3)])
+def test_resamples_without_spread_make_no_interval(n: int, m: int, aligned: bool) -> None:
+    draw = np.random.default_rng(5)
+    a, b = draw.normal(0.5, 1, (n, 2, 30)), draw.normal(0, 1, (m, 2, 30))
+    a[:, 0, 0], b[:, 0, 0] = 3.0, 1.0  # constant within each side: a large d in truth
+    a[:, 0, 1] = b[:, 0, 1] = 2.0
+    found = bootstrap_d(
+        responses(a, b), ("a",), ("b",), absolute=False, aligned=aligned, n_resamples=400, seed=2
+    )
+    observed = welch(responses(a, b), ("a",), ("b",), absolute=False).d
+    assert (found.low <= found.high).all()
+    assert found.low[0, 0] > 1e6
+    assert found.low[0, 1] == found.high[0, 1] == 0
+    usual = torch.ones(2, 30, dtype=torch.bool)
+    usual[0, :2] = False
+    # Bounded by the smallest spread that a resample can have: that of one side's two values.
+    spreads = [
+        np.min([np.ptp(x[[i, j]], axis=0) for i in range(len(x)) for j in range(i)], axis=0)
+        for x in (a, b)
+    ]
+    least = np.minimum(*spreads) / np.sqrt(2 * (n + m - 2))
+    reach = np.ptp(np.concatenate([a, b]), axis=0) / np.maximum(least, 1e-300)
+    for end in (found.low, found.high):
+        assert (np.abs(end.numpy()) <= reach + 1e-9)[usual.numpy()].all()
+    share = {2: 0.5 if aligned else 0.25, 3: 1 / 9 if aligned else 1 / 81}[n]
+    np.testing.assert_allclose(found.undefined[usual], share, atol=0.06)
+    assert found.undefined[0, :2].tolist() == [0, 0]
+    if n == 2 and aligned:  # all that is left is the sample itself
+        torch.testing.assert_close(found.low[usual], observed[usual])

@@ -1,11 +1,23 @@
 """Statistics against scipy and against loops; selection against hand-made orders."""
 
+import dataclasses
+import warnings
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
-from lensloc import LensLocError, Responses, Selectivity, welch
+from lensloc import (
+    LensLocError,
+    LensLocWarning,
+    Responses,
+    SelectionRule,
+    Selectivity,
+    UnitMask,
+    welch,
+)
 from lensloc.selectivity import benjamini_hochberg, hedges_correction
 
 FIELDS = ("t", "df", "p", "q", "d", "g", "mean_target", "mean_control", "magnitude", "kurtosis")
@@ -201,3 +213,95 @@ def test_dataframe_has_every_unit_or_the_mask_sorted() -> None:
     np.testing.assert_array_equal(table["t"], found.t.flatten())
     best = found.to_dataframe(found.top(k=3))
     assert list(best["t"]) == sorted(found.t.flatten().tolist(), reverse=True)[:3]
+
+
+# -- exclusions ------------------------------------------------------------------------------------
+
+
+def line(n: int = 40) -> Selectivity:
+    """t rises from unit to unit; its q is below 0.05 at both ends."""
+    t = torch.linspace(-5, 5, n, dtype=torch.float64)[None]
+    fields = dict.fromkeys(("df", "p", "d", "g", "mean_target", "mean_control", "kurtosis"), t)
+    q = torch.where(t.abs() > 3, 0.01, 0.5)
+    return Selectivity("mlp_post", t=t, q=q, magnitude=t.abs() + 1, **fields)
+
+
+def units(*numbers: int, n: int = 40) -> UnitMask:
+    return UnitMask.from_indices("mlp_post", torch.tensor(numbers), (1, n))
+
+
+def numbers_of(mask: UnitMask) -> set[int]:
+    return {unit for _, unit in mask.mask.nonzero().tolist()}
+
+
+def test_what_was_excluded_once_stays_excluded() -> None:
+    found = line().excluding(units(39, 38)).excluding(units(37)).excluding(units(0))
+    assert numbers_of(found.top(k=2)) == {36, 35}
+    assert numbers_of(found.bottom(k=2)) == {1, 2}
+    assert found.excluded is not None
+    assert int(found.excluded.sum()) == 4
+    assert found.top(k=2).provenance.selection == (
+        "top 2 units, without 2 given units and 1 given unit and 1 given unit"
+    )
+    direct = dataclasses.replace(line(), excluded=units(39).mask).excluding(units(38))
+    assert numbers_of(direct.top(k=1)) == {37}
+    with pytest.raises(LensLocError, match="37 units were asked for but only 36 of 40"):
+        found.top(k=37)
+
+
+def test_between_draws_no_excluded_unit() -> None:
+    found = line().excluding(units(*range(10, 18)))
+    drawn = [found.between(25, 50, 2, seed) for seed in range(30)]
+    assert set.union(*map(numbers_of, drawn)) == {18, 19}
+    # Percentiles are those of all units, excluded ones among them.
+    with pytest.raises(LensLocError, match="only 2 lie between"):
+        found.between(25, 50, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [("target", {33, 36, 38, 39}), ("control", {0, 3}), ("both", {0, 3, 33, 36, 38, 39})],
+)
+def test_significant_units_leave_out_the_excluded(direction: Any, expected: set[int]) -> None:
+    found = line().excluding(units(1, 2, 4, 5, 6, 7, 32, 34, 35, 37))
+    assert numbers_of(found.significant(0.05, direction)) == expected
+
+
+def test_a_rule_is_applied_to_other_statistics() -> None:
+    found, other = line(), line().excluding(units(39))
+    rule = found.excluding(units(0, 1)).bottom(k=3).rule
+    assert rule is not None
+    assert numbers_of(other.select(rule)) == {2, 3, 4}
+    assert numbers_of(found.select(SelectionRule("top", k=1))) == {39}
+    assert numbers_of(other.select(SelectionRule("top", k=1))) == {38}
+    assert found.select(rule).rule == rule
+    for bad, message in (
+        (SelectionRule("random", seed=0), "cannot be chosen again"),
+        (SelectionRule("top", k=1, statistic="attribution"), "cannot be chosen again"),
+        (SelectionRule("top"), "Give either percent or k"),
+        (SelectionRule("between", k=1, low=3, high=9), "needs a seed"),
+        (SelectionRule("significant", q=0.1), "no direction None"),
+        (SelectionRule("top", k=1, excluding=(SelectionRule("given", units=units(0, n=9).mask),)),
+         "excludes units of 1x9"),
+    ):  # fmt: skip
+        with pytest.raises(LensLocError, match=message):
+            found.select(bad)
+
+
+# -- at least one unit -----------------------------------------------------------------------------
+
+
+def test_a_percentage_below_one_unit_is_one_unit_with_a_warning_that_names_the_site() -> None:
+    found = line(48)
+    for select, kind in ((found.top, "top"), (found.bottom, "bottom"), (line(48).top, "top")):
+        with pytest.warns(
+            LensLocWarning, match="1 % of the 48 units at mlp_post is less than one unit"
+        ):
+            mask = select(percent=1)
+        assert mask == getattr(found, kind)(k=1)
+        assert mask.provenance.selection == f"{kind} 1 % (1 unit)"
+    with pytest.warns(LensLocWarning, match=r"0\.5 % of the 48 units at mlp_post"):
+        assert len(found.top(k=9).resized(percent=0.5)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(found.top(percent=4)) == 1  # 1.92 units, truncated as published

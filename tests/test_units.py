@@ -1,5 +1,7 @@
 """UnitMask: controls, algebra, addresses, files."""
 
+import copy
+import json
 import pickle
 from pathlib import Path
 
@@ -7,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lensloc import LensLocError, UnitMask
+from lensloc import LensLocError, LensLocWarning, Selectivity, UnitMask
+from lensloc.controls import draw_control
 from lensloc.provenance import Provenance
+from lensloc.text_sets import TextSet
 from lensloc.units import UnitAddress
 
 MADE = Provenance(model="m", contrast="language", contrast_hash="h", site="resid_post",
@@ -184,3 +188,180 @@ def test_unknown_suffix_is_refused_and_nothing_written(tmp_path: Path) -> None:
 def test_provenance_of_another_version_is_read() -> None:
     text = MADE.to_json().replace('"model"', '"future": 1, "model"')
     assert Provenance.from_json(text) == MADE
+
+
+# -- rules, rankings and texts ---------------------------------------------------------------------
+
+
+def a_map(seed: int = 0, *, shape: tuple[int, int] = (3, 10), **made: object) -> Selectivity:
+    """Statistics in which every unit has its own t, and a few are outliers in size."""
+    draw = torch.Generator().manual_seed(seed)
+    t = torch.randn(shape, generator=draw, dtype=torch.float64) * 3
+    magnitude = torch.rand(shape, generator=draw, dtype=torch.float64) + 1
+    magnitude[:, ::5] *= 9
+    q = (t.abs() < 2).double() * 0.5 + 0.01
+    fields = dict.fromkeys(("df", "p", "d", "g", "mean_target", "mean_control", "kurtosis"), t)
+    known = {"weights_hash": "w", "contrast_hash": "h", "contrast": "language", "model": "m",
+             "texts": TextSet.of([f"text {seed}"]).encode()} | made  # fmt: skip
+    return Selectivity(
+        "resid_post",
+        t=t,
+        q=q,
+        magnitude=magnitude,
+        provenance=Provenance(**known),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def test_a_mask_and_its_rule_come_back_from_disk(tmp_path: Path) -> None:
+    found = a_map()
+    given = UnitMask.from_addresses(["L0.resid_post.3", "L1.resid_post.4"], found.shape)
+    without = found.excluding(found.outliers(3)).excluding(given)
+    masks = [
+        found.top(percent=10), found.bottom(k=4), found.between(10, 80, 3, seed=5),
+        found.significant(0.05, "both"), found.outliers(3), found.top(k=3, unique_dims=True),
+        without.top(k=5), without.excluding(without.top(k=2)).bottom(k=2),
+        found.top(k=3).random_like(7), given,
+    ]  # fmt: skip
+    for mask in masks:
+        back = UnitMask.load(mask.save(tmp_path / "mask.safetensors"))
+        for copied in (back, pickle.loads(pickle.dumps(mask)), copy.deepcopy(mask)):
+            assert copied == mask
+            assert copied.rule == mask.rule
+            assert hash(copied.rule) == hash(mask.rule)
+            assert copied.provenance == mask.provenance
+            assert copied.selected_on == mask.selected_on
+            for name in ("score", "magnitude"):
+                a, b = getattr(copied, name), getattr(mask, name)
+                assert (a is None) == (b is None)
+                assert a is None or torch.equal(a, b)
+        if mask.rule is not None and mask.rule.can_be_reapplied:
+            assert found.select(back.rule) == mask  # type: ignore[arg-type]
+    assert masks[0].rule != masks[1].rule
+    assert given.rule is None
+    assert len({mask.rule for mask in masks}) == len(masks)
+
+
+def test_a_file_of_a_damaged_rule_is_refused(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = a_map().top(k=3).save(tmp_path / "mask.safetensors")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    for change in ({"rule": "{"}, {"rule": "[1]"}, {"rule": '{"kind": "best"}'},
+                   {"rule": '{"kind": "given", "units": "rule.0"}'},
+                   {"provenance": '{"texts": "%"}'}):  # fmt: skip
+        save_file(tensors, path, metadata={**metadata, **change})
+        with pytest.raises(LensLocError, match="unreadable provenance"):
+            UnitMask.load(path)
+    newer = json.dumps({**json.loads(metadata["rule"]), "future": 1})
+    save_file(tensors, path, metadata={**metadata, "rule": newer})
+    assert UnitMask.load(path).rule == a_map().top(k=3).rule
+    del metadata["rule"]  # as files of an earlier version are
+    save_file(tensors, path, metadata=metadata)
+    old = UnitMask.load(path)
+    assert old.rule is None
+    assert old.resized(k=5) == a_map().top(k=5)
+    assert old.resized(k=5).provenance.selection == "top 5 units"
+
+
+def test_another_size_is_by_the_same_rule_and_says_so() -> None:
+    found = a_map()
+    for kind in ("top", "bottom"):
+        mask = getattr(found, kind)(percent=10)
+        assert mask.provenance.selection == f"{kind} 10 % (3 units)"
+        other = mask.resized(k=7)
+        assert other == getattr(found, kind)(k=7)
+        assert other.provenance.selection == f"{kind} 7 units"
+        assert other.rule == getattr(found, kind)(k=7).rule
+        assert mask.resized(percent=4).provenance.selection == f"{kind} 4 % (1 unit)"
+    once = found.bottom(k=2, unique_dims=True).resized(k=4)
+    assert once == found.bottom(k=4, unique_dims=True)
+    assert once.provenance.selection == "bottom 4 units, every dimension once"
+    without = found.excluding(found.outliers(3))
+    assert without.top(k=2).resized(k=6) == without.top(k=6)
+    assert "without (mean size above 3 x" in without.top(k=2).resized(k=6).provenance.selection
+
+
+def test_combined_masks_keep_what_still_means_something() -> None:
+    found = a_map()
+    top, more = found.top(k=6), found.top(k=12)
+    large = found.outliers(3)
+    assert found.magnitude is not None
+    for mask in (top & large, top - large, top | large, ~top, top & more, large & top):
+        assert mask.magnitude is not None
+        assert torch.equal(mask.magnitude, found.magnitude)
+        assert mask.rule is None
+        assert mask.selected_on == top.selected_on
+        assert mask.provenance.contrast_hash == "h"
+        assert (mask.provenance.model, mask.provenance.weights_hash) == ("m", "w")
+    # The ranking of what is left: other sizes hold no unit that was taken away.
+    assert (top - large).resized(k=2) == found.excluding(large).top(k=2)
+    assert set((top & large).resized(k=1).addresses) <= set(large.addresses)
+    assert (top & more).resized(k=3) == (top | more).resized(k=3) == found.top(k=3)
+    assert "best 3 units of the ranking of: (top 6 units) & (top 12 units)" in (
+        (top & more).resized(k=3).provenance.selection
+    )
+    for mask in (~top, top | large, top & found.bottom(k=20), large - top):
+        with pytest.raises(LensLocError, match="carries no ranking"):
+            mask.resized(k=1)
+    control = draw_control(top - large, "magnitude", 0)
+    assert len(control) == len(top - large)
+
+
+def test_combined_masks_of_other_stimuli_drop_what_no_longer_holds() -> None:
+    language = a_map().top(k=6)
+    sums = a_map(1, contrast_hash="other", contrast="sums", pooling="mean").top(k=6)
+    both = language | sums
+    assert both.magnitude is None
+    assert both.score is None
+    assert "magnitudes dropped as they are of different stimuli" in both.provenance.selection
+    assert both.provenance.contrast == "language | sums"
+    assert both.provenance.contrast_hash == ""
+    assert both.provenance.pooling == ""
+    assert both.provenance.weights_hash == "w"
+    assert both.selected_on == language.selected_on | sums.selected_on
+    with pytest.raises(LensLocError, match="magnitudes dropped as they are of different stimuli"):
+        draw_control(both, "magnitude", 0)
+    # A ranking without some units is still that ranking.
+    assert (language - sums).resized(k=1).mask.sum() == 1
+    named = UnitMask.from_addresses(language.addresses[:2], language.shape)
+    for mask in (language - named, language & named, named & language):
+        assert mask.magnitude is not None
+        assert mask.provenance.replace(selection="") == language.provenance.replace(selection="")
+
+
+def test_masks_of_other_weights_are_not_combined_without_a_word() -> None:
+    one, other = a_map().top(k=6), a_map(1, weights_hash="v", model="n").top(k=6)
+    for combine in (lambda: one & other, lambda: one | other, lambda: one - other):
+        with pytest.warns(LensLocWarning, match="are of models with different weights"):
+            mask = combine()
+        assert mask.magnitude is None
+        assert mask.provenance.weights_hash == ""
+        assert mask.provenance.model in ("m & n", "m | n", "m - n")
+    assert one & UnitMask("resid_post", other.mask) == one & a_map(1).top(k=6)
+
+
+def test_the_hash_of_a_contrast_stays_only_where_both_have_it() -> None:
+    one = mask_of((0, 1), (0, 2))
+    same = mask_of((0, 2))
+    other = mask_of((0, 2), made=MADE.replace(contrast_hash="g"))
+    assert (one & same).provenance.contrast_hash == "h"
+    assert (one | same).provenance.contrast == "language"
+    assert (one - other).provenance.contrast_hash == ""
+    assert (one | other).provenance.selection == "(top 3 units) | (top 3 units)"
+
+
+def test_texts_are_known_by_hashes_of_eight_bytes() -> None:
+    texts = TextSet.of(["The sun", "a bridge", "  the SUN ", "lone \ud800"])
+    assert len(texts) == 3
+    assert TextSet.decode(texts.encode()) == texts
+    assert len(TextSet.of(map(str, range(3000))).encode()) == 3000 * 8 * 4 / 3
+    assert "A  bridge" in texts
+    assert "bridge" not in texts
+    assert TextSet.decode("") == TextSet()
+    for code in ("%", "abc", "AAAA"):
+        with pytest.raises(LensLocError, match="damaged"):
+            TextSet.decode(code)

@@ -194,7 +194,7 @@ def roles(
 
 
 def _of_localized(
-    found: Localized,
+    found: object,
     target: tuple[str, ...] | None,
     control: tuple[str, ...] | None,
     absolute: bool | None,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import xxhash
 
@@ -92,7 +93,8 @@ def _planned(
     mode = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
     if mode not in MODES:
         raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
-    extra = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "mode"}
+    extra = {} if isinstance(given, str) else {k: _plain(v) for k, v in given.items()}
+    extra.pop("mode", None)
     for name in extra:
         if name not in _TAKEN:
             raise LensLocError(
@@ -110,14 +112,20 @@ def _planned(
     return PlannedMode(mode, label, arguments, needs)
 
 
+def _plain(value: Any) -> Any:
+    """Return one number as such, and an array as a tensor."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return torch.from_numpy(value)
+    single = isinstance(value, np.generic | np.ndarray | torch.Tensor) and not value.ndim
+    return value.item() if single else value
+
+
 def _in_words(value: Any) -> str:
     """Write an argument so that different ones look different."""
-    if isinstance(value, torch.Tensor) and value.numel() > 1:
+    if isinstance(value, torch.Tensor):
         content = value.detach().cpu().double().contiguous().numpy().tobytes()
         shape = "x".join(map(str, value.shape))
         return f"[{shape}, {xxhash.xxh3_64_hexdigest(content)[:6]}]"
-    if isinstance(value, torch.Tensor):
-        value = value.item()
     if isinstance(value, float | int) and not isinstance(value, bool):
         return f"{value:g}"
     if isinstance(value, str | bool | None):
