@@ -826,9 +826,9 @@ def test_equal_choices_share_the_credit(checkpoints: dict[str, Path]) -> None:
     with torch.no_grad():
         uniform.unembed.W_U.zero_()
         uniform.unembed.b_U.zero_()
-    questions = [Question("the sun", (" v", " x", " q"), answer) for answer in range(3)]
+    questions = [Question("the sun", (" j", " x", " q"), answer) for answer in range(3)]
     # The last choice has more tokens, so that two are the best.
-    questions += [Question("the sun", (" v", " x", " gardener"), answer) for answer in range(3)]
+    questions += [Question("the sun", (" j", " x", " gardener"), answer) for answer in range(3)]
     with pytest.warns(LensLocWarning, match="6 of 6 items are ties"):
         result = tasks.MultipleChoice(tuple(questions))(uniform)
     assert result.items["chosen"].tolist() == [-1] * 6
