@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-gpu browser lint notebooks docs clean
+.PHONY: demo test test-gpu browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo
@@ -41,6 +41,10 @@ notebooks: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
+
+# The figures of README and docs, printed again; takes hours. One section: make findings SECTIONS=published
+findings: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(VENV)/bin/python tests/benchmarks/findings.py $(SECTIONS)
 
 clean:
 	rm -rf $(VENV)

@@ -93,6 +93,7 @@ def _change(row: dict[str, Any], several: bool) -> Change:
         high=float(row["drop_high"]),
         n_items=0 if pd.isna(row["n_items"]) else int(row["n_items"]),
         chance=float(row["chance"]),
+        site="" if pd.isna(row["site"]) else str(row["site"]),
         took_effect=bool(row["took_effect"]),
     )
 

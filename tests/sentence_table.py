@@ -68,6 +68,7 @@ def change(
         high=centre + half,
         n_items=n_items,
         chance=0.25 if measure == "accuracy" else NAN,
+        site="resid_post" if measure == "accuracy" else "mlp_post",
         took_effect=effect,
     )
 

@@ -121,6 +121,16 @@ def test_networks_tasks_units_and_directions_are_named() -> None:
             assert control.control in " ".join(said[1:]), words
 
 
+def test_controls_of_the_residual_stream_are_said_not_to_be_independent() -> None:
+    for measure, told in (("accuracy", True), ("perplexity", False)):
+        case = change("worse", "excludes zero", 200, measure)
+        for name in ("alike", "above", "below"):
+            control = CONTROLS[name]
+            assert control is not None
+            (*_, note) = lesions.lesion_notes([(case, [control])]) or [""]
+            assert ("own dimensions in other layers" in note) == (told and name != "below")
+
+
 def test_intervals_stand_the_way_round_that_the_words_have() -> None:
     for measure in MEASURES:
         for direction in ("worse", "better"):
@@ -140,7 +150,7 @@ def test_no_sentence_holds_what_is_no_number() -> None:
     for sentence in sentences:
         assert not NO_NUMBER.search(sentence), sentence
         assert sentence[0].isupper() or sentence[0].isdigit(), sentence
-        assert sentence.endswith("."), sentence
+        assert sentence.endswith((".", ".)")), sentence
 
 
 def test_profiles_are_told_by_the_difference_of_the_sides() -> None:

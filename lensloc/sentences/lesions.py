@@ -43,6 +43,7 @@ class Change:
         high: upper end.
         n_items: items that were scored.
         chance: score of guessing; NaN without one.
+        site: where the units are; empty if that is not known.
         took_effect: whether the lesion changed anything.
     """
 
@@ -59,6 +60,7 @@ class Change:
     high: float
     n_items: int
     chance: float = math.nan
+    site: str = ""
     took_effect: bool = True
 
     @property
@@ -189,6 +191,10 @@ NOTE: Mapping[Relation, str] = {
     "no effect": "Lesions of {control} took no effect ({places}), so {network} is not compared "
     "with them.",
 }
+# A dimension of the residual stream is the same one in every layer.
+NOT_ELSEWHERE = (
+    " (Of the residual stream, these units may be the network's own dimensions in other layers.)"
+)
 NO_CONTROLS = (
     "The lesions have no controls beside them, so it is open whether other units would have done "
     "the same."
@@ -241,6 +247,7 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
     sentences = [_lesion(change) for change in changes if change.outcome == "no number"]
     sentences += [*_without_controls(cases), *_few_items(changes)]
     places: dict[tuple[str, str, Relation], list[str]] = {}
+    residual: set[tuple[str, str, Relation]] = set()
     modes = {change.mode for change, _ in cases}
     for change, beside in cases:
         for control in beside:
@@ -251,10 +258,12 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
                 place = f"{change.task} at {change.percent:.3g} %{mode}"
                 key = change.network, control.control, relation
                 places.setdefault(key, []).append(place)
-    for (network, control_name, relation), found in places.items():
-        sentences.append(
-            NOTE[relation].format(network=network, control=control_name, places=listed(found))
-        )
+                if change.site.startswith("resid_") and relation in ("alike", "more"):
+                    residual.add(key)
+    for key, found in places.items():
+        network, kind, relation = key
+        sentence = NOTE[relation].format(network=network, control=kind, places=listed(found))
+        sentences.append(sentence + (NOT_ELSEWHERE if key in residual else ""))
     return sentences
 
 

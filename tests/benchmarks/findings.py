@@ -2,7 +2,7 @@
 
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda]
 
-Sections: published, profile, kinds, lesions, neurons; all if none is named. Each names the
+Sections: published, profile, tasks, kinds, lesions, neurons; all if none is named. Each names the
 protocol that its figures are of. ``--store`` keeps lesions that were measured, so that an
 interrupted run goes on.
 """
@@ -157,6 +157,29 @@ def profile(given: Material) -> None:
             ),
         )
         print("\n" + " ".join(found.summary()))
+
+
+def tasks(given: Material) -> None:
+    """Scores of the intact model on the bundled tasks."""
+    every = [
+        ll.tasks.minimal_pairs(limit=given.items),
+        ll.tasks.multiple_choice("commonsense", limit=given.items),
+        ll.tasks.multiple_choice("arithmetic", limit=given.items),
+        ll.tasks.perplexity(limit=given.items),
+    ]
+    rows = []
+    for task in every:
+        result = task(given.model)
+        rows.append(
+            {
+                "task": result.task,
+                "measure": result.measure,
+                "items": len(result.items),
+                "score": f"{result.score:.3g}",
+                "chance": "" if result.chance is None else f"{result.chance:.2f}",
+            }
+        )
+    show("Scores of the intact model", "none, since no unit is selected", rows)
 
 
 # -- kinds of units --------------------------------------------------------------------------------
@@ -421,6 +444,7 @@ def steering(
 SECTIONS: dict[str, Callable[[Material], None]] = {
     "published": published,
     "profile": profile,
+    "tasks": tasks,
     "kinds": kinds,
     "lesions": lesions,
     "neurons": neurons,
