@@ -279,7 +279,7 @@ def test_a_contrast_of_ones_own_from_every_kind_of_file(
     for extra, message in (
         (
             ["--contrast", "t.txt", "--control", "cold"],
-            "must end in .csv, .jsonl, .parquet to be read",
+            "must end in .csv, .tsv, .jsonl, .parquet to be read",
         ),
         (["--contrast", "t.csv"], "needs --target and --control"),
         (["--contrast", "t.csv", "--control", "warm"], "'warm' is not among"),

@@ -19,16 +19,23 @@ from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
+    BadColumn,
     BatchSize,
     Device,
     Dtype,
+    Encoding,
+    GoodColumn,
+    GroupColumn,
     Limit,
     Masks,
     ModelName,
     Reference,
+    Sep,
     Site,
     batch_size_of,
+    file_form,
     reference_contrast,
+    reference_files,
     require_known,
     require_percentage,
 )
@@ -42,6 +49,7 @@ from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.stimuli import Contrast
+from lensloc.stimuli.columns import TableForm
 from lensloc.store import Store
 from lensloc.studies import PERCENTS, lesion_study
 from lensloc.tasks import (
@@ -65,6 +73,14 @@ _TASKS: dict[str, Any] = {
     "choice": multiple_choice,
     "generation": generation,
     "lm-eval": lm_eval,
+}
+# Tasks that read files of one's own, and the columns of these that can be named.
+_READS = {
+    "minimal-pairs": ("good", "bad", "group"),
+    "perplexity": ("text",),
+    "bits-per-byte": ("text",),
+    "choice": ("prompt",),
+    "generation": ("prompt",),
 }
 _NEED = {
     "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
@@ -92,6 +108,19 @@ def evaluate_command(
         ),
     ] = None,
     limit: Limit = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Column of texts in perplexity=PATH, bits-per-byte=PATH (default text)."),
+    ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(help="Column of prompts in generation=PATH, choice=PATH (default prompt)."),
+    ] = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     control: Annotated[
         list[str] | None,
         typer.Option(
@@ -139,8 +168,15 @@ def evaluate_command(
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
-    tasks = parse_tasks(task or ["minimal-pairs", "perplexity"], limit, bos, batch_size)
-    held = reference_contrast(reference)
+    form = file_form(sep, encoding, [*task_files(task or []), *reference_files(reference)])
+    columns = {
+        "good": good_column, "bad": bad_column, "group": group_column, "text": text_column,
+        "prompt": prompt_column,
+    }  # fmt: skip
+    tasks = parse_tasks(
+        task or ["minimal-pairs", "perplexity"], limit, bos, batch_size, form, columns
+    )
+    held = reference_contrast(reference, form)
     networks = _networks(masks or [], network or [], site)
     networks, sizes = _sized(networks, sizes)
     for given in networks.values():
@@ -264,16 +300,39 @@ def parse_percents(text: str) -> list[float]:
 # -- tasks and controls ----------------------------------------------------------------------------
 
 
-def parse_tasks(texts: Sequence[str], limit: int | None, bos: str, batch_size: str) -> list[Task]:
+def parse_tasks(
+    texts: Sequence[str],
+    limit: int | None,
+    bos: str,
+    batch_size: str,
+    form: TableForm,
+    columns: Mapping[str, str | None],
+) -> list[Task]:
     """Read ``--task``; tasks that would have one name are called as they were written.
 
+    Args:
+        texts: the tasks.
+        limit: items a paradigm or kind, or texts.
+        bos: ``--bos``.
+        batch_size: ``--batch-size``.
+        form: how files of one's own are written.
+        columns: what columns of theirs are called, each for the tasks that read such a one.
+
     Raises:
-        LensLocError: a task or an option that there is not.
+        LensLocError: a task or an option that there is not, or a column of no task.
     """
     if bos not in BOS:
         raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
-    made = {text: _task(text, options) for text in dict.fromkeys(texts)}
+    named = {name: title for name, title in columns.items() if title is not None}
+    read = {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
+    for name in named:
+        if name not in read:
+            of = " and ".join(f"--task {kind}=PATH" for kind in _READS if name in _READS[kind])
+            raise LensLocError(
+                f"--{name}-column is for {of}, which was not asked for; leave it out."
+            )
+    made = {text: _task(text, options, form, named) for text in dict.fromkeys(texts)}
     names = Counter(task.name for task in made.values())
     return [
         task
@@ -283,7 +342,7 @@ def parse_tasks(texts: Sequence[str], limit: int | None, bos: str, batch_size: s
     ]
 
 
-def _task(text: str, options: Mapping[str, Any]) -> Any:
+def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping[str, str]) -> Any:
     kind, equals, argument = text.partition("=")
     if kind not in _TASKS:
         raise LensLocError(
@@ -293,7 +352,27 @@ def _task(text: str, options: Mapping[str, Any]) -> Any:
         raise LensLocError(f"--task {kind} needs {_NEED[kind]}.")
     if equals and not argument:
         raise LensLocError(f"--task {text} names no file; write {kind} or {kind}=PATH.")
-    return _TASKS[kind](argument, **options) if argument else _TASKS[kind](**options)
+    if not argument:
+        return _TASKS[kind](**options)
+    if not task_files([text]):
+        return _TASKS[kind](argument, **options)
+    columns = {name: title for name, title in named.items() if name in _READS[kind]}
+    said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
+    return _TASKS[kind](argument, **options, **said)
+
+
+def _kind(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def task_files(texts: Sequence[str]) -> list[Path]:
+    """Return the files and folders that ``--task`` names."""
+    arguments = [(_kind(text), text.partition("=")[2]) for text in texts]
+    return [
+        Path(argument)
+        for kind, argument in arguments
+        if kind in _READS and argument and argument not in BUNDLED_CHOICES
+    ]
 
 
 # -- output ----------------------------------------------------------------------------------------

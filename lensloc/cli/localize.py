@@ -23,18 +23,22 @@ from lensloc.cli.options import (
     ControlConditions,
     Device,
     Dtype,
+    Encoding,
+    ItemColumn,
     MaxTokens,
     ModelName,
     Network,
     OwnContrast,
     Pooling,
     Protocol,
+    Sep,
     Stimuli,
     TargetConditions,
     TextColumn,
     Truncate,
     Untrained,
     batch_size_of,
+    file_form,
     require_known,
     require_percentage,
 )
@@ -58,6 +62,9 @@ def localize_command(
     control: ControlConditions = None,
     text_column: TextColumn = "text",
     condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     percentage: Annotated[
         float | None, typer.Option(help="Per cent of units to select (default 1).")
     ] = None,
@@ -97,9 +104,11 @@ def localize_command(
     sites = list(dict.fromkeys(site or ["resid_post"]))
     require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
+    form = file_form(sep, encoding, [contrast] if contrast else [])
     texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
-    ).read()
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
     rows = batch_size_of(batch_size)
     if out is not None:
         _require_mask_suffix(out)

@@ -7,17 +7,22 @@ import typer
 from rich.console import Console
 
 from lensloc.cli.controls import SEEDS, parse_controls
-from lensloc.cli.evaluate import parse_percents, parse_tasks
+from lensloc.cli.evaluate import parse_percents, parse_tasks, task_files
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
+    BadColumn,
     BatchSize,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
     Device,
     Dtype,
+    Encoding,
+    GoodColumn,
+    GroupColumn,
+    ItemColumn,
     Limit,
     MaxTokens,
     ModelName,
@@ -25,12 +30,14 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Sep,
     Stimuli,
     TargetConditions,
     TextColumn,
     Truncate,
     Untrained,
     batch_size_of,
+    file_form,
     require_known,
     require_percentage,
 )
@@ -53,6 +60,9 @@ def report_command(
     control: ControlConditions = None,
     text_column: TextColumn = "text",
     condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
     pooling: Pooling = "last-token",
     site: Annotated[
@@ -72,6 +82,9 @@ def report_command(
         ),
     ] = None,
     limit: Limit = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,11 +122,14 @@ def report_command(
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
-    tasks = parse_tasks(task or [], limit, bos, batch_size)
+    form = file_form(sep, encoding, [*task_files(task or []), *([contrast] if contrast else [])])
+    columns = {"good": good_column, "bad": bad_column, "group": group_column}
+    tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns)
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
     texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
-    ).read()
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model: Any = load_model(
             model_name, untrained=untrained, seed=seed, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from lensloc.language_tables import LanguageMatrix
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import LesionStudy
+from lensloc.stimuli.columns import TableForm
 from lensloc.store import Store
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
@@ -33,6 +34,9 @@ def perplexity(
     n_resamples: int = 2000,
     confidence: float = 0.95,
     store: Store | None = None,
+    text: str = "text",
+    sep: str | None = None,
+    encoding: str | None = None,
     progress: bool = True,
 ) -> LanguageMatrix:
     """Switch each language's neurons off and measure the loss on every language.
@@ -43,9 +47,9 @@ def perplexity(
     Args:
         model: a loaded model.
         masks: language -> neurons, e.g. ``identify(counts).masks``.
-        texts: language -> texts in a list, or a ``.txt``, ``.csv``, ``.jsonl`` or ``.parquet``
-            file, that the neurons were not identified on; the bundled held-out prose in the masks'
-            languages if None.
+        texts: language -> texts in a list, or a ``.txt``, ``.csv``, ``.tsv``, ``.jsonl`` or
+            ``.parquet`` file, that the neurons were not identified on; the bundled held-out prose
+            in the masks' languages if None.
         mode: of the lesion, one that needs no further argument.
         controls: what to hold beside every language's neurons: as many random ones, in three draws,
             if not given.
@@ -54,6 +58,9 @@ def perplexity(
         n_resamples: of the bootstrap.
         confidence: of its intervals.
         store: where results are kept and looked up.
+        text: name of the column of texts of files.
+        sep: what separates the cells of files; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of files; as there.
         progress: show a progress bar with the time left.
 
     Returns:
@@ -72,11 +79,17 @@ def perplexity(
                 "{language: texts or file}."
             )
         texts = prose(list(masks), "held-out")
+    form = TableForm.of({"text": text}, sep, encoding)
+    files = [Path(given) for given in texts.values() if isinstance(given, str | Path)]
+    if not files:
+        form.require_unsaid("none of these texts")
+    form.require_fits(*files)
     tasks = [
-        perplexity_task(given if isinstance(given, str | Path) else list(given), limit=limit,
-                        name=name)
+        perplexity_task(given, limit=limit, name=name, **form.fitted(Path(given)).said)
+        if isinstance(given, str | Path)
+        else perplexity_task(given, limit=limit, name=name)
         for name, given in texts.items()
-    ]  # fmt: skip
+    ]
     study = lesion_study(
         model,
         # Without their ranking, which would ask for sizes in per cent.

@@ -1,7 +1,8 @@
 """Does driving a language's neurons make the model answer in that language?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from lensloc.language_tables import Steering
 from lensloc.lape.activity import Activity, activity
 from lensloc.lape.answers import language_codes
 from lensloc.lape.bundled import LANGUAGES, prose, questions
+from lensloc.lape.corpora import require_fitting_file
 from lensloc.lape.generating import (
     STOPS,
     answer_tasks,
@@ -25,6 +27,7 @@ from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import NETWORK
 from lensloc.models import describe
 from lensloc.progress import progress_bar
+from lensloc.stimuli.columns import TableForm
 from lensloc.store import Store
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.units import UnitMask
@@ -50,6 +53,9 @@ def steer(
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
     store: Store | None = None,
+    text: str = "text",
+    sep: str | None = None,
+    encoding: str | None = None,
     progress: bool = True,
 ) -> Steering:
     """Ask in one language while the neurons of another are clamped to what that language does.
@@ -79,6 +85,9 @@ def steer(
         stops: texts at which an answer ends.
         codes: as in :func:`lensloc.lape.generate`.
         store: where results are kept and looked up.
+        text: name of the column of texts of corpora, as in :func:`lensloc.lape.record`.
+        sep: as there.
+        encoding: as there.
         progress: show a progress bar with the time left.
 
     Returns:
@@ -99,11 +108,14 @@ def steer(
     tasks = answer_tasks(asked, max_new_tokens, repetition_penalty, stops)
     iso = language_codes(list(dict.fromkeys([*tasks, *masks])), codes)
     texts = _texts(targets, corpora)
+    form = TableForm.of({"text": text}, sep, encoding)
+    require_fitting_file(texts, form)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
+    read = partial(activity, model, max_tokens=max_tokens, form=form)
     driven = [
         each
         for name in targets
-        for each in _driven(model, name, masks[name], texts[name], levels, several, max_tokens)
+        for each in _driven(name, masks[name], partial(read, texts[name]), levels, several)
     ]
     ways = list(_ways(tasks, targets, masks, driven, deactivate))
     for way in ways:
@@ -131,12 +143,12 @@ def steer(
     table = pd.DataFrame(
         [_row(way, answers, iso) for way, answers in zip(ways, found, strict=True)]
     )
-    columns = [
+    shown = [
         *("asked", "toward", "level", "deactivated", "kind", "seed", "item", "prompt", "text"),
         *("tokens", "words", "stop_words", "language", "switched", "repeats", "distinct_2"),
         *("fluency", "changed"),
     ]
-    answers = pd.concat(found, ignore_index=True)[columns]
+    answers = pd.concat(found, ignore_index=True)[shown]
     answers["seed"] = answers["seed"].astype("Int64")
     table["seed"] = table["seed"].astype("Int64")
     return Steering(table, answers, told(_idle(table)))
@@ -180,13 +192,11 @@ class _Way:
 
 
 def _driven(
-    model: Any,
     name: str,
     mask: UnitMask,
-    text: Any,
+    read: Callable[[UnitMask], Activity],
     levels: Sequence[Level],
     several: Sequence[Controls],
-    max_tokens: int,
 ) -> Iterator[_Driven]:
     if not levels:
         return
@@ -195,7 +205,7 @@ def _driven(
     every = chosen[0][2]
     for _, _, units in chosen[1:]:
         every = every | units
-    known = activity(model, text, every, max_tokens=max_tokens)
+    known = read(every)
     for level in levels:
         values = _values(known, level)
         for kind, seed, units in chosen:

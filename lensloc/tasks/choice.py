@@ -11,12 +11,14 @@ import pandas as pd
 from lensloc.errors import LensLocError
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_records
+from lensloc.stimuli.lines import kind_of, stem_of
+from lensloc.stimuli.tables import TableForm, read_records, require_text, text_fault
 from lensloc.tasks.base import TaskResult, content_hash, require_fits, require_scored
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 
 Normalize = Literal["none", "tokens", "bytes"]
+_REQUIRED, _OPTIONAL = ("prompt", "choices", "answer"), ("kind", "item")
 BUNDLED_CHOICES: tuple[str, ...] = ("arithmetic", "commonsense")
 
 
@@ -133,12 +135,16 @@ class MultipleChoice:
 def multiple_choice(
     path: str | Path,
     *,
+    prompt: str = "prompt",
+    choices: str = "choices",
+    answer: str = "answer",
     limit: int | None = None,
     kinds: tuple[str, ...] | list[str] | None = None,
     normalize: Normalize = "none",
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str | None = None,
+    encoding: str | None = None,
 ) -> MultipleChoice:
     """Return a task of choosing the right continuation, by log-probability given the prompt.
 
@@ -147,6 +153,9 @@ def multiple_choice(
             a ``.jsonl`` file: ``prompt``, ``choices`` (a list), ``answer`` (index from 0, or the
             choice itself), and where there are ``kind`` and ``item``. A space is put between
             prompt and choice unless one of them has it.
+        prompt: the field of the prompt.
+        choices: that of the choices.
+        answer: that of the right one.
         limit: use only so many questions of every kind, the first ones.
         kinds: use only questions of these kinds.
         normalize: divide a choice's summed log-probability by its number of ``"tokens"`` or
@@ -154,6 +163,7 @@ def multiple_choice(
         bos: whether a beginning-of-text token stands before every text.
         batch_size: texts a batch; does not change the result.
         name: of the task, in tables; that of the file if None.
+        encoding: of the file; UTF-8, or what its byte order mark says, if None.
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.
@@ -164,13 +174,17 @@ def multiple_choice(
         raise LensLocError(f"limit is at least 1 question a kind; {limit} is not.")
     bundled = str(path) in BUNDLED_CHOICES
     file = bundled_folder() / f"{path}.jsonl" if bundled else Path(path)
-    if file.suffix != ".jsonl":
+    named = dict(zip(_REQUIRED, (prompt, choices, answer), strict=True))
+    form = TableForm.of(named, None, encoding)
+    if bundled:
+        form.require_unsaid("a bundled set")
+    if kind_of(file) != ".jsonl":
         raise LensLocError(
             f"{file} must end in .jsonl to be read as questions, or be one of "
             f"{', '.join(BUNDLED_CHOICES)}."
         )
-    records = read_records(file, ("prompt", "choices", "answer"))
-    questions = [_question(record, f"{file}, row {number}") for number, record in records]
+    records = read_records(file, _REQUIRED, _OPTIONAL, form=form)
+    questions = [_question(record, named, f"{file}, row {number}") for number, record in records]
     if not questions:
         raise LensLocError(f"{file} holds no question; check the file.")
     known = list(dict.fromkeys(question.kind for question in questions))
@@ -184,22 +198,23 @@ def multiple_choice(
         within = limit is None or counts[question.kind] <= limit
         if within and (kinds is None or question.kind in kinds):
             kept.append(question)
-    return MultipleChoice(tuple(kept), normalize, bos, batch_size, name or file.stem)
+    return MultipleChoice(tuple(kept), normalize, bos, batch_size, name or stem_of(file))
 
 
-def _question(record: Mapping[str, Any], place: str) -> Question:
-    prompt, choices, answer = record["prompt"], record["choices"], record["answer"]
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise LensLocError(f"{place}: prompt is not a text; write one.")
-    listed = isinstance(choices, list) and all(isinstance(c, str) and c.strip() for c in choices)
+def _question(record: Mapping[str, Any], named: Mapping[str, str], place: str) -> Question:
+    prompt, choices, answer = (record[name] for name in _REQUIRED)
+    prompt = require_text(prompt, place, named["prompt"])
+    listed = isinstance(choices, list) and not any(map(text_fault, choices))
     if not listed or len(choices) < 2 or len(set(choices)) < len(choices):
-        raise LensLocError(f"{place}: choices is not a list of at least two different texts.")
+        raise LensLocError(
+            f"{place}: {named['choices']} is not a list of at least two different texts."
+        )
     if isinstance(answer, str) and answer in choices:
         answer = choices.index(answer)
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         raise LensLocError(
-            f"{place}: answer {answer!r} is neither one of the choices nor an index from 0 to "
-            f"{len(choices) - 1}."
+            f"{place}: {named['answer']} {answer!r} is neither one of the choices nor an index "
+            f"from 0 to {len(choices) - 1}."
         )
     spaced = tuple(
         choice if prompt[-1].isspace() or choice[0].isspace() else f" {choice}"

@@ -11,12 +11,14 @@ import pandas as pd
 from lensloc.errors import LensLocError
 from lensloc.running import BatchSize, sees_pads
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv, read_records
+from lensloc.stimuli.lines import files_in, kind_of, stem_of
+from lensloc.stimuli.tables import TABLE_KINDS, TableForm, read_rows, require_text
 from lensloc.tasks.base import TaskResult, content_hash, require_fits, require_scored
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 
-_REQUIRED = ("sentence_good", "sentence_bad")
+_GOOD, _BAD, _GROUP = "sentence_good", "sentence_bad", "UID"
+_OPTIONAL = (_GROUP, "linguistics_term", "field")
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,15 @@ class MinimalPairs:
 def minimal_pairs(
     path: str | Path | None = None,
     *,
+    good: str = _GOOD,
+    bad: str = _BAD,
+    group: str = _GROUP,
     limit: int | None = None,
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str = "minimal-pairs",
+    sep: str | None = None,
+    encoding: str | None = None,
 ) -> MinimalPairs:
     """Return a task of minimal pairs, scored by summed log-probability (Warstadt et al. 2020).
 
@@ -137,59 +144,59 @@ def minimal_pairs(
 
     Args:
         path: a ``.jsonl`` file in BLiMP's form (``sentence_good``, ``sentence_bad``, and where
-            there are ``UID``, ``linguistics_term``, ``field``), a ``.csv`` with these columns, or
-            a folder of such files; the bundled pairs if None.
+            there are ``UID``, ``linguistics_term``, ``field``), a ``.csv``, ``.tsv`` or
+            ``.parquet`` with these columns, or a folder of such files; the bundled pairs if None.
+        good: the column or field of the good sentence.
+        bad: that of the bad one.
+        group: that of the paradigm; one other than ``UID`` must be there. A file without it is one
+            paradigm, named after the file.
         limit: use only so many pairs of every paradigm, the first ones.
         bos: whether a beginning-of-text token stands before every sentence: ``"model"`` as the
             model's settings say, ``"add"``, ``"none"``. Without one, a sentence's first token has
             nothing before it and is not scored.
         batch_size: sentences a batch; does not change the result.
         name: of the task, in tables.
+        sep: what separates cells; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of the files; as there.
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.
     """
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 pair a paradigm; {limit} is not.")
+    form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
+    if path is None:
+        form.require_unsaid("the bundled set of pairs")
     source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
     pairs: list[Pair] = []
-    for file in _files(source):
-        found = list(_read(file))
+    files = files_in(source, TABLE_KINDS) if source.is_dir() else [source]
+    form.require_fits(*files)
+    for file in files:
+        found = list(_read(file, form.fitted(file)))
         if not found:
             raise LensLocError(f"{file} holds no pair; check the file.")
         pairs.extend(found)
     return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name)
 
 
-def _files(source: Path) -> list[Path]:
-    if not source.is_dir():
-        return [source]
-    files = sorted(path for path in source.iterdir() if path.suffix in (".jsonl", ".csv"))
-    if not files:
-        raise LensLocError(f"The folder {source} holds no .jsonl or .csv file; check the path.")
-    return files
-
-
-def _read(file: Path) -> Iterator[Pair]:
-    records: Sequence[tuple[int, Mapping[str, Any]]]
-    if file.suffix == ".jsonl":
-        records = read_records(file, _REQUIRED)
-    elif file.suffix == ".csv":
-        records = [(row.number, row.cells) for row in read_csv(file, _REQUIRED)]
-    else:
-        raise LensLocError(f"{file} must end in .jsonl or .csv to be read as minimal pairs.")
-    for number, record in records:
-        place = f"{file}, row {number}"
-        good, bad = (record[column] for column in _REQUIRED)
-        for column, text in zip(_REQUIRED, (good, bad), strict=True):
-            if not isinstance(text, str) or not text.strip():
-                raise LensLocError(f"{place}: {column} is not a sentence; write one.")
+def _read(file: Path, form: TableForm) -> Iterator[Pair]:
+    if kind_of(file) not in TABLE_KINDS:
+        raise LensLocError(
+            f"{file} must end in {', '.join(TABLE_KINDS)} to be read as minimal pairs."
+        )
+    titles = [form.columns.get(name, name) for name in (_GOOD, _BAD)]
+    for row in read_rows(file, (_GOOD, _BAD), _OPTIONAL, form=form):
+        place, record = f"{file}, row {row.number}", row.cells
+        good, bad = (
+            require_text(record[name], place, title)
+            for name, title in zip((_GOOD, _BAD), titles, strict=True)
+        )
         if good == bad:
             raise LensLocError(f"{place}: the two sentences are the same; one must differ.")
         yield Pair(
             good,
             bad,
-            paradigm=str(record.get("UID") or file.stem),
+            paradigm=str(record.get("UID") or stem_of(file)),
             phenomenon=str(record.get("linguistics_term") or ""),
             field=str(record.get("field") or ""),
             place=place,
