@@ -21,6 +21,8 @@ class ResponseProfile:
         n_units: how many units.
         site: where they are.
         confidence: of the intervals.
+        contrast: name of the contrast.
+        model: name of the model.
     """
 
     table: pd.DataFrame
@@ -29,6 +31,8 @@ class ResponseProfile:
     n_units: int
     site: str
     confidence: float
+    contrast: str = ""
+    model: str = ""
 
     def _repr_html_(self) -> str:
         found = self.table.to_dict("records")

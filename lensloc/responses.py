@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import listed
 from lensloc.errors import LensLocError
 
 
@@ -32,5 +33,6 @@ class Responses:
 
     def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
         """Return the responses to the stimuli of some conditions."""
-        rows = [row for row, label in enumerate(self.conditions) if label in conditions]
+        wanted = listed(conditions, str)
+        rows = [row for row, label in enumerate(self.conditions) if label in wanted]
         return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]

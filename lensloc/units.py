@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lensloc import html
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.provenance import Provenance
 
 _ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)\.(?P<unit>\d+)$")
@@ -343,17 +343,30 @@ class UnitMask:
 
     # -- on disk -------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the set to ``path``, whole or not at all.
 
         ``.safetensors`` keeps the provenance. ``.npy`` is the format of the published localizer,
         an array ``[layer, unit]`` of 0 and 1, and keeps nothing else.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there. The same set, made in the same way at another
+                time, is no other file, so that a notebook can be run again.
+
         Raises:
-            LensLocError: for another suffix, or a place that cannot be written.
+            LensLocError: for another suffix, a place that cannot be written, or one that is taken.
         """
         path = Path(path)
-        if path.suffix == ".safetensors":
+        kind = path.suffix.lower()
+        if kind not in (".safetensors", ".npy"):
+            raise LensLocError(
+                f"{path} has an unknown suffix; masks are written as .safetensors (with "
+                "provenance) or .npy (the published format)."
+            )
+        if kind == ".npy":
+            content = npy_bytes(self.mask.numpy().astype(np.int64))
+        else:
             metadata = {
                 "format": "lensloc.UnitMask/1",
                 "site": self.site,
@@ -363,12 +376,21 @@ class UnitMask:
             known = {"score": self.score, "magnitude": self.magnitude}
             arrays |= {name: a.contiguous() for name, a in known.items() if a is not None}
             content = safetensors_bytes(arrays, metadata=metadata)
-            return write_atomically(path, content)
-        if path.suffix == ".npy":
-            return write_atomically(path, npy_bytes(self.mask.numpy().astype(np.int64)))
-        raise LensLocError(
-            f"{path} has an unknown suffix; masks are written as .safetensors (with provenance) "
-            "or .npy (the published format)."
+        same = not overwrite and kind == ".safetensors" and self._is_kept_in(path)
+        return write_file(path, content, overwrite=overwrite or same)
+
+    def _is_kept_in(self, path: Path) -> bool:
+        """Say whether a file holds this set, made in the same way, though at another time."""
+        try:
+            kept = UnitMask.load(path)
+        except (LensLocError, OSError):
+            return False
+        values = [(getattr(self, name), getattr(kept, name)) for name in ("score", "magnitude")]
+        return (
+            kept == self
+            and kept.provenance.replace(date="") == self.provenance.replace(date="")
+            and all((a is None) == (b is None) for a, b in values)
+            and all(a is None or b is None or torch.equal(a, b) for a, b in values)
         )
 
     @classmethod
@@ -386,9 +408,9 @@ class UnitMask:
         path = Path(path)
         if not path.is_file():
             raise LensLocError(f"There is no mask file {path}; check the path.")
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return _read_safetensors(path)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             mask = _read_npy(path)
             made = Provenance(site=site, selection=f"imported from {path.name}")
             return cls(site, mask, made)
@@ -516,7 +538,9 @@ def _read_npy(path: Path) -> Bool[Tensor, "layer unit"]:
         ) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise LensLocError(f"{path} is not an array of 0 and 1.")
-    return _as_mask(torch.from_numpy(array), path)
+    # In the machine's own order of bytes, and of a type that torch has.
+    native = array.astype(bool) if ((array == 0) | (array == 1)).all() else array.astype(np.float64)
+    return _as_mask(torch.from_numpy(native), path)
 
 
 def _as_mask(tensor: Tensor, path: Path) -> Bool[Tensor, "layer unit"]:

@@ -43,7 +43,7 @@ from lensloc.cli.output import collected_warnings, print_json, show_notes
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lesion import MODES
 from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.models import load_model, writable_cache_folder
@@ -195,9 +195,9 @@ def evaluate_command(
         )  # fmt: skip
     notes = list(dict.fromkeys([*notes, *study.warnings]))
     if out is not None:
-        write_atomically(out, encoded(study.table, out.suffix))
+        write_file(out, encoded(study.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
-        plot.save(plot.dose_response(study), plot_out)
+        plot.save(plot.dose_response(study), plot_out, overwrite=overwrite)
     if as_json:
         print_json(
             {

@@ -26,7 +26,7 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
 from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lape.bundled import LANGUAGES
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
@@ -148,7 +148,7 @@ def record_command(
             keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
             progress=not as_json, **_said(form, given),
         )  # fmt: skip
-    counts.save(out)
+    counts.save(out, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     tokens = dict(zip(counts.languages, counts.tokens.tolist(), strict=True))
     if as_json:
@@ -199,12 +199,12 @@ def identify_command(
         lape.null(recorded, permutations, seed, filter_rate=filter_rate) if permutations else None
     )
     found = lape.identify(recorded, top_rate, filter_rate, bar, null=chance)
-    if out.suffix == ".pth":
-        lape.write_neurons(out, found.masks)
+    if out.suffix.lower() == ".pth":
+        lape.write_neurons(out, found.masks, overwrite=overwrite)
     else:
-        found.save(out)
+        found.save(out, overwrite=overwrite)
     if plot_out is not None:
-        plot.save(plot.language_layers(found.masks), plot_out)
+        plot.save(plot.language_layers(found.masks), plot_out, overwrite=overwrite)
     if as_json:
         print_json({"languages": records(found.table), "out": str(out)})
         return
@@ -259,9 +259,9 @@ def perplexity_command(
             limit=limit, seed=seed, store=_store(), progress=not as_json,
             **_said(form, texts),
         )  # fmt: skip
-    _write(out, found.table)
+    _write(out, found.table, overwrite)
     if plot_out is not None:
-        plot.save(plot.language_matrix(found), plot_out)
+        plot.save(plot.language_matrix(found), plot_out, overwrite=overwrite)
     if as_json:
         rows = records(found.table)
         print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
@@ -315,7 +315,7 @@ def generate_command(
             max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
             codes=_pairs(code, "--code"), store=_store(), progress=not as_json,
         )  # fmt: skip
-    _finish(found.table, found.answers, out, answers, notes, model_name, as_json)
+    _finish(found.table, found.answers, out, answers, notes, model_name, as_json, overwrite)
 
 
 @lape_app.command("steer")
@@ -389,8 +389,10 @@ def steer_command(
             **_said(form, corpora),
         )  # fmt: skip
     if plot_out is not None:
-        plot.save(plot.steering(found), plot_out)
-    _finish(found.table, found.answers, out, answers, notes, model_name, as_json, plot_out)
+        plot.save(plot.steering(found), plot_out, overwrite=overwrite)
+    _finish(
+        found.table, found.answers, out, answers, notes, model_name, as_json, overwrite, plot_out
+    )
 
 
 # -- what was given --------------------------------------------------------------------------------
@@ -494,7 +496,7 @@ class _Neurons:
 
     @classmethod
     def parse(cls, path: Path, names: str | None, languages: Sequence[str] | None) -> "_Neurons":
-        if path.suffix == ".pth":
+        if path.suffix.lower() == ".pth":
             return cls(path, names, languages, None)
         if names is not None:
             raise LensLocError(f"{path} names its languages itself; leave --names out.")
@@ -556,15 +558,17 @@ def _finish(
     notes: Sequence[str],
     model_name: str,
     as_json: bool,
+    overwrite: bool,
     plot_out: Path | None = None,
 ) -> None:
     """Write and show what was answered."""
-    if out is not None and out.suffix == ".json":
+    if out is not None and out.suffix.lower() == ".json":
         content = {"table": records(table), "answers": records(every)}
-        write_atomically(out, json.dumps(plain(content), ensure_ascii=False).encode())
+        text = json.dumps(plain(content), ensure_ascii=False)
+        write_file(out, text.encode(errors="backslashreplace"), overwrite=overwrite)
     else:
-        _write(out, table)
-    _write(answers, every)
+        _write(out, table, overwrite)
+    _write(answers, every, overwrite)
     if as_json:
         rows = records(table)
         print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
@@ -579,9 +583,9 @@ def _show(table: pd.DataFrame, columns: Sequence[str]) -> None:
     show_rows(Console(), table, columns, {name: name.replace("_", " ") for name in columns})
 
 
-def _write(path: Path | None, table: pd.DataFrame) -> None:
+def _write(path: Path | None, table: pd.DataFrame, overwrite: bool) -> None:
     if path is not None:
-        write_atomically(path, encoded(table, path.suffix))
+        write_file(path, encoded(table, path.suffix), overwrite=overwrite)
 
 
 def _named(path: Path | None) -> str | None:

@@ -141,7 +141,7 @@ def report_command(
             max_tokens=max_tokens, truncate=truncate,
             store=Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
-    page = report(found, out)
+    page = report(found, out, overwrite=overwrite)
     if as_json:
         print_json(
             {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lensloc.arguments import require_model
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.language_tables import Answers
 from lensloc.lape.answers import (
@@ -21,7 +22,7 @@ from lensloc.lape.bundled import LANGUAGES, questions
 from lensloc.lape.identifying import require_neurons
 from lensloc.models import describe
 from lensloc.progress import progress_bar
-from lensloc.store import Store
+from lensloc.store import StoreLike
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Generation, TaskResult, generation
 from lensloc.units import UnitMask
@@ -40,7 +41,7 @@ def generate(
     repetition_penalty: float = 1.1,
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> Answers:
     """Let the model answer in every language, intact and with each language's neurons off.
@@ -70,6 +71,7 @@ def generate(
         LensLocError: no prompt; a prompt that leaves no room in the context window; a language
             without neurons; a code that is none; what the lesion refuses.
     """
+    require_model(model)
     if masks is not None:
         require_neurons(masks)
     if masks is not None and INTACT in masks:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lensloc.arguments import require_model
 from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix
@@ -14,7 +15,7 @@ from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import LesionStudy
 from lensloc.stimuli.columns import TableForm
-from lensloc.store import Store
+from lensloc.store import StoreLike
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
 from lensloc.units import UnitMask
@@ -33,7 +34,7 @@ def perplexity(
     seed: int = 0,
     n_resamples: int = 2000,
     confidence: float = 0.95,
-    store: Store | None = None,
+    store: StoreLike = None,
     text: str = "text",
     sep: str | None = None,
     encoding: str | None = None,
@@ -70,6 +71,7 @@ def perplexity(
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
             whatever lesion and controls refuse.
     """
+    require_model(model)
     require_neurons(masks)
     if texts is None:
         missing = [name for name in masks if name not in LANGUAGES]

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import xxhash
 
+from lensloc.arguments import require_model
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
@@ -101,6 +102,7 @@ def record(
             site that the model lacks; an option out of range; a checkpoint that is damaged, or of
             another model, corpus or options (it is left as it is); a non-finite activation.
     """
+    require_model(model)
     _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
     form = TableForm.of({"text": text}, sep, encoding)
     require_fitting_file(corpora, form)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from lensloc.arguments import require_model
 from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError
 from lensloc.language_tables import Steering
@@ -28,7 +29,7 @@ from lensloc.lesion_table import NETWORK
 from lensloc.models import describe
 from lensloc.progress import progress_bar
 from lensloc.stimuli.columns import TableForm
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.units import UnitMask
 
@@ -52,7 +53,7 @@ def steer(
     repetition_penalty: float = 1.1,
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     text: str = "text",
     sep: str | None = None,
     encoding: str | None = None,
@@ -97,7 +98,9 @@ def steer(
         LensLocError: fewer than two languages; a language without neurons, prompts or text; a level
             that is none; what lesion and controls refuse.
     """
+    require_model(model)
     require_neurons(masks)
+    store = Store.of(store)
     targets = _targets(masks, toward)
     names = [_level_name(level) for level in levels]
     if not deactivate or not (names or True in deactivate):

@@ -14,6 +14,7 @@ from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from lensloc.arguments import listed, require_a
 from lensloc.errors import LensLocError
 from lensloc.provenance import Provenance
 from lensloc.responses import Responses
@@ -170,7 +171,8 @@ def groups(
     Raises:
         LensLocError: with fewer than two stimuli in one of them.
     """
-    found = responses.of(tuple(target)), responses.of(tuple(control))
+    require_a(Responses, responses, "responses")
+    found = responses.of(listed(target, str)), responses.of(listed(control, str))
     for role, values in zip(("target", "control"), found, strict=True):
         _require_two(role, len(values))
     return found
@@ -236,7 +238,7 @@ def _made(
     absolute: bool,
 ) -> Provenance:
     return (provenance or Provenance()).replace(
-        site=site, target=tuple(target), control=tuple(control), absolute=absolute
+        site=site, target=listed(target, str), control=listed(control, str), absolute=absolute
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from lensloc import html
+from lensloc.arguments import listed, require_a, require_model
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
 from lensloc.errors import LensLocError
@@ -16,10 +17,10 @@ from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
 from lensloc.running import BatchSize
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
-from lensloc.sites import get_site, shape
+from lensloc.sites import get_site, names_of, shape
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.balance import Balance, measure_balance
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.granularities import halves_of
 from lensloc.studies.lesions import lesion_study
 from lensloc.studies.localization import Localization, Protocol, localize
@@ -103,7 +104,7 @@ def study(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> Study:
     """Localize a contrast, profile the network that it gives, and lesion it beside controls.
@@ -133,11 +134,13 @@ def study(
         LensLocError: what localizing, profiling and lesioning refuse; a size that cannot be had,
             before the model is run.
     """
-    sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
+    require_model(model)
+    require_a(Contrast, contrast, "contrast")
+    sites, tasks = names_of(sites), listed(tasks)
+    percents = None if percents is None else listed(percents)
+    store = Store.of(store)
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
-    if not sites:
-        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
     site = sites[0]
     known = shape(get_site(site), model)
     if known is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lensloc.arguments import listed, require_model, require_named
 from lensloc.controls import Controls
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.lesion import (
@@ -31,7 +32,7 @@ from lensloc.models import ModelCard, describe
 from lensloc.progress import progress_bar
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Task, TaskResult
@@ -54,7 +55,7 @@ def lesion_study(
     seed: int = 0,
     n_resamples: int = 2000,
     confidence: float = 0.95,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> LesionStudy:
     """Lesion networks and their controls, in several sizes and modes, and measure every task.
@@ -89,6 +90,10 @@ def lesion_study(
         LensLocError: no mask, no task, a size that a mask cannot have, or whatever lesion,
             controls and tasks refuse; before the model is run where that can be told.
     """
+    require_model(model)
+    require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
+    tasks, modes = listed(tasks), listed(modes, str, Mapping)
+    percents = None if percents is None else listed(percents)
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
@@ -98,6 +103,7 @@ def lesion_study(
         raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
     if not 0 < confidence < 1 or n_resamples < 1:
         raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
+    store = Store.of(store)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     card = describe(model)
     networks = {

@@ -4,16 +4,17 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from lensloc import html
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
+from lensloc.frozen import FrozenMapping
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.provenance import Provenance
@@ -28,10 +29,10 @@ from lensloc.selectivity import (
     welch,
     welch_of_moments,
 )
-from lensloc.sites import get_site, hook_names
+from lensloc.sites import get_site, hook_names, names_of
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.balance import WARN_ABOVE, length, standardised_difference
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.units import UnitMask
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Localization(Mapping[str, Selectivity]):
 
     def __post_init__(self) -> None:
         for name in ("selectivity", "responses"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            object.__setattr__(self, name, FrozenMapping(getattr(self, name)))
 
     def __getitem__(self, site: str) -> Selectivity:
         if site not in self.selectivity:
@@ -174,7 +175,7 @@ def localize(
     max_tokens: int | None = None,
     truncate: bool = False,
     progress: bool = True,
-    store: Store | None = None,
+    store: StoreLike = None,
     recompute: bool = False,
 ) -> Localization:
     """Find how selective every unit is: one forward pass over the stimuli, one t-test a unit.
@@ -186,7 +187,7 @@ def localize(
     Args:
         model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own).
         contrast: the stimuli.
-        sites: where units live; all of them are captured in the same pass.
+        sites: where units live, one name or several; all are captured in the same pass.
         pooling: over which tokens of a stimulus; see :func:`lensloc.capture.capture`.
         protocol: ``"lensloc"`` or ``"alkhamissi2024"``.
         absolute: test absolute values.
@@ -199,7 +200,7 @@ def localize(
         max_tokens: cut stimuli off after so many tokens, whatever the protocol.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
-        store: look here for what was computed before, and keep results here.
+        store: look here for what was computed before, and keep results here: a folder.
         recompute: do not look, only keep.
 
     Returns:
@@ -209,7 +210,10 @@ def localize(
         LensLocError: unknown site, pooling or protocol; a site that the model lacks; stimuli that
             the model cannot take.
     """
+    require_model(model)
+    require_a(Contrast, contrast, "contrast")
     sites = _checked(model, sites, protocol, test)
+    kept = Store.of(store)
     if protocol == "alkhamissi2024" and contrast.name == "language" and max_tokens is None:
         max_tokens = PUBLISHED_LANGUAGE_TOKENS
     lesions = open_lesions(model)
@@ -217,12 +221,12 @@ def localize(
         test=test, lesion="; ".join(found.description for found in lesions)
     )
     keys = {site: _key(made, lesions, site, truncate) for site in dict.fromkeys(sites)}
-    if store is not None and has_other_hooks(model):
+    if kept is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
-        store = None
+        kept = None
     known: dict[str, tuple[Selectivity, int]] = {}
-    if store is not None and not recompute and not keep_responses:
-        known = {site: hit for site, key in keys.items() if (hit := store.load(key)) is not None}
+    if kept is not None and not recompute and not keep_responses:
+        known = {site: hit for site, key in keys.items() if (hit := kept.load(key)) is not None}
     missing = [site for site in keys if site not in known]
     seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
     found: dict[str, Selectivity] = {site: hit[0] for site, hit in known.items()}
@@ -242,9 +246,9 @@ def localize(
         else:
             computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
         found |= computed
-        if store is not None:
+        if kept is not None:
             for site in missing:
-                store.save(keys[site], found[site], n_tokens)
+                kept.save(keys[site], found[site], n_tokens)
     warnings = _length_warnings(model, contrast, max_tokens)
     return Localization(
         contrast,
@@ -263,9 +267,7 @@ def _checked(model: Any, sites: str | Sequence[str], protocol: str, test: str) -
         raise LensLocError(f"There is no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}.")
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
-    if not sites:
-        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
-    chosen = [get_site(site) for site in ((sites,) if isinstance(sites, str) else sites)]
+    chosen = [get_site(name) for name in names_of(sites)]
     for site in chosen:
         hook_names(site, model)
     return [site.name for site in chosen]

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import capture
 from lensloc.errors import LensLocError
 from lensloc.models import describe
@@ -54,6 +55,9 @@ def response_profile(
     Raises:
         LensLocError: if the mask does not fit the model, or is empty.
     """
+    require_model(model)
+    require_a(UnitMask, mask, "mask")
+    require_a(Contrast, contrast, "contrast")
     _require_units(mask)
     made = mask.provenance
     captured = capture(
@@ -139,7 +143,10 @@ def profile_of(
     else:
         _score(scores, values, list(range(len(texts))), mask)
     table = _summarise(scores, list(every), confidence, n_resamples, seed)
-    return ResponseProfile(table, scores, bool(cross_validate), len(mask), mask.site, confidence)
+    return ResponseProfile(
+        table, scores, bool(cross_validate), len(mask), mask.site, confidence,
+        contrast=contrast.name, model=made.model,
+    )  # fmt: skip
 
 
 def _require_units(mask: UnitMask) -> None:
