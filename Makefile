@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 .PHONY: demo test test-gpu browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
-	$(VENV)/bin/lensloc demo
+	$(VENV)/bin/lensloc demo --overwrite
 
 test: $(VENV)/.dev lint browser
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --nbmake \

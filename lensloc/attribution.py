@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import tokenize
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
@@ -45,7 +46,15 @@ from lensloc.running import (
     run_batches,
     sees_pads,
 )
-from lensloc.sites import Site, get_site, hook_names, reaches_mlp_only, shape, upcast
+from lensloc.sites import (
+    Site,
+    get_site,
+    hook_names,
+    names_of,
+    reaches_mlp_only,
+    shape,
+    upcast,
+)
 from lensloc.stimuli import Contrast
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.tokens import shortened
@@ -305,12 +314,14 @@ def attribute(
             or longer than the context window; an effect that is not finite; a model that is not
             causal.
     """
+    require_model(model)
+    require_a(Contrast, contrast, "contrast")
     if getattr(model.cfg, "attention_dir", "causal") != "causal":
         raise LensLocError(
             "This model reads texts in both directions, so it does not predict a token from what "
             "stands before it and units have no effect on that; take a causal model."
         )
-    names = (site,) if isinstance(site, str) else tuple(dict.fromkeys(site))
+    names = names_of(site)
     sites = _require_sites(model, names)
     _require_arguments(method, baseline, limit, n_steps)
     require_batch_size(batch_size)

@@ -11,6 +11,7 @@ from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lensloc.arguments import require_model
 from lensloc.errors import LensLocError
 from lensloc.responses import Responses
 from lensloc.running import (
@@ -24,7 +25,16 @@ from lensloc.running import (
     sees_pads,
 )
 from lensloc.selectivity import Moments
-from lensloc.sites import Site, activation_width, get_site, hook_names, to_units, upcast
+from lensloc.sites import (
+    Site,
+    activation_width,
+    get_site,
+    hook_names,
+    names_of,
+    to_units,
+    upcast,
+)
+from lensloc.stimuli.texts import require_texts
 from lensloc.tokens import require_tokenizer, shortened, token_ids
 
 Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
@@ -99,9 +109,9 @@ def capture(
 
     Args:
         model: a HookedTransformer or TransformerBridge with a tokenizer.
-        texts: the stimuli.
+        texts: the stimuli, in a list.
         conditions: the condition of each stimulus.
-        sites: names of sites (see :func:`lensloc.sites.get_site`).
+        sites: name of a site, or a list of names (see :func:`lensloc.sites.get_site`).
         pooling: over which tokens, special tokens included where the tokenizer adds them:
             the last one; the last one of every word (``word-end``: mean over words, where a word
             is a stretch without spaces); the mean, sum or maximum over all.
@@ -119,6 +129,7 @@ def capture(
             without tokens or longer than the context window, or a non-finite activation.
     """
     runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     tokenized = runner.tokenize(texts)
     parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
@@ -165,6 +176,7 @@ def capture_moments(
         LensLocError: as :func:`capture`.
     """
     runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     tokenized = runner.tokenize(texts)
     moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
@@ -182,6 +194,16 @@ def capture_moments(
     return Summarised(
         moments, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
     )
+
+
+def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]:
+    found = require_texts(texts)
+    if isinstance(conditions, str) or len(conditions) != len(found):
+        n = "one" if isinstance(conditions, str) else len(conditions)
+        raise LensLocError(
+            f"{len(found)} texts were given, but {n} as the condition of each; give as many."
+        )
+    return found
 
 
 # -- tokens ------------------------------------------------------------------------------------
@@ -281,7 +303,8 @@ class _Runner:
     ) -> "_Runner":
         if pooling not in POOLINGS:
             raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
-        chosen = {site.name: site for site in map(get_site, sites)}
+        require_model(model)
+        chosen = {name: get_site(name) for name in names_of(sites)}
         hooks = {name: hook_names(site, model) for name, site in chosen.items()}
         if truncate:
             max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)

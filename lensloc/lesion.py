@@ -8,7 +8,7 @@ import contextlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ import xxhash
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import capture
 from lensloc.cards import card_of
 from lensloc.errors import LensLocError, LensLocWarning
@@ -98,7 +99,11 @@ def lesion(
         LensLocError: an empty mask; one of a model of another shape; a site that the model lacks;
             an argument that the mode needs and lacks, or does not know.
     """
-    chosen = (masks,) if isinstance(masks, UnitMask) else tuple(masks)
+    require_model(model)
+    listed = isinstance(masks, Iterable) and not isinstance(masks, str | Mapping)
+    chosen: tuple[UnitMask, ...] = tuple(masks) if listed else (masks,)  # type: ignore[arg-type, assignment]
+    for each in chosen:
+        require_a(UnitMask, each, "masks")
     _require_masks(model, chosen)
     _require_arguments(mode, positions, scale, value, quantile, reference)
     if isinstance(value, Tensor):

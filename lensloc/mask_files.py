@@ -13,9 +13,14 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 
 SUFFIXES = (".safetensors", ".npy")
+
+
+def kind_of(path: Path) -> str:
+    """Return what kind of file a mask is in: its suffix, in small letters."""
+    return path.suffix.lower()
 
 
 def write_mask(
@@ -23,18 +28,23 @@ def write_mask(
     mask: Bool[Tensor, "layer unit"],
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
+    *,
+    overwrite: bool,
 ) -> Path:
     """Write a mask, whole or not at all; ``.npy`` keeps neither other tensors nor metadata.
 
     Raises:
-        LensLocError: for another suffix, or a place that cannot be written.
+        LensLocError: for another suffix, a file that is there already unless it may be replaced,
+            or a place that cannot be written.
     """
-    if path.suffix == ".safetensors":
+    if kind_of(path) == ".safetensors":
         arrays = {"mask": mask.to(torch.uint8)}
         arrays |= {name: found.contiguous() for name, found in tensors.items()}
-        return write_atomically(path, safetensors_bytes(arrays, metadata=dict(metadata)))
-    if path.suffix == ".npy":
-        return write_atomically(path, npy_bytes(mask.numpy().astype(np.int64)))
+        content = safetensors_bytes(arrays, metadata=dict(metadata))
+        return write_file(path, content, overwrite=overwrite)
+    if kind_of(path) == ".npy":
+        content = npy_bytes(mask.numpy().astype(np.int64))
+        return write_file(path, content, overwrite=overwrite)
     raise LensLocError(
         f"{path} has an unknown suffix; masks are written as .safetensors (with provenance) "
         "or .npy (the published format)."
@@ -51,9 +61,9 @@ def read_mask(
     """
     if not path.is_file():
         raise LensLocError(f"There is no mask file {path}; check the path.")
-    if path.suffix == ".safetensors":
+    if kind_of(path) == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix == ".npy":
+    if kind_of(path) == ".npy":
         return _read_npy(path), {}, {}
     raise LensLocError(f"{path} is not a mask file; lensloc reads .safetensors and .npy.")
 
@@ -94,7 +104,9 @@ def _read_npy(path: Path) -> Bool[Tensor, "layer unit"]:
         ) from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise LensLocError(f"{path} is not an array of 0 and 1.")
-    return _as_mask(torch.from_numpy(array), path)
+    # In the machine's own order of bytes, and of a type that torch has.
+    native = array.astype(bool) if ((array == 0) | (array == 1)).all() else array.astype(np.float64)
+    return _as_mask(torch.from_numpy(native), path)
 
 
 def _as_mask(tensor: Tensor, path: Path) -> Bool[Tensor, "layer unit"]:

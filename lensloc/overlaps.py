@@ -6,6 +6,7 @@ from itertools import combinations
 import pandas as pd
 from scipy.stats import hypergeom
 
+from lensloc.arguments import require_named
 from lensloc.errors import LensLocError
 from lensloc.units import UnitMask, describe
 
@@ -50,6 +51,7 @@ def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
               first second  n_both  dice  ratio
         0  language   sums       1   0.5   6.75
     """
+    require_named(UnitMask, masks, "Networks", like="{name: mask}")
     if len(masks) < 2:
         raise LensLocError(
             f"An overlap is between networks, and {len(masks) or 'none'} was given; give at least "

@@ -31,6 +31,8 @@ class ResponseProfile:
             were not compared.
         signed: whether units were selected by signed responses, which are then standardised.
         warnings: what a reader of the profile should know, in sentences.
+        contrast: name of the contrast.
+        model: name of the model.
     """
 
     table: pd.DataFrame
@@ -64,6 +66,9 @@ class ResponseProfile:
         )
         what = f"{self.n_units} units at {self.site}, {self.how}"
         return noted(f"ResponseProfile({what}; standardised: {order})", self.warnings)
+
+    contrast: str = ""
+    model: str = ""
 
     def _repr_html_(self) -> str:
         found = self.table.to_dict("records")

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import listed
 from lensloc.errors import LensLocError
 from lensloc.pairing import paired_rows
 from lensloc.provenance import Provenance
@@ -47,7 +48,8 @@ class Responses:
 
     def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
         """Return the responses to the stimuli of some conditions."""
-        rows = [row for row, label in enumerate(self.conditions) if label in conditions]
+        wanted = listed(conditions, str)
+        rows = [row for row, label in enumerate(self.conditions) if label in wanted]
         return self._at(rows)
 
     def pairs(

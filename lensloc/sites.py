@@ -1,6 +1,7 @@
 """Sites: where units live. A site is a hook point a layer, and how its axes become units."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -102,7 +103,33 @@ HEAD_SITES: tuple[str, ...] = tuple(
 )
 
 
-def get_site(name: str) -> Site:
+def names_of(sites: "str | Site | Sequence[str | Site]") -> list[str]:
+    """Return the names of one site or several, each once.
+
+    Args:
+        sites: a name, or a list of names; see :func:`get_site`.
+
+    Raises:
+        LensLocError: if none was named, or one is none.
+
+    Example:
+        >>> names_of("head"), names_of(["blocks.{layer}.attn.hook_q", "q", "head"])
+        (['head'], ['q', 'head'])
+    """
+    if isinstance(sites, str | Site):
+        sites = (sites,)
+    if not isinstance(sites, Iterable):
+        raise LensLocError(
+            f"sites is a name or a list of names, not something of type {type(sites).__name__}; "
+            "the sites are " + ", ".join(SITES) + "."
+        )
+    found = list(dict.fromkeys(get_site(site).name for site in sites))
+    if not found:
+        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
+    return found
+
+
+def get_site(name: "str | Site") -> Site:
     """Return the site of that name, or one at any hook point of the blocks.
 
     Args:
@@ -119,6 +146,13 @@ def get_site(name: str) -> Site:
         >>> get_site("ln1.hook_normalized").unit
         'element of ln1.hook_normalized'
     """
+    if isinstance(name, Site):
+        return name
+    if not isinstance(name, str):
+        raise LensLocError(
+            f"A site is named by a text, e.g. resid_post; {name!r} is of type "
+            f"{type(name).__name__}."
+        )
     if name in SITES:
         return SITES[name]
     prefix = f"blocks.{_LAYER}."

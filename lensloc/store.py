@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 
+from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder, write_atomically
 from lensloc.provenance import Provenance
 from lensloc.selectivity import Selectivity
@@ -43,6 +44,21 @@ class Store:
         """
         return cls(
             require_writable_folder(Path(folder), "The cache folder (set LENSLOC_CACHE to another)")
+        )
+
+    @classmethod
+    def of(cls, store: "StoreLike") -> "Store | None":
+        """Return the store that was given, or the one in a folder that was named.
+
+        Raises:
+            LensLocError: for something else, or a folder that cannot be written.
+        """
+        if store is None or isinstance(store, cls):
+            return store
+        if isinstance(store, str | Path):
+            return cls.at(store)
+        raise LensLocError(
+            f"store is a folder, or ll.Store.at(folder); {type(store).__name__} is neither."
         )
 
     def path(self, key: Mapping[str, Any], suffix: str = ".safetensors") -> Path:
@@ -98,3 +114,7 @@ class Store:
         arrays = {name: getattr(found, name).contiguous() for name in _ARRAYS}
         metadata = {"provenance": found.provenance.to_json(), "tokens": str(n_tokens)}
         return write_atomically(self.path(key), safetensors_bytes(arrays, metadata=metadata))
+
+
+StoreLike = Store | str | Path | None
+"""A store, or the folder of one; None for no store."""

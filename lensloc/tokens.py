@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Int
 
+from lensloc.arguments import require_model
 from lensloc.errors import LensLocError
 
 Bos = Literal["model", "add", "none"]
@@ -146,6 +147,7 @@ def require_tokenizer(model: Any) -> None:
     Raises:
         LensLocError: if it has no tokenizer.
     """
+    require_model(model)
     if model.tokenizer is None:
         raise LensLocError(
             "The model has no tokenizer, so texts cannot be run through it; "

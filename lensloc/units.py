@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lensloc import html
 from lensloc.errors import LensLocError, LensLocWarning, noted
-from lensloc.mask_files import read_mask, write_mask
+from lensloc.mask_files import kind_of, read_mask, write_mask
 from lensloc.provenance import Provenance
 from lensloc.selection import (
     SelectionRule,
@@ -438,15 +438,20 @@ class UnitMask:
 
     # -- on disk -------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the set to ``path``, whole or not at all.
 
         ``.safetensors`` keeps the provenance, the ranking and the rule of selection. ``.npy`` is
         the format of the published localizer, an array ``[layer, unit]`` of 0 and 1, and keeps
         nothing else.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there. The same set, made in the same way at another
+                time, is no other file, so that a notebook can be run again.
+
         Raises:
-            LensLocError: for another suffix, or a place that cannot be written.
+            LensLocError: for another suffix, a place that cannot be written, or one that is taken.
         """
         tensors: dict[str, Tensor] = {}
         metadata = {
@@ -458,7 +463,23 @@ class UnitMask:
             metadata["rule"] = json.dumps(self.rule.to_record(tensors))
         known = {"score": self.score, "magnitude": self.magnitude}
         tensors |= {name: found for name, found in known.items() if found is not None}
-        return write_mask(Path(path), self.mask, tensors, metadata)
+        path = Path(path)
+        kept = not overwrite and kind_of(path) == ".safetensors" and self._is_kept_in(path)
+        return write_mask(path, self.mask, tensors, metadata, overwrite=overwrite or kept)
+
+    def _is_kept_in(self, path: Path) -> bool:
+        """Say whether a file holds this set, made in the same way, though at another time."""
+        try:
+            kept = UnitMask.load(path)
+        except (LensLocError, OSError):
+            return False
+        values = [(getattr(self, name), getattr(kept, name)) for name in ("score", "magnitude")]
+        return (
+            kept == self
+            and kept.provenance.replace(date="") == self.provenance.replace(date="")
+            and all((a is None) == (b is None) for a, b in values)
+            and all(a is None or b is None or torch.equal(a, b) for a, b in values)
+        )
 
     @classmethod
     def load(cls, path: str | Path, *, site: str = "resid_post") -> "UnitMask":

@@ -76,7 +76,7 @@ def test_localize_writes_a_mask_and_one_json_object(
     assert again["cached"]
     assert again["mask"] == result["mask"]
     assert again["seconds"]["forward"] == 0
-    afresh = run_json(capfd, *localize, "--percentage", "10", "--overwrite")
+    afresh = run_json(capfd, *localize, "--percentage", "10", "--recompute")
     assert not afresh["cached"]
     assert afresh["per_layer"] == result["per_layer"]
 
@@ -155,11 +155,11 @@ def test_an_existing_mask_is_replaced_only_when_told_to(
 ) -> None:
     run_json(capfd, *localize, "--out", "mask.safetensors", "--num-units", "3")
     before = Path("mask.safetensors").read_bytes()
-    run_json(capfd, *localize, "--out", "mask.safetensors", "--num-units", "3")
-    assert run(*localize, "--out", "mask.safetensors", "--num-units", "4") == 2
-    assert "holds another mask; add --overwrite" in capfd.readouterr().err.replace("\n", " ")
-    assert len(UnitMask.load("mask.safetensors")) == 3
-    assert len(before) == len(Path("mask.safetensors").read_bytes())
+    nowhere = ("--model-name", "no-such-model")  # refused before a model is even looked for
+    for n in ("3", "4"):
+        assert run(*localize, *nowhere, "--out", "mask.safetensors", "--num-units", n) == 2
+        assert "mask.safetensors exists; add --overwrite to replace it" in capfd.readouterr().err
+    assert Path("mask.safetensors").read_bytes() == before
     run_json(capfd, *localize, "--out", "mask.safetensors", "--num-units", "4", "--overwrite")
     assert len(UnitMask.load("mask.safetensors")) == 4
 
@@ -170,7 +170,7 @@ def test_of_several_masks_all_are_written_or_none(
     np.save("mask.head.npy", np.ones((3, 4), dtype=int))
     sites = ("--site", "resid_post", "--site", "head")
     assert run(*localize, *sites, "--out", "mask.npy") == 2
-    assert "mask.head.npy holds another mask" in capfd.readouterr().err
+    assert "mask.head.npy exists; add --overwrite" in capfd.readouterr().err
     assert [file.name for file in workplace.iterdir()] == ["mask.head.npy"]
 
 
@@ -196,7 +196,7 @@ BAD_ARGUMENTS = [
     (["--batch-size", "0"], "--batch-size is auto or a whole number"),
     (["--batch-size", "many"], "--batch-size is auto or a whole number"),
     (["--device", "gpu"], "'gpu' is not a device"),
-    (["--out", "mask.pt"], "must end in .safetensors or .npy"),
+    (["--out", "mask.pt"], "must end in .safetensors, .npy"),
     (["--out", "."], "must end in"),
     (["--stimuli", "nowhere"], "no stimulus folder nowhere"),
     (["--model-name", "smolm2"], "closest: smollm2-135m"),
@@ -278,7 +278,7 @@ def test_a_contrast_of_ones_own_from_every_kind_of_file(
     for extra, message in (
         (
             ["--contrast", "t.txt", "--control", "cold"],
-            "must end in .csv, .jsonl, .parquet to be read",
+            "must end in .csv, .tsv, .jsonl, .parquet to be read",
         ),
         (["--contrast", "t.csv"], "needs --target and --control"),
         (["--contrast", "t.csv", "--control", "warm"], "'warm' is not among"),
@@ -419,8 +419,10 @@ def test_demo_writes_mask_heatmap_and_page(
     checkpoints: dict[str, Path], workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = ("demo", "--model-name", checkpoints["llama"], "--percentage", "5")
-    for _ in range(2):  # safe to run again
-        assert run(*command, "--out", "demo") == 0
+    assert run(*command, "--out", "demo") == 0
+    assert run("demo", "--model-name", "no-such-model", "--out", "demo") == 2
+    assert "language.safetensors exists; add --overwrite" in capfd.readouterr().err
+    assert run(*command, "--out", "demo", "--overwrite") == 0  # safe to run again
     assert sorted(file.name for file in Path("demo").iterdir()) == [
         "heatmap.html", "index.html", "language.safetensors",
     ]  # fmt: skip
@@ -448,7 +450,8 @@ def test_help_and_the_module_entry() -> None:
         ).stdout
         for option in (
             "--model-name", "--percentage", "--num-units", "--localize-range", "--network",
-            "--pooling", "--seed", "--device", "--untrained", "--overwrite", "--site",
+            "--pooling", "--seed", "--device", "--untrained", "--overwrite", "--recompute",
+            "--site", "--sep", "--encoding", "--item-column",
             "--protocol", "--stimuli", "--batch-size", "--dtype", "--out", "--json",
         ):  # fmt: skip
             assert option in shown

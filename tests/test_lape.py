@@ -354,7 +354,10 @@ def test_counts_that_do_not_belong_together_are_not_added(
 
 def test_counts_survive_the_disk(tmp_path: Path) -> None:
     for counts in (random_counts(1), window_counts(0, 2)):
-        assert ActivationCounts.load(counts.save(tmp_path / "counts.safetensors")) == counts
+        assert (
+            ActivationCounts.load(counts.save(tmp_path / "counts.safetensors", overwrite=True))
+            == counts
+        )
     assert random_counts(1) != random_counts(2)
     with pytest.raises(LensLocError, match="unknown suffix"):
         counts.save(tmp_path / "counts.pt")
@@ -372,7 +375,7 @@ def test_damaged_counts_are_refused(tmp_path: Path, damage: str) -> None:
         content[-8] ^= 1
         path.write_bytes(content)
     else:
-        lape.identify(random_counts(1)).masks["de"].save(path)
+        lape.identify(random_counts(1)).masks["de"].save(path, overwrite=True)
     with pytest.raises(LensLocError, match=r"damaged|not a file of activation counts"):
         ActivationCounts.load(path)
 

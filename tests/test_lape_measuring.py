@@ -983,7 +983,7 @@ def test_identified_neurons_survive_the_disk(tmp_path: Path) -> None:
     ):
         path.write_bytes(damaged)
         refused(lambda: lape.Identified.load(path), message)
-    counts.save(path)
+    counts.save(path, overwrite=True)
     refused(lambda: lape.Identified.load(path), "is not a file of language neurons")
     refused(lambda: lape.Identified.load(tmp_path / "no"), "There is no file")
     refused(lambda: found.save(tmp_path / "x.pt"), "unknown suffix")

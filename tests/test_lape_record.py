@@ -18,9 +18,10 @@ from tiny_models import CONFIGS, CORPUS, make_checkpoint
 
 import lensloc as ll
 from lensloc import LensLocError, lape
-from lensloc.lape import ActivationCounts, corpora, documents, readers
+from lensloc.lape import ActivationCounts, corpora, documents
 from lensloc.lape import recording as recording_module
 from lensloc.lape.corpora import open_corpus
+from lensloc.stimuli import lines
 from lensloc.tokens import token_ids
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -268,7 +269,7 @@ def test_a_long_text_is_read_in_pieces(llama: Any, tmp_path: Path, monkeypatch: 
     text = "\n".join(CORPUS) + " größer" * 20
     (tmp_path / "long.txt").write_text(text, encoding="utf-8")
     monkeypatch.setattr(documents, "_PIECE", 50)
-    monkeypatch.setattr(readers, "_BLOCK", 7)
+    monkeypatch.setattr(lines, "_BLOCK", 7)
     pieces = [document.content for document in open_corpus("x", [text]).documents]
     read = open_corpus("x", tmp_path / "long.txt").documents
     assert len(pieces) > 5
@@ -361,7 +362,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "b.jsonl": (b'{"text": "a"}\n{"text": 5}\n', "b.jsonl, row 2: its text is of type int"),
     "c.jsonl": (b'{"text": "a"}\n{"text"', "row 2: not JSON"),
     "d.jsonl": (b'{"text": "a"}\n[1]', "row 2: not a JSON object"),
-    "e.jsonl": (b'{"txt": "a"}', "row 1 lacks the column 'text'"),
+    "e.jsonl": (b'{"txt": "a"}', "row 1: lacks the field 'text'"),
     "f.jsonl": (b'{"text": "a"}\n\xff', "row 2 is not UTF-8"),
     "g.csv": (b"id,txt\n1,a\n", "lacks the column 'text'; it has id, txt"),
     "h.csv": (b"id,text\n1,a,b\n", "row 2: more cells"),
@@ -371,7 +372,7 @@ BAD_FILES: dict[str, tuple[bytes, str]] = {
     "l.pt": (b"nothing", "not a readable torch file|could run code"),
     "m.safetensors": (b"nothing", "not a readable .safetensors file"),
     "n.docx": (b"nothing", "is none of the files that are read"),
-    "o.csv": (b"id,text\n1\n", "its text is of type NoneType"),
+    "o.csv": (b"id,text\n1\n", "its text is missing"),
 }
 
 

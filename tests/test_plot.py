@@ -143,8 +143,13 @@ def test_pictures_without_kaleido_or_a_browser_are_refused_in_a_sentence(
     problems = [
         (ValueError("Image export requires the kaleido package"), "pip install 'lensloc"),
         (ImportError("kaleido"), "pip install 'lensloc"),
+        (RuntimeError("Image export requires the Kaleido package"), "pip install 'lensloc"),
         (RuntimeError("Kaleido requires Google Chrome to be installed."), "no working Chrome"),
+        (OSError("the disk is full"), "could not be drawn by kaleido .the disk is full."),
     ]
+    with pytest.raises(LensLocError, match="pip install 'lensloc"):  # it is not there
+        plot.save(figure, tmp_path / "figure.png")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     for problem, message in problems:
 
         def fail(*_: object, problem: Exception = problem, **__: object) -> bytes:
@@ -329,7 +334,8 @@ def test_overlap_is_a_triangle() -> None:
     table = overlap(masks)
     figure = plot.overlap(table)
     (heatmap,) = figure.data
-    assert (list(heatmap.x), list(heatmap.y)) == (["a", "b"], ["b", "c"])
+    assert list(heatmap.x) == ["a<br>2 units", "b<br>3 units"]
+    assert list(heatmap.y) == ["b<br>3 units", "c<br>1 unit"]
     np.testing.assert_allclose(np.array(heatmap.z), [[2 / 5, np.nan], [0, 2 / 4]])
     assert heatmap.text[0][0] == "<b>0.40</b><br>1 shared<br>3.3 × chance"
     assert heatmap.text[0][1] == ""
@@ -375,7 +381,7 @@ def test_names_are_shown_as_they_are_written() -> None:
     masks = {name: selectivity(seed=seed).top(k=6) for seed, name in enumerate(("1", "2", "<i>"))}
     shared = plot.overlap(overlap(masks))
     assert (shared.layout.xaxis.type, shared.layout.yaxis.type) == ("category", "category")
-    assert list(shared.data[0].y) == ["2", "&lt;i>"]
+    assert list(shared.data[0].y) == ["2<br>6 units", "&lt;i><br>6 units"]
     columns = plot.layer_heatmap(masks)
     assert (columns.layout.xaxis.type, columns.layout.yaxis.type) == ("category", None)
     assert columns.data[0].x[2].startswith("&lt;i><br>")

@@ -125,7 +125,7 @@ def test_a_site_can_be_chosen_and_sites_too_small_are_left_out(
 ) -> None:
     page = report(found, tmp_path / "page.html", percent=10, site="head").read_text()
     assert "1 of 12 units at head was selected" in text_of(page)
-    page = report(found, tmp_path / "page.html", percent=5).read_text()  # of 12 heads, none
+    page = report(found, tmp_path / "other.html", percent=5).read_text()  # of 12 heads, none
     layers = data_of(page, "lensloc-figures")["figures"][0]
     assert [label.split("<br>")[0] for label in layers["data"][0]["x"]] == ["resid_post"]
 
@@ -163,7 +163,7 @@ def test_the_page_of_lesions_alone(tmp_path: Path) -> None:
     assert set(tables_of(page)) == {"tiny-lesions.csv", "tiny-comparisons.csv"}
     assert "0.100 [-0.050, 0.300]" in text_of(page)
     alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1], warnings=(f"{SCRIPT} idle.",))
-    page = report(alone, tmp_path / "lesions.html").read_text()
+    page = report(alone, tmp_path / "alone.html").read_text()
     assert f"{SCRIPT} idle." in text_of(page)
     assert "0.400 [0.300, 0.500]" in text_of(page)
 
@@ -176,10 +176,10 @@ def test_responses_take_what_room_there_is(
     assert all(site["responses"]["unit"] for site in every["sites"])
     limit = path.stat().st_size - 100
     monkeypatch.setattr(page_module, "_MOST_BYTES", limit)
-    smaller = report(study, tmp_path / "page.html")
+    smaller = report(study, tmp_path / "smaller.html")
     assert smaller.stat().st_size <= limit
     monkeypatch.setattr(page_module, "_MOST_BYTES", 0)
-    none = data_of(report(study, tmp_path / "page.html").read_text(), "lensloc-explorer-data")
+    none = data_of(report(study, tmp_path / "none.html").read_text(), "lensloc-explorer-data")
     assert not any(site["responses"]["unit"] for site in none["sites"])
 
 

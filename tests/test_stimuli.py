@@ -143,7 +143,7 @@ def test_csv_of_a_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"condition,words\na,x\n", "lacks the column 'text'; its columns are condition, words"),
+        (b"condition,words\na,x\n", "lacks the column 'text'; it has condition, words"),
         (b"", "lacks the column"),
         (b"condition,text\na,x\nb,\n", "row 3: the column 'text' is empty"),
         (b"condition,text\na,x\nb,y,z\n", "row 3: more cells than the 2 columns"),

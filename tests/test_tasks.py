@@ -1178,12 +1178,12 @@ QUESTION = {"prompt": "the old", "choices": ["sun", "bridge"], "answer": 0}
         (
             "a.csv",
             "sentence_good,sentence_bad\na b,\n",
-            ["row 2", "sentence_bad is not a sentence"],
+            ["row 2", "column 'sentence_bad' is empty"],
         ),
-        ("a.jsonl", json.dumps({**PAIR, "sentence_good": " "}), ["row 1", "sentence_good is not"]),
-        ("a.jsonl", json.dumps({**PAIR, "sentence_good": 3}), ["row 1", "sentence_good is not"]),
+        ("a.jsonl", json.dumps({**PAIR, "sentence_good": " "}), ["row 1", "'sentence_good' is"]),
+        ("a.jsonl", json.dumps({**PAIR, "sentence_good": 3}), ["row 1", "is of type int"]),
         ("a.jsonl", json.dumps({**PAIR, "sentence_bad": "the sun"}), ["no pair of two different"]),
-        ("a.tsv", "x", ["must end in .jsonl or .csv"]),
+        ("a.md", "x", ["must end in .csv, .tsv, .jsonl, .parquet"]),
     ],
 )
 def test_bad_files_of_pairs(tmp_path: Path, name: str, content: str, parts: list[str]) -> None:
@@ -1199,10 +1199,10 @@ def test_bad_files_of_pairs(tmp_path: Path, name: str, content: str, parts: list
         ("a.jsonl", '{"text": "x"}\n{"text": 3', ["{path}, row 2", "not JSON"]),
         ("a.jsonl", '{"txt": "x"}\n', ["{path}, row 1", "lacks the field 'text'"]),
         ("a.csv", "txt\nx\n", ["{path} lacks the column 'text'"]),
-        ("a.csv", 'text\nx\n"  "\n', ["{path}, row 3", "the text is empty"]),
-        ("a.txt", " \n", ["{path}", "the text is empty"]),
+        ("a.csv", 'text\nx\n"  "\n', ["{path}, row 3", "column 'text' is empty"]),
+        ("a.txt", " \n", ["{path} is empty"]),
         ("a.parquet", "x", ["{path} is not a readable Parquet"]),
-        ("a.md", "x", ["{path} must end in .txt, .csv, .jsonl, .parquet"]),
+        ("a.md", "x", ["{path} must end in .txt, .csv, .tsv, .jsonl, .parquet"]),
     ],
 )
 def test_bad_files_of_texts(tmp_path: Path, name: str, content: str, parts: list[str]) -> None:
@@ -1217,8 +1217,8 @@ def test_bad_files_of_texts(tmp_path: Path, name: str, content: str, parts: list
         ("", ["holds no question"]),
         (json.dumps(QUESTION) + "\n{", ["row 2", "not JSON"]),
         ('{"prompt": "x", "choices": ["a", "b"]}', ["row 1", "lacks the field 'answer'"]),
-        (json.dumps({**QUESTION, "prompt": " "}), ["row 1", "prompt is not a text"]),
-        (json.dumps({**QUESTION, "prompt": 1}), ["row 1", "prompt is not a text"]),
+        (json.dumps({**QUESTION, "prompt": " "}), ["row 1", "'prompt' is empty"]),
+        (json.dumps({**QUESTION, "prompt": 1}), ["row 1", "'prompt' is of type int"]),
         (json.dumps({**QUESTION, "choices": ["sun"]}), ["row 1", "at least two different"]),
         (json.dumps({**QUESTION, "choices": ["sun", "sun"]}), ["row 1", "at least two different"]),
         (json.dumps({**QUESTION, "choices": ["sun", ""]}), ["row 1", "at least two different"]),
@@ -1249,7 +1249,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     ):
         missing = tmp_path / name
         refused(lambda m=make, p=missing: m(p), f"There is no stimulus file {missing}")
-    refused(lambda: minimal_pairs(tmp_path), f"{tmp_path} holds no .jsonl or .csv file")
+    refused(lambda: minimal_pairs(tmp_path), f"{tmp_path} holds no .csv, .tsv, .jsonl, .parquet")
     refused(lambda: multiple_choice(tmp_path / "x.csv"), "must end in .jsonl")
     refused(lambda: multiple_choice("physics"), "arithmetic, commonsense")
     refused(lambda: generation("Once upon a time"), "must end in .txt")

@@ -174,7 +174,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(LensLocError, match="No space left"):
-        mask_of((1, 1)).save(path)
+        mask_of((1, 1)).save(path, overwrite=True)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["mask.safetensors"]
 

@@ -8,7 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lensloc import contrasts, fetching
-from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode, own_contrast
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    Encoding,
+    Sep,
+    TrustRemoteCode,
+    file_form,
+    own_contrast,
+)
 from lensloc.models import (
     BUNDLED,
     cache_folder,
@@ -93,6 +100,8 @@ def stimuli_check(
     control: Annotated[list[str] | None, typer.Option(help="Condition of a file.")] = None,
     text_column: Annotated[str, typer.Option(help="Column with texts.")] = "text",
     condition_column: Annotated[str, typer.Option(help="Column with conditions.")] = "condition",
+    sep: Sep = None,
+    encoding: Encoding = None,
     model_name: Annotated[
         str, typer.Option(help="Model whose tokens are counted; none for no tokens.")
     ] = DEFAULT_MODEL,
@@ -103,12 +112,15 @@ def stimuli_check(
     Ends with status 1 if a text occurs twice.
     """
     columns = {"text": text_column, "condition": condition_column}
+    files = [Path(name) for name in paths or () if name not in contrasts.NAMES]
+    tables = [path for path in files if not path.is_dir()]
+    form = file_form(sep, encoding, tables)
     checked = [
         contrasts.get(name)
         if name in contrasts.NAMES
         else _published_contrast(Path(name))
         if Path(name).is_dir()
-        else own_contrast(Path(name), target, control, columns)
+        else own_contrast(Path(name), target, control, form, **columns)
         for name in paths or contrasts.NAMES
     ]
     model = (

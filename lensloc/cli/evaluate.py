@@ -21,18 +21,22 @@ from lensloc.cli.options import (
     BatchSize,
     Device,
     Dtype,
+    Encoding,
     GoodColumn,
     GroupColumn,
     Limit,
     Masks,
     ModelName,
     Reference,
+    Sep,
     Separator,
     Site,
     TrustRemoteCode,
     batch_size_of,
+    file_form,
     load_mask,
     reference_contrast,
+    reference_files,
     require_known,
     require_percentage,
 )
@@ -40,12 +44,13 @@ from lensloc.cli.output import collected_warnings, print_json, readable, show_no
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lesion import MODES
 from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.stimuli import Contrast
+from lensloc.stimuli.columns import TableForm
 from lensloc.store import Store
 from lensloc.studies import PERCENTS, lesion_study, own_percent
 from lensloc.tasks import (
@@ -69,6 +74,14 @@ _TASKS: dict[str, Any] = {
     "choice": multiple_choice,
     "generation": generation,
     "lm-eval": lm_eval,
+}
+# Tasks that read files of one's own, and the columns of these that can be named.
+_READS = {
+    "minimal-pairs": ("good", "bad", "group"),
+    "perplexity": ("text",),
+    "bits-per-byte": ("text",),
+    "choice": ("prompt",),
+    "generation": ("prompt",),
 }
 _NEED = {
     "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
@@ -99,6 +112,16 @@ def evaluate_command(
     good_column: GoodColumn = None,
     bad_column: BadColumn = None,
     group_column: GroupColumn = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Column of texts in perplexity=PATH, bits-per-byte=PATH (default text)."),
+    ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(help="Column of prompts in generation=PATH, choice=PATH (default prompt)."),
+    ] = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     control: Annotated[
         list[str] | None,
         typer.Option(
@@ -152,12 +175,17 @@ def evaluate_command(
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
+    form = file_form(sep, encoding, [*task_files(task or []), *reference_files(reference)])
+    columns = {
+        "good": good_column, "bad": bad_column, "group": group_column, "text": text_column,
+        "prompt": prompt_column,
+    }  # fmt: skip
     with collected_warnings() as of_tasks:
         tasks = parse_tasks(
-            task or ["minimal-pairs", "perplexity"], limit, bos, batch_size,
-            own_options(separator, good_column, bad_column, group_column),
+            task or ["minimal-pairs", "perplexity"], limit, bos, batch_size, form, columns,
+            separator,
         )  # fmt: skip
-    held = reference_contrast(reference)
+    held = reference_contrast(reference, form)
     networks = _networks(masks or [], network or [], site)
     for given in networks.values():
         if isinstance(given, UnitMask):
@@ -178,9 +206,9 @@ def evaluate_command(
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:
-        write_atomically(out, encoded(study.table, out.suffix))
+        write_file(out, encoded(study.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
-        plot.save(plot.dose_response(study), plot_out)
+        plot.save(plot.dose_response(study), plot_out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -260,52 +288,51 @@ def parse_percents(text: str) -> list[float]:
 # -- tasks and controls ----------------------------------------------------------------------------
 
 
-def own_options(
-    separator: str | None, good: str | None, bad: str | None, group: str | None
-) -> dict[str, dict[str, str]]:
-    """Return options that are of one kind of task only, by kind, as far as they were given."""
-    of_choice = {"separator": None if separator is None else separator.replace("\\n", "\n")}
-    of_pairs = {"good": good, "bad": bad, "group": group}
-    every = {"choice": of_choice, "minimal-pairs": of_pairs}
-    return {
-        kind: {name: value for name, value in options.items() if value is not None}
-        for kind, options in every.items()
-        if any(value is not None for value in options.values())
-    }
-
-
 def parse_tasks(
     texts: Sequence[str],
     limit: int | None,
     bos: str,
     batch_size: str,
-    own: Mapping[str, Mapping[str, Any]] | None = None,
+    form: TableForm,
+    columns: Mapping[str, str | None],
+    separator: str | None = None,
 ) -> list[Task]:
     """Read ``--task``; tasks that would have one name are called as they were written.
 
     Args:
-        texts: what was given.
-        limit: of every task.
-        bos: of every task.
-        batch_size: of every task.
-        own: options of one kind of task, see :func:`own_options`.
+        texts: the tasks.
+        limit: items a paradigm or kind, or texts.
+        bos: ``--bos``.
+        batch_size: ``--batch-size``.
+        form: how files of one's own are written.
+        columns: what columns of theirs are called, each for the tasks that read such a one.
+        separator: ``--separator``, of choices.
 
     Raises:
-        LensLocError: a task or an option that there is not, or an option of no task.
+        LensLocError: a task or an option that there is not, or a column or separator of no task.
     """
     if bos not in BOS:
         raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
-    kinds = {text.partition("=")[0] for text in texts}
-    for kind, given in (own or {}).items():
-        if kind not in kinds:
-            name = next(iter(given))
-            option = name if kind == "choice" else f"{name}-column"
+    named = {name: title for name, title in columns.items() if title is not None}
+    read = {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
+    for name in named:
+        if name not in read:
+            of = " and ".join(f"--task {kind}=PATH" for kind in _READS if name in _READS[kind])
             raise LensLocError(
-                f"--{option} is of --task {kind}, which was not asked for; leave it out."
+                f"--{name}-column is for {of}, which was not asked for; leave it out."
             )
+    of_choice = {}
+    if separator is not None:
+        if "choice" not in map(_kind, texts):
+            raise LensLocError(
+                "--separator is for --task choice, which was not asked for; leave it out."
+            )
+        of_choice = {"separator": separator.replace("\\n", "\n")}
     made = {
-        text: _task(text, {**options, **(own or {}).get(text.partition("=")[0], {})})
+        text: _task(
+            text, {**options, **(of_choice if _kind(text) == "choice" else {})}, form, named
+        )
         for text in dict.fromkeys(texts)
     }
     names = Counter(task.name for task in made.values())
@@ -317,7 +344,7 @@ def parse_tasks(
     ]
 
 
-def _task(text: str, options: Mapping[str, Any]) -> Any:
+def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping[str, str]) -> Any:
     kind, equals, argument = text.partition("=")
     if kind not in _TASKS:
         raise LensLocError(
@@ -327,7 +354,27 @@ def _task(text: str, options: Mapping[str, Any]) -> Any:
         raise LensLocError(f"--task {kind} needs {_NEED[kind]}.")
     if equals and not argument:
         raise LensLocError(f"--task {text} names no file; write {kind} or {kind}=PATH.")
-    return _TASKS[kind](argument, **options) if argument else _TASKS[kind](**options)
+    if not argument:
+        return _TASKS[kind](**options)
+    if not task_files([text]):
+        return _TASKS[kind](argument, **options)
+    columns = {name: title for name, title in named.items() if name in _READS[kind]}
+    said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
+    return _TASKS[kind](argument, **options, **said)
+
+
+def _kind(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def task_files(texts: Sequence[str]) -> list[Path]:
+    """Return the files and folders that ``--task`` names."""
+    arguments = [(_kind(text), text.partition("=")[2]) for text in texts]
+    return [
+        Path(argument)
+        for kind, argument in arguments
+        if kind in _READS and argument and argument not in BUNDLED_CHOICES
+    ]
 
 
 # -- output ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from lensloc.cli.localize import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
 from lensloc.cli.output import collected_warnings, command_line, show_notes
 from lensloc.cli.report import show_summary
+from lensloc.cli.tables import FIGURES, require_place
 from lensloc.controls import controls
 from lensloc.explorer import best
 from lensloc.files import require_writable_folder
@@ -27,8 +28,12 @@ def heatmap_command(
     masks: Annotated[list[Path], typer.Argument(help="Mask files, .safetensors or .npy.")],
     out: Annotated[Path, typer.Option(help="Figure to write: .html, .png, .svg or .pdf.")],
     title: Annotated[str | None, typer.Option(help="Of the figure.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
+        False
+    ),
 ) -> None:
     """Draw the percentage of units in every layer, one column a mask."""
+    require_place(out, "--out", FIGURES, overwrite)
     labelled: dict[str, UnitMask] = {}
     for path in masks:
         mask = UnitMask.load(path)
@@ -37,7 +42,7 @@ def heatmap_command(
         if not made.model or label in labelled:
             label = path.stem
         labelled[label if label not in labelled else str(path)] = mask
-    plot.save(plot.layer_heatmap(labelled, title=title), out)
+    plot.save(plot.layer_heatmap(labelled, title=title), out, overwrite=overwrite)
     show_notes(
         f"{label}: {note}" if len(labelled) > 1 else note
         for label, mask in labelled.items()
@@ -51,8 +56,16 @@ def demo_command(
     model_name: Annotated[str, typer.Option(help="Model to localize.")] = DEFAULT_MODEL,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
     trust_remote_code: TrustRemoteCode = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")] = (
+        False
+    ),
 ) -> None:
     """Find the language network of the bundled model, lesion it, and write a report."""
+    mask_path, figure_path, page_path = (
+        out / name for name in ("language.safetensors", "heatmap.html", "index.html")
+    )
+    for path in (mask_path, figure_path, page_path):
+        require_place(path, "--out", (path.suffix,), overwrite)
     require_writable_folder(out, "The folder")
     console = Console()
     model = load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
@@ -68,15 +81,15 @@ def demo_command(
             store=Store.at(writable_cache_folder("studies")),
         )
     network = found.network
-    mask_path = network.save(out / "language.safetensors")
+    network.save(mask_path, overwrite=overwrite)
     masks = {name: best(found.found[name], "target", percentage) for name in sites}
     figure = plot.layer_heatmap(
         {name: mask for name, mask in masks.items() if mask is not None},
         title=f"Language network of {network.provenance.model}",
     )
-    plot.save(figure, out / "heatmap.html")
+    plot.save(figure, figure_path, overwrite=overwrite)
     found = dataclasses.replace(found, call=command_line())
-    page = report(found, out / "index.html")
+    page = report(found, page_path, overwrite=overwrite)
     show_layers(console, network)
     show_units(console, found.found, network, top=8)
     show_summary(console, found)

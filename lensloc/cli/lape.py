@@ -18,19 +18,22 @@ from lensloc.cli.options import (
     Backend,
     Device,
     Dtype,
+    Encoding,
     ModelName,
+    Sep,
     TrustRemoteCode,
     require_known,
 )
 from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
 from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lape.bundled import LANGUAGES
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.sites import get_site, shape
-from lensloc.stimuli.tables import read_text
+from lensloc.stimuli.lines import kind_of
+from lensloc.stimuli.tables import TableForm, read_prompts
 from lensloc.store import Store
 from lensloc.units import UnitMask
 
@@ -64,8 +67,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="LANGUAGE=FILE.txt, a prompt a line (\\n for a new line); repeatable. The bundled "
-        "questions if not given."
+        help="LANGUAGE=FILE: a .txt, a prompt a line (\\n for a new line), or a table with a "
+        "column prompt; repeatable. The bundled questions if not given."
     ),
 ]
 Code = Annotated[
@@ -88,6 +91,12 @@ Corpus = Annotated[
         "given."
     ),
 ]
+TextColumnName = Annotated[
+    str | None, typer.Option("--text-column", help="Column of texts in files (default text).")
+]
+PromptColumn = Annotated[
+    str | None, typer.Option(help="Column of prompts in files of --prompts (default prompt).")
+]
 NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
 Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
 Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
@@ -106,6 +115,9 @@ def record_command(
     ),
     model_name: ModelName = DEFAULT_MODEL,
     corpus: Corpus = None,
+    text_column: TextColumnName = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     site: Annotated[str, typer.Option(help="Where activations are read.")] = "mlp_pre",
     threshold: Annotated[float, typer.Option(help="Above it a neuron is active.")] = 0.0,
     max_tokens: Annotated[
@@ -135,16 +147,18 @@ def record_command(
     if checkpoint_every < 1:
         raise LensLocError(f"--checkpoint-every is at least 1; {checkpoint_every} is not.")
     require_place(out, "--out", (".safetensors",), overwrite)
-    corpora: Mapping[str, Any] = _pairs(corpus, "--corpus") or lape.prose()
+    given = _pairs(corpus, "--corpus")
+    form = _form(sep, encoding, given, text=text_column)
+    corpora: Mapping[str, Any] = given or lape.prose()
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         counts = lape.record(
             model, corpora, site=site, threshold=threshold, max_tokens=max_tokens, window=window,
             keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
-            progress=not as_json,
+            progress=not as_json, **_said(form, given),
         )  # fmt: skip
-    counts.save(out)
+    counts.save(out, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     tokens = dict(zip(counts.languages, counts.tokens.tolist(), strict=True))
     if as_json:
@@ -195,12 +209,12 @@ def identify_command(
         lape.null(recorded, permutations, seed, filter_rate=filter_rate) if permutations else None
     )
     found = lape.identify(recorded, top_rate, filter_rate, bar, null=chance)
-    if out.suffix == ".pth":
-        lape.write_neurons(out, found.masks)
+    if out.suffix.lower() == ".pth":
+        lape.write_neurons(out, found.masks, overwrite=overwrite)
     else:
-        found.save(out)
+        found.save(out, overwrite=overwrite)
     if plot_out is not None:
-        plot.save(plot.language_layers(found.masks), plot_out)
+        plot.save(plot.language_layers(found.masks), plot_out, overwrite=overwrite)
     if as_json:
         rows = records(found.table)
         print_json({"languages": rows, "warnings": list(found.warnings), "out": str(out)})
@@ -225,6 +239,9 @@ def perplexity_command(
             "bundled held-out prose if not given."
         ),
     ] = None,
+    text_column: TextColumnName = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     control: ControlOption = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
@@ -245,6 +262,7 @@ def perplexity_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     texts = _pairs(text, "--text")
+    form = _form(sep, encoding, texts, text=text_column)
     wanted = _Neurons.parse(neurons, names, language)
     several = parse_controls(control or ["random:3"])
     with collected_warnings() as notes, stdout_to_stderr():
@@ -252,11 +270,12 @@ def perplexity_command(
         found = lape.perplexity(
             model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=_store(), progress=not as_json,
+            **_said(form, texts),
         )  # fmt: skip
     notes = list(dict.fromkeys([*notes, *found.warnings]))
-    _write(out, found.table)
+    _write(out, found.table, overwrite)
     if plot_out is not None:
-        plot.save(plot.language_matrix(found), plot_out)
+        plot.save(plot.language_matrix(found), plot_out, overwrite=overwrite)
     if as_json:
         rows = records(found.table)
         print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
@@ -277,6 +296,9 @@ def generate_command(
     names: Names = None,
     language: Languages = None,
     prompts: Prompts = None,
+    prompt_column: PromptColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     limit: Limit = None,
     max_new_tokens: NewTokens = 60,
     repetition_penalty: Penalty = 1.1,
@@ -298,7 +320,8 @@ def generate_command(
     require_known(backend=backend)
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
-    asked = _prompts(prompts, limit)
+    files = _pairs(prompts, "--prompts")
+    asked = _prompts(files, limit, _form(sep, encoding, files, prompt=prompt_column))
     wanted = _Neurons.parse(neurons, names, language)
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
@@ -309,7 +332,7 @@ def generate_command(
             codes=_pairs(code, "--code"), reference=_pairs(reference, "--reference"),
             store=_store(), progress=not as_json,
         )  # fmt: skip
-    _finish(found.table, found.answers, out, answers, notes, model_name, as_json)
+    _finish(found.table, found.answers, out, answers, notes, model_name, as_json, overwrite)
 
 
 @lape_app.command("steer")
@@ -329,7 +352,11 @@ def steer_command(
         typer.Option(help="mean, or a quantile, e.g. 0.95; repeatable (default mean, 0.95)."),
     ] = None,
     corpus: Corpus = None,
+    text_column: TextColumnName = None,
     prompts: Prompts = None,
+    prompt_column: PromptColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     limit: Limit = None,
     control: ControlOption = None,
     max_new_tokens: NewTokens = 60,
@@ -354,7 +381,11 @@ def steer_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
-    given = _prompts(prompts, limit)
+    files, corpora = _pairs(prompts, "--prompts"), _pairs(corpus, "--corpus")
+    _form(sep, encoding, corpora, files)  # of which each may be for the ones or the others
+    form = TableForm.of(_form(None, None, corpora, text=text_column).columns, sep, encoding)
+    of_prompts = TableForm.of(_form(None, None, files, prompt=prompt_column).columns, sep, encoding)
+    given = _prompts(files, limit, of_prompts)
     wanted = _Neurons.parse(neurons, names, language)
     levels = [_level(text) for text in level or ["mean", "0.95"]]
     several = parse_controls(control or ["layer:1"])
@@ -370,14 +401,17 @@ def steer_command(
             )
         questions = {name: questions[name] for name in asked or questions}
         found = lape.steer(
-            model, masks, questions, _pairs(corpus, "--corpus") or None, toward=toward,
+            model, masks, questions, corpora or None, toward=toward,
             levels=levels, controls=several, max_new_tokens=max_new_tokens,
             repetition_penalty=repetition_penalty, codes=_pairs(code, "--code"),
             reference=_pairs(reference, "--reference"), store=_store(), progress=not as_json,
+            **_said(form, corpora),
         )  # fmt: skip
     if plot_out is not None:
-        plot.save(plot.steering(found), plot_out)
-    _finish(found.table, found.answers, out, answers, notes, model_name, as_json, plot_out)
+        plot.save(plot.steering(found), plot_out, overwrite=overwrite)
+    _finish(
+        found.table, found.answers, out, answers, notes, model_name, as_json, overwrite, plot_out
+    )
 
 
 # -- what was given --------------------------------------------------------------------------------
@@ -396,15 +430,42 @@ def _pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def _prompts(texts: Sequence[str] | None, limit: int | None) -> dict[str, list[str]]:
+def _form(
+    sep: str | None, encoding: str | None, *given: Mapping[str, str], **columns: str | None
+) -> TableForm:
+    """Read how files are written, and what a column of theirs is called.
+
+    Args:
+        sep: ``--sep``.
+        encoding: ``--encoding``.
+        given: the sources that were given, by language.
+        columns: name of a column -> what ``--NAME-column`` says.
+    """
+    named = {name: title for name, title in columns.items() if title is not None}
+    form = TableForm.of(named, sep, encoding)
+    form.require_fits(*(Path(source) for sources in given for source in sources.values()))
+    return form
+
+
+def _said(form: TableForm, sources: Mapping[str, str]) -> dict[str, Any]:
+    """Return arguments that say how some of these sources are written."""
+    return {
+        name: value
+        for source in sources.values()
+        for name, value in form.fitted(Path(source)).said.items()
+    }
+
+
+def _prompts(files: Mapping[str, str], limit: int | None, form: TableForm) -> dict[str, list[str]]:
     if limit is not None and limit < 1:
         raise LensLocError(f"--limit is at least 1; {limit} is not.")
     found = {}
-    for name, path in _pairs(texts, "--prompts").items():
-        if Path(path).suffix != ".txt":
-            raise LensLocError(f"--prompts {name}={path} must end in .txt, a prompt a line.")
-        lines = [line for line in read_text(Path(path)).splitlines() if line.strip()]
-        found[name] = [line.replace("\\n", "\n") for line in lines[:limit]]
+    for name, file in files.items():
+        path = Path(file)
+        read = read_prompts(path, form=form.fitted(path))
+        if kind_of(path) == ".txt":
+            read = [line.replace("\\n", "\n") for line in read]
+        found[name] = read[:limit]
     return found
 
 
@@ -454,7 +515,7 @@ class _Neurons:
 
     @classmethod
     def parse(cls, path: Path, names: str | None, languages: Sequence[str] | None) -> "_Neurons":
-        if path.suffix == ".pth":
+        if path.suffix.lower() == ".pth":
             return cls(path, names, languages, None)
         if names is not None:
             raise LensLocError(f"{path} names its languages itself; leave --names out.")
@@ -527,15 +588,17 @@ def _finish(
     notes: Sequence[str],
     model_name: str,
     as_json: bool,
+    overwrite: bool,
     plot_out: Path | None = None,
 ) -> None:
     """Write and show what was answered."""
-    if out is not None and out.suffix == ".json":
+    if out is not None and out.suffix.lower() == ".json":
         content = {"table": records(table), "answers": records(every)}
-        write_atomically(out, json.dumps(plain(content), ensure_ascii=False).encode())
+        text = json.dumps(plain(content), ensure_ascii=False)
+        write_file(out, text.encode(errors="backslashreplace"), overwrite=overwrite)
     else:
-        _write(out, table)
-    _write(answers, every)
+        _write(out, table, overwrite)
+    _write(answers, every, overwrite)
     if as_json:
         rows = records(table)
         print_json({"model": model_name, "rows": rows, "warnings": notes, "out": _named(out)})
@@ -550,9 +613,9 @@ def _show(table: pd.DataFrame, columns: Sequence[str]) -> None:
     show_rows(Console(), table, columns, {name: name.replace("_", " ") for name in columns})
 
 
-def _write(path: Path | None, table: pd.DataFrame) -> None:
+def _write(path: Path | None, table: pd.DataFrame, overwrite: bool) -> None:
     if path is not None:
-        write_atomically(path, encoded(table, path.suffix))
+        write_file(path, encoded(table, path.suffix), overwrite=overwrite)
 
 
 def _named(path: Path | None) -> str | None:

@@ -1,5 +1,6 @@
 """Finding networks: ``lensloc localize``."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -23,12 +24,15 @@ from lensloc.cli.options import (
     ControlConditions,
     Device,
     Dtype,
+    Encoding,
+    ItemColumn,
     MaxTokens,
     ModelName,
     Network,
     OwnContrast,
     Pooling,
     Protocol,
+    Sep,
     Stimuli,
     TargetConditions,
     TextColumn,
@@ -36,10 +40,12 @@ from lensloc.cli.options import (
     TrustRemoteCode,
     Untrained,
     batch_size_of,
+    file_form,
     require_known,
     require_percentage,
 )
 from lensloc.cli.output import collected_warnings, show_notes
+from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.report import strongest
@@ -60,6 +66,9 @@ def localize_command(
     control: ControlConditions = None,
     text_column: TextColumn = "text",
     condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     percentage: Annotated[
         float | None, typer.Option(help="Per cent of units to select (default 1).")
     ] = None,
@@ -88,8 +97,11 @@ def localize_command(
     max_tokens: MaxTokens = None,
     truncate: Truncate = False,
     untrained: Untrained = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute again what is known already.")
+    ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Compute again; replace what is at --out.")
+        bool, typer.Option("--overwrite", help="Replace what is at --out.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Mask file, .safetensors or .npy (the published format).")
@@ -100,12 +112,15 @@ def localize_command(
     sites = list(dict.fromkeys(site or ["resid_post"]))
     require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
+    form = file_form(sep, encoding, [contrast] if contrast else [])
     texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
-    ).read()
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
     rows = batch_size_of(batch_size)
     if out is not None:
-        _require_mask_suffix(out)
+        for name in sites:
+            require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
     store = Store.at(writable_cache_folder("results"))
 
     start = time.perf_counter()
@@ -120,16 +135,17 @@ def localize_command(
     with collected_warnings() as more:
         found = localize(
             model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
-            progress=not as_json, store=store, recompute=overwrite,
+            progress=not as_json, store=store, recompute=recompute,
             max_tokens=max_tokens, truncate=truncate,
         )  # fmt: skip
         masks = {name: selection.apply(found[name]) for name in sites}
     notes = _notes(found, masks, more)
     paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
+    if out is None:
+        for name, mask in masks.items():
+            _require_same(paths[name], mask, overwrite)
     for name, mask in masks.items():
-        _require_free(paths[name], mask, overwrite)
-    for name, mask in masks.items():
-        mask.save(paths[name])
+        mask.save(paths[name], overwrite=True)  # what must stay was refused
     result = _result(model_name, found, masks, paths, load_seconds, notes)
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
@@ -200,20 +216,20 @@ class _Selection:
 # -- masks on disk -------------------------------------------------------------------------------
 
 
-def _require_mask_suffix(out: Path) -> None:
-    if out.suffix not in (".safetensors", ".npy"):
-        raise LensLocError(f"--out {out} must end in .safetensors or .npy (the published format).")
-    if out.is_dir():
-        raise LensLocError(f"--out {out} is a folder; name a file in it.")
+def _named(out: Path, site: str, *, many: bool) -> Path:
+    """Return where the mask of a site goes."""
+    return out.with_name(f"{out.stem}.{site}{out.suffix}") if many else out
 
 
 def _mask_path(mask: UnitMask, out: Path | None, *, many: bool) -> Path:
     if out is not None:
-        return out.with_name(f"{out.stem}.{mask.site}{out.suffix}") if many else out
+        return _named(out, mask.site, many=many)
     made = mask.provenance
     model = re.sub(r"[^\w.-]+", "-", made.model) + ("-untrained" if made.untrained else "")
+    contrast = re.sub(r"[^\w.-]+", "-", made.contrast)
     content = _hash_of(mask)[:8]
-    return Path("lensloc-masks") / f"{model}_{made.contrast}_{mask.site}_{content}.safetensors"
+    name = f"{model[-80:]}_{contrast[:80]}_{mask.site[:40]}_{content}.safetensors"
+    return Path("lensloc-masks") / name
 
 
 def _hash_of(mask: UnitMask) -> str:
@@ -224,11 +240,14 @@ def _hash_of(mask: UnitMask) -> str:
     return hashlib.sha256(("\0".join(parts)).encode() + mask.mask.numpy().tobytes()).hexdigest()
 
 
-def _require_free(path: Path, mask: UnitMask, overwrite: bool) -> None:
-    if path.exists() and not overwrite and UnitMask.load(path, site=mask.site) != mask:
-        raise LensLocError(
-            f"{path} holds another mask; add --overwrite to replace it, or change --out."
-        )
+def _require_same(path: Path, mask: UnitMask, overwrite: bool) -> None:
+    """Refuse a file under a name of ours that holds something else."""
+    if overwrite or not path.exists():
+        return
+    with contextlib.suppress(LensLocError):
+        if UnitMask.load(path) == mask:
+            return
+    raise LensLocError(f"{path} holds another mask; add --overwrite to replace it, or give --out.")
 
 
 # -- output --------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 """What several commands share: options, and checks of what was given for them."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,11 +14,14 @@ from lensloc.errors import LensLocError
 from lensloc.models import BACKENDS, DTYPES
 from lensloc.sites import SITES, get_site
 from lensloc.stimuli import Contrast
-from lensloc.stimuli.tables import read_csv, read_jsonl, read_parquet
+from lensloc.stimuli.lines import kind_of
+from lensloc.stimuli.tables import TABLE_KINDS, TableForm, read_rows
+from lensloc.stimuli.texts import label
 from lensloc.studies import PROTOCOLS
 from lensloc.units import UnitMask
 
 DEFAULT_MODEL = "smollm2-135m"
+_PLAIN = TableForm()
 
 ModelName = Annotated[str, typer.Option(help="Bundled model, hub name, folder or .gguf file.")]
 Masks = Annotated[
@@ -44,7 +47,7 @@ Reference = Annotated[
     str | None,
     typer.Option(
         help="Contrast whose responses mean, resample and quantiles are taken from: a bundled "
-        "one, or a .csv, .jsonl or .parquet with columns text and condition."
+        f"one, or a file ({', '.join(TABLE_KINDS)}) with columns text and condition."
     ),
 ]
 Network = Annotated[
@@ -52,7 +55,7 @@ Network = Annotated[
 ]
 OwnContrast = Annotated[
     Path | None,
-    typer.Option(help="A contrast of your own instead: .csv, .jsonl or .parquet, a row a text."),
+    typer.Option(help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row a text."),
 ]
 TargetConditions = Annotated[
     list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
@@ -62,6 +65,23 @@ ControlConditions = Annotated[
 ]
 TextColumn = Annotated[str, typer.Option(help="Column of --contrast with texts.")]
 ConditionColumn = Annotated[str, typer.Option(help="Column of --contrast with conditions.")]
+ItemColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of --contrast that says which texts belong together."),
+]
+Sep = Annotated[
+    str | None,
+    typer.Option(help="What separates the cells of a .csv, e.g. ';' or tab (default: found out)."),
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Of files of text, e.g. cp1252 (default: UTF-8).")
+]
+GoodColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of good sentences in minimal-pairs=PATH (default sentence_good)."),
+]
+BadColumn = Annotated[str | None, typer.Option(help="That of bad ones (default sentence_bad).")]
+GroupColumn = Annotated[str | None, typer.Option(help="That of paradigms (default UID).")]
 MaxTokens = Annotated[int | None, typer.Option(help="Use only so many tokens of every stimulus.")]
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
@@ -77,12 +97,6 @@ Separator = Annotated[
         "(default a space, where neither has one)."
     ),
 ]
-GoodColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of good sentences in minimal-pairs=PATH (default sentence_good)."),
-]
-BadColumn = Annotated[str | None, typer.Option(help="That of bad ones (default sentence_bad).")]
-GroupColumn = Annotated[str | None, typer.Option(help="That of paradigms (default UID).")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
 Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]
@@ -92,17 +106,6 @@ TrustRemoteCode = Annotated[
 ]
 BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-_READERS = {
-    ".csv": Contrast.from_csv,
-    ".jsonl": Contrast.from_jsonl,
-    ".parquet": Contrast.from_parquet,
-}
-_ROWS: dict[str, Callable[[Path, Sequence[str]], Any]] = {
-    ".csv": read_csv,
-    ".jsonl": read_jsonl,
-    ".parquet": read_parquet,
-}
 
 
 def require_one_of(what: str, name: str, known: Collection[str]) -> None:
@@ -178,6 +181,20 @@ def whole_number(text: str) -> int | None:
     return int(text) if text.isdecimal() and int(text) >= 1 else None
 
 
+# -- files of one's own --------------------------------------------------------------------------
+
+
+def file_form(sep: str | None, encoding: str | None, files: Iterable[Path]) -> TableForm:
+    """Read ``--sep`` and ``--encoding``, of the files that were given.
+
+    Raises:
+        LensLocError: something that is none, or for none of the files.
+    """
+    form = TableForm.of(None, sep, encoding)
+    form.require_fits(*files)
+    return form
+
+
 # -- contrasts -----------------------------------------------------------------------------------
 
 
@@ -194,6 +211,8 @@ class ContrastOptions:
     stimuli: Path | None
     protocol: str
     seed: int
+    item_column: str | None
+    form: TableForm
 
     def read(self) -> Contrast:
         """Return the contrast, with the roles that were asked for.
@@ -203,7 +222,11 @@ class ContrastOptions:
         """
         if self.file is not None:
             columns = {"text": self.text_column, "condition": self.condition_column}
-            return own_contrast(self.file, self.target, self.control, columns)
+            return own_contrast(
+                self.file, self.target, self.control, self.form, **columns, item=self.item_column
+            )
+        if self.item_column is not None:
+            raise LensLocError("--item-column is for --contrast, a file of your own; leave it out.")
         bundled = contrasts.get(self.network, self.stimuli, protocol=self.protocol, seed=self.seed)
         if not (self.target or self.control):
             return bundled
@@ -213,21 +236,28 @@ class ContrastOptions:
 
 
 def own_contrast(
-    path: Path, target: list[str] | None, control: list[str] | None, columns: dict[str, str]
+    path: Path,
+    target: list[str] | None,
+    control: list[str] | None,
+    form: TableForm,
+    **columns: str | None,
 ) -> Contrast:
-    """Read a contrast of one's own.
+    """Read a contrast of one's own; ``columns`` as in :meth:`lensloc.Contrast.from_file`.
 
     Raises:
         LensLocError: another suffix, no roles, or a file that cannot be read.
     """
-    if path.suffix not in _READERS:
-        raise LensLocError(f"{path} must end in {', '.join(_READERS)} to be read as a contrast.")
+    if kind_of(path) not in TABLE_KINDS:
+        raise LensLocError(f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a contrast.")
     if not target or not control:
         raise LensLocError(f"{path} needs --target and --control: conditions of the file.")
-    return _READERS[path.suffix](path, target=target, control=control, **columns)
+    fitted, known = form.fitted(path), cast(dict[str, Any], columns)
+    return Contrast.from_file(
+        path, target=target, control=control, sep=fitted.sep, encoding=fitted.encoding, **known
+    )
 
 
-def reference_contrast(name: str | None) -> Contrast | None:
+def reference_contrast(name: str | None, form: TableForm = _PLAIN) -> Contrast | None:
     """Read ``--reference``: a bundled contrast, or a file, all of whose texts are used.
 
     Raises:
@@ -236,14 +266,27 @@ def reference_contrast(name: str | None) -> Contrast | None:
     if name is None or name in contrasts.NAMES:
         return None if name is None else contrasts.get(name)
     path = Path(name)
-    if path.suffix not in _READERS:
+    if kind_of(path) not in TABLE_KINDS:
         raise LensLocError(
             f"--reference {name} is neither a bundled contrast ({', '.join(contrasts.NAMES)}) nor "
-            f"a file that ends in {', '.join(_READERS)}."
+            f"a file that ends in {', '.join(TABLE_KINDS)}."
         )
-    rows = _ROWS[path.suffix](path, ("text", "condition"))
-    conditions = list(dict.fromkeys(row.cells["condition"] for row in rows))
+    fitted = form.fitted(path)
+    conditions = list(
+        dict.fromkeys(
+            label(row.cells["condition"], f"{path}, row {row.number}", "condition")
+            for row in read_rows(path, ("text", "condition"), form=fitted)
+        )
+    )
     if len(conditions) < 2:
         raise LensLocError(f"--reference {name} has fewer than two conditions; give it two.")
     # Which is the target does not matter to a reference.
-    return _READERS[path.suffix](path, target=conditions[:1], control=conditions[1:])
+    return Contrast.from_file(
+        path, target=conditions[:1], control=conditions[1:],
+        sep=fitted.sep, encoding=fitted.encoding,
+    )  # fmt: skip
+
+
+def reference_files(name: str | None) -> list[Path]:
+    """Return the file that ``--reference`` names, if it is one."""
+    return [] if name is None or name in contrasts.NAMES else [Path(name)]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from lensloc.cli.controls import SEEDS, parse_controls
-from lensloc.cli.evaluate import own_options, parse_percents, parse_tasks
+from lensloc.cli.evaluate import parse_percents, parse_tasks, task_files
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -20,8 +20,10 @@ from lensloc.cli.options import (
     ControlConditions,
     Device,
     Dtype,
+    Encoding,
     GoodColumn,
     GroupColumn,
+    ItemColumn,
     Limit,
     MaxTokens,
     ModelName,
@@ -29,6 +31,7 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Sep,
     Separator,
     Stimuli,
     TargetConditions,
@@ -37,6 +40,7 @@ from lensloc.cli.options import (
     TrustRemoteCode,
     Untrained,
     batch_size_of,
+    file_form,
     require_known,
     require_percentage,
 )
@@ -59,6 +63,9 @@ def report_command(
     control: ControlConditions = None,
     text_column: TextColumn = "text",
     condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
     pooling: Pooling = None,
     site: Annotated[
@@ -120,15 +127,15 @@ def report_command(
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
+    form = file_form(sep, encoding, [*task_files(task or []), *([contrast] if contrast else [])])
+    columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
-        tasks = parse_tasks(
-            task or [], limit, bos, batch_size,
-            own_options(separator, good_column, bad_column, group_column),
-        )  # fmt: skip
+        tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
     texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
-    ).read()
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model: Any = load_model(
             model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
@@ -142,7 +149,7 @@ def report_command(
             store=Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
     found = dataclasses.replace(found, call=command_line())
-    page = report(found, out)
+    page = report(found, out, overwrite=overwrite)
     if as_json:
         print_json(
             {

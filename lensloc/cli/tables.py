@@ -1,6 +1,5 @@
 """Tables and figures that commands write and print."""
 
-import importlib.util
 import io
 import json
 import math
@@ -16,7 +15,9 @@ from rich.text import Text
 
 from lensloc.cli.output import plain
 from lensloc.errors import LensLocError
+from lensloc.plot.saving import require_drawable
 
+MASKS = (".safetensors", ".npy")
 TABLES, FIGURES = (".parquet", ".csv", ".json"), (".html", ".png", ".svg", ".pdf")
 
 
@@ -24,24 +25,26 @@ def require_place(path: Path | None, option: str, suffixes: Sequence[str], overw
     """Refuse a file that could not be written, or must not, before anything is computed."""
     if path is None:
         return
-    if path.suffix not in suffixes:
+    if path.suffix.lower() not in suffixes:
         raise LensLocError(f"{option} {path} must end in {', '.join(suffixes)}.")
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that is too long, say
+        raise LensLocError(f"{option} {path} cannot be written ({error.strerror}).") from error
     if path.is_dir():
         raise LensLocError(f"{option} {path} is a folder; name a file in it.")
-    if path.exists() and not overwrite:
+    if there and not overwrite:
         raise LensLocError(f"{path} exists; add --overwrite to replace it, or change {option}.")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
-    if path.suffix in FIGURES[1:] and importlib.util.find_spec("kaleido") is None:
-        raise LensLocError(
-            f"{option} {path} needs kaleido, which draws pictures; install it with "
-            "`pip install 'lensloc[png]'`, or write .html."
-        )
+    if path.suffix.lower() in FIGURES:
+        require_drawable(path)
 
 
 def encoded(table: pd.DataFrame, suffix: str) -> bytes:
     """Return the content of a file of a table."""
+    suffix = suffix.lower()
     if suffix == ".csv":
         return str(table.to_csv(index=False)).encode()
     if suffix == ".json":

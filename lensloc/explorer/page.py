@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 
 _HEIGHT = 900  # of the frame in a notebook, in pixels
 
@@ -55,13 +55,17 @@ class ExplorerPage:
     def __repr__(self) -> str:
         return f"ExplorerPage({len(self.html):,} characters of HTML; save it, or show it)"
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the page.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there.
+
         Raises:
-            LensLocError: if the place cannot be written.
+            LensLocError: if the place cannot be written, or is taken.
         """
-        return write_atomically(Path(path), self.html.encode())
+        return write_file(Path(path), self.html.encode(), overwrite=overwrite)
 
 
 def source(name: str) -> str:

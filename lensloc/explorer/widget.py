@@ -54,10 +54,15 @@ class Explorer(anywidget.AnyWidget):
         contrast = self._found.contrast.name
         return f"Explorer({contrast} at {sites}; {self.percent:g} % of the units)"
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the view as a page that opens offline, without a kernel.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there.
+
         Raises:
-            LensLocError: if the place cannot be written.
+            LensLocError: if the place cannot be written, or is taken.
         """
-        return ExplorerPage.of({**self.payload, "percent": self.percent}).save(path)
+        page = ExplorerPage.of({**self.payload, "percent": self.percent})
+        return page.save(path, overwrite=overwrite)

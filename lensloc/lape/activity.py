@@ -13,6 +13,7 @@ from lensloc.errors import LensLocError
 from lensloc.lape.corpora import open_corpus, window_length, windows
 from lensloc.running import blocks_only, device_of, evaluating
 from lensloc.sites import get_site, hook_names, to_units
+from lensloc.stimuli.columns import TableForm
 from lensloc.tokens import Bos
 from lensloc.units import UnitMask
 
@@ -57,6 +58,7 @@ def activity(
     max_tokens: int = 10_000,
     window: int | None = None,
     bos: Bos = "model",
+    form: TableForm | None = None,
 ) -> Activity:
     """Read a corpus and keep the values of the masked units at every token.
 
@@ -67,6 +69,7 @@ def activity(
         max_tokens: read so many tokens at most; ``4 * tokens * units`` bytes are kept.
         window: tokens a window; the model's context, at most 1024, if None.
         bos: whether a beginning-of-text token stands before every document.
+        form: how files are written, and what the column of texts is called.
 
     Raises:
         LensLocError: an empty mask, or one of another model; a corpus that cannot be read, or
@@ -103,7 +106,7 @@ def activity(
     hooks = [(names[layer], keep(layer)) for layer in layers]
     name = mask.provenance.target[0] if mask.provenance.target else "the language"
     with evaluating(model), torch.no_grad():
-        for each in windows(open_corpus(name, corpus), model, length, bos, max_tokens):
+        for each in windows(open_corpus(name, corpus, form), model, length, bos, max_tokens):
             ids = torch.from_numpy(np.array(each.ids))[None].to(device_of(model))
             model.run_with_hooks(ids, fwd_hooks=hooks, return_type=None, **blocks_only(model))
             parts.append(torch.cat([found[layer] for layer in layers], dim=1))

@@ -13,16 +13,10 @@ import pandas as pd
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.lape.documents import (
-    Corpus,
-    Document,
-    Ids,
-    one_text,
-    require_text_column,
-    rows_of_tokens,
-)
+from lensloc.lape.documents import Corpus, Document, Ids, one_text, rows_of_tokens
 from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
+from lensloc.stimuli.tables import TableForm, from_dataframe
 from lensloc.tokens import Bos, require_known, require_tokenizer, token_ids
 
 _LONGEST_WINDOW = 1024
@@ -41,28 +35,45 @@ class Window:
     read: float | None
 
 
-def open_corpus(name: str, given: Any) -> Corpus:
+def open_corpus(name: str, given: Any, form: TableForm | None = None) -> Corpus:
     """Say how a corpus is read; see :func:`lensloc.lape.record` for what it can be.
+
+    Args:
+        name: of the language.
+        given: the corpus.
+        form: how files are written, and what a column of texts is called.
 
     Raises:
         LensLocError: if it is nothing that can be read. What is wrong inside is found while
             reading.
     """
+    form = form or TableForm()
+    column = form.columns.get("text", "text")
     if isinstance(given, str) and given.startswith(HUB):
-        return Corpus(_items(data_set(given), name))
+        return Corpus(_items(data_set(given), name, column))
     if isinstance(given, str | Path):
-        return open_path(Path(given))
+        return open_path(Path(given), form)
     if isinstance(given, Tensor | np.ndarray):
         return rows_of_tokens(given, f"The tokens of {name!r}")
     if isinstance(given, pd.DataFrame):
-        require_text_column(list(given.columns), f"The table of {name!r}")
-        given = given["text"].tolist()
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        rows = from_dataframe(given, ["text"], f"The table of {name!r}", form=form)
+        given = [row.cells["text"] for row in rows]
+    if isinstance(given, Mapping | bytes) or not isinstance(given, Iterable):
         raise LensLocError(
             f"The corpus of {name!r} is of type {type(given).__name__}; give texts, a path, token "
             "ids or one split of a data set."
         )
-    return Corpus(_items(given, name))
+    return Corpus(_items(given, name, column))
+
+
+def require_fitting_file(corpora: Mapping[str, Any], form: TableForm) -> None:
+    """Check that there is a file that what was said of files makes sense for.
+
+    Raises:
+        LensLocError: if there is none.
+    """
+    named = [given for given in corpora.values() if isinstance(given, str | Path)]
+    form.require_fits(*(Path(given) for given in named if not str(given).startswith(HUB)))
 
 
 def windows(
@@ -148,27 +159,36 @@ def _encoded(document: Document, model: Any, bos: Bos) -> Ids:
 # -- from memory -----------------------------------------------------------------------------------
 
 
-def _items(given: Iterable[Any], name: str) -> Iterator[Document]:
-    """Read texts, rows with a ``text``, or token ids, of a list, an iterator or a data set."""
+def _items(given: Iterable[Any], name: str, column: str) -> Iterator[Document]:
+    """Read texts, rows with a text, or token ids, of a list, an iterator or a data set."""
     columns = getattr(given, "column_names", None)
     if isinstance(columns, list):
-        require_text_column(columns, f"The data set of {name!r}")
-        given = given.select_columns(["text"]) if hasattr(given, "select_columns") else given
+        column = _column(columns, column, f"The data set of {name!r}")
+        given = given.select_columns([column]) if hasattr(given, "select_columns") else given
     try:
         total = len(given)  # type: ignore[arg-type]
     except TypeError:
         total = None
-    return _documents_of(given, name, total)
+    return _documents_of(given, name, total, column)
 
 
-def _documents_of(given: Iterable[Any], name: str, total: int | None) -> Iterator[Document]:
+def _column(present: Iterable[Any], column: str, where: str) -> str:
+    """Return the name of the column of texts as it is written there."""
+    titles = [str(title) for title in present]
+    place = TableForm({"text": column}).places(titles, ["text"], where=where)["text"]
+    return titles[place]
+
+
+def _documents_of(
+    given: Iterable[Any], name: str, total: int | None, column: str
+) -> Iterator[Document]:
     for number, item in enumerate(given, start=1):
         place = f"Text {number} of {name!r}"
         read = number / total if total else None
         if isinstance(item, Mapping):
-            require_text_column(list(item), place)
-            item = item["text"]
-        if isinstance(item, str):
+            text = item[column] if column in item else item[_column(item, column, place)]
+            yield from one_text(text, place, read)
+        elif isinstance(item, str):
             yield from one_text(item, place, read)
         else:
             yield Document(_one_row(item, place), place, read)

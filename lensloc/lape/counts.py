@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lape.archive import packed, unpacked
 from lensloc.provenance import Provenance
 
@@ -241,14 +241,18 @@ class ActivationCounts:
 
     # -- on disk -------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the counts as ``.safetensors``, whole or not at all.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there.
+
         Raises:
-            LensLocError: for another suffix, or a place that cannot be written.
+            LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
         path = Path(path)
-        if path.suffix != ".safetensors":
+        if path.suffix.lower() != ".safetensors":
             raise LensLocError(f"{path} has an unknown suffix; counts are written as .safetensors.")
         record = {
             "languages": self.languages,
@@ -259,7 +263,8 @@ class ActivationCounts:
             "windows_a_block": None if self.windows is None else self.windows.size,
             "provenance": self.provenance.to_json(),
         }
-        return write_atomically(path, packed(_KIND, self._arrays(), record))
+        content = packed(_KIND, self._arrays(), record)
+        return write_file(path, content, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> "ActivationCounts":

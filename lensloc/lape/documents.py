@@ -10,6 +10,7 @@ from jaxtyping import Int, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
+from lensloc.stimuli.texts import text_fault
 
 Ids = Int64[np.ndarray, " token"]
 
@@ -45,8 +46,17 @@ class Corpus:
     ready: bool = False
 
 
-def one_text(text: str, place: str, read: float | None) -> Iterator[Document]:
-    """Return one text as a document, or as several if it is long; as none if it is empty."""
+def one_text(text: Any, place: str, read: float | None) -> Iterator[Document]:
+    """Return one text as a document, or as several if it is long; as none if it is empty.
+
+    Raises:
+        LensLocError: if it is no text; ``place`` says where.
+    """
+    fault = text_fault(text)
+    if fault == "is empty":
+        return iter(())
+    if fault is not None:
+        raise LensLocError(f"{place}: its text {fault}; correct it or leave it out.")
     return pieces([text], place, lambda: read)
 
 
@@ -114,15 +124,3 @@ def sliced(
                 yield Document(ids, f"{place}, row {row}", row / shape[0])
 
     return Corpus(documents(), ready=len(shape) == 2)
-
-
-def require_text_column(columns: list[Any], place: str) -> None:
-    """Check that there is a column of texts.
-
-    Raises:
-        LensLocError: if there is none; ``place`` says where.
-    """
-    if "text" not in columns:
-        raise LensLocError(
-            f"{place} lacks the column 'text'; it has {', '.join(map(str, columns)) or 'none'}."
-        )

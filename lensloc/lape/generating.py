@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
+from lensloc.arguments import require_model
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.language_tables import Answers
 from lensloc.lape.answers import (
@@ -25,7 +26,7 @@ from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
 from lensloc.progress import progress_bar
 from lensloc.stimuli.tables import require_texts
-from lensloc.store import Store
+from lensloc.store import StoreLike
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.tasks import Generation, TaskResult, generation
 from lensloc.tasks import perplexity as perplexity_task
@@ -47,7 +48,7 @@ def generate(
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
     reference: Mapping[str, Reference] | None = None,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> Answers:
     """Let the model answer in every language, intact and with each language's neurons off.
@@ -82,6 +83,7 @@ def generate(
             without neurons; a code or reference that is none; what the lesion refuses; an intact
             model that gives no numbers.
     """
+    require_model(model)
     if masks is not None:
         require_neurons(masks)
     if masks is not None and INTACT in masks:

@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc import html
+from lensloc.arguments import require_a, require_named
 from lensloc.errors import LensLocError, noted
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
@@ -85,14 +86,18 @@ class Identified:
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write everything to one ``.safetensors`` file, whole or not at all.
 
+        Args:
+            path: the file.
+            overwrite: replace a file that is there.
+
         Raises:
-            LensLocError: for another suffix, or a place that cannot be written.
+            LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
         path = Path(path)
-        if path.suffix != ".safetensors":
+        if path.suffix.lower() != ".safetensors":
             raise LensLocError(
                 f"{path} has an unknown suffix; language neurons are written as .safetensors, or "
                 "by write_neurons in the published format."
@@ -110,7 +115,7 @@ class Identified:
             "columns": list(self.table.columns),
             "table": self.table.to_dict("list"),
         }
-        return write_atomically(path, packed(_KIND, tensors, record))
+        return write_file(path, packed(_KIND, tensors, record), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> "Identified":
@@ -196,6 +201,7 @@ def identify(
         LensLocError: one language only; a rate that is none, or that marks no neuron; too few
             neurons that pass the filter; a null of other counts.
     """
+    require_a(ActivationCounts, counts, "counts")
     require_languages(counts)
     if null is not None:
         null.require_same(counts)
@@ -257,6 +263,7 @@ def require_neurons(masks: Mapping[str, UnitMask]) -> None:
     Raises:
         LensLocError: if one has none, or there is no language.
     """
+    require_named(UnitMask, masks, "Neurons", like="{language: mask}")
     if not masks:
         raise LensLocError(
             "There is no language whose neurons to switch off; give {language: mask}."

@@ -9,6 +9,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
@@ -113,6 +114,7 @@ def null(
         LensLocError: counts without windows, with one language, or with so few windows that
             shuffling says nothing.
     """
+    require_a(ActivationCounts, counts, "counts")
     windows = counts.windows
     if windows is None:
         raise LensLocError(

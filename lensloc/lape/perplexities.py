@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lensloc.arguments import require_model
 from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix
@@ -15,7 +16,8 @@ from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_cases import cases_of, idle_lesions, lesion_warnings
 from lensloc.lesion_table import LesionStudy
 from lensloc.sentences.lesions import lesion_notes
-from lensloc.store import Store
+from lensloc.stimuli.columns import TableForm
+from lensloc.store import StoreLike
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
 from lensloc.units import UnitMask
@@ -34,7 +36,10 @@ def perplexity(
     seed: int = 0,
     n_resamples: int = 2000,
     confidence: float = 0.95,
-    store: Store | None = None,
+    store: StoreLike = None,
+    text: str = "text",
+    sep: str | None = None,
+    encoding: str | None = None,
     progress: bool = True,
 ) -> LanguageMatrix:
     """Switch each language's neurons off and measure the loss on every language.
@@ -45,9 +50,9 @@ def perplexity(
     Args:
         model: a loaded model.
         masks: language -> neurons, e.g. ``identify(counts).masks``.
-        texts: language -> texts in a list, or a ``.txt``, ``.csv``, ``.jsonl`` or ``.parquet``
-            file, that the neurons were not identified on; the bundled held-out prose in the masks'
-            languages if None.
+        texts: language -> texts in a list, or a ``.txt``, ``.csv``, ``.tsv``, ``.jsonl`` or
+            ``.parquet`` file, that the neurons were not identified on; the bundled held-out prose
+            in the masks' languages if None.
         mode: of the lesion, one that needs no further argument.
         controls: what to hold beside every language's neurons: as many random ones, in three draws,
             if not given.
@@ -56,6 +61,9 @@ def perplexity(
         n_resamples: of the bootstrap.
         confidence: of its intervals.
         store: where results are kept and looked up.
+        text: name of the column of texts of files.
+        sep: what separates the cells of files; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of files; as there.
         progress: show a progress bar with the time left.
 
     Returns:
@@ -65,6 +73,7 @@ def perplexity(
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
             whatever lesion and controls refuse.
     """
+    require_model(model)
     require_neurons(masks)
     if texts is None:
         missing = [name for name in masks if name not in LANGUAGES]
@@ -74,11 +83,17 @@ def perplexity(
                 "{language: texts or file}."
             )
         texts = prose(list(masks), "held-out")
+    form = TableForm.of({"text": text}, sep, encoding)
+    files = [Path(given) for given in texts.values() if isinstance(given, str | Path)]
+    if not files:
+        form.require_unsaid("none of these texts")
+    form.require_fits(*files)
     tasks = [
-        perplexity_task(given if isinstance(given, str | Path) else list(given), limit=limit,
-                        name=name)
+        perplexity_task(given, limit=limit, name=name, **form.fitted(Path(given)).said)
+        if isinstance(given, str | Path)
+        else perplexity_task(given, limit=limit, name=name)
         for name, given in texts.items()
-    ]  # fmt: skip
+    ]
     study = lesion_study(
         model,
         # Without their ranking, which would ask for sizes in per cent.

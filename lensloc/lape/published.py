@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import write_file
 from lensloc.lape.counts import load_torch
 from lensloc.provenance import Provenance
 from lensloc.units import UnitMask
@@ -89,16 +89,19 @@ def read_neurons(
     }
 
 
-def write_neurons(path: str | Path, masks: Mapping[str, UnitMask]) -> Path:
+def write_neurons(
+    path: str | Path, masks: Mapping[str, UnitMask], *, overwrite: bool = False
+) -> Path:
     """Write masks in the published format, whole or not at all; names and provenance are lost.
 
     Args:
         path: the file, ``*.neuron.pth`` by custom.
         masks: language -> neurons; the file has their order.
+        overwrite: replace a file that is there.
 
     Raises:
         LensLocError: no mask, masks of different sites or shapes, or a place that cannot be
-            written.
+            written or is taken.
     """
     if not masks:
         raise LensLocError("There are no neurons to write; give a mask a language.")
@@ -112,7 +115,7 @@ def write_neurons(path: str | Path, masks: Mapping[str, UnitMask]) -> Path:
     lists = [[units.nonzero().squeeze(1) for units in mask.mask] for mask in masks.values()]
     buffer = io.BytesIO()
     torch.save(lists, buffer)
-    return write_atomically(Path(path), buffer.getvalue())
+    return write_file(Path(path), buffer.getvalue(), overwrite=overwrite)
 
 
 def _require_lists(found: Any, path: Path) -> list[list[Any]]:

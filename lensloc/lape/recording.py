@@ -10,12 +10,13 @@ import numpy as np
 import torch
 import xxhash
 
+from lensloc.arguments import require_model
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError
 from lensloc.files import require_writable_folder
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
-from lensloc.lape.corpora import Window, open_corpus, window_length, windows
+from lensloc.lape.corpora import Window, open_corpus, require_fitting_file, window_length, windows
 from lensloc.lape.counting import Counter
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.tally import Blocks, Tally, window_counts
@@ -23,6 +24,7 @@ from lensloc.lesion import open_lesions
 from lensloc.models import describe
 from lensloc.provenance import Provenance
 from lensloc.running import device_of, run_batches
+from lensloc.stimuli.columns import TableForm
 from lensloc.tokens import Bos, prepends_bos
 
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -44,6 +46,9 @@ def record(
     n_blocks: int = 256,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1_000_000,
+    text: str = "text",
+    sep: str | None = None,
+    encoding: str | None = None,
     progress: bool = True,
 ) -> ActivationCounts:
     """Count at how many tokens of each language every neuron is active.
@@ -62,10 +67,11 @@ def record(
             iterator; a ``datasets`` data set or another source of rows with a ``text``; the name
             of one, ``"hf:wikimedia/wikipedia:20231101.de"`` (``hf:NAME:CONFIGURATION@SPLIT``; it is
             streamed, and the split is ``train`` if not named); a path to
-            a ``.txt`` (one document), a ``.jsonl``, ``.csv`` or ``.parquet`` with a column
-            ``text``, or a folder of these; token ids ``[token]``, to be cut into windows, or
-            ``[window, token]``, each row a window, as a tensor, an array or a ``.pt``, ``.npy`` or
-            ``.safetensors`` file. Texts that are empty are passed over. A text of more than a
+            a ``.txt`` (one document), a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` with a
+            column ``text``, or a folder of these, compressed or not (``.gz``); token ids
+            ``[token]``, to be cut into windows, or ``[window, token]``, each row a window, as a
+            tensor, an array or a ``.pt``, ``.npy`` or ``.safetensors`` file. Texts that are empty
+            are passed over. A text of more than a
             million characters is tokenized in pieces that end where a line ends.
         site: where the activation is read.
         threshold: above which a neuron is active, in activation units.
@@ -83,6 +89,9 @@ def record(
             read again up to that place, and must be the same.
         checkpoint_every: tokens between two checkpoints. One is also written when a language is
             finished, and on an error or an interrupt.
+        text: name of the column of texts.
+        sep: what separates the cells of files; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of files; as there.
         progress: show a progress bar.
 
     Returns:
@@ -93,7 +102,10 @@ def record(
             site that the model lacks; an option out of range; a checkpoint that is damaged, or of
             another model, corpus or options (it is left as it is); a non-finite activation.
     """
+    require_model(model)
     _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
+    form = TableForm.of({"text": text}, sep, encoding)
+    require_fitting_file(corpora, form)
     length = window_length(model, window)
     counter = Counter.of(model, site, threshold, keep_windows)
     device = device_of(model)
@@ -117,7 +129,9 @@ def record(
     if path is not None and path.exists():
         tallies = load_checkpoint(path, settings, n_blocks if keep_windows else None, device)
     streams = {
-        language: _begun(windows(open_corpus(language, given), model, length, bos, max_tokens))
+        language: _begun(
+            windows(open_corpus(language, given, form), model, length, bos, max_tokens)
+        )
         for language, given in corpora.items()
     }
     for language, stream in streams.items():

@@ -1,17 +1,20 @@
 """Does driving a language's neurons make the model answer in that language?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from lensloc.arguments import require_model
 from lensloc.controls import Controls, controls
 from lensloc.errors import LensLocError
 from lensloc.language_tables import Steering
 from lensloc.lape.activity import Activity, activity
 from lensloc.lape.answers import language_codes
 from lensloc.lape.bundled import LANGUAGES, prose, questions
+from lensloc.lape.corpora import require_fitting_file
 from lensloc.lape.generating import (
     STOPS,
     Reference,
@@ -32,7 +35,8 @@ from lensloc.lape.recall import Recall, recall_told
 from lensloc.lesion_table import NETWORK
 from lensloc.models import describe
 from lensloc.progress import progress_bar
-from lensloc.store import Store
+from lensloc.stimuli.columns import TableForm
+from lensloc.store import Store, StoreLike
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.units import UnitMask
 
@@ -57,7 +61,10 @@ def steer(
     stops: Sequence[str] = STOPS,
     codes: Mapping[str, str] | None = None,
     reference: Mapping[str, Reference] | None = None,
-    store: Store | None = None,
+    store: StoreLike = None,
+    text: str = "text",
+    sep: str | None = None,
+    encoding: str | None = None,
     progress: bool = True,
 ) -> Steering:
     """Ask in one language while the neurons of another are clamped to what that language does.
@@ -88,6 +95,9 @@ def steer(
         codes: as in :func:`lensloc.lape.generate`.
         reference: as in :func:`lensloc.lape.generate`.
         store: where results are kept and looked up.
+        text: name of the column of texts of corpora, as in :func:`lensloc.lape.record`.
+        sep: as there.
+        encoding: as there.
         progress: show a progress bar with the time left.
 
     Returns:
@@ -98,7 +108,9 @@ def steer(
             or reference that is none; what lesion and controls refuse; an unsteered model that
             gives no numbers.
     """
+    require_model(model)
     require_neurons(masks)
+    store = Store.of(store)
     targets = _targets(masks, toward)
     names = [_level_name(level) for level in levels]
     if not deactivate or not (names or True in deactivate):
@@ -110,11 +122,14 @@ def steer(
     iso = language_codes(list(dict.fromkeys([*tasks, *masks])), codes)
     recall = recall_of(reference, iso)
     texts = _texts(targets, corpora)
+    form = TableForm.of({"text": text}, sep, encoding)
+    require_fitting_file(texts, form)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
+    read = partial(activity, model, max_tokens=max_tokens, form=form)
     driven = [
         each
         for name in targets
-        for each in _driven(model, name, masks[name], texts[name], levels, several, max_tokens)
+        for each in _driven(name, masks[name], partial(read, texts[name]), levels, several)
     ]
     ways = list(_ways(tasks, targets, masks, driven, deactivate))
     for way in ways:
@@ -146,12 +161,12 @@ def steer(
     table = pd.DataFrame(
         [_row(way, answers, iso, recall) for way, answers in zip(ways, found, strict=True)]
     )
-    columns = [
+    shown = [
         *("asked", "toward", "level", "deactivated", "kind", "seed", "item", "prompt", "text"),
         *("tokens", "words", "stop_words", "language", "switched", "repeats", "distinct_2"),
         *("fluency", "changed"),
     ]
-    answers = joined(found)[columns]
+    answers = joined(found)[shown]
     answers["seed"] = answers["seed"].astype("Int64")
     table["seed"] = table["seed"].astype("Int64")
     sentences = [*_idle(table), *lost, *recall_told(_recalls(table))]
@@ -196,13 +211,11 @@ class _Way:
 
 
 def _driven(
-    model: Any,
     name: str,
     mask: UnitMask,
-    text: Any,
+    read: Callable[[UnitMask], Activity],
     levels: Sequence[Level],
     several: Sequence[Controls],
-    max_tokens: int,
 ) -> Iterator[_Driven]:
     if not levels:
         return
@@ -211,7 +224,7 @@ def _driven(
     every = chosen[0][2]
     for _, _, units in chosen[1:]:
         every = every | units
-    known = activity(model, text, every, max_tokens=max_tokens)
+    known = read(every)
     for level in levels:
         values = _values(known, level)
         for kind, seed, units in chosen:

@@ -1,6 +1,5 @@
 """Nouns -> plotly figures. Every function returns a Figure and shows nothing."""
 
-from lensloc.plot.common import save
 from lensloc.plot.depth import layer_profile
 from lensloc.plot.distributions import t_histogram
 from lensloc.plot.granularities import granularity
@@ -9,6 +8,7 @@ from lensloc.plot.lesions import dose_response, lesion_bars
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
 from lensloc.plot.overlaps import overlap
 from lensloc.plot.profiles import response_profile
+from lensloc.plot.saving import save
 from lensloc.plot.themes import DIVERGING, SEQUENTIAL, themed
 
 __all__ = [

@@ -1,70 +1,37 @@
-"""What all figures share: titles, sizes, and how they are written to files."""
+"""What all figures share: titles, sizes, names, and what they are about."""
 
+from collections.abc import Iterable
 from math import ceil
-from pathlib import Path
 
 import plotly.graph_objects as go
-import plotly.io
 
-from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.plot.labels import fitted, literal
+from lensloc.plot.showing import remove_sharing
 from lensloc.plot.themes import dress
+from lensloc.provenance import Provenance
 from lensloc.selectivity import Selectivity
 
-
-def save(figure: go.Figure, path: str | Path) -> Path:
-    """Write a figure as a page that opens offline (``.html``) or as a picture.
-
-    Args:
-        figure: what to write.
-        path: a file ending in ``.html``, or in ``.png``, ``.svg`` or ``.pdf``, for which the
-            extra ``lensloc[png]`` and a Chrome or Chromium browser are needed.
-
-    Raises:
-        LensLocError: for another suffix, a place that cannot be written, or a missing extra.
-    """
-    path = Path(path)
-    if path.suffix not in (".html", ".png", ".svg", ".pdf"):
-        raise LensLocError(
-            f"{path} has an unknown suffix; figures are written as .html, .png, .svg or .pdf."
-        )
-    if path.suffix == ".html":
-        page = figure.to_html(include_plotlyjs=True, full_html=True)
-        around = f'<body style="background: {figure.layout.paper_bgcolor or "white"}">'
-        content = page.replace("<body>", around, 1).encode()
-    else:
-        content = _picture(figure, path)
-    return write_atomically(path, content)
-
-
-def _picture(figure: go.Figure, path: Path) -> bytes:
-    try:
-        content = plotly.io.to_image(figure, format=path.suffix[1:], scale=2)
-    except (ImportError, ValueError) as error:
-        if not _kaleido_is_missing(error):
-            raise
-        raise LensLocError(
-            f"{path} needs kaleido, which draws pictures; install it with "
-            "`pip install 'lensloc[png]'`, or write .html."
-        ) from error
-    except Exception as error:
-        raise LensLocError(
-            f"{path} could not be drawn, since kaleido found no working Chrome or Chromium "
-            f"({str(error).strip().splitlines()[0]}); install one, or write .html."
-        ) from error
-    return bytes(content)
-
-
-def _kaleido_is_missing(error: Exception) -> bool:
-    return isinstance(error, ImportError) or "kaleido" in str(error).lower()
+# Letters of a title and of an entry of a legend that fit into so many pixels.
+_TITLE_LETTER = 9.2
+_TITLE_LINES, _LEGEND_WIDTH, _NAME = 5, 48, 40
 
 
 def finish(figure: go.Figure, title: str, *, width: int, height: int) -> None:
     """Give a figure its title, broken into lines that fit, its size and the look of all figures."""
     _keep_names(figure)
-    lines = wrapped(title, width=int(width / 8.5))
+    remove_sharing(figure)
+    lines = fitted(title, int(width / _TITLE_LETTER), _TITLE_LINES)
     figure.update_layout(
-        title={"text": lines, "x": 0.02, "xanchor": "left", "font": {"size": 17}},
+        title={
+            "text": lines,
+            "x": 0.02,
+            "xanchor": "left",
+            "font": {"size": 17},
+            "yref": "container",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"t": 24},
+        },
         width=width,
         height=height,
         margin={"l": 64, "r": 24, "t": 64 + 22 * lines.count("<br>"), "b": 64},
@@ -77,7 +44,7 @@ def _keep_names(figure: go.Figure) -> None:
     """Show names as they are: "1" and "2024-05" are no numbers or dates, "<b>" is no format."""
     for trace in figure.data:
         if trace.name:
-            trace.name = literal(trace.name)
+            trace.name = fitted(literal(trace.name), _LEGEND_WIDTH, 2)
         for letter in ("x", "y"):
             values = getattr(trace, letter, None)
             if values is None or {type(value) for value in values} != {str}:
@@ -87,32 +54,39 @@ def _keep_names(figure: go.Figure) -> None:
             figure.layout[axis].type = "category"
 
 
-def literal(name: str) -> str:
-    """Return a name that figures show as it is written; ``<br>`` still breaks a line."""
-    return name.replace("<", "&lt;").replace("&lt;br>", "<br>")
-
-
-def wrapped(label: str, width: int = 22) -> str:
-    """Break a label into lines of at most so many characters."""
-    lines: list[str] = []
-    for part in label.split("<br>"):
-        line = ""
-        for word in part.split(" "):
-            if line and len(line) + len(word) + 1 > width:
-                lines.append(line)
-                line = word
-            else:
-                line = f"{line} {word}".strip()
-        lines.append(line)
-    return "<br>".join(lines)
-
-
 def contrast_of(found: Selectivity) -> str:
     """Say what was compared: ``sentences > nonwords``."""
-    made = found.provenance
-    return literal(
-        f"{' + '.join(made.target) or 'target'} > {' + '.join(made.control) or 'control'}"
-    )
+    return sides_of(found.provenance)
+
+
+def sides_of(made: Provenance) -> str:
+    """Say what was compared: ``sentences > nonwords``."""
+    sides = {"target": made.target, "control": made.control}
+    return " > ".join(" + ".join(map(brief, names)) or role for role, names in sides.items())
+
+
+def about(several: Iterable[Provenance]) -> str:
+    """Say which contrasts and models results are of, as far as they know: ``language in gpt2``."""
+    made = list(several)
+    contrasts = _few(each.contrast for each in made)
+    models = _few(each.model for each in made)
+    return " in ".join(part for part in (contrasts, models) if part)
+
+
+def brief(name: object) -> str:
+    """Return a name as it stands in a title: of a long one, the middle is left out."""
+    return fitted(literal(str(name)), _NAME, 1)
+
+
+def titled(words: str, subject: str) -> str:
+    """Put what a figure is about behind what it shows."""
+    return f"{words}: {subject}" if subject else words
+
+
+def _few(names: Iterable[str]) -> str:
+    """Name up to three; of more, say how many."""
+    known = list(dict.fromkeys(brief(name) for name in names if name))
+    return ", ".join(known) if len(known) <= 3 else f"{len(known)} different ones"
 
 
 def name_of_t(found: Selectivity) -> str:

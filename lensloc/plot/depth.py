@@ -7,8 +7,11 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from lensloc.arguments import require_named
 from lensloc.errors import LensLocError
-from lensloc.plot.common import finish
+from lensloc.plot.common import about, finish, titled
+from lensloc.plot.labels import literal, longest_line
+from lensloc.plot.showing import Figure
 from lensloc.plot.themes import RULE, style
 from lensloc.selectivity import Selectivity
 from lensloc.units import UnitMask
@@ -54,6 +57,7 @@ def layer_profile(
         LensLocError: with nothing to draw, another quantity, or sets of units for a quantity that
             needs statistics.
     """
+    require_named((Selectivity, UnitMask), found, "Curves", like="{label: map or mask}")
     if not found:
         raise LensLocError("There is no curve to draw; give at least one site or network.")
     if quantity not in _AXES:
@@ -63,7 +67,7 @@ def layer_profile(
     curves = {label: _curve(label, each, quantity, percent) for label, each in found.items()}
     if relative is None:
         relative = len({len(curve) for curve in curves.values()}) > 1
-    figure = go.Figure()
+    figure = Figure()
     for number, (label, curve) in enumerate(curves.items()):
         look = style(number)
         layers = np.arange(len(curve))
@@ -77,13 +81,16 @@ def layer_profile(
                 name=label,
                 line={"color": look["color"], "dash": look["dash"], "width": 2},
                 marker={"symbol": look["symbol"], "size": 7},
-                hovertemplate=f"{label}, layer %{{customdata}}: %{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{literal(label)}, layer %{{customdata}}: %{{y:.2f}}<extra></extra>",
             )
         )
     axis, default = _AXES[quantity]
     if quantity == "share" and any(isinstance(each, Selectivity) for each in found.values()):
         default = f"Where the top {percent:g} % of units are"
+    default = titled(default, about(each.provenance for each in found.values()))
     finish(figure, title or default, width=880, height=460)
+    beside = 7 * max(0, longest_line(trace.name for trace in figure.data) - 24)
+    figure.update_layout(width=figure.layout.width + beside)
     figure.update_xaxes(
         title="relative depth (0: first layer, 1: last)" if relative else "layer", zeroline=False
     )

@@ -5,8 +5,10 @@ import plotly.graph_objects as go
 import torch
 from jaxtyping import Float
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import contrast_of, finish, name_of_t
+from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
+from lensloc.plot.showing import Figure
 from lensloc.plot.themes import INK, STYLES
 from lensloc.selectivity import MaxT, Selectivity
 
@@ -43,12 +45,15 @@ def t_histogram(
         LensLocError: if the null was made for other statistics, or has too few permutations for
             ``alpha``.
     """
+    require_a(Selectivity, found, "found")
+    if null is not None:
+        require_a(MaxT, null, "null")
     t = found.t.flatten().numpy()
     if null is not None:
         _require_same(null, found)
     edges = _edges(t) if null is None else null.null_edges
     counts, _ = np.histogram(np.clip(t, edges[0], edges[-1]), edges)
-    figure = go.Figure()
+    figure = Figure()
     figure.add_trace(
         go.Bar(
             x=(edges[:-1] + edges[1:]) / 2,
@@ -66,7 +71,10 @@ def t_histogram(
         _add_null(figure, null, len(t), density, log)
         _add_thresholds(figure, found, null, alpha)
     n_layers, width = found.shape
-    default = f"t of {n_layers} x {width:,} units at {found.site}: {contrast_of(found)}"
+    default = titled(
+        f"t of {n_layers} x {width:,} units at {found.site}: {contrast_of(found)}",
+        about([found.provenance]),
+    )
     finish(figure, title or default, width=820, height=440)
     figure.update_xaxes(title=name_of_t(found), zeroline=True)
     heights = [np.asarray(trace.y, dtype=float) for trace in figure.data[:2]]

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import finish, grid
+from lensloc.plot.common import brief, finish, grid
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.showing import panels as panels_of
 from lensloc.plot.themes import RULE, style
 
 
@@ -73,13 +75,14 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
         LensLocError: for an empty table, one without ``network`` or ``site``, with two rows for a
             network and site, or without any measure.
     """
+    require_a(pd.DataFrame, table, "table")
     panels = [panel for panel in _PANELS if _has(table, panel.column)]
     _require(table, panels)
     networks, sites = (list(dict.fromkeys(table[name])) for name in ("network", "site"))
     n_rows, n_columns = grid(len(panels), most=4 if len(panels) > 6 else 3)
     panel_height = 30 + max(24, 14 * len(networks)) * len(sites)
     height = 110 + n_rows * (panel_height + 80) + 40 * (len(networks) > 1)
-    figure = make_subplots(
+    figure = panels_of(
         rows=n_rows,
         cols=n_columns,
         shared_yaxes=True,
@@ -97,15 +100,16 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
             for trace in _symbols(rows, panel, y, str(network), index):
                 trace.update(showlegend=number == 0 and trace.showlegend)
                 figure.add_trace(trace, **place)
+    model = f" in {brief(_one(table, 'model'))}" if _one(table, "model") else ""
     finish(
         figure,
-        title or f"{', '.join(map(str, networks))}, by kind of unit",
+        title or f"{', '.join(map(brief, networks))}{model}, by kind of unit",
         width=max(700, 130 + 218 * n_columns),
         height=height,
     )
     figure.update_yaxes(
         tickvals=list(range(len(sites))),
-        ticktext=[str(site) for site in sites],
+        ticktext=labels(sites, 24, 2),
         range=[len(sites) - 0.5, -0.5],
         zeroline=False,
         ticklabelstandoff=8,
@@ -113,10 +117,20 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     figure.update_xaxes(
         zeroline=True, zerolinecolor=RULE, zerolinewidth=1, nticks=6, rangemode="tozero"
     )
+    # Long names stand below each other, and need room.
+    names = [trace.name for trace in figure.data if trace.showlegend]
+    across = sum(7 * longest_line([name]) + 60 for name in names) <= figure.layout.width
+    room = 0 if across else sum(18 * most_lines([name]) + 11 for name in names) - 20
     figure.update_layout(
         showlegend=len(networks) > 1,
-        legend={"orientation": "h", "x": 0, "y": -50 / height, "yanchor": "top"},
-        margin={"t": figure.layout.margin.t + 40},
+        legend={
+            "orientation": "h" if across else "v",
+            "x": 0,
+            "y": -50 / height,
+            "yanchor": "top",
+        },
+        margin={"t": figure.layout.margin.t + 40, "b": figure.layout.margin.b + room},
+        height=figure.layout.height + room,
     )
     return figure
 
@@ -188,7 +202,7 @@ def _symbols(
     marker = {"color": look["color"], "size": 9}
     values = panel.scale * _numbers(rows, panel.column)
     about = [
-        f"{network}, {row['site']}"
+        f"{literal(network)}, {row['site']}"
         + (f"<br>a unit: {row['unit']}" if "unit" in rows.columns else "")
         + (f"<br>{row['n_units']:,} units" if "n_units" in rows.columns else "")
         + ("<br><b>the lesion took no effect</b>" if _idle(row, panel) else "")

@@ -7,13 +7,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
+from lensloc.arguments import require_a, require_named
 from lensloc.controls import MATCHES
 from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix, Steering
 from lensloc.lesion_table import NETWORK
-from lensloc.plot.common import finish, grid, wrapped
+from lensloc.plot.common import brief, finish, grid, titled
+from lensloc.plot.labels import labels, longest_line, most_lines, wrapped
+from lensloc.plot.showing import Figure
+from lensloc.plot.showing import panels as panels_of
 from lensloc.plot.themes import DIVERGING, INK, SEQUENTIAL
 from lensloc.units import UnitMask
 
@@ -48,20 +51,22 @@ def language_matrix(
     Raises:
         LensLocError: no panel, or a kind that was not measured.
     """
+    require_a(LanguageMatrix, found, "found")
     shown = found.kinds if kinds is None else tuple(kinds)
     if not shown:
         raise LensLocError("There is no panel to draw; give at least one kind.")
     matrices = {kind: found.matrix(kind) for kind in shown}
     lesioned, tested = (list(getattr(matrices[shown[0]], name)) for name in ("index", "columns"))
+    down, across = labels(lesioned, 16, 2), labels(tested, 16, 3)
     largest = max(float(np.nanmax(np.abs(each.to_numpy()))) for each in matrices.values())
     end = highest or largest or 1.0
-    panel = max(200, max(68, 8 * _longest(tested)) * len(tested))
+    panel = max(200, max(68, 8 * longest_line(across)) * len(tested))
     n_rows, n_columns = grid(len(shown), most=(_WIDEST + _GAP) // (panel + _GAP))
     titles = [wrapped(_panel(found, kind), panel // 8) for kind in shown]
     heading = _heading(titles)
-    between = heading + 70
+    between = heading + 70 + _LINE * (most_lines(across) - 1)
     height = n_rows * max(140, 44 * len(lesioned)) + (n_rows - 1) * between
-    figure = make_subplots(
+    figure = panels_of(
         rows=n_rows,
         cols=n_columns,
         shared_yaxes=True,
@@ -76,8 +81,8 @@ def language_matrix(
         figure.add_trace(
             go.Heatmap(
                 z=z,
-                x=tested,
-                y=lesioned,
+                x=across,
+                y=down,
                 colorscale=DIVERGING,
                 zmin=-end,
                 zmax=end,
@@ -106,12 +111,21 @@ def language_matrix(
             )  # fmt: skip
     finish(
         figure,
-        title or "What switching a language's units off does to every language",
+        title
+        or titled(
+            "What switching a language's units off does to every language",
+            ", ".join(map(brief, found.table["model"].unique())) if "model" in found.table else "",
+        ),
         width=_LEFT + n_columns * panel + (n_columns - 1) * _GAP + _SCALE,
         height=height + heading + 130,
     )
-    top = figure.layout.margin.t + heading
-    figure.update_layout(margin={"t": top, "l": _LEFT, "r": _SCALE}, height=top + height + 64)
+    top, bottom = figure.layout.margin.t + heading, 64 + _LINE * (most_lines(across) - 1)
+    left = max(_LEFT, 50 + 8 * longest_line(down))
+    figure.update_layout(
+        margin={"t": top, "l": left, "r": _SCALE, "b": bottom},
+        height=top + height + bottom,
+        width=figure.layout.width + left - _LEFT,
+    )
     figure.update_xaxes(title="tested language", showgrid=False, tickangle=0, type="category")
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category", ticklabelstandoff=6)
     figure.update_yaxes(title="lesioned language", col=1)
@@ -131,6 +145,7 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
     Raises:
         LensLocError: with no language.
     """
+    require_named(UnitMask, masks, "Neurons", like="{language: mask}")
     if not masks:
         raise LensLocError("There is no language to draw; give {language: mask}.")
     n_layers = max(mask.shape[0] for mask in masks.values())
@@ -140,11 +155,14 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
     totals = np.array([[len(mask)] * n_layers for mask in masks.values()])
     highest = float(np.nanmax(counts))
     text = np.where(counts > 0, np.nan_to_num(counts).astype(int).astype(str), "")
-    figure = go.Figure(
+    figure = Figure(
         go.Heatmap(
             z=counts,
             x=list(range(n_layers)),
-            y=[f"{name}<br>{len(mask):,}" for name, mask in masks.items()],
+            y=[
+                f"{name}<br>{len(mask):,}"
+                for name, mask in zip(labels(masks, 22, 2), masks.values(), strict=True)
+            ],
             colorscale=SEQUENTIAL,
             zmin=0,
             zmax=highest or 1.0,
@@ -161,7 +179,11 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
     )
     finish(
         figure,
-        title or "Units of every language, by layer",
+        title
+        or titled(
+            "Units of every language, by layer",
+            ", ".join(dict.fromkeys(brief(m.provenance.model) for m in masks.values())),
+        ),
         width=max(520, 190 + 27 * n_layers),
         height=170 + max(150, 44 * len(masks)),
     )
@@ -198,12 +220,14 @@ def steering(
         raise LensLocError(
             f"There is no measure {measure!r}; there are {', '.join(get_args(Measure))}."
         )
+    require_a(Steering, found, "found")
     table = found.table
     ways = list(dict.fromkeys(zip(table["level"], table["kind"], strict=True)))
     zeroing = sorted(set(table["deactivated"]))
     asked = list(table["asked"].unique())
     toward = sorted(table["toward"].unique(), key=[*asked, *table["toward"]].index)
-    upright = 8 * _longest(toward) > 44
+    down, across = labels(asked, 16, 1), labels(toward, 20, 1)
+    upright = 8 * longest_line(across) > 44
     width = max(230, 44 * len(toward))
     panels = {
         (row, column): (
@@ -219,9 +243,9 @@ def steering(
     }
     panels = {place: panel for place, panel in panels.items() if len(panel[1])}
     titles = [wrapped(way, width // 8) for way, _ in panels.values()]
-    between = _heading(titles) + (8 * _longest(toward) + 16 if upright else 32)
+    between = _heading(titles) + (8 * longest_line(across) + 16 if upright else 32)
     height = len(ways) * max(72, 26 * len(asked)) + (len(ways) - 1) * between
-    figure = make_subplots(
+    figure = panels_of(
         rows=len(ways),
         cols=len(zeroing),
         specs=[
@@ -246,8 +270,8 @@ def steering(
         figure.add_trace(
             go.Heatmap(
                 z=percent,
-                x=toward,
-                y=asked,
+                x=across,
+                y=down,
                 colorscale=SEQUENTIAL,
                 zmin=0,
                 zmax=100,
@@ -287,10 +311,6 @@ def steering(
 def _heading(titles: Sequence[str]) -> int:
     """Return the height of panels' titles."""
     return _LINE * max(title.count("<br>") + 1 for title in titles)
-
-
-def _longest(names: Sequence[str]) -> int:
-    return max(map(len, names))
 
 
 def _way(level: str, kind: str, zeroed: bool) -> str:

@@ -6,12 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.lesion_table import NETWORK, LesionStudy
-from lensloc.plot.common import finish, grid, literal
+from lensloc.plot.common import brief, finish, grid
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import INK, PAGE, RULE, style
+
+_PANEL_LETTER, _PANEL_LINE = 8, 20  # of the titles of panels, in pixels
+_TITLE_LINES = 3
 
 
 def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
@@ -28,17 +33,22 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     Returns:
         Drops over percentages of units (logarithmic).
     """
+    require_a(LesionStudy, study, "study")
     table = study.table
-    panels = list(dict.fromkeys(table["task"]))
-    n_rows, n_columns = grid(len(panels), most=3)
-    width, height = 120 + (290 if n_columns == 3 else 340) * max(2, n_columns), 130 + 330 * n_rows
-    figure = _panels([literal(task) for task in panels], n_rows, n_columns, height)
+    tasks = list(dict.fromkeys(table["task"]))
+    n_rows, n_columns = grid(len(tasks), most=3)
+    panel_width = 290 if n_columns == 3 else 340
+    titles = labels(tasks, panel_width // _PANEL_LETTER - 4, _TITLE_LINES)
+    heading = _PANEL_LINE * (most_lines(titles) - 1)
+    width = 120 + panel_width * max(2, n_columns)
+    height = 130 + (330 + heading) * n_rows
+    figure = _panels(titles, n_rows, n_columns, height, below=60 + heading)
     curves = _curves(table)
-    for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
+    for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task].sort_values("percent")
             look = style(number)
-            _add_curve(figure, rows, label, look, place, first=task == panels[0])
+            _add_curve(figure, rows, label, look, place, first=task == tasks[0])
         figure.add_hline(y=0, line={"color": RULE, "width": 1}, **place)
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
@@ -46,12 +56,22 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     figure.update_xaxes(
         title="units lesioned (%)", type="log", tickvals=sizes, ticktext=[f"{s:g}" for s in sizes]
     )
-    networks = ", ".join(dict.fromkeys(table["network"]))
-    default = f"What lesions of {networks} cost {table['model'].iloc[0]}"
+    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    default = f"What lesions of {networks} cost {brief(table['model'].iloc[0])}"
     finish(figure, title or default, width=width, height=height)
+    # Beside each other below the panels if they fit, otherwise below each other.
+    names = [trace.name for trace in figure.data if trace.showlegend]
+    across = sum(longest_line([name]) * 7 + 70 for name in names) <= 3 * width
+    below = 130 if across else 90 + sum(18 * most_lines([name]) + 11 for name in names)
     figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": -80 / (height - 210), "yanchor": "top"},
-        margin={"t": figure.layout.margin.t + 16, "b": 130},
+        legend={
+            "orientation": "h" if across else "v",
+            "x": 0,
+            "y": -80 / (height - 210),
+            "yanchor": "top",
+        },
+        margin={"t": figure.layout.margin.t + 16 + heading, "b": below},
+        height=height + heading + below - 130,
     )
     return figure
 
@@ -78,20 +98,25 @@ def lesion_bars(
     Raises:
         LensLocError: if the study has no lesion of that size.
     """
+    require_a(LesionStudy, study, "study")
     sizes = sorted(set(study.table["percent"]))
     size = min(sizes, key=lambda s: abs(np.log(s))) if percent is None else percent
     if size not in sizes:
         known = ", ".join(f"{s:g}" for s in sizes)
         raise LensLocError(f"The study has no lesion of {size:g} %; it has {known} %.")
     table = study.table[study.table["percent"] == size]
-    panels = list(dict.fromkeys(table["task"]))
+    tasks = list(dict.fromkeys(table["task"]))
     curves = _curves(table)
-    panel_width = max(300, 100 + 36 * len(curves))
-    n_rows, n_columns = grid(len(panels), most=max(1, 900 // panel_width))
-    names = 40 + int(4.4 * max(map(len, curves)))
-    height = 110 + (300 + names) * n_rows
-    figure = _panels([literal(task) for task in panels], n_rows, n_columns, height, below=names)
-    for place, task in zip(_places(n_rows, n_columns), panels, strict=False):
+    shown = dict(zip(curves, labels(curves, width=24, lines=3), strict=True))
+    slanted = most_lines(shown.values()) == 1
+    panel_width = max(300, 100 + (36 if slanted else 54) * len(curves))
+    n_rows, n_columns = grid(len(tasks), most=max(1, 900 // panel_width))
+    titles = labels(tasks, panel_width // _PANEL_LETTER - 2, _TITLE_LINES)
+    heading = _PANEL_LINE * (most_lines(titles) - 1)
+    names = 40 + int((4.4 if slanted else 6.2) * longest_line(shown.values()))
+    height = 110 + (300 + names + heading) * n_rows
+    figure = _panels(titles, n_rows, n_columns, height, below=names + heading)
+    for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task]
             look = style(number)
@@ -102,7 +127,7 @@ def lesion_bars(
             mean = float(drops.mean())
             figure.add_trace(
                 go.Bar(
-                    x=[label],
+                    x=[shown[label]],
                     y=[mean],
                     error_y={
                         "array": [high - mean],
@@ -121,7 +146,7 @@ def lesion_bars(
                 continue
             figure.add_trace(
                 go.Scatter(
-                    x=[label] * len(drops),
+                    x=[shown[label]] * len(drops),
                     y=drops,
                     mode="markers",
                     marker={"color": INK, "size": 6, "line": {"color": PAGE, "width": 1}},
@@ -133,10 +158,14 @@ def lesion_bars(
             )
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
-    default = f"What a lesion of {size:g} % of the units costs {table['model'].iloc[0]}"
+    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    model = brief(table["model"].iloc[0])
+    default = f"What a lesion of {size:g} % of the units costs {model}: {networks}"
     finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
-    figure.update_xaxes(tickangle=-45, tickfont={"size": 11})
-    figure.update_layout(margin={"t": figure.layout.margin.t + 16})
+    figure.update_xaxes(tickangle=-45 if slanted else -90, tickfont={"size": 11})
+    figure.update_layout(
+        margin={"t": figure.layout.margin.t + 16 + heading}, height=height + heading
+    )
     return figure
 
 
@@ -234,11 +263,9 @@ def _add_curve(
         )
 
 
-def _panels(
-    titles: list[str], n_rows: int, n_columns: int, height: int, below: int = 60
-) -> go.Figure:
+def _panels(titles: list[str], n_rows: int, n_columns: int, height: int, below: int = 60) -> Figure:
     """Make a grid of panels, with ``below`` pixels for what stands under each."""
-    return make_subplots(
+    return panels(
         rows=n_rows,
         cols=n_columns,
         subplot_titles=titles,

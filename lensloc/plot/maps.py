@@ -1,15 +1,18 @@
 """Where units are, and how selective: heatmaps over layers."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Int, Real
-from plotly.subplots import make_subplots
+from jaxtyping import Float, Int, Real
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import contrast_of, finish, name_of_t, wrapped
-from lensloc.plot.themes import DIVERGING, SEQUENTIAL
+from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.showing import Figure, panels
+from lensloc.plot.themes import BROWNS, DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
 from lensloc.sites import HEAD_SITES
 from lensloc.units import UnitMask
@@ -22,7 +25,11 @@ _HOVER = (
 )
 # In pixels: what many columns share, and what a label or a number in a cell needs.
 _PLOT_WIDTH = 760
-_LEVEL_LABEL, _NUMBER, _LETTER = 90, 29, 6.2
+_LEVEL_LABEL, _NUMBER, _LETTER, _LINE = 90, 29, 6.2, 17
+_UPRIGHT = 40  # letters of an upright label
+_BAR = 112  # what a colour bar takes
+# Columns whose largest shares differ by more than this are not drawn on one scale.
+_ONE_SCALE = 5
 
 
 def layer_heatmap(
@@ -34,7 +41,10 @@ def layer_heatmap(
     """Show what percentage of each layer's units is in a set; one column a set.
 
     Layer 0 is at the bottom, as in the model. Sets of models with different numbers of layers
-    stand beside each other layer by layer. Many columns become narrow, with upright labels.
+    stand beside each other layer by layer. Many columns become narrow, with upright labels. Where
+    the largest shares of some columns are more than five times those of the others (one head is 11
+    % of a layer of nine), each of the two groups has a colour scale of its own, blue and brown, so
+    that neither hides the other; the numbers in the cells stay comparable.
 
     Args:
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
@@ -49,42 +59,47 @@ def layer_heatmap(
     Raises:
         LensLocError: with no mask.
     """
-    if isinstance(masks, UnitMask | Selectivity):
-        masks = {masks.site: masks}
-    single = {name: f for name, f in masks.items() if isinstance(f, UnitMask | Selectivity)}
-    groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
-    panels = {
-        name: _sets(group, percent) for name, group in ({"": single} if single else groups).items()
-    }
-    if not panels or not all(panels.values()):
-        raise LensLocError("There is no mask to draw; give at least one.")
-    n_layers = max(mask.shape[0] for sets in panels.values() for mask in sets.values())
-    n_columns = sum(map(len, panels.values()))
+    groups = _grouped(masks, percent)
+    n_layers = max(mask.shape[0] for sets in groups.values() for mask in sets.values())
+    n_columns = sum(map(len, groups.values()))
     column_width = 130 if n_columns <= 5 else max(22, min(130, _PLOT_WIDTH // n_columns))
-    figure = make_subplots(
+    figure = panels(
         rows=1,
-        cols=len(panels),
+        cols=len(groups),
         shared_yaxes=True,
-        subplot_titles=list(panels),
-        column_widths=[len(sets) for sets in panels.values()],
-        horizontal_spacing=min(0.03, 0.5 / len(panels)),
+        subplot_titles=labels(groups, 40, 2),
+        column_widths=[len(sets) for sets in groups.values()],
+        horizontal_spacing=min(0.03, 0.5 / len(groups)),
     )
     level = column_width >= _LEVEL_LABEL
     annotated = n_layers <= 64 and column_width >= _NUMBER
-    for column, sets in enumerate(panels.values(), start=1):
-        figure.add_trace(_shares(sets, n_layers, annotated, level), row=1, col=column)
-    highest = max(float(np.nanmax(trace.z)) for trace in figure.data)
-    figure.update_traces(zmin=0, zmax=highest or 1.0)
-    figure.update_traces(showscale=False, selector=lambda trace: trace is not figure.data[-1])
-    longest = max(len(label) for trace in figure.data for label in trace.x)
+    every = [mask for sets in groups.values() for mask in sets.values()]
+    scales = _scales([float(mask.percent_per_layer().max()) for mask in every])
+    for column, sets in enumerate(groups.values(), start=1):
+        for number, scale in enumerate(scales):
+            mine = _shares(sets, n_layers, annotated, level, scale)
+            if mine is not None:
+                mine.update(colorscale=(SEQUENTIAL, BROWNS)[number], zmin=0, zmax=scale[1] or 1.0)
+                mine.colorbar.x = 1.02 + number * _BAR / (column_width * max(2, n_columns))
+                figure.add_trace(mine, row=1, col=column)
+    last = {trace.colorscale: trace for trace in figure.data}.values()
+    figure.update_traces(
+        showscale=False, selector=lambda trace: not any(trace is each for each in last)
+    )
+    shown = [label for trace in figure.data for label in trace.x]
+    below = _LINE * (most_lines(shown) - 2) if level else int(_LETTER * longest_line(shown)) - 30
     finish(
         figure,
-        title or "Where the selected units are",
-        width=(300 if column_width == 130 else 190) + column_width * max(2, n_columns),
-        height=max(360, 140 + 17 * n_layers) + (0 if level else int(_LETTER * longest) - 30),
+        title or titled("Where the selected units are", about(mask.provenance for mask in every)),
+        width=(300 if column_width == 130 else 190)
+        + column_width * max(2, n_columns)
+        + _BAR * (len(scales) - 1),
+        height=max(360, 140 + 17 * n_layers) + below,
     )
-    if any(panels):
+    if any(groups):
         figure.update_layout(margin={"t": figure.layout.margin.t + 24})
+    if len(scales) > 1:
+        figure.update_layout(margin={"r": 24 + 2 * _BAR})
     figure.update_xaxes(side="bottom", tickangle=0)
     if not level:
         figure.update_xaxes(tickangle=-90, tickfont={"size": 11})
@@ -93,39 +108,76 @@ def layer_heatmap(
     return figure
 
 
-def _sets(masks: Mapping[str, Found], percent: float) -> dict[str, UnitMask]:
-    return {
-        label: found.top(percent=percent) if isinstance(found, Selectivity) else found
-        for label, found in masks.items()
-    }
+def _grouped(masks: Any, percent: float) -> dict[str, dict[str, UnitMask]]:
+    """Return the sets of every panel; with one panel, its name is empty."""
+    if isinstance(masks, UnitMask | Selectivity):
+        masks = {masks.site: masks}
+    if not isinstance(masks, Mapping):
+        require_a(UnitMask, masks, "masks")
+    single = {name: f for name, f in masks.items() if not isinstance(f, Mapping)}
+    groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
+    found: dict[str, dict[str, UnitMask]] = {}
+    for name, group in ({"": single} if single else groups).items():
+        for label, each in group.items():
+            require_a((UnitMask, Selectivity), each, f"masks[{label!r}]")
+            mask = each.top(percent=percent) if isinstance(each, Selectivity) else each
+            found.setdefault(name, {})[label] = mask
+    if not found or len(found) < len({"": single} if single else groups):
+        raise LensLocError("There is no mask to draw; give at least one.")
+    return found
+
+
+def _scales(largest: list[float]) -> list[tuple[float, float]]:
+    """Return the ranges of largest shares of columns that share a colour scale: one, or two."""
+    order = sorted(largest)
+    low = [value for value in order if value > 0]
+    if not low or low[-1] <= _ONE_SCALE * low[0]:
+        return [(0.0, order[-1])]
+    # Where the step from one column to the next is largest.
+    place = max(range(1, len(low)), key=lambda i: low[i] / low[i - 1])
+    if low[place] / low[place - 1] < _ONE_SCALE / 2:
+        return [(0.0, order[-1])]
+    return [(0.0, low[place - 1]), (low[place], low[-1])]
 
 
 def _shares(
-    sets: Mapping[str, UnitMask], n_layers: int, annotated: bool, level: bool
-) -> go.Heatmap:
+    sets: Mapping[str, UnitMask],
+    n_layers: int,
+    annotated: bool,
+    level: bool,
+    scale: tuple[float, float],
+) -> go.Heatmap | None:
+    """Draw the columns whose largest share is on a scale; the others stay free."""
+    numbers = [f"{len(mask):,} {'unit' if len(mask) == 1 else 'units'}" for mask in sets.values()]
+    names = labels(sets, 19, 3) if level else labels(sets, _UPRIGHT, 1)
+    x = [
+        f"{name}{'<br>' if level else ', '}{number}"
+        for name, number in zip(names, numbers, strict=True)
+    ]
     shares = np.full((n_layers, len(sets)), np.nan)
     counts = np.zeros((n_layers, len(sets)), dtype=int)
     widths = np.zeros((n_layers, len(sets)), dtype=int)
     for column, mask in enumerate(sets.values()):
+        share: Float[np.ndarray, " layer"] = mask.percent_per_layer().numpy()
+        if not scale[0] <= share.max() <= scale[1]:
+            continue
         layers = mask.shape[0]
-        shares[:layers, column] = mask.percent_per_layer().numpy()
+        shares[:layers, column] = share
         counts[:layers, column] = mask.per_layer().numpy()
         widths[:layers, column] = mask.shape[1]
-    numbers = [f"{len(mask):,} {'unit' if len(mask) == 1 else 'units'}" for mask in sets.values()]
-    labels = [
-        wrapped(f"{label}<br>{number}") if level else f"{label}, {number}"
-        for label, number in zip(sets, numbers, strict=True)
-    ]
+    if np.isnan(shares).all():
+        return None
     return go.Heatmap(
         z=shares,
-        x=labels,
+        x=x,
         y=list(range(n_layers)),
-        colorscale=SEQUENTIAL,
         xgap=2,
         ygap=1,
         customdata=np.stack([counts, widths], axis=-1),
-        hovertemplate="%{x}<br>layer %{y}: %{customdata[0]} of %{customdata[1]} units "
+        text=[[literal(str(label)) for label in sets]] * n_layers,
+        hovertemplate="%{text}<br>layer %{y}: %{customdata[0]} of %{customdata[1]} units "
         "(%{z:.2f} %)<extra></extra>",
+        hoverongaps=False,
         texttemplate="%{z:.1f}" if annotated else None,
         textfont={"size": 10},
         colorbar={"title": {"text": "% of the<br>layer's units"}, "thickness": 14},
@@ -146,14 +198,19 @@ def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = 
     Returns:
         A heatmap, layer x rank, with zero in the middle of its scale.
     """
+    require_a(Selectivity, found, "found")
     n_layers, n_units = found.shape
     order = np.argsort(-found.t.numpy(), axis=1, kind="stable")
     ranks = np.unique(np.linspace(0, n_units - 1, min(n_units, columns)).round().astype(int))
     share = (100 * ranks / max(1, n_units - 1)).round(2)
-    figure = go.Figure(_map_of_t(found, order[:, ranks], share))
+    figure = Figure(_map_of_t(found, order[:, ranks], share))
     finish(
         figure,
-        title or f"{contrast_of(found)} at {found.site}",
+        title
+        or titled(
+            f"{contrast_of(found)} at {found.site} ({n_layers} x {n_units:,} units)",
+            about([found.provenance]),
+        ),
         width=760,
         height=max(360, 140 + 14 * n_layers),
     )
@@ -177,6 +234,7 @@ def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
     Raises:
         LensLocError: for another site.
     """
+    require_a(Selectivity, found, "found")
     if found.site not in HEAD_SITES:
         raise LensLocError(
             f"At {found.site} a unit is no attention head; localize at one of "
@@ -198,10 +256,13 @@ def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
         )
     heatmap.update(xgap=1, ygap=1)
     measured = "" if found.site == "head" else f" ({found.site})"
-    figure = go.Figure(heatmap)
+    figure = Figure(heatmap)
     finish(
         figure,
-        title or f"{contrast_of(found)}, every attention head{measured}",
+        title
+        or titled(
+            f"{contrast_of(found)}, every attention head{measured}", about([found.provenance])
+        ),
         width=max(480, 180 + cell * n_heads),
         height=max(360, 150 + 17 * n_layers),
     )

@@ -6,8 +6,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import finish, wrapped
+from lensloc.plot.common import finish
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.showing import Figure
 from lensloc.plot.themes import SEQUENTIAL
 
 Measure = Literal["dice", "jaccard", "ratio", "n_both"]
@@ -40,6 +43,7 @@ def overlap(
         LensLocError: for another measure, an empty table, one that lacks a column, or one with
             several rows for a pair of networks.
     """
+    require_a(pd.DataFrame, table, "table")
     if measure not in _TITLES:
         raise LensLocError(
             f"There is no measure {measure!r}; there are {', '.join(get_args(Measure))}."
@@ -55,6 +59,11 @@ def overlap(
             "The table has several rows for a pair of networks; give the rows of one site only."
         )
     names = list(dict.fromkeys([*table["first"], *table["second"]]))
+    sizes = dict(zip(table["first"], table["n_first"], strict=True))
+    sizes |= dict(zip(table["second"], table["n_second"], strict=True))
+    numbers = [f"<br>{sizes[name]:,} unit{'s' if sizes[name] != 1 else ''}" for name in names]
+    across = [a + b for a, b in zip(labels(names, 16, 3), numbers, strict=True)][:-1]
+    down = [a + b for a, b in zip(labels(names, 20, 3), numbers, strict=True)][1:]
     rows, columns = names[1:], names[:-1]
     z = np.full((len(rows), len(columns)), np.nan)
     text = np.full(z.shape, "", dtype=object)
@@ -67,11 +76,11 @@ def overlap(
         hover[two - 1, one] = _hover(pair)
     highest = float(np.nanmax(z))
     width = max(96, min(150, 640 // len(columns)))
-    figure = go.Figure(
+    figure = Figure(
         go.Heatmap(
             z=z,
-            x=[wrapped(name, 16) for name in columns],
-            y=[wrapped(name, 18) for name in rows],
+            x=across,
+            y=down,
             colorscale=SEQUENTIAL,
             zmin=0,
             zmax=highest or 1.0,
@@ -90,8 +99,8 @@ def overlap(
     finish(
         figure,
         title or f"Units that networks share{site}",
-        width=max(460, 250 + width * len(columns)),
-        height=190 + 76 * len(rows),
+        width=max(460, 180 + 7 * longest_line(down) + width * len(columns)),
+        height=170 + 20 * most_lines(across) + 76 * len(rows),
     )
     figure.update_xaxes(showgrid=False, tickangle=0)
     figure.update_yaxes(showgrid=False, autorange="reversed")
@@ -107,9 +116,9 @@ def _cell(pair: "pd.Series[float]", measure: Measure) -> str:
 
 
 def _hover(pair: "pd.Series[float]") -> str:
+    first, second = (literal(str(pair[name])) for name in ("first", "second"))
     lines = [
-        f"{pair['first']} ({pair['n_first']:,} units) and {pair['second']} "
-        f"({pair['n_second']:,} units)",
+        f"{first} ({pair['n_first']:,} units) and {second} ({pair['n_second']:,} units)",
         f"{pair['n_both']:,} shared; {pair['n_expected']:.1f} by chance, p = {pair['p']:.2g}",
     ]
     if "n_expected_by_layer" in pair:

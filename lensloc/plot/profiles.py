@@ -1,11 +1,16 @@
 """How strongly units respond in every condition."""
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from lensloc.plot.common import finish
+from lensloc.arguments import require_a
+from lensloc.plot.common import brief, finish, titled
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.showing import panels
 from lensloc.plot.themes import STYLES
 from lensloc.profiles import ResponseProfile
+
+_LETTER, _LINE = 6.4, 17  # of the names of conditions, in pixels
+_LEVEL = 8  # letters that fit below a condition
 
 
 def response_profile(profile: ResponseProfile, *, title: str | None = None) -> go.Figure:
@@ -18,19 +23,21 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
     Returns:
         One panel a score (absolute, standardised, signed), a point and its interval a condition.
     """
-    panels = {
+    require_a(ResponseProfile, profile, "profile")
+    scores = {
         "absolute": "mean absolute response<br>(activation units)",
         "standardised": f"mean {'signed' if profile.signed else 'absolute'} response<br>"
         "(each unit in SD)",
         "signed": "mean signed response<br>(activation units)",
     }
-    figure = make_subplots(rows=1, cols=3, horizontal_spacing=0.11)
     table = profile.table
-    for column, (score, label) in enumerate(panels.items(), start=1):
+    names = labels(table["condition"], width=20, lines=3)
+    figure = panels(rows=1, cols=3, horizontal_spacing=0.11)
+    for column, (score, label) in enumerate(scores.items(), start=1):
         middle = table[score]
         figure.add_trace(
             go.Scatter(
-                x=table["condition"],
+                x=names,
                 y=middle,
                 error_y={
                     "array": table[f"{score}_high"] - middle,
@@ -41,18 +48,28 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
                 mode="markers",
                 marker={"size": 10, "color": STYLES[1]["color"]},
                 customdata=table["stimuli"],
-                hovertemplate="%{x}: %{y:.3g}<br>%{customdata} stimuli<extra></extra>",
+                text=[literal(str(name)) for name in table["condition"]],
+                hovertemplate="%{text}: %{y:.3g}<br>%{customdata} stimuli<extra></extra>",
                 showlegend=False,
             ),
             row=1,
             col=column,
         )
         figure.update_yaxes(title={"text": label, "standoff": 4}, row=1, col=column)
+    subject = " in ".join(brief(part) for part in (profile.contrast, profile.model) if part)
+    what = f"Response of {profile.n_units:,} units at {profile.site} ({profile.how})"
     finish(
         figure,
-        title or f"Response of {profile.n_units} units at {profile.site} ({profile.how})",
+        title or titled(what, subject),
         width=min(1000, 640 + 60 * len(table)),
         height=380,
     )
-    figure.update_xaxes(tickangle=-30)
+    # Longer names stand upright, so that their lines do not run into each other.
+    longest = longest_line(names)
+    upright = most_lines(names) > 1 or longest > 3 * _LEVEL
+    figure.update_xaxes(tickangle=-90 if upright else -30)
+    if upright:
+        below = int(_LETTER * longest)
+        width = max(figure.layout.width, 240 + 3 * _LINE * (most_lines(names) + 1) * len(table))
+        figure.update_layout(height=figure.layout.height + below - 40, width=min(1400, width))
     return figure

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from lensloc.errors import LensLocError
+from lensloc.plot.showing import Figure
 
 Theme = Literal["light", "dark"]
 
@@ -19,6 +20,11 @@ _SEQUENTIAL: dict[Theme, tuple[str, ...]] = {
         "#1a222c #10304f #0f4377 #1c5c9e #3577b8 #7fb2e0 #a3cbea #c4def3 #e6f2fb".split()
     ),
 }
+# The second scale of figures that have two.
+_BROWNS: dict[Theme, tuple[str, ...]] = {
+    "light": tuple("#fffaf3 #f5e4cf #e9c8a3 #d9a875 #c4854b #a5642c #824615 #5d2f0a".split()),
+    "dark": tuple("#221c14 #4a3116 #714a1f #97652f #b98349 #d5a26b #e9c497 #f8e6cc".split()),
+}
 _DIVERGING: dict[Theme, tuple[str, ...]] = {
     "light": ("#053061", "#4393c3", "#f7f7f7", "#d6604d", "#67001f"),
     "dark": ("#b3dcff", "#3b8ac4", "#202226", "#cf5f45", "#ffc2ab"),
@@ -30,6 +36,7 @@ def _scale(colors: Sequence[str]) -> list[list[Any]]:
 
 
 SEQUENTIAL = _scale(_SEQUENTIAL["light"])
+BROWNS = _scale(_BROWNS["light"])
 DIVERGING = _scale(_DIVERGING["light"])
 
 # Okabe and Ito's colours, told apart also by dash and symbol. Wine stands for their yellow, which
@@ -57,11 +64,13 @@ _PAGES: dict[Theme, str] = {"light": PAGE, "dark": "#14161a"}
 _COLORS: dict[Theme, tuple[str, ...]] = {
     "light": (
         *_SEQUENTIAL["light"],
+        *_BROWNS["light"],
         *_DIVERGING["light"],
         *("#0072b2", "#6b6b6b", "#882255", INK, RULE, PAGE),
     ),
     "dark": (
         *_SEQUENTIAL["dark"],
+        *_BROWNS["dark"],
         *_DIVERGING["dark"],
         *("#4499e6", "#c8c8c8", "#f0e442", "#dddddd", "#8a8d93", _PAGES["dark"]),
     ),
@@ -98,7 +107,7 @@ def themed(figure: go.Figure, theme: Theme) -> go.Figure:
     changed: dict[str, str] = {}
     for colors in _COLORS.values():
         changed |= dict(zip(colors, _COLORS[theme], strict=True))
-    copy = go.Figure(figure)
+    copy = Figure(figure)
     for trace in copy.data:
         trace.update(_recolored(trace.to_plotly_json(), changed), overwrite=True)
     copy.layout = _recolored(copy.layout.to_plotly_json(), changed)

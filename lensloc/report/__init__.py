@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
+from lensloc.files import require_free, write_file
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
 from lensloc.report.words import summary
@@ -23,6 +23,7 @@ def report(
     percent: float | None = None,
     site: str | None = None,
     top: int = 15,
+    overwrite: bool = False,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
 
@@ -37,19 +38,21 @@ def report(
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
         top: how many units to list.
+        overwrite: replace a file that is there.
 
     Returns:
         The path.
 
     Raises:
         LensLocError: something else than a study; percent or site for what has its own; a page
-            that cannot be written.
+            that cannot be written, or is there already.
     """
     path = Path(out)
-    if path.suffix not in (".html", ".htm"):
+    if path.suffix.lower() not in (".html", ".htm"):
         raise LensLocError(f"{path} must end in .html, since a report is a page.")
     if top < 1:
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
+    require_free(path, overwrite=overwrite)
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
         size = 1.0 if percent is None else percent
@@ -67,7 +70,7 @@ def report(
             "A report is made of a study, a localization or a lesion study; "
             f"{type(study).__name__} is none."
         )
-    return write_atomically(path, page.encode())
+    return write_file(path, page.encode(), overwrite=overwrite)
 
 
 def strongest(study: Localization | Study, network: UnitMask, top: int) -> pd.DataFrame:

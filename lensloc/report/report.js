@@ -2,7 +2,13 @@
 // -- the report: its theme, its figures, and the explorer in it ------------------------------------
 
 const NARROW = 680; // below, panels stand above each other
-const CONFIG = { responsive: false, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+const CONFIG = {
+  responsive: false,
+  displaylogo: false,
+  displayModeBar: "hover",
+  showSendToCloud: false, // nothing leaves the page
+  modeBarButtonsToRemove: ["select2d", "lasso2d"],
+};
 const system = window.matchMedia("(prefers-color-scheme: dark)");
 const { figures, templates } = JSON.parse(document.getElementById("lensloc-figures").textContent);
 const button = document.getElementById("theme");
@@ -51,14 +57,17 @@ function drawFigure(figure, name, width = null) {
 function makeNarrow(figure, traces, layout) {
   layout.margin = { ...layout.margin, l: 52, r: 10 };
   layout.dragmode = false; // a finger scrolls the page
+  let bars = 0;
+  const inner = layout.height - 130;
   for (const trace of traces) {
     if (trace.type !== "heatmap" || trace.showscale === false) continue;
     trace.colorbar = { ...trace.colorbar, orientation: "h", x: 0.5, xanchor: "center", len: 0.9 };
-    trace.colorbar = { ...trace.colorbar, y: -64 / (layout.height - 130), yanchor: "top" };
+    trace.colorbar = { ...trace.colorbar, y: (-64 - 80 * bars) / inner, yanchor: "top" };
     trace.colorbar.title = { text: trace.colorbar.title.text.replace("<br>", " "), side: "bottom" };
     trace.texttemplate = layout.width < 420 && trace.x?.length > 5 ? "" : trace.texttemplate;
-    layout.margin.b = 150;
+    layout.margin.b = 150 + 80 * bars;
     layout.height += 80;
+    bars += 1;
   }
   for (const key of Object.keys(layout).filter((name) => /^[xy]axis/.test(name)))
     if (layout[key].title) layout[key].title.font = { size: 13 };
@@ -71,7 +80,8 @@ function stackPanels(layout, traces) {
   const below = 10 + 20 * entries;
   // Names of conditions and controls stand slanted below a panel.
   const names = traces.flatMap((trace) => (Array.isArray(trace.x) ? trace.x : []));
-  const longest = Math.max(...names.map((name) => (typeof name === "string" ? name.length : 0)), 0);
+  const lines = names.flatMap((name) => (typeof name === "string" ? name.split("<br>") : []));
+  const longest = Math.max(...lines.map((line) => line.length), 0);
   const labels = 60 + 5 * longest;
   const panel = 200 + labels;
   const inner = panel * numbers.length;

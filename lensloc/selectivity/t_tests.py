@@ -14,6 +14,7 @@ from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
 from torch import Tensor
 
+from lensloc.arguments import listed, require_a
 from lensloc.errors import LensLocError
 from lensloc.provenance import Provenance
 from lensloc.responses import Responses
@@ -175,7 +176,8 @@ def groups(
     Raises:
         LensLocError: with fewer than two stimuli in one of them.
     """
-    found = responses.of(tuple(target)), responses.of(tuple(control))
+    require_a(Responses, responses, "responses")
+    found = responses.of(listed(target, str)), responses.of(listed(control, str))
     for role, values in zip(("target", "control"), found, strict=True):
         _require_two(role, len(values))
     return found
@@ -237,7 +239,7 @@ def _made(
     test: Test,
 ) -> Provenance:
     known = provenance or responses.provenance or Provenance()
-    roles = tuple(target), tuple(control)
+    roles = listed(target, str), listed(control, str)
     # With other roles it is another contrast of the same texts.
     same = provenance is not None or (known.target, known.control) == roles
     return known.replace(

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,18 @@ import pandas as pd
 
 from lensloc import html
 from lensloc.errors import LensLocError
+from lensloc.frozen import FrozenMapping
 from lensloc.pairing import paired_rows
-from lensloc.stimuli import tables
+from lensloc.stimuli import reading
 from lensloc.stimuli.balance import Balance, Measure, Method, Text, match, measure_balance
 from lensloc.stimuli.protocols import Protocol
 from lensloc.text_sets import TextSet
 
 log = logging.getLogger(__name__)
+
+Name = str | int | float | np.generic
+Names = Name | Sequence[Name]
+"""One condition or several, by name; the number 1 is the name ``"1"``."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,13 @@ class Contrast:
     protocol: Protocol | None = None
 
     def __post_init__(self) -> None:
-        frozen = {name: tuple(texts) for name, texts in self.conditions.items()}
-        object.__setattr__(self, "conditions", MappingProxyType(frozen))
+        conditions = reading.checked_conditions(self.conditions, self.source)
+        object.__setattr__(self, "conditions", FrozenMapping(conditions))
         if self.items is not None:
-            items = {name: tuple(map(str, self.items[name])) for name in frozen}
-            object.__setattr__(self, "items", MappingProxyType(items))
-        object.__setattr__(self, "target", _names(self.target))
-        object.__setattr__(self, "control", _names(self.control))
+            items = reading.checked_items(self.items, conditions, self.source)
+            object.__setattr__(self, "items", FrozenMapping(items))
+        object.__setattr__(self, "target", reading.names(self.target))
+        object.__setattr__(self, "control", reading.names(self.control))
         self._check()
 
     def _check(self) -> None:
@@ -75,36 +79,22 @@ class Contrast:
                 f"The condition {sorted(both)[0]!r} is both target and control; "
                 "a contrast needs different ones."
             )
-        for name, texts in self.conditions.items():
-            if not texts:
-                raise LensLocError(f"The condition {name!r} of {self.source} has no texts.")
-            for row, text in enumerate(texts, start=1):
-                if not isinstance(text, str) or not text.strip():
-                    raise LensLocError(
-                        f"Text {row} of the condition {name!r} of {self.source} is empty; "
-                        "remove it or fill it in."
-                    )
-            if self.items is not None and len(self.items[name]) != len(texts):
-                raise LensLocError(
-                    f"The condition {name!r} of {self.source} has {len(texts)} texts but "
-                    f"{len(self.items[name])} items; give one item a text."
-                )
 
     # -- making --------------------------------------------------------------------------------
 
     @classmethod
     def from_texts(
         cls,
-        conditions: Mapping[str, Sequence[str]],
+        conditions: Mapping[Any, Sequence[str]],
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         name: str = "custom",
     ) -> "Contrast":
         """Make a contrast from lists of texts.
 
         Args:
-            conditions: condition name -> texts.
+            conditions: condition name, a text or a whole number -> texts.
             target: one condition or several.
             control: one condition or several.
             name: what the contrast is called in results.
@@ -118,16 +108,16 @@ class Contrast:
             >>> ll.Contrast.from_texts(texts, target="hot", control="cold", name="heat")
             Contrast(heat: hot > cold; hot 2, cold 2)
         """
-        texts = {key: tuple(value) for key, value in conditions.items()}
-        return cls(name, texts, _names(target), _names(control))
+        checked = reading.checked_conditions(conditions, "texts given in Python")
+        return cls(name, checked, reading.names(target), reading.names(control))
 
     @classmethod
     def from_dataframe(
         cls,
         table: pd.DataFrame,
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         text: str = "text",
         condition: str = "condition",
         item: str | None = None,
@@ -139,83 +129,119 @@ class Contrast:
             table: the texts.
             target: one value of the condition column, or several.
             control: one value of the condition column, or several.
-            text: name of the column with the texts.
-            condition: name of the column that says which condition a row belongs to.
+            text: name of the column with the texts. Here as for the others, small and capital
+                letters and blanks around a name do not matter if one column only fits.
+            condition: name of the column that says which condition a row belongs to. White space
+                around the names of conditions does not count.
             item: name of a column that says which rows of different conditions belong together
                 (a pair, say), so that splits and matching keep them together.
             name: what the contrast is called in results.
 
         Raises:
-            LensLocError: if a column, a condition or a text is missing.
+            LensLocError: if a column, a condition or a text is missing, a text is no text (a
+                number, say), or two conditions differ in nothing but capital letters; the row is
+                named.
         """
-        rows = tables.from_dataframe(table, _columns(text, condition, item))
-        return cls._from_rows(rows, "the table", text, condition, item, target, control, name)
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_table(table, columns), target, control, name)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
+
+        Args:
+            path: the file; all but Parquet may be compressed (``.csv.gz``).
+            target: as in :meth:`from_dataframe`.
+            control: as there.
+            text: as there.
+            condition: as there.
+            item: as there.
+            name: what the contrast is called in results; as the file if None.
+            sep: what separates cells: a tab in a ``.tsv``, and in a ``.csv`` a comma, unless the
+                header has none and holds all columns when it is split at ``;``, if None.
+            encoding: of the file; UTF-8, or what its byte order mark says, if None.
+
+        Raises:
+            LensLocError: if the file, a column, a condition or a text is missing, or something is
+                wrong with one of them; file and row are named.
+        """
+        columns = reading.Columns(text, condition, item, sep, encoding)
+        return cls._of(reading.from_file(path, columns), target, control, name)
 
     @classmethod
     def from_csv(
         cls,
         path: str | Path,
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         text: str = "text",
         condition: str = "condition",
         item: str | None = None,
         name: str | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
     ) -> "Contrast":
-        """Read a contrast from a UTF-8 CSV with a header; see :meth:`from_dataframe`.
+        """Read a contrast from a CSV with a header, whatever its suffix; see :meth:`from_file`.
 
         Raises:
-            LensLocError: if the file, a column, a condition or a text is missing.
+            LensLocError: as there.
         """
-        path = Path(path)
-        rows = tables.read_csv(path, _columns(text, condition, item))
-        name = name or path.stem
-        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+        columns = reading.Columns(text, condition, item, sep, encoding)
+        return cls._of(reading.from_file(path, columns, ".csv"), target, control, name)
 
     @classmethod
     def from_jsonl(
         cls,
         path: str | Path,
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         text: str = "text",
         condition: str = "condition",
         item: str | None = None,
         name: str | None = None,
+        encoding: str | None = None,
     ) -> "Contrast":
-        """Read a contrast from JSON lines, one object a text; see :meth:`from_dataframe`.
+        """Read a contrast from JSON lines, one object a text; see :meth:`from_file`.
 
         Raises:
-            LensLocError: if the file, a field, a condition or a text is missing.
+            LensLocError: as there.
         """
-        path = Path(path)
-        rows = tables.read_jsonl(path, _columns(text, condition, item))
-        name = name or path.stem
-        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+        columns = reading.Columns(text, condition, item, encoding=encoding)
+        return cls._of(reading.from_file(path, columns, ".jsonl"), target, control, name)
 
     @classmethod
     def from_parquet(
         cls,
         path: str | Path,
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         text: str = "text",
         condition: str = "condition",
         item: str | None = None,
         name: str | None = None,
     ) -> "Contrast":
-        """Read a contrast from a Parquet file; see :meth:`from_dataframe`.
+        """Read a contrast from a Parquet file; see :meth:`from_file`.
 
         Raises:
-            LensLocError: if the file, a column, a condition or a text is missing.
+            LensLocError: as there.
         """
-        path = Path(path)
-        rows = tables.read_parquet(path, _columns(text, condition, item))
-        name = name or path.stem
-        return cls._from_rows(rows, str(path), text, condition, item, target, control, name)
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_file(path, columns, ".parquet"), target, control, name)
 
     @classmethod
     def from_huggingface(
@@ -223,8 +249,8 @@ class Contrast:
         dataset: str,
         split: str = "train",
         *,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
+        target: Names,
+        control: Names,
         text: str = "text",
         condition: str = "condition",
         item: str | None = None,
@@ -237,52 +263,31 @@ class Contrast:
         Raises:
             LensLocError: if it cannot be had (offline, say), or a column is missing.
         """
-        rows = tables.read_huggingface(dataset, split, _columns(text, condition, item))
-        name = name or dataset.split("/")[-1]
-        return cls._from_rows(rows, dataset, text, condition, item, target, control, name)
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_hub(dataset, split, columns), target, control, name)
 
     @classmethod
-    def _from_rows(
-        cls,
-        rows: list[tables.Row],
-        source: str,
-        text: str,
-        condition: str,
-        item: str | None,
-        target: str | Sequence[str],
-        control: str | Sequence[str],
-        name: str,
+    def _of(
+        cls, found: reading.Read, target: Names, control: Names, name: str | None
     ) -> "Contrast":
-        texts: dict[str, list[str]] = {}
-        items: dict[str, list[str]] = {}
-        for row in rows:
-            for column in _columns(text, condition, item):
-                if not row.cells[column].strip():
-                    raise LensLocError(
-                        f"{source}, row {row.number}: the column {column!r} is empty; "
-                        "fill it in or remove the row."
-                    )
-            label = row.cells[condition]
-            texts.setdefault(label, []).append(row.cells[text])
-            items.setdefault(label, []).append(row.cells[item] if item else "")
         return cls(
-            name,
-            {label: tuple(found) for label, found in texts.items()},
-            _names(target),
-            _names(control),
-            source=source,
-            items={label: tuple(found) for label, found in items.items()} if item else None,
+            name or found.name,
+            found.conditions,
+            reading.names(target),
+            reading.names(control),
+            source=found.source,
+            items=found.items,
         )
 
-    def with_roles(
-        self, *, target: str | Sequence[str], control: str | Sequence[str]
-    ) -> "Contrast":
+    def with_roles(self, *, target: Names, control: Names) -> "Contrast":
         """Return the same conditions with another target and control.
 
         Raises:
             LensLocError: for an unknown or doubly used condition.
         """
-        return dataclasses.replace(self, target=_names(target), control=_names(control))
+        return dataclasses.replace(
+            self, target=reading.names(target), control=reading.names(control)
+        )
 
     def keep(self, rows: Mapping[str, Sequence[int]]) -> "Contrast":
         """Return the contrast with only some texts: condition -> positions to keep.
@@ -547,14 +552,6 @@ class Contrast:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in self.conditions.items())
         return f"Contrast({self.name}: {self._sides()}; {sizes})"
-
-
-def _names(conditions: str | Sequence[str]) -> tuple[str, ...]:
-    return (conditions,) if isinstance(conditions, str) else tuple(conditions)
-
-
-def _columns(text: str, condition: str, item: str | None) -> list[str]:
-    return [condition, text, *([item] if item else [])]
 
 
 def _in_turn(rows: list[Text]) -> list[Text]:

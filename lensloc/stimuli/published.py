@@ -1,16 +1,19 @@
 """Readers of the stimulus files that published localizers use."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
 
 from lensloc.errors import LensLocError
 from lensloc.stimuli.contrast import Contrast
+from lensloc.stimuli.lines import split_lines
 from lensloc.stimuli.protocols import PUBLISHED
-from lensloc.stimuli.tables import Row, read_csv
+from lensloc.stimuli.tables import Row, read_csv, read_text
+from lensloc.stimuli.texts import text_fault
 
-LANGUAGE_FILES = "langloc_fmri_run*_stim_set*.csv"
+LANGUAGE_FILES = re.compile(r"langloc_fmri_run.*_stim_set.*\.csv", re.IGNORECASE)
 
 _N_WORDS = 12
 _N_TEXTS = 240
@@ -39,7 +42,8 @@ def read_language(folder: str | Path) -> Contrast:
     folder = Path(folder)
     if not folder.is_dir():
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
-    files = sorted(folder.glob(LANGUAGE_FILES))
+    # The pattern passes over hidden files, which other systems leave there (._langloc...).
+    files = sorted(file for file in folder.iterdir() if LANGUAGE_FILES.fullmatch(file.name))
     if not files:
         raise LensLocError(
             f"{folder} holds no file named like langloc_fmri_run1_stim_set1.csv, "
@@ -115,8 +119,8 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
         texts[name] = tuple(
             TOM_LAYOUT.format(
                 instruction=instruction,
-                story=_joined(_content(folder / f"{number}{code}_story.txt")),
-                question=_first_paragraph(_content(folder / f"{number}{code}_question.txt")),
+                story=_joined(_content(_named(folder, f"{number}{code}_story.txt"))),
+                question=_first_paragraph(_content(_named(folder, f"{number}{code}_question.txt"))),
                 answer=draw.choice(OPTIONS),
             )
             for number in range(1, _N_STORIES + 1)
@@ -133,25 +137,27 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
 
 
 def _content(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise LensLocError(
             f"There is no file {path}; the published theory-of-mind folder holds "
             "1b_story.txt to 10p_question.txt."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
-    if not text.strip():
-        raise LensLocError(f"{path} is empty; fill it in.")
+        )
+    text = read_text(path)
+    fault = text_fault(text)
+    if fault is not None:
+        raise LensLocError(f"{path} {fault}; correct it or fetch it again.")
     return text
 
 
+def _named(folder: Path, name: str) -> Path:
+    """Return the path of a file, whether its name is in capital letters or not."""
+    alike = [file for file in folder.iterdir() if file.name.lower() == name]
+    return folder / name if (folder / name).is_file() or not alike else alike[0]
+
+
 def _joined(text: str) -> str:
-    return " ".join(line.strip() for line in text.splitlines()).strip()
+    return " ".join(line.strip() for line in split_lines(text)).strip()
 
 
 def _first_paragraph(text: str) -> str:
-    return _joined(text.strip().replace("\r\n", "\n").split("\n\n")[0])
+    return _joined("\n".join(split_lines(text.strip())).split("\n\n")[0])

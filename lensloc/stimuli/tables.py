@@ -1,173 +1,185 @@
-"""Tables of texts, from a file or from memory -> rows with their place in the file."""
+"""Tables and texts, from a file or from memory -> rows with their place; checks of what is in them.
+
+One reader for contrasts, tasks and corpora. Rows are read as they are needed.
+"""
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lensloc.errors import LensLocError
+from lensloc.stimuli.columns import TABLE_KINDS, TableForm
+from lensloc.stimuli.lines import Line, kind_of, lines_of, read_text, split_lines
+from lensloc.stimuli.texts import label, require_text, require_texts, text_fault
+
+__all__ = [
+    "TABLE_KINDS",
+    "Row",
+    "TableForm",
+    "from_dataframe",
+    "label",
+    "read_csv",
+    "read_huggingface",
+    "read_prompts",
+    "read_records",
+    "read_rows",
+    "read_text",
+    "read_texts",
+    "require_text",
+    "require_texts",
+    "text_fault",
+]
+
+_ROWS_AT_ONCE = 256
+# The csv module has one limit for the whole process, and it is not ours.
+_CSV_LIMIT = threading.Lock()
+_LONGEST_CELL = 2**31 - 1
+_PLAIN = TableForm()
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: where it stands in its file (the header is row 1), and its cells."""
+    """One row of a table.
+
+    Attributes:
+        number: where it stands, counted from 1: in a file the line that it begins on, where a
+            header is line 1; in a table in memory or a Parquet file the row.
+        cells: name that was asked for -> cell; what a row lacks is None.
+        read: share of the table that has been read with it; None where its length is not known.
+    """
 
     number: int
-    cells: Mapping[str, str]
+    cells: Mapping[str, Any]
+    read: float | None = None
 
 
-def require_texts(texts: Any, what: str) -> list[str]:
-    """Return texts that were given in a list, each one checked.
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def read_rows(
+    path: Path,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    form: TableForm = _PLAIN,
+    kind: str | None = None,
+) -> Iterator[Row]:
+    """Read a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file row by row.
+
+    A column is found by its name, or if there is none of just that name, by one that differs in
+    small and capital letters or blanks around it. Cells are as the file has them: of JSON lines
+    and Parquet of any type.
 
     Args:
-        texts: what was given.
-        what: what each of them is called in messages, e.g. ``"Text"``.
+        path: the file.
+        columns: what is asked for.
+        optional: what is asked for if it is there; otherwise the rows do not have it.
+        form: how the file is written, and what its columns are called.
+        kind: what kind of file it is, whatever its suffix.
 
     Raises:
-        LensLocError: no list of texts; one that is no text, or that no file could hold (half of a
-            surrogate pair), named by its place in the list, counted from 1.
+        LensLocError: a file that is missing, unreadable or of another kind; a column that is
+            missing, or there twice; a row that is malformed. File and row are named.
     """
-    if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
-        raise LensLocError(
-            f"{what}s are given in a list, but this is of type {type(texts).__name__}; write "
-            "[text, text]."
-        )
-    found = list(texts)
-    for number, text in enumerate(found, start=1):
-        if not isinstance(text, str):
-            raise LensLocError(
-                f"{what} {number} is {shown(text)}, of type {type(text).__name__}, and not a text; "
-                "give it as one, or leave it out."
-            )
-        require_encodable(text, f"{what} {number}")
-    return found
+    found = kind or kind_of(path)
+    if found not in TABLE_KINDS:
+        raise LensLocError(f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table.")
+    if kind is None:
+        form.require_fits(path)
+    if found == ".parquet":
+        return _parquet_rows(path, columns, optional, form)
+    if found == ".jsonl":
+        return _jsonl_rows(path, columns, optional, form)
+    return _csv_rows(path, columns, optional, form, found)
 
 
-def require_encodable(text: str, place: str) -> None:
-    """Check that a text can be written as UTF-8, which half an emoji cannot.
+def read_csv(path: Path, columns: Sequence[str], *, form: TableForm = _PLAIN) -> list[Row]:
+    """Read a CSV and check that the columns are there; cells that a row lacks are empty.
 
     Raises:
-        LensLocError: naming the place of the text, if it cannot.
+        LensLocError: as :func:`read_rows`.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise LensLocError(
-            f"{place} holds half of a character (U+{ord(text[error.start]):04X}, a lone surrogate, "
-            f"at {error.start + 1}); repair the text."
-        ) from error
-
-
-def shown(value: object) -> str:
-    """Return a value as it is written in Python, cut off for a message."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
-
-
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file as it is, line ends included, but for a byte order mark.
-
-    Raises:
-        LensLocError: if the file is missing, unreadable or not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
-    except OSError as error:
-        raise LensLocError(f"{path} cannot be read ({error.strerror}).") from error
-
-
-def read_csv(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Read a UTF-8 CSV and check that the columns are there; cells that a row lacks are empty.
-
-    Raises:
-        LensLocError: if the file is missing, not UTF-8, not a CSV, or lacks a column.
-    """
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
-        header = list(reader.fieldnames or ())
-        rows = [Row(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise LensLocError(f"{path} is not a readable CSV ({error}).") from error
-    missing = [column for column in columns if column not in header]
-    if missing:
-        present = ", ".join(header) or "none"
-        raise LensLocError(f"{path} lacks the column {missing[0]!r}; its columns are {present}.")
-    for row in rows:
-        if None in row.cells:
-            raise LensLocError(
-                f"{path}, row {row.number}: more cells than the {len(header)} columns of the "
-                "header; quote cells that contain commas."
-            )
-    return rows
-
-
-def read_jsonl(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Read UTF-8 JSON lines, one object a line; blank lines are passed over.
-
-    Raises:
-        LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
-    """
-    wanted = list(columns)
+    kind = ".tsv" if kind_of(path) == ".tsv" else ".csv"
     return [
-        Row(number, {column: _cell(record[column]) for column in wanted})
-        for number, record in read_records(path, wanted)
+        Row(row.number, {name: cell or "" for name, cell in row.cells.items()})
+        for row in read_rows(path, columns, form=form, kind=kind)
     ]
 
 
-def read_records(path: Path, fields: Iterable[str]) -> list[tuple[int, dict[str, Any]]]:
-    """Read UTF-8 JSON lines as they are, each with its place in the file, counted from 1.
+def read_records(
+    path: Path, fields: Sequence[str], optional: Sequence[str] = (), *, form: TableForm = _PLAIN
+) -> list[tuple[int, dict[str, Any]]]:
+    """Read JSON lines as they are, with all fields, each with its place, counted from 1.
+
+    A field that is found under another name (see :func:`read_rows`) also stands there under the
+    one that was asked for.
 
     Raises:
-        LensLocError: if the file is missing or not UTF-8, or a line is no object or lacks a field.
+        LensLocError: as :func:`read_rows`.
     """
-    wanted = list(fields)
-    records = []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise LensLocError(f"{path}, row {number}: not JSON ({error.msg}).") from error
-        if not isinstance(record, dict):
-            raise LensLocError(f"{path}, row {number}: not a JSON object, so it has no fields.")
-        for column in wanted:
-            if column not in record:
-                raise LensLocError(
-                    f"{path}, row {number}: lacks the field {column!r}; it has "
-                    f"{', '.join(record) or 'none'}."
-                )
-        records.append((number, record))
-    return records
+    return [
+        (number, record | {name: record[key] for name, key in keys.items()})
+        for number, record, keys, _ in _records(path, fields, optional, form)
+    ]
 
 
-def read_parquet(path: Path, columns: Iterable[str]) -> list[Row]:
-    """Read a Parquet file.
+def read_texts(path: Path, *, form: TableForm = _PLAIN) -> list[tuple[str, str]]:
+    """Read texts, each with its place: a ``.txt``, which is one, or the column ``text`` of a table.
 
     Raises:
-        LensLocError: if the file is missing, not Parquet, or lacks a column.
+        LensLocError: as :func:`read_rows`; a text that is none.
     """
-    if not path.is_file():
-        raise LensLocError(f"There is no stimulus file {path}; check the path.")
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise LensLocError(f"{path} is not a readable Parquet file ({error}).") from error
-    return from_dataframe(table, columns, str(path))
+    if kind_of(path) == ".txt":
+        form.require_fits(path)
+        text = read_text(path, form.encoding)
+        if not text.strip():
+            raise LensLocError(f"{path} is empty; write a text, or give another file.")
+        return [(text, str(path))]
+    if kind_of(path) not in TABLE_KINDS:
+        raise LensLocError(
+            f"{path} must end in .txt, {', '.join(TABLE_KINDS)} to be read as texts; for a text "
+            "itself give a list, [text]."
+        )
+    found, title = [], form.columns.get("text", "text")
+    for row in read_rows(path, ["text"], form=form):
+        place = f"{path}, row {row.number}"
+        found.append((require_text(row.cells["text"], place, title), place))
+    return found
 
 
-def read_huggingface(dataset: str, split: str, columns: Iterable[str]) -> list[Row]:
+def read_prompts(path: Path, *, form: TableForm = _PLAIN) -> list[str]:
+    """Read prompts: a line each of a ``.txt``, or the column ``prompt`` of a table.
+
+    Raises:
+        LensLocError: as :func:`read_rows`; a prompt that is no text.
+    """
+    if kind_of(path) == ".txt":
+        form.require_fits(path)
+        lines = split_lines(read_text(path, form.encoding))
+        return [line for line in lines if line.strip()]
+    if kind_of(path) not in TABLE_KINDS:
+        raise LensLocError(
+            f"{path} must end in .txt, a prompt a line, or in {', '.join(TABLE_KINDS)}, with a "
+            "column prompt; for a prompt itself give a list."
+        )
+    title = form.columns.get("prompt", "prompt")
+    return [
+        require_text(row.cells["prompt"], f"{path}, row {row.number}", title)
+        for row in read_rows(path, ["prompt"], form=form)
+    ]
+
+
+def read_huggingface(
+    dataset: str, split: str, columns: Sequence[str], *, form: TableForm = _PLAIN
+) -> Iterator[Row]:
     """Read one split of a data set of the Hugging Face hub, or of its cache.
 
     Raises:
@@ -178,39 +190,188 @@ def read_huggingface(dataset: str, split: str, columns: Iterable[str]) -> list[R
     try:
         found = datasets.load_dataset(dataset, split=split)
     except Exception as error:  # the library raises of every kind, its own and its dependencies'
+        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LensLocError(
-            f"The data set {dataset} (split {split}) could not be loaded "
-            f"({str(error).strip().splitlines()[0]}); without network, save it as a file where "
-            "there is some and read that."
+            f"The data set {dataset} (split {split}) could not be loaded ({lines[0]}); without "
+            "network, save it as a file where there is some and read that."
         ) from error
     table = found.to_pandas()
     for name, feature in found.features.items():
         if isinstance(feature, datasets.ClassLabel):
             table[name] = [feature.int2str(int(value)) for value in table[name]]
-    return from_dataframe(table, columns, dataset)
+    return from_dataframe(table, columns, dataset, form=form)
 
 
 def from_dataframe(
-    table: pd.DataFrame, columns: Iterable[str], source: str = "the table"
-) -> list[Row]:
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    source: str = "the table",
+    *,
+    form: TableForm = _PLAIN,
+) -> Iterator[Row]:
     """Turn a table into rows, counted from 1.
 
     Raises:
-        LensLocError: if it lacks a column.
+        LensLocError: if it is no table, or lacks a column or has it twice.
     """
-    wanted = list(columns)
-    for column in wanted:
-        if column not in table.columns:
+    if not isinstance(table, pd.DataFrame):
+        raise LensLocError(
+            f"A pandas DataFrame is needed, not something of type {type(table).__name__}."
+        )
+    titles = [str(name) for name in table.columns]
+    places = form.places(titles, columns, where=source)
+    chosen = table.iloc[:, list(places.values())]
+    return (
+        Row(number, dict(zip(places, map(_known, values), strict=True)), number / len(table))
+        for number, values in enumerate(chosen.itertuples(index=False, name=None), start=1)
+    )
+
+
+def _known(value: Any) -> Any:
+    """Return a value; None for what stands for a missing one."""
+    missing = pd.isna(value)
+    return None if isinstance(missing, bool | np.bool_) and missing else value
+
+
+# -- CSV -------------------------------------------------------------------------------------------
+
+
+def _csv_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm, kind: str
+) -> Iterator[Row]:
+    lines = lines_of(path, form.encoding)
+    first = next(lines, Line(1, "", 1.0))
+    separator, hint = form.separator(first.text, columns, kind)
+    current = first
+
+    def texts() -> Iterator[str]:
+        nonlocal current
+        for current in chain([first], lines):
+            yield current.text
+
+    begun = 1
+    try:
+        reader = csv.reader(texts(), delimiter=separator, strict=True)
+        header = _next_of(reader) or []
+        places = form.places(header, columns, optional, where=str(path), hint=hint)
+        while True:
+            begun = current.number + 1
+            cells = _next_of(reader)
+            if cells is None:
+                return
+            if not cells:  # a blank line
+                continue
+            if len(cells) > len(header):
+                raise LensLocError(
+                    f"{path}, row {begun}: more cells than the {len(header)} columns of the "
+                    "header; quote cells that contain the separator."
+                )
+            found = {
+                name: cells[place] if place < len(cells) else None for name, place in places.items()
+            }
+            yield Row(begun, found, current.read)
+    except csv.Error as error:
+        raise LensLocError(
+            f"{path}, row {begun}: not a readable CSV ({error}); correct it, or save the table as "
+            ".jsonl."
+        ) from error
+
+
+def _next_of(reader: Any) -> list[str] | None:
+    """Return the next row, however long its cells are; None at the end."""
+    with _CSV_LIMIT:
+        limit = csv.field_size_limit(_LONGEST_CELL)
+        try:
+            return next(reader, None)
+        finally:
+            csv.field_size_limit(limit)
+
+
+# -- JSON lines ------------------------------------------------------------------------------------
+
+
+class _Ambiguous(dict[str, Any]):
+    """A JSON object in which some names stand twice."""
+
+    twice: frozenset[str] = frozenset()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) == len(pairs):
+        return made
+    ambiguous, names = _Ambiguous(made), [name for name, _ in pairs]
+    ambiguous.twice = frozenset(name for name in names if names.count(name) > 1)
+    return ambiguous
+
+
+def _records(
+    path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm
+) -> Iterator[tuple[int, dict[str, Any], dict[str, str], float]]:
+    """Read every object with its place, the keys of what is asked for, and the share read."""
+    known: dict[tuple[str, ...], dict[str, str]] = {}
+    for line in lines_of(path, form.encoding):
+        if not line.text.strip():
+            continue
+        place = f"{path}, row {line.number}"
+        try:
+            record = json.loads(line.text, object_pairs_hook=_object)
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", None) or error
+            raise LensLocError(f"{place}: not JSON ({reason}); correct the line.") from error
+        if not isinstance(record, dict):
             raise LensLocError(
-                f"{source} lacks the column {column!r}; its columns are "
-                f"{', '.join(map(str, table.columns)) or 'none'}."
+                f"{place}: not a JSON object, so it has no fields; write one object a line."
             )
-    return [
-        Row(number, dict(zip(wanted, map(_cell, values), strict=True)))
-        for number, values in enumerate(table[wanted].itertuples(index=False, name=None), start=1)
-    ]
+        present = tuple(record)
+        if present not in known:
+            places = form.places(present, columns, optional, where=f"{place}:", what="field")
+            known[present] = {name: present[at] for name, at in places.items()}
+        keys = known[present]
+        twice = record.twice if isinstance(record, _Ambiguous) else ()
+        for key in keys.values():
+            if key in twice:
+                raise LensLocError(f"{place}: has the field {key!r} twice; remove one.")
+        yield line.number, record, keys, line.read
 
 
-def _cell(value: Any) -> str:
-    missing = value is None or (isinstance(value, float) and value != value) or value is pd.NA
-    return "" if missing else str(value)
+def _jsonl_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm
+) -> Iterator[Row]:
+    for number, record, keys, read in _records(path, columns, optional, form):
+        yield Row(number, {name: record[key] for name, key in keys.items()}, read)
+
+
+# -- Parquet ---------------------------------------------------------------------------------------
+
+
+def _parquet_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm
+) -> Iterator[Row]:
+    # Takes long to import, and only this function needs it.
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
+
+    if not path.is_file():
+        raise LensLocError(f"There is no stimulus file {path}; check the path.")
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            places = form.places(names, columns, optional, where=str(path))
+            chosen = [names[place] for place in places.values()]
+            total = max(1, file.metadata.num_rows)
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=chosen):
+                found = [batch.column(batch.schema.names.index(name)) for name in chosen]
+                for row in range(batch.num_rows):
+                    number += 1
+                    cells = [column[row].as_py() for column in found]
+                    yield Row(number, dict(zip(places, cells, strict=True)), number / total)
+    except UnicodeDecodeError as error:
+        raise LensLocError(
+            f"{path}, row {number}: holds text that is not UTF-8; write the file again."
+        ) from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise LensLocError(
+            f"{path} is not a readable Parquet file ({error}); fetch or make it again."
+        ) from error

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from lensloc.arguments import require_a, require_model
 from lensloc.errors import unwarned
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.bundled import language
@@ -48,7 +49,9 @@ def confound_check(
     Raises:
         LensLocError: as :func:`localize` does.
     """
-    texts = contrast or language()
+    require_model(model)
+    texts = language() if contrast is None else contrast
+    require_a(Contrast, texts, "contrast")
     half_a, half_b = texts.split(seed)
     matched = texts.matched(model, on="tokens")
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 
 from lensloc import html
+from lensloc.arguments import listed, require_a, require_model
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
 from lensloc.errors import LensLocError, noted, unwarned
@@ -18,11 +19,11 @@ from lensloc.running import BatchSize
 from lensloc.selection import least_note
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
 from lensloc.sentences.selection import Halves, halves_notes
-from lensloc.sites import get_site, shape
+from lensloc.sites import get_site, names_of, shape
 from lensloc.stimuli import Contrast, Protocol
 from lensloc.stimuli.balance import Balance, measure_balance
 from lensloc.stimuli.protocols import resolved
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.granularities import halves_of
 from lensloc.studies.lesions import lesion_study, shared_texts
@@ -142,7 +143,7 @@ def study(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> Study:
     """Localize a contrast, profile the network that it gives, and lesion it beside controls.
@@ -174,13 +175,14 @@ def study(
             before the model is run.
     """
     given = dict(locals())
-    if sites is None:
-        sites = resolved(protocol, contrast.protocol).sites
-    sites = [get_site(site).name for site in ((sites,) if isinstance(sites, str) else sites)]
+    require_model(model)
+    require_a(Contrast, contrast, "contrast")
+    sites = names_of(resolved(protocol, contrast.protocol).sites if sites is None else sites)
+    tasks = listed(tasks)
+    percents = None if percents is None else listed(percents)
+    store = Store.of(store)
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
-    if not sites:
-        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
     site = sites[0]
     known = shape(get_site(site), model)
     if known is not None:

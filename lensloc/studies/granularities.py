@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lensloc.arguments import require_model, require_named
 from lensloc.attribution import Attribution, Baseline, Method, attribute
 from lensloc.capture import Pooling
 from lensloc.controls import Match, controls
@@ -20,9 +21,9 @@ from lensloc.outliers import outliers
 from lensloc.running import BatchSize
 from lensloc.selection import count_from_percent
 from lensloc.selectivity import Selectivity, Test, split_half
-from lensloc.sites import get_site, hook_names
+from lensloc.sites import get_site, hook_names, names_of
 from lensloc.stimuli import Contrast
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.lesions import lesion_study
 from lensloc.studies.localization import Localization, localize
 from lensloc.tasks import Task, minimal_pairs
@@ -58,7 +59,7 @@ def compare_granularities(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> pd.DataFrame:
     """Compare units of several kinds: how many are selective, how much, how surely, and where.
@@ -66,8 +67,8 @@ def compare_granularities(
     All sites are captured in one pass a contrast. ``attrs["warnings"]`` of the table are what a
     reader should know, in sentences. Its columns, one row a network and site:
 
-    - ``network``, ``site``, ``unit`` (what one is), ``n_layers``, ``units_per_layer``, ``n_units``;
-      ``n_selected``: the top ``percent`` of all, truncated, at least 1;
+    - ``network``, ``site``, ``unit`` (what one is), ``model``, ``n_layers``, ``units_per_layer``,
+      ``n_units``; ``n_selected``: the top ``percent`` of all, truncated, at least 1;
     - ``significant_target``, ``significant_control``: shares of all units with a false discovery
       rate below 0.05 that prefer the target, the control; ``significant_max_t``: share with a
       family-wise permutation p below 0.05, in either direction (with ``n_permutations``);
@@ -122,9 +123,13 @@ def compare_granularities(
     Raises:
         LensLocError: no contrast or site, a number that makes no sense, or what localizing refuses.
     """
-    networks = {contrast.name: contrast} if isinstance(contrast, Contrast) else dict(contrast)
+    require_model(model)
+    given = {contrast.name: contrast} if isinstance(contrast, Contrast) else contrast
+    like = "{name: contrast}, or one contrast"
+    networks = dict(require_named(Contrast, given, "Contrasts", like=like))
     if not networks:
         raise LensLocError("No contrast was given; give at least one.")
+    store = Store.of(store)
     if n_splits < 1 or n_permutations < 0:
         raise LensLocError("n_splits is at least 1, and n_permutations at least 0.")
     chosen = _sites(model, sites)
@@ -184,9 +189,7 @@ def compare_granularities(
 
 def _sites(model: Any, sites: Sequence[str] | None) -> list[str]:
     if sites is not None:
-        if not sites:
-            raise LensLocError("No site was named; name at least one, e.g. resid_post.")
-        return list(dict.fromkeys(get_site(site).name for site in sites))
+        return names_of(sites)
     kept = []
     for name in COMPARED:
         try:
@@ -237,6 +240,7 @@ def _rows(
             "network": network,
             "site": site,
             "unit": get_site(site).unit,
+            "model": selectivity.provenance.model,
             "n_layers": selectivity.shape[0],
             "units_per_layer": selectivity.shape[1],
             "n_units": selectivity.t.numel(),
@@ -338,7 +342,7 @@ def _with_drops(
     number: int | None,
     seeds: Sequence[int],
     seed: int,
-    store: Store | None,
+    store: StoreLike,
     progress: bool,
 ) -> pd.DataFrame:
     number = number or max(_FEWEST, int(table["n_selected"].min()))

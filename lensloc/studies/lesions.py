@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lensloc.arguments import listed, require_model, require_named
 from lensloc.controls import Controls
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.lesion import Effect, Positions, Reference, reference_responses, reference_site
@@ -28,7 +29,7 @@ from lensloc.progress import progress_bar
 from lensloc.selection import least_note
 from lensloc.selectivity import Selectivity
 from lensloc.stimuli import Contrast
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.lesion_modes import Mode, PlannedMode, planned_modes
 from lensloc.studies.localization import localize
@@ -55,7 +56,7 @@ def lesion_study(
     seed: int = 0,
     n_resamples: int = 2000,
     confidence: float = 0.95,
-    store: Store | None = None,
+    store: StoreLike = None,
     progress: bool = True,
 ) -> LesionStudy:
     """Lesion networks and their controls, in several sizes and modes, and measure every task.
@@ -98,6 +99,10 @@ def lesion_study(
             that can be told.
     """
     given = dict(locals())
+    require_model(model)
+    require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
+    tasks, modes = listed(tasks), listed(modes, str, Mapping)
+    percents = None if percents is None else listed(percents)
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
@@ -113,6 +118,7 @@ def lesion_study(
             "have a site of their own; leave it out."
         )
     sizes = _sizes(percents, masks)
+    store = Store.of(store)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     planned = planned_modes(modes, reference, positions, seed)
     card = describe(model)

@@ -5,16 +5,17 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 
 from lensloc import html
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import POOLINGS, Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
 from lensloc.errors import LensLocError, noted, unwarned
+from lensloc.frozen import FrozenMapping
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.provenance import Provenance
@@ -31,11 +32,11 @@ from lensloc.selectivity import (
     welch,
     welch_of_moments,
 )
-from lensloc.sites import get_site, hook_names
+from lensloc.sites import get_site, hook_names, names_of
 from lensloc.stimuli import Contrast
 from lensloc.stimuli.balance import length
 from lensloc.stimuli.protocols import PROTOCOLS, Protocol, resolved
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
 from lensloc.text_sets import TextSet
@@ -84,7 +85,7 @@ class Localization(Mapping[str, Selectivity]):
 
     def __post_init__(self) -> None:
         for name in ("selectivity", "responses"):
-            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+            object.__setattr__(self, name, FrozenMapping(getattr(self, name)))
 
     def __getitem__(self, site: str) -> Selectivity:
         if site not in self.selectivity:
@@ -206,7 +207,7 @@ def localize(
     max_tokens: int | None = None,
     truncate: bool = False,
     progress: bool = True,
-    store: Store | None = None,
+    store: StoreLike = None,
     recompute: bool = False,
 ) -> Localization:
     """Find how selective every unit is: one forward pass over the stimuli, one t-test a unit.
@@ -222,8 +223,8 @@ def localize(
     Args:
         model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own).
         contrast: the stimuli.
-        sites: where units live; all of them are captured in the same pass. The protocol's, block
-            outputs, if None.
+        sites: where units live, one name or several; all are captured in the same pass. The
+            protocol's, block outputs, if None.
         pooling: over which tokens of a stimulus; see :func:`lensloc.capture.capture`. The
             protocol's if None, as the next ones.
         protocol: ``"lensloc"``, ``"alkhamissi2024"``, or a :class:`lensloc.Protocol`.
@@ -237,7 +238,7 @@ def localize(
         max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
-        store: look here for what was computed before, and keep results here.
+        store: look here for what was computed before, and keep results here: a folder.
         recompute: do not look, only keep.
 
     Returns:
@@ -249,6 +250,9 @@ def localize(
     """
     given = dict(locals())
     call = written_call("ll.localize", localize, given)
+    require_model(model)
+    require_a(Contrast, contrast, "contrast")
+    kept = Store.of(store)
     procedure = resolved(protocol, contrast.protocol)
     pooling = cast(Pooling, procedure.pooling) if pooling is None else pooling
     absolute = procedure.absolute if absolute is None else absolute
@@ -266,12 +270,12 @@ def localize(
     )
     items = contrast.item_labels if test == "paired" else None
     keys = {site: _key(made, items, lesions, site, truncate) for site in dict.fromkeys(sites)}
-    if store is not None and has_other_hooks(model):
+    if kept is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
-        store = None
+        kept = None
     known: dict[str, tuple[Selectivity, int]] = {}
-    if store is not None and not recompute and not keep_responses:
-        known = {site: hit for site, key in keys.items() if (hit := store.load(key)) is not None}
+    if kept is not None and not recompute and not keep_responses:
+        known = {site: hit for site, key in keys.items() if (hit := kept.load(key)) is not None}
     missing = [site for site in keys if site not in known]
     seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
     found = {site: _as_told(hit[0], made) for site, hit in known.items()}
@@ -291,9 +295,9 @@ def localize(
         else:
             computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
         found |= computed
-        if store is not None:
+        if kept is not None:
             for site in missing:
-                store.save(keys[site], found[site], n_tokens)
+                kept.save(keys[site], found[site], n_tokens)
     general = (*card.warnings, *stimulus_warnings(model, contrast, made, max_tokens))
     told = {site: (*general, *map_warnings(found[site])) for site in keys}
     return Localization(
@@ -318,9 +322,7 @@ def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) ->
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
-    if not sites:
-        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
-    chosen = [get_site(site) for site in ((sites,) if isinstance(sites, str) else sites)]
+    chosen = [get_site(name) for name in names_of(sites)]
     for site in chosen:
         hook_names(site, model)
     return [site.name for site in chosen]

@@ -12,7 +12,7 @@ from typing import Any
 from lensloc.errors import LensLocWarning, NotFiniteError
 from lensloc.lesion import Effect, Lesion, has_other_hooks, lesion, open_lesions
 from lensloc.models import ModelCard
-from lensloc.store import Store
+from lensloc.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult
 from lensloc.units import UnitMask
 
@@ -49,12 +49,13 @@ class Runner:
     goes on where it stopped. Under hooks that are not a lesion's, nothing is looked up or kept.
     """
 
-    def __init__(self, model: Any, card: ModelCard, store: Store | None) -> None:
-        if has_other_hooks(model) and store is not None:
+    def __init__(self, model: Any, card: ModelCard, store: StoreLike) -> None:
+        kept = Store.of(store)
+        if has_other_hooks(model) and kept is not None:
             log.info("hooks are open on the model: results are neither looked up nor kept")
-            store = None
+            kept = None
         self._model = model
-        self._store = store
+        self._store = kept
         self._known: dict[str, tuple[TaskResult, tuple[Effect, ...]]] = {}
         self._of_model = {
             "weights": card.weights_hash,

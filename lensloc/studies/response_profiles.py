@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
+from lensloc.arguments import require_a, require_model
 from lensloc.capture import Pooling, capture
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.models import describe
@@ -78,6 +79,9 @@ def response_profile(
         LensLocError: if the mask does not fit the model, or is empty; if units are to be picked
             again and the mask has no rule that halves of these stimuli could follow.
     """
+    require_model(model)
+    require_a(UnitMask, mask, "mask")
+    require_a(Contrast, contrast, "contrast")
     _require_units(mask)
     made = mask.provenance
     _plan(mask, contrast, cross_validate)  # refuse early
@@ -187,6 +191,8 @@ def profile_of(
         sides=sides,
         signed=not made.absolute,
         warnings=tuple(dict.fromkeys((*mask.warnings, *plan.warnings, *notes))),
+        contrast=contrast.name,
+        model=made.model,
     )
 
 

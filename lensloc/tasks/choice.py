@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_records, require_encodable
+from lensloc.stimuli.lines import kind_of, stem_of
+from lensloc.stimuli.tables import TableForm, read_records, require_text, text_fault
 from lensloc.tasks.base import (
     TaskResult,
     content_hash,
@@ -30,6 +31,7 @@ from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
 from lensloc.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 
 Normalize = Literal["none", "tokens", "bytes"]
+_REQUIRED, _OPTIONAL = ("prompt", "choices", "answer"), ("kind", "item", "separator")
 BUNDLED_CHOICES: tuple[str, ...] = ("arithmetic", "commonsense")
 TIED = -1
 """What stands for the chosen one where several are equally good."""
@@ -209,15 +211,6 @@ def best_of(scores: Float[np.ndarray, " choice"]) -> Bool[np.ndarray, " choice"]
     return np.array([is_tie(float(score), highest) for score in scores])
 
 
-@dataclass(frozen=True)
-class _Fields:
-    """What the fields of a file of questions are called."""
-
-    prompt: str
-    choices: str
-    answer: str
-
-
 def multiple_choice(
     path: str | Path,
     *,
@@ -231,6 +224,7 @@ def multiple_choice(
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str | None = None,
+    encoding: str | None = None,
 ) -> MultipleChoice:
     """Return a task of choosing the right continuation, by log-probability given the prompt.
 
@@ -253,6 +247,7 @@ def multiple_choice(
         bos: whether a beginning-of-text token stands before every text.
         batch_size: texts a batch; does not change the result.
         name: of the task, in tables; that of the file if None.
+        encoding: of the file; UTF-8, or what its byte order mark says, if None.
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.
@@ -265,15 +260,18 @@ def multiple_choice(
         raise LensLocError(f"separator is a text, '' for none; {separator!r} is not.")
     bundled = str(path) in BUNDLED_CHOICES
     file = bundled_folder() / f"{path}.jsonl" if bundled else Path(path)
-    if file.suffix != ".jsonl":
+    named = dict(zip(_REQUIRED, (prompt, choices, answer), strict=True))
+    form = TableForm.of(named, None, encoding)
+    if bundled:
+        form.require_unsaid("a bundled set")
+    if kind_of(file) != ".jsonl":
         raise LensLocError(
             f"{file} must end in .jsonl to be read as questions, or be one of "
             f"{', '.join(BUNDLED_CHOICES)}."
         )
-    fields = _Fields(prompt, choices, answer)
-    records = read_records(file, (prompt, choices, answer))
+    records = read_records(file, _REQUIRED, _OPTIONAL, form=form)
     read = [
-        _question(record, fields, separator, f"{file}, row {number}") for number, record in records
+        _question(record, named, separator, f"{file}, row {number}") for number, record in records
     ]
     if not read:
         raise LensLocError(f"{file} holds no question; check the file.")
@@ -291,35 +289,32 @@ def multiple_choice(
     notes = _spaces_told(kept)
     for sentence in notes:
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
-    return MultipleChoice(tuple(kept), normalize, bos, batch_size, name or file.stem, notes)
+    return MultipleChoice(tuple(kept), normalize, bos, batch_size, name or stem_of(file), notes)
 
 
-def _question(record: Mapping[str, Any], fields: _Fields, separator: str, place: str) -> Question:
-    prompt, choices, answer = (
-        record[field] for field in (fields.prompt, fields.choices, fields.answer)
-    )
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise LensLocError(f"{place}: {fields.prompt} is not a text; write one.")
-    listed = isinstance(choices, list) and all(isinstance(c, str) and c.strip() for c in choices)
+def _question(
+    record: Mapping[str, Any], named: Mapping[str, str], separator: str, place: str
+) -> Question:
+    prompt, choices, answer = (record[name] for name in _REQUIRED)
+    prompt = require_text(prompt, place, named["prompt"])
+    listed = isinstance(choices, list) and not any(map(text_fault, choices))
     if not listed or len(choices) < 2 or len(set(choices)) < len(choices):
         raise LensLocError(
-            f"{place}: {fields.choices} is not a list of at least two different texts."
+            f"{place}: {named['choices']} is not a list of at least two different texts."
         )
-    for text in (prompt, *choices):
-        require_encodable(text, place)
     if isinstance(answer, str) and answer in choices:
         answer = choices.index(answer)
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         raise LensLocError(
-            f"{place}: {fields.answer} {answer!r} is neither one of the choices nor an index from "
-            f"0 to {len(choices) - 1}."
+            f"{place}: {named['answer']} {answer!r} is neither one of the choices nor an index "
+            f"from 0 to {len(choices) - 1}."
         )
     own = record.get("separator")
     if own is not None and not isinstance(own, str):
         raise LensLocError(f"{place}: separator {own!r} is not a text; write one, '' for none.")
     separator = separator if own is None else own
     separated = tuple(_separated(prompt, choice, separator) for choice in choices)
-    kind, item = (_name(record.get(field)) for field in ("kind", "item"))
+    kind, item = (_name(record.get(field)) for field in ("kind", "item", "separator"))
     return Question(prompt, separated, answer, kind or "all", item, place)
 
 

@@ -12,7 +12,7 @@ from lensloc.errors import LensLocError
 from lensloc.lesion import intact
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_text, require_texts
+from lensloc.stimuli.tables import TableForm, read_prompts, require_texts
 from lensloc.tasks.base import TaskResult, content_hash, require_fits, told
 from lensloc.tasks.decoding import Decoding, decode
 from lensloc.tasks.scoring import Scored, token_log_probs
@@ -151,6 +151,7 @@ class Generation:
 def generation(
     prompts: Sequence[str] | str | Path | None = None,
     *,
+    prompt: str = "prompt",
     limit: int | None = None,
     max_new_tokens: int = 40,
     temperature: float = 0.0,
@@ -161,12 +162,16 @@ def generation(
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str = "generation",
+    sep: str | None = None,
+    encoding: str | None = None,
 ) -> Generation:
     """Return a task of writing on from prompts, judged by the intact model.
 
     Args:
-        prompts: texts in a list, or a ``.txt`` file with a prompt a line; the bundled 60 sentence
+        prompts: texts in a list; or a file: a ``.txt`` with a prompt a line, or a ``.csv``,
+            ``.tsv``, ``.jsonl`` or ``.parquet`` with a column of prompts; the bundled 60 sentence
             beginnings if None.
+        prompt: that column's name.
         limit: use only so many prompts, the first ones.
         max_new_tokens: most tokens to write.
         temperature: 0 takes the most probable token every time; above 0 tokens are drawn.
@@ -180,9 +185,11 @@ def generation(
         bos: whether a beginning-of-text token stands before every prompt.
         batch_size: prompts of equal length a batch; does not change the result.
         name: of the task, in tables.
+        sep: what separates the cells of a file; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of a file; as there.
 
     Raises:
-        LensLocError: no prompt, or a number that makes no sense.
+        LensLocError: no prompt, one that is no text, or a number that makes no sense.
     """
     if max_new_tokens < 1:
         raise LensLocError(f"max_new_tokens is at least 1; {max_new_tokens} is not.")
@@ -200,21 +207,18 @@ def generation(
         raise LensLocError("stops is a list of texts, none of them empty; give e.g. ['\\n'].")
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 prompt; {limit} is not.")
+    form = TableForm.of({"prompt": prompt}, sep, encoding)
+    if not isinstance(prompts, str | Path):
+        form.require_unsaid("what was given")
     if prompts is None:
         prompts = bundled_folder() / "beginnings.txt"
     if isinstance(prompts, str | Path):
-        path = Path(prompts)
-        if path.suffix != ".txt":
-            raise LensLocError(
-                f"{path} must end in .txt, a prompt a line; for a prompt itself give a list."
-            )
-        prompts = [line for line in read_text(path).splitlines() if line.strip()]
-    found = require_texts(prompts, "Prompt")
-    if not found:
+        prompts = read_prompts(Path(prompts), form=form)
+    prompts = tuple(require_texts(prompts, "Prompt", may_be_empty=True))
+    if not prompts:
         raise LensLocError("There is no prompt to write on from; give at least one.")
-    kept = tuple(found)[:limit]
     return Generation(
-        kept,
+        prompts[:limit],
         max_new_tokens,
         temperature,
         repetition_penalty,

@@ -12,7 +12,8 @@ import pandas as pd
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.running import BatchSize, sees_pads
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv, read_records
+from lensloc.stimuli.lines import files_in, kind_of, stem_of
+from lensloc.stimuli.tables import TABLE_KINDS, TableForm, read_rows, require_text
 from lensloc.tasks.base import (
     TaskResult,
     content_hash,
@@ -27,6 +28,7 @@ from lensloc.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 
 # BLiMP's own names.
 _GOOD, _BAD, _GROUP = "sentence_good", "sentence_bad", "UID"
+_OPTIONAL = ("linguistics_term", "field")
 # So many rows of a file are named in a warning.
 _NAMED = 10
 
@@ -165,6 +167,8 @@ def minimal_pairs(
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str = "minimal-pairs",
+    sep: str | None = None,
+    encoding: str | None = None,
 ) -> MinimalPairs:
     """Return a task of minimal pairs, scored by summed log-probability (Warstadt et al. 2020).
 
@@ -174,8 +178,9 @@ def minimal_pairs(
 
     Args:
         path: a ``.jsonl`` file in BLiMP's form (``sentence_good``, ``sentence_bad``, and where
-            there are ``UID``, ``linguistics_term``, ``field``), a ``.csv`` with these columns, or
-            a folder of such files, like BLiMP's 67; the bundled pairs if None.
+            there are ``UID``, ``linguistics_term``, ``field``), a ``.csv``, ``.tsv`` or
+            ``.parquet`` with these columns, or a folder of such files, like BLiMP's 67; the
+            bundled pairs if None.
         good: the column or field of the good sentence.
         bad: that of the bad one.
         group: that of the paradigm; one other than ``UID`` must be there. A file without it is one
@@ -186,23 +191,24 @@ def minimal_pairs(
             nothing before it and is not scored.
         batch_size: sentences a batch; does not change the result.
         name: of the task, in tables.
+        sep: what separates cells; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of the files; as there.
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.
     """
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 pair a paradigm; {limit} is not.")
-    if path is None and (good, bad, group) != (_GOOD, _BAD, _GROUP):
-        raise LensLocError(
-            "good, bad and group name columns of a file, but no file was given; give path too, or "
-            "leave them out."
-        )
+    form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
+    if path is None:
+        form.require_unsaid("the bundled set of pairs")
     source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
-    columns = _Columns(good, bad, group)
     pairs: list[Pair] = []
     same: dict[Path, list[int]] = {}
-    for file in _files(source):
-        found = list(_read(file, columns))
+    files = files_in(source, TABLE_KINDS) if source.is_dir() else [source]
+    form.require_fits(*files)
+    for file in files:
+        found = list(_read(file, form.fitted(file), named=group != _GROUP))
         if not found:
             raise LensLocError(f"{file} holds no pair; check the file.")
         pairs += [pair for _, pair in found if pair.good != pair.bad]
@@ -219,49 +225,27 @@ def minimal_pairs(
     return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name, left_out)
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What the columns of a file of pairs are called."""
-
-    good: str
-    bad: str
-    group: str
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Columns that must be there: the sentences, and a paradigm that was asked for."""
-        return (self.good, self.bad, *([] if self.group == _GROUP else [self.group]))
-
-
-def _files(source: Path) -> list[Path]:
-    if not source.is_dir():
-        return [source]
-    files = sorted(path for path in source.iterdir() if path.suffix in (".jsonl", ".csv"))
-    if not files:
-        raise LensLocError(f"The folder {source} holds no .jsonl or .csv file; check the path.")
-    return files
-
-
-def _read(file: Path, columns: _Columns) -> Iterator[tuple[int, Pair]]:
-    """Return every pair and its row."""
-    records: Sequence[tuple[int, Mapping[str, Any]]]
-    if file.suffix == ".jsonl":
-        records = read_records(file, columns.required)
-    elif file.suffix == ".csv":
-        records = [(row.number, row.cells) for row in read_csv(file, columns.required)]
-    else:
-        raise LensLocError(f"{file} must end in .jsonl or .csv to be read as minimal pairs.")
-    for number, record in records:
-        place = f"{file}, row {number}"
-        for column in (columns.good, columns.bad):
-            if not isinstance(record[column], str) or not record[column].strip():
-                raise LensLocError(f"{place}: {column} is not a sentence; write one.")
+def _read(file: Path, form: TableForm, *, named: bool) -> Iterator[tuple[int, Pair]]:
+    """Return every pair and its row; ``named``: the paradigm's column was asked for by name."""
+    if kind_of(file) not in TABLE_KINDS:
+        raise LensLocError(
+            f"{file} must end in {', '.join(TABLE_KINDS)} to be read as minimal pairs."
+        )
+    titles = [form.columns.get(name, name) for name in (_GOOD, _BAD)]
+    required = [_GOOD, _BAD, *([_GROUP] if named else [])]
+    optional = [*([] if named else [_GROUP]), *_OPTIONAL]
+    for row in read_rows(file, required, optional, form=form):
+        place, record = f"{file}, row {row.number}", row.cells
+        good, bad = (
+            require_text(record[name], place, title)
+            for name, title in zip((_GOOD, _BAD), titles, strict=True)
+        )
         yield (
-            number,
+            row.number,
             Pair(
-                record[columns.good],
-                record[columns.bad],
-                paradigm=_label(record.get(columns.group)) or file.stem,
+                good,
+                bad,
+                paradigm=_label(record.get(_GROUP)) or stem_of(file),
                 phenomenon=_label(record.get("linguistics_term")),
                 field=_label(record.get("field")),
                 place=place,

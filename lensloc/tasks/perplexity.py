@@ -12,14 +12,7 @@ import pandas as pd
 from lensloc.errors import LensLocError
 from lensloc.running import BatchSize
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import (
-    read_csv,
-    read_jsonl,
-    read_parquet,
-    read_text,
-    require_encodable,
-    require_texts,
-)
+from lensloc.stimuli.tables import TableForm, read_csv, read_texts, require_texts
 from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
 from lensloc.tasks.byte_counts import bytes_of_tokens
 from lensloc.tasks.scoring import Scored, token_log_probs
@@ -173,6 +166,8 @@ def perplexity(
     bos: Bos = "model",
     batch_size: BatchSize = "auto",
     name: str | None = None,
+    sep: str | None = None,
+    encoding: str | None = None,
 ) -> Perplexity:
     """Return a task of predicting running text.
 
@@ -181,7 +176,7 @@ def perplexity(
     Perplexity is the exponential of the mean log-loss over all scored tokens of all texts.
 
     Args:
-        texts: texts in a list; or a file: ``.txt`` (one text), ``.jsonl``, ``.csv`` or
+        texts: texts in a list; or a file: ``.txt`` (one text), ``.jsonl``, ``.csv``, ``.tsv`` or
             ``.parquet`` with a column of texts (a text a row); the bundled English prose
             (held-out part, 21 paragraphs) if None.
         text: that column's name.
@@ -195,21 +190,20 @@ def perplexity(
             or ``"none"``. Without one, a text's first token is not scored.
         batch_size: windows a batch; does not change the result.
         name: of the task, in tables.
+        sep: what separates the cells of a file; see :meth:`lensloc.Contrast.from_file`.
+        encoding: of a file; as there.
 
     Raises:
-        LensLocError: a file that is missing, empty or malformed, naming file and row.
+        LensLocError: a file that is missing, empty or malformed, naming file and row; a text that
+            is none.
     """
     if per not in ("token", "byte"):
         raise LensLocError(f"per is 'token' or 'byte'; {per!r} is neither.")
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 text; {limit} is not.")
-    found = _texts(texts, text)
+    found = _texts(texts, TableForm.of({"text": text}, sep, encoding))
     if not found:
         raise LensLocError("There is no text to score; give at least one.")
-    for each, place in found:
-        if not each.strip():
-            raise LensLocError(f"{place}: the text is empty; write one, or remove the row.")
-        require_encodable(each, place)
     kept = found[:limit]
     return Perplexity(
         tuple(each for each, _ in kept),
@@ -228,36 +222,20 @@ def bits_per_byte(texts: Sequence[str] | str | Path | None = None, **options: An
     return perplexity(texts, per="byte", **options)
 
 
-def _texts(texts: Sequence[str] | str | Path | None, column: str) -> list[tuple[str, str]]:
+def _texts(texts: Sequence[str] | str | Path | None, form: TableForm) -> list[tuple[str, str]]:
     """Return every text and its place."""
-    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
-    of_table = isinstance(texts, str | Path) and Path(texts).suffix in readers
-    if column != "text" and not of_table:
-        raise LensLocError(
-            f"text={column!r} names a column of a file ({', '.join(readers)}), but none was given; "
-            "give one, or leave text out."
-        )
-    if texts is None:
-        path = bundled_folder() / "prose" / "en.csv"
-        rows = read_csv(path, ("text", "part"))
-        return [
-            (row.cells["text"], f"{path}, row {row.number}")
-            for row in rows
-            if row.cells["part"] == "held-out"
-        ]
-    if not isinstance(texts, str | Path):
-        given = require_texts(texts, "Text")
-        return [(text, f"Text {number}") for number, text in enumerate(given, start=1)]
-    path = Path(texts)
-    if path.suffix in readers:
-        rows = readers[path.suffix](path, (column,))
-        return [(row.cells[column], f"{path}, row {row.number}") for row in rows]
-    if path.suffix == ".txt":
-        return [(read_text(path), str(path))]
-    raise LensLocError(
-        f"{path} must end in .txt, {', '.join(readers)} to be read as texts; "
-        "for a text itself give a list, [text]."
-    )
+    if isinstance(texts, str | Path):
+        return read_texts(Path(texts), form=form)
+    if texts is not None:
+        form.require_unsaid("a list of texts")
+        return [(text, f"Text {number}") for number, text in enumerate(require_texts(texts), 1)]
+    form.require_unsaid("the bundled prose")
+    path = bundled_folder() / "prose" / "en.csv"
+    return [
+        (row.cells["text"], f"{path}, row {row.number}")
+        for row in read_csv(path, ("text", "part"))
+        if row.cells["part"] == "held-out"
+    ]
 
 
 def sliding_windows(ids: Sequence[int], window: int, stride: int) -> list[Scored]:
