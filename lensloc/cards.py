@@ -157,7 +157,11 @@ def config_hash(model: Any) -> str:
 def _fields(config: Any) -> dict[str, Any]:
     """Return what a configuration says other than its class' defaults."""
     if hasattr(config, "to_diff_dict"):
-        return {"model_type": config.model_type, **config.to_diff_dict()}
+        try:
+            found = config.to_diff_dict()
+        except (AttributeError, TypeError, ValueError):  # a class that has no defaults
+            found = config.to_dict()
+        return {"model_type": config.model_type, **found}
     fields = dict(vars(config))
     if dataclasses.is_dataclass(config):
         for known in dataclasses.fields(config):

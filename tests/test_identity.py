@@ -119,6 +119,16 @@ def test_a_tokenizer_in_use_stays_the_same_one(tiny_llama: Any) -> None:
     assert tokenizer_hash(tokenizer) == before
 
 
+def test_a_model_in_use_keeps_its_card(checkpoints: dict[str, Path], backend: Any) -> None:
+    model = ll.load_model(checkpoints["gpt2"], backend=backend)
+    card = describe(model)
+    with torch.no_grad():
+        model("the old gardener")
+        model.generate("the old", max_new_tokens=2, verbose=False)
+        model.run_with_cache(["all", "the old gardener"])
+    assert describe(model) is card
+
+
 def test_what_is_changed_on_a_model_in_use_is_noticed(checkpoints: dict[str, Path]) -> None:
     model = ll.load_model(checkpoints["llama"], untrained=True, seed=5)
     card = describe(model)
@@ -185,9 +195,9 @@ def test_provenance_knows_the_parts(tiny_llama: Any, small_contrast: Any) -> Non
     assert made.seeded("selection", 3).seeds == ("selection 3",)
 
 
-@pytest.mark.parametrize("answer", ["", "y\n" * 9])
-def test_the_command_line_never_asks(tmp_path: Path, answer: str) -> None:
+def test_the_command_line_never_asks(tmp_path: Path) -> None:
     """A folder with code of its own: one sentence, and standard input is left for others."""
+    answer = "y\n" * 9
     folder = make_checkpoint(tmp_path / "m" / "remote", CONFIGS["llama"]())
     (folder / "own.py").write_text(
         "from pathlib import Path\nfrom transformers import LlamaConfig\n"

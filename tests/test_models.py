@@ -277,13 +277,18 @@ def test_a_hub_name_is_read_from_the_hub_cache(
 ) -> None:
     """In a process of its own, since the hub's library fixes its cache folder when imported."""
     hub = tmp_path / "hub"
-    for repository, source in (("distilgpt2", "gpt2"), ("someone/new", "llama")):
+    sources = {"distilgpt2": "gpt2", "someone/new": "llama", "someone/cut": "llama"}
+    for repository, source in sources.items():
         folder = hub / f"models--{repository.replace('/', '--')}"
         shutil.copytree(checkpoints[source], folder / "snapshots" / COMMIT)
         (folder / "refs").mkdir()
         (folder / "refs" / "main").write_text(COMMIT)
+    config = hub / "models--someone--cut" / "snapshots" / COMMIT / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 4}))
     script = (
         "import lensloc as ll; from lensloc.models import describe\n"
+        "try: ll.load_model('someone/cut')\n"
+        "except ll.LensLocError as error: print(str(error)[:22])\n"
         "for name in ('distilgpt2', 'someone/new'):\n"
         "    card = describe(ll.load_model(name))\n"
         "    print(card.name, card.revision, card.architecture)"
@@ -293,6 +298,7 @@ def test_a_hub_name_is_read_from_the_hub_cache(
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert run.stdout.splitlines() == [
+        "someone/cut lacks 9 we",
         f"distilgpt2 {COMMIT} GPT2LMHeadModel",
         f"someone/new {COMMIT} LlamaForCausalLM",
     ]

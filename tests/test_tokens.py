@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +124,12 @@ def test_text_methods_of_the_model_follow_it(kind: str, models: Any, backend: st
     assert model.to_tokens(["all", TEXT], padding_side="right").tolist() == [short + pad, long]
     assert model.to_tokens(["all", TEXT], padding_side="left").tolist() == [pad + short, long]
     assert model.to_tokens(" ".join([TEXT] * 20)).shape == (1, 96)
-    assert copy.deepcopy(model).to_tokens(TEXT).tolist() == [long]
+    twin = copy.deepcopy(model)
+    twin.cfg.default_prepend_bos = False
+    assert twin.to_tokens(TEXT).tolist() == [token_ids(model, TEXT, "none")]
+    assert model.to_tokens(TEXT).tolist() == [long]
+    if backend == "hooked":  # a bridge cannot be pickled
+        assert pickle.loads(pickle.dumps(model)).to_tokens(TEXT).tolist() == [long]
 
 
 @pytest.mark.parametrize("kind", ["both", "eos", "bos"])

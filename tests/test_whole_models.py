@@ -116,8 +116,9 @@ def test_tied_weights_are_not_missing(tmp_path: Path, checkpoints: dict[str, Pat
 def test_classifiers_and_reward_models_are_refused(tied: bool, kind: str, tmp_path: Path) -> None:
     config = transformers.LlamaConfig(**SIZES, tie_word_embeddings=tied, num_labels=1)
     getattr(transformers, kind)(config).save_pretrained(tmp_path)
-    with pytest.raises(LensLocError, match=f"{kind}, which predicts no tokens"):
+    with pytest.raises(LensLocError, match=f"{kind}, which predicts no tokens") as caught:
         ll.load_model(tmp_path)
+    assert ("lm_head.weight" in str(caught.value)) == (not tied)
 
 
 def test_a_base_model_without_its_output_layer(tmp_path: Path) -> None:
@@ -164,6 +165,28 @@ def test_another_width_is_told(
         ll.load_model(changed(**fields))
     assert named in str(caught.value)
     assert "report" not in str(caught.value)
+
+
+def test_a_missing_part_of_a_stack_of_experts_is_found(tmp_path: Path) -> None:
+    """transformers joins experts to one weight each layer, which is there, but smaller."""
+    config = transformers.MixtralConfig(**SIZES, num_local_experts=4)
+    folder = make_checkpoint(tmp_path / "model", config)
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for part, message in (
+        ("experts.2.", r"3 x 32 x 48 in the file, and 4 x 32 x 48"),
+        ("layers.1.block_sparse_moe.experts.2.w1", "some may be missing"),
+        (".gate.", r"lacks 3 weights .*mlp\.gate\.weight"),
+    ):
+        save_file(without(part)(weights), file, metadata={"format": "pt"})
+        with pytest.raises(LensLocError, match=message):
+            ll.load_model(folder)
+
+
+def test_an_adapter_alone_is_told(tmp_path: Path) -> None:
+    touch(tmp_path / "adapter_config.json")
+    with pytest.raises(LensLocError, match=r"an adapter \(LoRA\) without its model"):
+        ll.load_model(tmp_path)
 
 
 def test_an_untrained_model_needs_no_weights(changed: Callable[..., Path]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformer_lens.utilities import apply_softcap
 
 from lensloc.errors import LensLocError
 from lensloc.models.late import Reach, reach
@@ -232,13 +233,19 @@ def _run_hooked(
     def keep(activation: Tensor, hook: Any) -> None:
         found[f"block {hook.name.split('.')[1]}"] = _last(activation, tail)
 
-    names = [f"blocks.{layer}.hook_resid_post" for layer in range(model.cfg.n_layers)]
-    options: dict[str, Any] = {}
+    hooks = [(f"blocks.{layer}.hook_resid_post", keep) for layer in range(model.cfg.n_layers)]
     inner = getattr(model, "original_model", None)
-    if tail is not None and inner is not None and _takes(inner, "logits_to_keep"):
-        options["logits_to_keep"] = tail
-    logits = model.run_with_hooks(tokens, fwd_hooks=[(name, keep) for name in names], **options)
-    return _last(logits, tail), found
+    if tail is None:
+        return model.run_with_hooks(tokens, fwd_hooks=hooks), found
+    if inner is not None:
+        options = {"logits_to_keep": tail} if _takes(inner, "logits_to_keep") else {}
+        return _last(model.run_with_hooks(tokens, fwd_hooks=hooks, **options), tail), found
+    # The logits of all tokens of a long row could be gigabytes.
+    residual = model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=model.cfg.n_layers)
+    residual = _last(residual, tail)
+    if model.cfg.normalization_type is not None:
+        residual = model.ln_final(residual)
+    return apply_softcap(model.unembed(residual), model.cfg.output_logits_soft_cap), found
 
 
 def _compared(

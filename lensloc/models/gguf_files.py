@@ -72,13 +72,12 @@ def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = No
             ignore_mismatched_sizes=True,  # told below
             output_loading_info=True,
         )
-    architecture = type(packed).__name__
-    warnings = require_complete(info, architecture, str(path))
+    warnings = require_complete(info, packed, config, str(path))
     with _told(path):
         plain = type(packed)(_plain(packed.config)).to(dtype)
         plain.load_state_dict(packed.state_dict())
         plain.tie_weights()
-    warnings += unused_weights(_unused(reader, plain), architecture, str(path))
+    warnings += unused_weights(_unused(reader, plain), type(plain).__name__, str(path))
     return GgufModel(plain.eval(), tokenizer, stored_as(reader), warnings)
 
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import logging
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -114,6 +115,11 @@ def _read_folder(folder: Path, wanted: Wanted) -> Source:
     packed = sorted(folder.glob("*.gguf"))
     if len(packed) == 1:
         return _read_gguf(packed[0], wanted)
+    if (folder / "adapter_config.json").is_file():
+        raise LensLocError(
+            f"The folder {folder} holds an adapter (LoRA) without its model; merge the two "
+            "(merge_and_unload) and save them as one."
+        )
     raise LensLocError(
         f"The folder {folder} holds no transformers checkpoint (no config.json"
         + (f", but {len(packed)} .gguf files; name one of them)." if packed else ").")
@@ -143,7 +149,6 @@ def _read_checkpoint(location: str, name: str, wanted: Wanted) -> Source:
                 config, wanted.untrained_seed, wanted.dtype, trust_remote_code=trust
             )
         else:
-            require_language_model(config, place)
             model, info = AutoModelForCausalLM.from_pretrained(
                 location,
                 config=config,
@@ -152,7 +157,8 @@ def _read_checkpoint(location: str, name: str, wanted: Wanted) -> Source:
                 ignore_mismatched_sizes=True,  # told by the next line
                 output_loading_info=True,
             )
-            warnings = require_complete(info, type(model).__name__, place)
+            warnings = require_complete(info, model, config, place)
+            require_language_model(config, place)
         tokenizer = read_tokenizer(location, trust_remote_code=trust)
     return Source(
         name,
@@ -255,6 +261,8 @@ def first_line(error: BaseException) -> str:
     """Return the gist of an error; libraries may list all that they know behind it."""
     lines = str(error).strip().splitlines()
     gist = (lines[0] if lines else type(error).__name__).strip().rstrip(".")
+    # The report that transformers refers to is in a log that nobody sees.
+    gist = re.sub(r"\.? For details look at .*report!?", ", some may be missing", gist)
     return textwrap.shorten(gist, 200, placeholder=" …")
 
 

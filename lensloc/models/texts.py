@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from types import MethodType
 from typing import Any
 
 import torch
@@ -10,8 +9,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from lensloc.tokens import Bos, added_around, token_ids
-
-_WRITING = "lensloc_is_writing"
 
 
 def adopt_tokenizer(model: Any, tokenizer: Any, *, bos: bool | None = None) -> None:
@@ -34,9 +31,10 @@ def adopt_tokenizer(model: Any, tokenizer: Any, *, bos: bool | None = None) -> N
         before, behind = added_around(tokenizer)
         adds = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in before
         # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
-        object.__setattr__(model, "to_tokens", MethodType(_to_tokens, model))
+        methods = TextMethods(model)
+        object.__setattr__(model, "to_tokens", methods.to_tokens)
         if behind:
-            object.__setattr__(model, "generate", MethodType(_generate, model))
+            object.__setattr__(model, "generate", methods.generate)
     model.cfg.default_prepend_bos = adds if bos is None else bos
     model.cfg.tokenizer_prepends_bos = adds
     if hasattr(model.cfg, "tokenizer_appends_eos"):
@@ -54,51 +52,55 @@ def _require_padding(tokenizer: Any) -> None:
         tokenizer.padding_side = "right"
 
 
-def _to_tokens(
-    self: Any,
-    input: str | Sequence[str],
-    prepend_bos: bool | None = None,
-    padding_side: str | None = None,
-    move_to_device: bool = True,
-    truncate: bool = True,
-) -> Int[Tensor, "row pos"]:
-    """Turn texts into tokens: special tokens as the tokenizer adds them, one BOS at most.
+class TextMethods:
+    """A model's methods for texts; an object of its own, so that models are copied with theirs."""
 
-    Args:
-        input: a text, or several.
-        prepend_bos: whether a beginning-of-text token is put before a text that does not begin
-            with one; ``cfg.default_prepend_bos`` if not given.
-        padding_side: ``"left"`` or ``"right"``; the tokenizer's own if not given.
-        move_to_device: to the model's.
-        truncate: cut texts off behind the context window.
-    """
-    bos: Bos = "model" if prepend_bos is None else "add" if prepend_bos else "none"
-    texts = [input] if isinstance(input, str) else list(input)
-    end = not getattr(self, _WRITING, False)
-    rows = [token_ids(self, text, bos, end=end) for text in texts]
-    if truncate:
-        rows = [row[: self.cfg.n_ctx] for row in rows]
-    longest = max(map(len, rows), default=0)
-    if padding_side not in ("left", "right"):
-        padding_side = self.tokenizer.padding_side
-    tokens = torch.full((len(rows), longest), int(self.tokenizer.pad_token_id or 0))
-    for place, row in enumerate(rows):
-        start = longest - len(row) if padding_side == "left" else 0
-        tokens[place, start : start + len(row)] = torch.tensor(row, dtype=torch.long)
-    return tokens.to(self.cfg.device) if move_to_device else tokens
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._writing = False
 
+    def to_tokens(
+        self,
+        input: str | Sequence[str],
+        prepend_bos: bool | None = None,
+        padding_side: str | None = None,
+        move_to_device: bool = True,
+        truncate: bool = True,
+    ) -> Int[Tensor, "row pos"]:
+        """Turn texts into tokens: special tokens as the tokenizer adds them, one BOS at most.
 
-def _generate(self: Any, *arguments: Any, **options: Any) -> Any:
-    """Write on from a text, without the end-of-text token that the tokenizer puts behind it."""
-    with _writing(self):
-        return type(self).generate(self, *arguments, **options)
+        Args:
+            input: a text, or several.
+            prepend_bos: whether a beginning-of-text token is put before a text that does not begin
+                with one; ``cfg.default_prepend_bos`` if not given.
+            padding_side: ``"left"`` or ``"right"``; the tokenizer's own if not given.
+            move_to_device: to the model's.
+            truncate: cut texts off behind the context window.
+        """
+        model = self._model
+        bos: Bos = "model" if prepend_bos is None else "add" if prepend_bos else "none"
+        texts = [input] if isinstance(input, str) else list(input)
+        rows = [token_ids(model, text, bos, end=not self._writing) for text in texts]
+        if truncate:
+            rows = [row[: model.cfg.n_ctx] for row in rows]
+        longest = max(map(len, rows), default=0)
+        if padding_side not in ("left", "right"):
+            padding_side = model.tokenizer.padding_side
+        tokens = torch.full((len(rows), longest), int(model.tokenizer.pad_token_id or 0))
+        for place, row in enumerate(rows):
+            start = longest - len(row) if padding_side == "left" else 0
+            tokens[place, start : start + len(row)] = torch.tensor(row, dtype=torch.long)
+        return tokens.to(model.cfg.device) if move_to_device else tokens
 
+    def generate(self, *arguments: Any, **options: Any) -> Any:
+        """Write on from a text, without the end-of-text token that the tokenizer puts behind it."""
+        with self._while_writing():
+            return type(self._model).generate(self._model, *arguments, **options)
 
-@contextlib.contextmanager
-def _writing(model: Any) -> Iterator[None]:
-    before = getattr(model, _WRITING, False)
-    object.__setattr__(model, _WRITING, True)
-    try:
-        yield
-    finally:
-        object.__setattr__(model, _WRITING, before)
+    @contextlib.contextmanager
+    def _while_writing(self) -> Iterator[None]:
+        before, self._writing = self._writing, True
+        try:
+            yield
+        finally:
+            self._writing = before

@@ -26,29 +26,38 @@ _HEADLESS = (
 def require_language_model(config: Any, place: str) -> None:
     """Check that a checkpoint was saved with an output layer over tokens.
 
-    One without may go unnoticed where the output layer is tied to the embedding.
+    One without goes unnoticed where the output layer is tied to the embedding.
 
     Raises:
         LensLocError: for a classifier, a reward model and the like.
     """
+    kind = _headless(config)
+    if kind:
+        raise LensLocError(
+            f"{place} holds a {kind}, which predicts no tokens (a classifier or a reward model); "
+            "give the language model that it was made from."
+        )
+
+
+def _headless(config: Any) -> str:
+    """Return the class that a configuration names if it is one that predicts no tokens."""
     headless: set[str] = set()
     for name in _HEADLESS:
         for found in getattr(modeling_auto, name, {}).values():
             headless.update([found] if isinstance(found, str) else found)
     classes = list(getattr(config, "architectures", None) or [])
-    if classes and all(name in headless for name in classes):
-        raise LensLocError(
-            f"{place} holds a {classes[0]}, which predicts no tokens (a classifier or a reward "
-            "model), so it is no language model; give the model that it was made from."
-        )
+    return str(classes[0]) if classes and all(name in headless for name in classes) else ""
 
 
-def require_complete(info: Mapping[str, Any], architecture: str, place: str) -> tuple[str, ...]:
+def require_complete(
+    info: Mapping[str, Any], hf_model: Any, saved_as: Any, place: str
+) -> tuple[str, ...]:
     """Check a loading report of transformers.
 
     Args:
         info: what ``from_pretrained(..., output_loading_info=True)`` gave beside the model.
-        architecture: the model's class.
+        hf_model: the model.
+        saved_as: the configuration in its files.
         place: folder, file or hub name, to begin the sentence with.
 
     Returns:
@@ -57,6 +66,7 @@ def require_complete(info: Mapping[str, Any], architecture: str, place: str) -> 
     Raises:
         LensLocError: weights that are missing, or of another shape; tied ones are not missing.
     """
+    architecture = type(hf_model).__name__
     missing = sorted(info["missing_keys"])
     unused = sorted(name for name in info["unexpected_keys"] if not _NO_WEIGHTS.search(name))
     mismatched = sorted(info["mismatched_keys"], key=lambda found: str(found[0]))
@@ -64,7 +74,7 @@ def require_complete(info: Mapping[str, Any], architecture: str, place: str) -> 
         raise LensLocError(
             f"{place} lacks {counted_weights(len(missing))} of the {architecture} that its "
             f"configuration describes ({listed(missing)}), which would be drawn at random"
-            f"{_hint(missing, unused)}."
+            f"{_hint(missing, unused, _headless(saved_as))}."
         )
     if mismatched:
         name, in_file, wanted = mismatched[0]
@@ -72,7 +82,7 @@ def require_complete(info: Mapping[str, Any], architecture: str, place: str) -> 
         raise LensLocError(
             f"{place} and its configuration do not belong together: {name} is {_shape(in_file)} in "
             f"the file, and {_shape(wanted)} by the configuration{others}; give the weights their "
-            "own config.json."
+            "own config.json, and all of them."
         )
     errors = list(info.get("error_msgs") or ())
     if errors:
@@ -103,8 +113,13 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(found[:_SHOWN]) + rest
 
 
-def _hint(missing: Collection[str], unused: Collection[str]) -> str:
+def _hint(missing: Collection[str], unused: Collection[str], headless: str) -> str:
     """Return what may have gone wrong when the checkpoint was saved, and what to do."""
+    if headless:
+        return (
+            f"; it was saved as a {headless}, which predicts no tokens (a classifier or a reward "
+            "model): give the language model that it was made from"
+        )
     if any(map(_ADAPTER.search, unused)):
         return (
             "; its weights are those of an adapter (LoRA) around a model: merge them into it "
