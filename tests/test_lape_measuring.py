@@ -23,6 +23,7 @@ from torch import Tensor
 
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, UnitMask, lape
+from lensloc.lape import generating
 from lensloc.lape.answers import (
     language_of,
     question_of,
@@ -31,6 +32,7 @@ from lensloc.lape.answers import (
     words_of,
 )
 from lensloc.lape.bundled import LANGUAGES, prompt
+from lensloc.lape.recall import Recall, _rounded, cut
 from lensloc.store import Store
 from lensloc.tokens import token_ids
 
@@ -434,6 +436,170 @@ def test_the_question_of_a_prompt() -> None:
     assert question_of("Q: It rains. Why?") == "Why?"
     assert question_of("the old gardener") == "the old gardener"
     assert question_of("") == ""
+
+
+# -- recall of the identifier ----------------------------------------------------------------------
+
+
+def recall_by_hand(text: str, code: str, length: int) -> float:
+    """Beginnings of sentences, cut between words, by one regular expression and a loop."""
+    starts = [0, *(found.end() for found in re.finditer(r"[.!?][\"'»”]?\s+", text))]
+    starts = [start for start in starts if start <= len(text) - length]
+    found = []
+    for start in starts:
+        piece = text[start : start + length + 1]
+        if len(piece) > length:
+            piece = piece[: piece.rstrip(" ").rfind(" ")] if piece[-1] != " " else piece[:-1]
+        found.append(language_of(piece) == code)
+    return sum(found) / len(found)
+
+
+def test_recall_equals_a_loop_by_hand() -> None:
+    texts = lape.prose(["es", "de"], "held-out")
+    recall = Recall(texts, {"es": "es", "de": "de", "xx": None})
+    for code in ("es", "de"):
+        for length in (lengths := [_rounded(n) for n in (24, 35, 80)]):
+            expected = recall_by_hand(" ".join(texts[code]), code, length)
+            assert recall.of(code, ["x" * length]) == pytest.approx(expected, abs=0.03), length
+        ends = [recall.of(code, ["x" * n]) for n in (lengths[0], lengths[2])]
+        mixed = recall.of(code, ["x" * lengths[0], *["x" * lengths[2]] * 2, "...", ""])
+        assert mixed == pytest.approx((ends[0] + 2 * ends[1]) / 3)
+    assert recall.of("es", ["x" * 24]) < recall.of("de", ["x" * 24]) - 0.1
+    for code, answers in (("es", []), ("es", ["...", "12"]), (None, ["abc"]), ("ja", ["abc"])):
+        assert math.isnan(recall.of(code, answers))
+
+
+def test_recall_of_half_sentences_is_lowest_in_spanish() -> None:
+    """A share of answers in Spanish is not one in German, where answers are short."""
+    recall = Recall({}, {})
+    found = {code: recall.of(code, ["x" * 32]) for code in LANGUAGES}
+    assert found["es"] < 0.8
+    assert min(value for code, value in found.items() if code != "es") > 0.95
+    for code in LANGUAGES:
+        assert recall.of(code, ["x" * 200]) > 0.99
+
+
+def test_pieces_are_cut_between_words() -> None:
+    assert cut("the old gardener", 9) == "the old"
+    assert cut("the old gardener", 7) == "the old"
+    assert cut("the old gardener", 8) == "the old"
+    assert cut("the old gardener", 50) == "the old gardener"
+    assert cut("これは日本語の文章です", 4) == "これは日"
+
+
+def test_recall_stands_beside_every_share(bilingual: Any) -> None:
+    reference = {"de": [" ".join(planted.WORDS["de"])] * 2, "en": lape.prose(["en"])["en"]}
+    found = lape.generate(bilingual, PROMPTS, max_new_tokens=8, reference=reference, progress=False)
+    recall = Recall(reference, {"de": "de", "en": "en"})
+    for row in found.table.to_dict("records"):
+        own = found.answers[found.answers["asked"] == row["asked"]]["text"]
+        assert row["in_language_recall"] == recall.of(row["asked"], own)
+        assert row["language_recall"] == recall.of(row["language"], own)
+    codes = {"en": "ja", "de": "de"}
+    with pytest.warns(LensLocWarning, match="no answer") as caught:
+        steered = steer(bilingual, levels=["mean"], controls=(), codes=codes)
+    assert not any("identifier" in str(each.message) for each in caught)
+    rows = steered.table.set_index("toward")
+    assert rows.loc["en", "in_toward_recall"].isna().all()  # there is no Japanese prose
+    assert rows.loc["en", "in_asked_recall"].between(0.9, 1).all()
+    assert rows.loc["de", "in_toward_recall"].between(0.9, 1).all()
+
+
+def test_bad_reference_texts(bilingual: Any) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"fr": ["un"]}, "reference names 'fr', which is no language here that has a code"),
+        ({"en": []}, "There is no text"),
+        ({"en": ["x", " "]}, "Text 2: the text is empty"),
+        ({"en": "nowhere.md"}, "nowhere.md must end in"),
+    ]
+    for reference, message in cases:
+        for call in (lape.generate, lape.steer):
+            options = {"prompts": PROMPTS, "masks": NEURONS, "reference": reference}
+            refused(lambda c=call, o=options: c(bilingual, **o, progress=False), message)
+
+
+# -- lesions that leave no numbers -----------------------------------------------------------------
+
+
+@pytest.fixture
+def overflowing(bilingual_folder: Path, backend: Any) -> tuple[Any, dict[str, UnitMask]]:
+    """A model in float16, of which one neuron writes more than float16 holds if it is driven."""
+    model = ll.load_model(bilingual_folder, backend=backend, dtype="float16")
+    return model, NEURONS
+
+
+def test_perplexities_of_a_lesion_without_numbers(
+    overflowing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, masks = overflowing
+    texts = {name: [" ".join(words)] * 2 for name, words in planted.WORDS.items()}
+    monkeypatch.setattr(
+        "lensloc.lape.perplexities.lesion_study",
+        lambda *given, modes, **more: ll.lesion_study(
+            *given, modes=[{"mode": "clamp", "value": 1e5}], **more
+        ),
+    )
+    with pytest.warns(LensLocWarning) as caught:
+        found = lape.perplexity(model, masks, texts, n_resamples=5, progress=False)
+    assert found.warnings == tuple(str(each.message) for each in caught)
+    assert any("leaves de without a score: Token 2 of" in text for text in found.warnings)
+    assert not found.table["finite"].any()
+    assert found.table[["change", "log_perplexity", "difference"]].isna().all().all()
+    assert np.isfinite(found.table["intact"]).all()
+    assert found.matrix().isna().all().all()
+    assert found.warnings[0] in repr(found)
+
+
+def test_answers_under_a_lesion_without_numbers(
+    overflowing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, masks = overflowing
+    plan = generating.PlannedLesion
+    monkeypatch.setattr(
+        generating, "PlannedLesion",
+        lambda mask, arguments: plan(
+            mask, {"mode": "clamp", "value": 1e5} if mask is masks["de"] else arguments
+        ),
+    )  # fmt: skip
+    with pytest.warns(LensLocWarning) as caught:
+        found = lape.generate(model, PROMPTS, masks, max_new_tokens=8, progress=False)
+    assert found.warnings == tuple(str(each.message) for each in caught)
+    told = "Under the lesion of de, prompts in en have no answers: No token can be written after"
+    assert any(text.startswith(told) for text in found.warnings)
+    rows = found.table.set_index(["lesioned", "asked"])
+    for asked in ("en", "de"):
+        lost, kept = rows.loc[("de", asked)], rows.loc[("none", asked)]
+        assert not lost["finite"]
+        assert lost["took_effect"]
+        assert pd.isna(lost["language"])
+        shares = ["language_share", "in_language", "in_language_recall", "stop_words", "repeats",
+                  "tokens", "distinct_2", "fluency", "changed"]  # fmt: skip
+        assert lost[shares].isna().all()
+        assert kept["finite"]
+        assert kept["in_language"] == 1
+    answers = found.answers
+    assert answers.loc[answers["lesioned"] == "de", "text"].isna().all()
+    assert answers.loc[answers["lesioned"] == "de", "prompt"].tolist() == [
+        *PROMPTS["en"], *PROMPTS["de"],
+    ]  # fmt: skip
+    assert any(" of 'en' ('" in text for text in found.warnings)
+
+
+def test_steering_beyond_all_numbers(overflowing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, masks = overflowing
+    monkeypatch.setattr("lensloc.lape.steering._values", lambda known, level: known.mean() + 1e5)
+    with pytest.warns(LensLocWarning) as caught:
+        found = steer(model, masks=masks, levels=["mean"], controls=(), toward=["de"],
+                      deactivate=[False])  # fmt: skip
+    (sentence,) = found.warnings
+    assert [str(each.message) for each in caught] == [sentence]
+    assert sentence.startswith("Under clamping the units of de (network) to mean, prompts in en ")
+    rows = found.table.set_index("level")
+    assert rows["finite"].to_dict() == {"-": True, "mean": False}
+    shares = ["in_toward", "in_asked", "switched", "in_toward_recall", "fluency", "changed"]
+    assert rows.loc["mean", shares].isna().all()
+    assert rows.loc["-", "in_asked"] == 1
+    assert found.answers["switched"].tolist() == [False] * 3 + [None] * 3
 
 
 # -- generate --------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import torch
 
 import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, UnitMask, lesion_study, plot, tasks
-from lensloc.lesion_table import Intervals, Scores, cohen_h, drop
+from lensloc.lesion import mask_hash, open_lesions
+from lensloc.lesion_table import Intervals, Scores, cohen_h, drop, mean_drop
 from lensloc.store import Store
 from lensloc.tasks import TaskResult
 
@@ -186,6 +187,167 @@ def test_cohen_h_of_known_proportions() -> None:
 def test_one_item_has_no_interval() -> None:
     intervals = Intervals.over(1, n_resamples=50, confidence=0.95, seed=0)
     assert all(math.isnan(end) for end in intervals.of_drop(scores(1, 0), scores(1, 1)))
+
+
+# -- what gave no number -------------------------------------------------------------------------
+
+
+def without_value(n: int) -> Scores:
+    return Scores(np.full(n, np.nan), np.ones(n))
+
+
+def test_draws_without_a_number_are_left_out_of_intervals() -> None:
+    network, intact = scores(30, 5), scores(30, 9)
+    drawn = [scores(30, seed) for seed in (1, 2, 3)]
+    intervals = Intervals.over(30, n_resamples=500, confidence=0.9, seed=4)
+    two = intervals.of_difference(network, drawn[:2], intact)
+    lost, silent = without_value(30), Scores(np.zeros(30), np.zeros(30))
+    for more in ([lost], [silent], [lost, silent]):
+        assert intervals.of_difference(network, [*drawn[:2], *more], intact) == two
+        assert all(map(math.isnan, intervals.of_difference(network, [drawn[0], *more], intact)))
+        assert all(map(math.isnan, intervals.of_difference(network, more, intact)))
+    # One draw that was meant to be one has an interval over items.
+    assert all(map(math.isfinite, intervals.of_difference(network, drawn[:1], intact)))
+    for missing in (lost, silent):
+        assert all(map(math.isnan, intervals.of_difference(missing, drawn, intact)))
+        assert all(map(math.isnan, intervals.of_drop(missing, intact)))
+        assert math.isnan(drop(missing, intact))
+    assert mean_drop([math.nan, 0.25, 0.75]) == 0.5
+    assert math.isnan(mean_drop([math.nan]))
+
+
+def test_an_interval_needs_resamples_that_have_a_number() -> None:
+    """Where nearly nothing was written, most resamples hold nothing to score."""
+    value, weight = np.zeros(40), np.zeros(40)
+    value[0], weight[0] = -3.0, 2.0
+    intervals = Intervals.over(40, n_resamples=1000, confidence=0.95, seed=0)
+    low, high = intervals.of_drop(Scores(value, weight), scores(40, 1))
+    assert math.isnan(low)
+    assert math.isnan(high)
+    weight[:20] = 2.0  # a resample without any of these is rare
+    assert all(map(math.isfinite, intervals.of_drop(Scores(value, weight), scores(40, 1))))
+
+
+@dataclass(frozen=True)
+class Moody:
+    """A task that gives no number under lesions of some units."""
+
+    lost: frozenset[str]
+    name: str = "moody"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"task": "moody"}
+
+    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+        logits = model(torch.arange(40)[None] % 320, return_type="logits")[0].double()
+        value = logits.mean(-1)
+        if {h for found in open_lesions(model) for h in found.settings["masks"]} & self.lost:
+            value[3] = math.nan
+        items = pd.DataFrame({"value": value.tolist()})
+        items = items.assign(item=[str(i) for i in items.index], group="all", weight=1.0)
+        return TaskResult("moody", "mean logit", items)
+
+
+@pytest.mark.parametrize(("seeds", "n_lost"), [(2, 1), (2, 2), (4, 1), (4, 0)])
+def test_lost_draws_are_told_and_difference_and_interval_are_of_the_others(
+    tiny_llama: Any, network: Any, seeds: int, n_lost: int
+) -> None:
+    mask = network.top(k=5)
+    drawn = [found.mask for found in ll.controls("layer", seeds=range(seeds))(mask)]
+    task = Moody(frozenset(mask_hash(found) for found in drawn[:n_lost]))
+
+    def study(controls: Any, task: Any) -> ll.LesionStudy:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LensLocWarning)
+            return lesion_study(
+                tiny_llama, {"x": UnitMask(mask.site, mask.mask)}, [task], controls,
+                n_resamples=200, progress=False,
+            )  # fmt: skip
+
+    found = study(ll.controls("layer", seeds=range(seeds)), task)
+    rows = found.table[found.table["kind"] == "layer"]
+    assert rows["finite"].tolist() == [False] * n_lost + [True] * (seeds - n_lost)
+    assert rows["drop"].isna().tolist() == [False is ok for ok in rows["finite"]]
+    told = [text for text in found.warnings if "draws gave no number for moody" in text]
+    assert len(told) == (n_lost > 0)
+    (compared,) = found.comparisons.to_dict("records")
+    assert (compared["draws"], compared["draws_lost"]) == (seeds, n_lost)
+    left = seeds - n_lost
+    ends = [compared["difference_low"], compared["difference_high"]]
+    if left < 2:
+        assert "there is no interval" in told[0]
+        assert np.isnan(ends).all()
+        assert np.isnan(compared["difference"]) == (left == 0)
+    else:
+        mean = rows["drop"].dropna().mean()
+        assert compared["control_drop"] == pytest.approx(mean)
+        assert compared["difference"] == pytest.approx(compared["network_drop"] - mean)
+        alone = study(ll.controls("layer", seeds=range(n_lost, seeds)), Moody(frozenset()))
+        (expected,) = alone.comparisons.to_dict("records")
+        for name in ("control_drop", "difference", "difference_low", "difference_high"):
+            assert compared[name] == pytest.approx(expected[name])
+
+
+def test_a_lesion_after_which_nothing_is_written(checkpoints: dict[str, Path]) -> None:
+    model = ll.load_model(checkpoints["llama"])
+    with torch.no_grad():
+        model.unembed.W_U[7] = 0
+        model.unembed.W_U[7, 0] = 100  # of the end of text
+    mask = UnitMask.from_addresses(["L2.resid_post.7"], (3, 32))
+    task = tasks.generation(["the old gardener", "nobody in", "twelve"], max_new_tokens=3)
+    with pytest.warns(LensLocWarning, match="has no score: nothing was there to be scored"):
+        study = lesion_study(
+            model, {"x": mask}, [task], ll.controls(seeds=range(2)),
+            modes=[{"mode": "clamp", "value": 50.0}], n_resamples=50, progress=False,
+        )  # fmt: skip
+    network = study.table.iloc[0]
+    assert network["finite"]
+    assert math.isfinite(network["intact"])
+    assert network[["score", "drop", "drop_low", "drop_high"]].isna().all()
+    compared = study.comparisons.iloc[0]
+    assert compared[["difference", "difference_low", "difference_high"]].isna().all()
+    assert math.isfinite(compared["control_drop"])
+    with (
+        pytest.warns(LensLocWarning, match="Nothing was written after any prompt"),
+        ll.lesion(model, mask, "clamp", value=50.0),
+    ):
+        result = task(model)
+    assert result.items["weight"].tolist() == [0, 0, 0]
+    assert math.isnan(result.groups["all"])
+    assert result.is_finite
+
+
+def test_a_task_of_one_item_has_no_interval(tiny_llama: Any, network: Any) -> None:
+    study = lesion_study(
+        tiny_llama, {"x": UnitMask("resid_post", network.top(k=5).mask)},
+        [tasks.perplexity(TEXTS[:1])], ll.controls(seeds=range(3)), n_resamples=50, progress=False,
+    )  # fmt: skip
+    assert study.table["drop"].notna().all()
+    ends = ["drop_low", "drop_high", "difference_low", "difference_high"]
+    assert study.table[ends].isna().all().all()
+    assert study.comparisons["difference"].notna().all()
+
+
+def test_lesions_that_leave_ties_are_told(tiny_llama: Any, pairs: Any) -> None:
+    whole = torch.zeros(3, 32, dtype=torch.bool)
+    whole[2] = True
+    few = UnitMask.from_addresses(["L2.resid_post.1"], (3, 32))
+    masks = {"all": UnitMask("resid_post", whole), "few": few}
+    with pytest.warns(LensLocWarning, match="Under 1 of 2 lesions more than 5 % of the items"):
+        study = lesion_study(tiny_llama, masks, [pairs], n_resamples=20, progress=False)
+    rows = study.table.set_index("network")
+    assert rows.loc["all", "n_ties"] > 0
+    assert rows.loc["few", "n_ties"] == 0
+    with (
+        pytest.warns(LensLocWarning, match="items are ties"),
+        ll.lesion(tiny_llama, masks["all"]),
+    ):
+        by_hand = pairs(tiny_llama)
+    assert rows.loc["all", "score"] == by_hand.score
+    assert rows.loc["all", "n_ties"] == by_hand.n_ties
+    (sentence,) = study.warnings
+    assert f"most are {by_hand.n_ties} of 6, under all (zero, 33.3333 %, network)." in sentence
 
 
 # -- going on where it stopped -----------------------------------------------------------------
