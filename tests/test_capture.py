@@ -103,7 +103,7 @@ def test_units_of_every_site_are_counted_right(tiny: Any, tiny_name: str) -> Non
     width |= {"mlp_pre": d_mlp, "mlp_post": d_mlp, "head": heads, "z": heads * d_head}
     width |= dict.fromkeys(("attn_entropy", "attn_first", "attn_distance"), heads)
     width |= {"q": heads * d_head, "k": groups * d_head, "v": groups * d_head}
-    found = capture(tiny, TEXTS[:2], "xy", sites_of(tiny), progress=False)
+    found = capture(tiny, TEXTS[:2], ["x", "y"], sites_of(tiny), progress=False)
     for site, responses in found.responses.items():
         assert tuple(responses.values.shape) == (2, 3, width[site]), site
 

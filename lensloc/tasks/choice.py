@@ -314,7 +314,7 @@ def _question(
         raise LensLocError(f"{place}: separator {own!r} is not a text; write one, '' for none.")
     separator = separator if own is None else own
     separated = tuple(_separated(prompt, choice, separator) for choice in choices)
-    kind, item = (_name(record.get(field)) for field in ("kind", "item", "separator"))
+    kind, item = (_name(record.get(field)) for field in ("kind", "item"))
     return Question(prompt, separated, answer, kind or "all", item, place)
 
 
