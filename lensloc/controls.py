@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.outliers import outliers
 from lensloc.units import UnitMask, describe, ranked
 
@@ -18,6 +18,7 @@ MATCHES: tuple[str, ...] = get_args(Match)
 LEAST_SELECTIVE, WITHOUT_OUTLIERS = "least-selective", "without-outliers"
 
 _SMALLEST_BIN = 25
+_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def controls(
     seeds: Iterable[int] = range(5),
     least_selective: bool = False,
     without_outliers: bool = False,
-    n_bins: int = 100,
+    n_bins: int = _BINS,
 ) -> Controls:
     """Say which controls a lesion study holds beside a network.
 
@@ -83,7 +84,7 @@ def controls(
             none.
         n_bins: bins of magnitude, each with as many units; fewer where a bin would hold less
             than 25 units. Where a bin has too few units outside the network, the nearest bins
-            give the rest.
+            give the rest. Refused where no magnitude is matched.
 
     Raises:
         LensLocError: an unknown match, or no seed.
@@ -106,6 +107,8 @@ def controls(
         raise LensLocError("Random controls need at least one seed, e.g. seeds=range(5).")
     if n_bins < 1:
         raise LensLocError(f"n_bins is at least 1; {n_bins} is not.")
+    if not any("magnitude" in found for found in matches):
+        refuse_idle("no control is matched in magnitude; leave it out", n_bins=n_bins != _BINS)
     return Controls(matches, numbers, least_selective, without_outliers, n_bins)
 
 

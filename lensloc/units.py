@@ -378,16 +378,23 @@ class UnitMask:
         Args:
             path: the file.
             site: the site that an ``.npy`` belongs to, which the format does not say;
-                the published localizer's are block outputs, ``resid_post``.
+                the published localizer's are block outputs, ``resid_post``. A ``.safetensors``
+                says it; another site than its own is refused.
 
         Raises:
-            LensLocError: if the file is missing, truncated, pickled, or not a mask.
+            LensLocError: if the file is missing, truncated, pickled, not a mask, or of another
+                site.
         """
         path = Path(path)
         if not path.is_file():
             raise LensLocError(f"There is no mask file {path}; check the path.")
         if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+            found = _read_safetensors(path)
+            if site not in (found.site, "resid_post"):
+                raise LensLocError(
+                    f"{path} holds units at {found.site}, and not at {site}; leave the site out."
+                )
+            return found
         if path.suffix == ".npy":
             mask = _read_npy(path)
             made = Provenance(site=site, selection=f"imported from {path.name}")

@@ -467,7 +467,7 @@ def test_a_study_tells_of_shared_texts_and_refuses_early(
     assert any(w.startswith("6 texts of the task minimal-pairs") for w in made.warnings)
     for options, message in (
         ({"percent": 0.5}, "less than one unit"),
-        ({"percent": 10, "percents": [0.5]}, "less than one unit"),
+        ({"percent": 10, "percents": [0.5], "tasks": [pairs]}, "less than one unit"),
         ({"n_splits": -1}, "n_splits is at least 0"),
         ({"sites": []}, "No site was named"),
     ):

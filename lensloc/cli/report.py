@@ -37,6 +37,7 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, print_json
 from lensloc.cli.tables import require_place
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.report import report, summary, warnings_of
@@ -111,6 +112,14 @@ def report_command(
     sizes = None if percents is None else parse_percents(percents)
     tasks = parse_tasks(task or [], limit, bos, batch_size)
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    if not tasks:
+        several = []
+        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        for option in (name for name, value in given.items() if value is not None):
+            raise LensLocError(
+                f"{option} has no effect without --task, since nothing is lesioned; name a task, "
+                "or leave it out."
+            )
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, stimuli, protocol, seed
     ).read()

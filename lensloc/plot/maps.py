@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from jaxtyping import Int, Real
 from plotly.subplots import make_subplots
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.plot.common import contrast_of, finish, name_of_t, wrapped
 from lensloc.plot.themes import DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
@@ -40,7 +40,7 @@ def layer_heatmap(
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
             returns it, of which the top ``percent`` is shown; or several of either by network,
             ``{"language": found, "emotion": other}``, which makes a panel each; or a single set.
-        percent: how many units to take of a selectivity map.
+        percent: how many units to take of a selectivity map; refused where there is none.
         title: of the figure.
 
     Returns:
@@ -53,6 +53,9 @@ def layer_heatmap(
         masks = {masks.site: masks}
     single = {name: f for name, f in masks.items() if isinstance(f, UnitMask | Selectivity)}
     groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
+    drawn = [found for group in (single, *groups.values()) for found in group.values()]
+    if drawn and not any(isinstance(found, Selectivity) for found in drawn):
+        refuse_idle("sets of units have their size; leave it out", percent=percent != 1)
     panels = {
         name: _sets(group, percent) for name, group in ({"": single} if single else groups).items()
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.files import write_atomically
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
@@ -14,6 +14,8 @@ from lensloc.units import UnitMask
 
 __all__ = ["report", "strongest", "summary", "warnings_of"]
 
+_TOP = 15
+
 
 def report(
     study: Study | Localization | LesionStudy,
@@ -21,7 +23,7 @@ def report(
     *,
     percent: float | None = None,
     site: str | None = None,
-    top: int = 15,
+    top: int = _TOP,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
 
@@ -35,7 +37,7 @@ def report(
         out: the ``.html`` file.
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
-        top: how many units to list.
+        top: how many units to list; a lesion study lists none, and refuses it.
 
     Returns:
         The path.
@@ -57,6 +59,7 @@ def report(
     if isinstance(study, Study):
         page = study_page(study, top)
     elif isinstance(study, LesionStudy):
+        refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)
     else:
         raise LensLocError(

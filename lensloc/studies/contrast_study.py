@@ -10,7 +10,7 @@ import torch
 from lensloc import html
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.lesion_table import LesionStudy
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
@@ -114,8 +114,9 @@ def study(
         sites: where units live; the first is the one that is profiled and lesioned.
         percent: per cent of its units that make the network.
         tasks: what to measure under lesions; none for no lesions.
-        controls: what to hold beside the network, e.g. ``ll.controls("layer")``.
-        percents: sizes of the lesions; ``percent`` alone if None.
+        controls: what to hold beside the network, e.g. ``ll.controls("layer")`` (refused without
+            tasks).
+        percents: sizes of the lesions; ``percent`` alone if None (as ``controls``).
         pooling: as in :func:`lensloc.localize`.
         protocol: as there.
         absolute: as there.
@@ -138,6 +139,12 @@ def study(
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
     if not sites:
         raise LensLocError("No site was named; name at least one, e.g. resid_post.")
+    if not tasks:
+        refuse_idle(
+            "without tasks nothing is lesioned; leave it out, or give tasks",
+            controls=isinstance(controls, Controls) or bool(controls),
+            percents=percents is not None,
+        )
     site = sites[0]
     known = shape(get_site(site), model)
     if known is not None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, refuse_idle
 from lensloc.lesion import (
     MODES,
     Effect,
@@ -74,7 +74,7 @@ def lesion_study(
         percents: sizes, in per cent of the site's units; 0.125, 0.25, 0.5, 1, 2 and 5 if None.
         modes: ``"zero"``, ``"mean"``, ``"resample"``, ``"write"``, or with arguments of
             :func:`lensloc.lesion`: ``{"mode": "scale", "scale": 0.5}``.
-        reference: of the modes that need one.
+        reference: of the modes that need one (refused if none does).
         positions: as in :func:`lensloc.lesion`.
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
         n_resamples: of the bootstrap.
@@ -98,6 +98,8 @@ def lesion_study(
         raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
     if not 0 < confidence < 1 or n_resamples < 1:
         raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
+    if not any(_needs_reference(mode) for mode in modes):
+        refuse_idle("no mode needs one; leave it out", reference=reference is not None)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     card = describe(model)
     networks = {
@@ -210,7 +212,7 @@ def _jobs(
         if mode not in MODES:
             raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
         extra = {} if isinstance(given, str) else {k: v for k, v in given.items() if k != "mode"}
-        needs = mode in ("mean", "resample") or "quantile" in extra
+        needs = _needs_reference(given)
         arguments = {
             "positions": options["positions"],
             "seed": options["seed"],
@@ -226,6 +228,12 @@ def _jobs(
                 for control in several(mask):
                     planned = PlannedLesion(control.mask, network_lesion.arguments)
                     yield _Job(name, percent, label, control.kind, control.seed, planned)
+
+
+def _needs_reference(mode: Mode) -> bool:
+    if isinstance(mode, str):
+        return mode in ("mean", "resample")
+    return mode.get("mode", "zero") in ("mean", "resample") or "quantile" in mode
 
 
 # -- the table -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pandas as pd
 from lensloc import html
 from lensloc.capture import Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.provenance import Provenance
@@ -200,7 +200,7 @@ def localize(
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
         store: look here for what was computed before, and keep results here.
-        recompute: do not look, only keep.
+        recompute: do not look, only keep; refused without a store.
 
     Returns:
         The statistics of every unit, by site.
@@ -209,6 +209,8 @@ def localize(
         LensLocError: unknown site, pooling or protocol; a site that the model lacks; stimuli that
             the model cannot take.
     """
+    if store is None:
+        refuse_idle("there is no store to look in; leave it out", recompute=recompute)
     sites = _checked(model, sites, protocol, test)
     if protocol == "alkhamissi2024" and contrast.name == "language" and max_tokens is None:
         max_tokens = PUBLISHED_LANGUAGE_TOKENS
