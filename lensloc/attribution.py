@@ -31,7 +31,7 @@ from torch import Tensor
 from lensloc.arguments import require_a, require_model
 from lensloc.capture import tokenize
 from lensloc.cards import provenance_of
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.lesion import open_lesions
 from lensloc.models import describe
 from lensloc.progress import progress_bar
@@ -72,6 +72,7 @@ _GRADIENT_BYTES = {"cpu": 3 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
 _TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384, "mps": 2048}
 # A larger share of a layer's effect missed by the integral is worth a warning.
 _WARN_ABOVE = 0.05
+_STEPS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +256,7 @@ def attribute(
     site: str | list[str] | tuple[str, ...] = "resid_post",
     *,
     limit: int | None = None,
-    n_steps: int = 16,
+    n_steps: int = _STEPS,
     baseline: Baseline = "zero",
     units: UnitMask | None = None,
     batch_size: BatchSize = "auto",
@@ -295,7 +296,7 @@ def attribute(
         method: how effects are found.
         site: where the units live (see :func:`lensloc.sites.get_site`), or a list of sites.
         limit: use only so many texts a condition, the first ones.
-        n_steps: points of the path, of ``integrated_gradients``.
+        n_steps: points of the path, of ``integrated_gradients`` only.
         baseline: what a unit without effect is taken to be: ``"zero"``, or ``"mean"``, its mean
             over all tokens of the stimuli that are read (all but each text's last), of its layer.
         units: find the effects of these units only; all others have NaN. It is what makes
@@ -795,6 +796,9 @@ def _require_arguments(method: str, baseline: str, limit: int | None, n_steps: i
         raise LensLocError(f"limit is at least 1 text a condition; {limit} is not.")
     if n_steps < 1:
         raise LensLocError(f"A path has at least one step; n_steps={n_steps} has none.")
+    if method != "integrated_gradients":
+        reason = f"{method} follows no path; leave it out, or take integrated_gradients"
+        refuse_idle(reason, n_steps=n_steps != _STEPS)
 
 
 def _require_sites(model: Any, names: Sequence[str]) -> list[Site]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.outliers import outliers
 from lensloc.selection import SelectionRule, ranked
 from lensloc.units import UnitMask, describe
@@ -20,6 +20,7 @@ MATCHES: tuple[str, ...] = get_args(Match)
 LEAST_SELECTIVE, WITHOUT_OUTLIERS = "least-selective", "without-outliers"
 
 _SMALLEST_BIN = 25
+_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def controls(
     seeds: Iterable[int] = range(5),
     least_selective: bool = False,
     without_outliers: bool = False,
-    n_bins: int = 100,
+    n_bins: int = _BINS,
 ) -> Controls:
     """Say which controls a lesion study holds beside a network.
 
@@ -85,7 +86,7 @@ def controls(
             none.
         n_bins: bins of magnitude, each with as many units; fewer where a bin would hold less
             than 25 units. Where a bin has too few units outside the network, the nearest bins
-            give the rest.
+            give the rest. Refused where no magnitude is matched.
 
     Raises:
         LensLocError: an unknown match, or no seed.
@@ -108,6 +109,8 @@ def controls(
         raise LensLocError("Random controls need at least one seed, e.g. seeds=range(5).")
     if n_bins < 1:
         raise LensLocError(f"n_bins is at least 1; {n_bins} is not.")
+    if not any("magnitude" in found for found in matches):
+        refuse_idle("no control is matched in magnitude; leave it out", n_bins=n_bins != _BINS)
     return Controls(matches, numbers, least_selective, without_outliers, n_bins)
 
 

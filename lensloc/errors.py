@@ -20,6 +20,28 @@ class NotFiniteError(LensLocError):
     """
 
 
+def refuse_idle(reason: str, **given: bool) -> None:
+    """Refuse arguments that were given and would have no effect.
+
+    Args:
+        reason: what they belong to, in words.
+        given: argument -> whether it was given.
+
+    Raises:
+        LensLocError: naming the arguments.
+
+    Example:
+        >>> refuse_idle("it is of integrated gradients", n_steps=False)
+        >>> refuse_idle("it is of integrated gradients", n_steps=True)
+        Traceback (most recent call last):
+        lensloc.errors.LensLocError: n_steps has no effect here: it is of integrated gradients.
+    """
+    idle = [name for name, was_given in given.items() if was_given]
+    if idle:
+        verb = "has" if len(idle) == 1 else "have"
+        raise LensLocError(f"{' and '.join(idle)} {verb} no effect here: {reason}.")
+
+
 class LensLocWarning(UserWarning):
     """A result that is not what it seems, in one sentence."""
 

@@ -488,10 +488,12 @@ class UnitMask:
         Args:
             path: the file.
             site: the site that an ``.npy`` belongs to, which the format does not say;
-                the published localizer's are block outputs, ``resid_post``.
+                the published localizer's are block outputs, ``resid_post``. A ``.safetensors``
+                says it; another site than its own is refused.
 
         Raises:
-            LensLocError: if the file is missing, truncated, pickled, or not a mask.
+            LensLocError: if the file is missing, truncated, pickled, not a mask, or of another
+                site.
         """
         path = Path(path)
         mask, tensors, metadata = read_mask(path)
@@ -506,7 +508,12 @@ class UnitMask:
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
         known = {name: tensors[name] for name in ("score", "magnitude") if name in tensors}
-        return cls(metadata.get("site", made.site), mask, made, rule=rule, **known)
+        own = metadata.get("site", made.site)
+        if site not in (own, "resid_post"):
+            raise LensLocError(
+                f"{path} holds units at {own}, and not at {site}; leave the site out."
+            )
+        return cls(own, mask, made, rule=rule, **known)
 
 
 def require_residual(site: str) -> None:

@@ -905,3 +905,66 @@ def figures(w: World) -> dict[str, Entry]:
             {"figure": figure, "theme": "light"}, {"figure": other, "theme": "dark"}
         ),
     }
+
+
+# -- idle arguments --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Arguments that others leave without effect, which must be said.
+
+    Attributes:
+        name: of the function.
+        idle: the arguments without effect.
+        given: the arguments over those of the function's entry.
+        sentence: what must be in the sentence.
+    """
+
+    name: str
+    idle: tuple[str, ...]
+    given: Callable[[World], Mapping[str, Any]]
+    sentence: str = "no effect here"
+
+
+IDLE = (
+    Idle("attribute", ("n_steps",), lambda w: {"n_steps": 4}),
+    Idle("compare_granularities", ("baseline",), lambda w: {"baseline": "mean"}),
+    Idle("compare_granularities", ("attribution_limit",), lambda w: {"attribution_limit": 2}),
+    Idle("compare_granularities", ("task",), lambda w: {"task": w.perplexity}),
+    Idle("compare_granularities", ("number",), lambda w: {"number": 3}),
+    Idle("study", ("controls",), lambda w: {"controls": ll.controls()}),
+    Idle("study", ("percents",), lambda w: {"percents": [2]}),
+    Idle("lesion_study", ("reference",), lambda w: {"reference": w.every}),
+    Idle(
+        "lesion_study",
+        ("reference",),
+        lambda w: {"reference": w.every, "modes": [{"mode": "scale", "scale": 0.5}]},
+    ),
+    Idle("localize", ("recompute",), lambda w: {"recompute": True}),
+    Idle("controls", ("n_bins",), lambda w: {"match": "layer", "n_bins": 3}),
+    Idle("report", ("top",), lambda w: {"study": w.lesions, "percent": None, "top": 3}),
+    Idle("plot.layer_heatmap", ("percent",), lambda w: {"masks": {"a": w.mask}, "percent": 5}),
+    Idle("plot.layer_profile", ("percent",), lambda w: {"found": {"a": w.mask}, "percent": 5}),
+    Idle("plot.layer_profile", ("percent",), lambda w: {"quantity": "mean_t", "percent": 5}),
+    Idle("plot.t_histogram", ("alpha",), lambda w: {"alpha": 0.2}),
+    Idle("lape.record", ("n_blocks",), lambda w: {"n_blocks": 3}),
+    Idle("lape.record", ("checkpoint_every",), lambda w: {"checkpoint_every": 3}),
+    Idle("lape.generate", ("mode",), lambda w: {"masks": None, "mode": "write"}),
+    Idle(
+        "lape.steer",
+        ("max_tokens", "corpora"),
+        lambda w: {"levels": [], "deactivate": [True], "max_tokens": 5},
+    ),
+    Idle(
+        "lape.steer",
+        ("controls", "corpora"),
+        lambda w: {"levels": [], "deactivate": [True], "controls": []},
+    ),
+    Idle(
+        "UnitMask.load",
+        ("site",),
+        lambda w: {"path": w.folder / "mask.safetensors", "site": "mlp_out"},
+        "holds units at resid_post, and not at mlp_out",
+    ),
+)

@@ -8,14 +8,14 @@ import dataclasses
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 import tiny_models
-from argument_table import Change, Entry, Fresh, table
+from argument_table import IDLE, Change, Entry, Fresh, table
 from argument_world import World
 from fingerprints import alike, fingerprint, told
 
@@ -94,9 +94,13 @@ class Caller:
             self._known[name] = found
         return self._known[name]
 
-    def call(self, name: str, entry: Entry, given: Mapping[str, Any]) -> Any:
+    def call(
+        self, name: str, entry: Entry, given: Mapping[str, Any], without: Collection[str] = ()
+    ) -> Any:
         """The fingerprint of a call with these arguments over those of the base."""
-        settings = {**entry.base, **given}
+        settings = {
+            key: value for key, value in {**entry.base, **given}.items() if key not in without
+        }
         for several in ("arrays", "options"):
             settings |= settings.pop(several, {})
         settings = {
@@ -156,6 +160,45 @@ def test_an_argument_makes_a_difference(
         kind, sentence = changed[0]
         assert kind == "LensLocError"
         assert re.search(change.refused, sentence), sentence
+
+
+@pytest.mark.parametrize("number", range(len(IDLE)), ids=[case.name for case in IDLE])
+def test_an_argument_without_effect_is_refused(
+    number: int, world: World, entries: dict[str, Entry], caller: Caller
+) -> None:
+    """What another argument makes idle is told; but for seeds, which may have nothing to draw."""
+    case = IDLE[number]
+    given = case.given(world)
+    kind, sentence = caller.call(case.name, entries[case.name], given)[0]
+    assert kind == "LensLocError"
+    assert case.sentence in sentence
+    found = caller.call(case.name, entries[case.name], given, without=case.idle)[0]
+    assert found[0] != "LensLocError", found
+
+
+@pytest.mark.parametrize("name", ["localize", "lesion_study", "lape.generate"])
+def test_a_store_hides_no_argument(
+    name: str, entries: dict[str, Entry], world: World, caller: Caller
+) -> None:
+    """What was kept under other arguments is not what these would give."""
+    store = ll.Store.at(world.fresh("one-store"))
+    entry = entries[name]
+    entry = dataclasses.replace(entry, use=_without_source)
+    caller.call(name, entry, {"store": store})
+    for argument, given in entry.changes.items():
+        change = given if isinstance(given, Change) else Change(given)
+        if argument in ("store", "recompute") or change.same or change.refused:
+            continue
+        settings = {**change.given, argument: change.value}
+        alone = caller.call(name, entry, settings)[0]
+        assert alike(alone, caller.call(name, entry, {**settings, "store": store})[0]), argument
+
+
+def _without_source(found: Any) -> Any:
+    """The result as it is, computed or looked up."""
+    return (
+        dataclasses.replace(found, from_store=()) if isinstance(found, ll.Localization) else found
+    )
 
 
 def test_the_same_call_has_the_same_fingerprint(entries: dict[str, Entry], caller: Caller) -> None:

@@ -64,6 +64,8 @@ def sites_of(model: Any) -> list[str]:
 
 def run(model: Any, method: Any = "grad_x_act", site: Any = "mlp_post", **options: Any) -> Any:
     options = {"progress": False, "contrast": CONTRAST} | options
+    if method != "integrated_gradients":
+        options.pop("n_steps", None)  # which only a path has
     return attribute(model, options.pop("contrast"), method, site, **options)
 
 

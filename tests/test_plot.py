@@ -251,7 +251,8 @@ def test_layer_profile_has_a_curve_a_site() -> None:
         "significant": {s: 100 * (f.q < 0.05).double().mean(dim=1) for s, f in found.items()},
     }
     for quantity, curves in expected.items():
-        figure = plot.layer_profile(found, quantity, percent=25)
+        size = {"percent": 25} if quantity == "share" else {}
+        figure = plot.layer_profile(found, quantity, **size)
         assert [trace.name for trace in figure.data] == list(found)
         for trace, curve in zip(figure.data, curves.values(), strict=True):
             np.testing.assert_allclose(trace.y, curve)

@@ -47,6 +47,7 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
 from lensloc.controls import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.errors import LensLocError
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.report import report, summary
@@ -132,6 +133,14 @@ def report_command(
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
     several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    if not tasks:
+        several = []
+        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        for option in (name for name, value in given.items() if value is not None):
+            raise LensLocError(
+                f"{option} has no effect without --task, since nothing is lesioned; name a task, "
+                "or leave it out."
+            )
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, stimuli, protocol,
         seed, item_column, form,

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Shaped
 
 from lensloc.arguments import require_model
-from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.errors import LensLocError, LensLocWarning, refuse_idle
 from lensloc.language_tables import Answers
 from lensloc.lape.answers import (
     knows_stop_words,
@@ -61,7 +61,7 @@ def generate(
         prompts: language -> prompts, e.g. :func:`lensloc.lape.questions`, whose 20 questions in the
             masks' languages (or in all five) are asked if None.
         masks: language -> neurons; the intact model alone if None.
-        mode: of the lesion, one that needs no further argument.
+        mode: of the lesion, one that needs no further argument; refused without masks.
         max_new_tokens: most tokens of an answer.
         repetition_penalty: what logits of tokens that are there already are divided by if positive
             and multiplied by if negative; 1 for none.
@@ -84,7 +84,10 @@ def generate(
             model that gives no numbers.
     """
     require_model(model)
-    if masks is not None:
+    if masks is None:
+        reason = "without masks nothing is lesioned; leave it out, or give masks"
+        refuse_idle(reason, mode=mode != "zero")
+    else:
         require_neurons(masks)
     if masks is not None and INTACT in masks:
         raise LensLocError(f"The name {INTACT!r} stands for the intact model; use another.")

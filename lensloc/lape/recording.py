@@ -12,7 +12,7 @@ import xxhash
 
 from lensloc.arguments import require_model
 from lensloc.cards import provenance_of
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.files import require_writable_folder
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
@@ -30,6 +30,7 @@ from lensloc.tokens import Bos, prepends_bos
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 # Up to here, sums of ones in float32 are exact.
 _MOST_TOKENS_AT_ONCE = 2**24
+_BLOCKS, _EVERY = 256, 1_000_000
 
 
 def record(
@@ -43,9 +44,9 @@ def record(
     window: int | None = None,
     bos: Bos = "model",
     keep_windows: bool = False,
-    n_blocks: int = 256,
+    n_blocks: int = _BLOCKS,
     checkpoint: str | Path | None = None,
-    checkpoint_every: int = 1_000_000,
+    checkpoint_every: int = _EVERY,
     text: str = "text",
     sep: str | None = None,
     encoding: str | None = None,
@@ -82,13 +83,14 @@ def record(
             ``"add"`` or ``"none"``. It counts as a token. Ready token ids stay as they are.
         keep_windows: also keep counts of stretches of the text, for :func:`lensloc.lape.null`:
             ``4 * n_blocks * layers * neurons`` bytes a language on the CPU.
-        n_blocks: how many stretches of a language are kept at most. They begin as single windows;
-            if there are more, neighbours are joined. All languages get stretches of one length.
+        n_blocks: how many stretches of a language are kept at most (refused without
+            ``keep_windows``). They begin as single windows; if there are more, neighbours are
+            joined. All languages get stretches of one length.
         checkpoint: file in which to keep what has been counted. If it exists, counting goes on
             from there: give the same model, corpora (fresh iterators) and options. The corpora are
             read again up to that place, and must be the same.
-        checkpoint_every: tokens between two checkpoints. One is also written when a language is
-            finished, and on an error or an interrupt.
+        checkpoint_every: tokens between two checkpoints (refused without ``checkpoint``). One is
+            also written when a language is finished, and on an error or an interrupt.
         text: name of the column of texts.
         sep: what separates the cells of files; see :meth:`lensloc.Contrast.from_file`.
         encoding: of files; as there.
@@ -106,6 +108,12 @@ def record(
     _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
     form = TableForm.of({"text": text}, sep, encoding)
     require_fitting_file(corpora, form)
+    if not keep_windows:
+        reason = "no stretch is kept; leave it out, or say keep_windows=True"
+        refuse_idle(reason, n_blocks=n_blocks != _BLOCKS)
+    if checkpoint is None:
+        reason = "there is no checkpoint; leave it out, or name a file"
+        refuse_idle(reason, checkpoint_every=checkpoint_every != _EVERY)
     length = window_length(model, window)
     counter = Counter.of(model, site, threshold, keep_windows)
     device = device_of(model)

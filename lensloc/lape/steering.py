@@ -9,7 +9,7 @@ import pandas as pd
 
 from lensloc.arguments import require_model
 from lensloc.controls import Controls, controls
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.language_tables import Steering
 from lensloc.lape.activity import Activity, activity
 from lensloc.lape.answers import language_codes
@@ -43,6 +43,7 @@ from lensloc.units import UnitMask
 Level = float | str
 MEAN, UNCLAMPED = "mean", "-"
 _MATCHED = controls("layer", seeds=range(1))
+_TOKENS = 10_000
 
 
 def steer(
@@ -55,7 +56,7 @@ def steer(
     levels: Sequence[Level] = (MEAN, 0.95),
     deactivate: Sequence[bool] = (False, True),
     controls: Controls | Sequence[Controls] = _MATCHED,
-    max_tokens: int = 10_000,
+    max_tokens: int = _TOKENS,
     max_new_tokens: int = 60,
     repetition_penalty: float = 1.1,
     stops: Sequence[str] = STOPS,
@@ -83,7 +84,8 @@ def steer(
         corpora: language -> its text, as :func:`lensloc.lape.record` takes it; the bundled prose if
             None.
         toward: languages to steer to; all masks' if None.
-        levels: ``"mean"``, or quantiles between 0 and 1, over tokens.
+        levels: ``"mean"``, or quantiles between 0 and 1, over tokens; without any, nothing is
+            clamped, and corpora, controls and max_tokens are refused.
         deactivate: whether the neurons of the language asked in are left alone, zero, or both in
             turn.
         controls: what to clamp in place of a language's neurons: as many in every layer, one draw,
@@ -116,6 +118,13 @@ def steer(
     if not deactivate or not (names or True in deactivate):
         raise LensLocError(
             "There is nothing to do to the neurons; give levels, or deactivate=[True]."
+        )
+    if not names:
+        refuse_idle(
+            "nothing is clamped; leave it out, or give levels",
+            corpora=corpora is not None,
+            controls=controls is not _MATCHED,
+            max_tokens=max_tokens != _TOKENS,
         )
     asked = _asked(masks, prompts)
     tasks = answer_tasks(asked, max_new_tokens, repetition_penalty, stops)

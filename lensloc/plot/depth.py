@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from lensloc.arguments import require_named
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.plot.common import about, finish, titled
 from lensloc.plot.labels import literal, longest_line
 from lensloc.plot.showing import Figure
@@ -45,7 +45,7 @@ def layer_profile(
             in their top ``percent``); ``"mean_t"``, ``"mean_abs_t"``: mean of t or its absolute
             value over a layer's units; ``"significant"``: per cent of a layer's units with
             q < 0.05, whichever way.
-        percent: how many units to take of statistics, for ``"share"``.
+        percent: how many units to take of statistics, for ``"share"``; refused elsewhere.
         relative: whether to draw over depth from 0, the first layer, to 1, the last; if None,
             only where the curves have different numbers of layers.
         title: of the figure.
@@ -64,6 +64,9 @@ def layer_profile(
         raise LensLocError(
             f"There is no quantity {quantity!r}; there are {', '.join(get_args(Quantity))}."
         )
+    if quantity != "share" or not any(isinstance(each, Selectivity) for each in found.values()):
+        reason = "no share of the top of statistics is drawn; leave it out"
+        refuse_idle(reason, percent=percent != 1)
     curves = {label: _curve(label, each, quantity, percent) for label, each in found.items()}
     if relative is None:
         relative = len({len(curve) for curve in curves.values()}) > 1

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 
 from lensloc.arguments import require_a
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
 from lensloc.plot.showing import Figure
 from lensloc.plot.themes import INK, STYLES
@@ -33,7 +33,7 @@ def t_histogram(
             line. Dashed lines stand at the t above which a unit's p, corrected by the largest t of
             every permutation (Westfall and Young 1993), is at most ``alpha``, with the number of
             units beyond.
-        alpha: family-wise error of that line.
+        alpha: family-wise error of that line; refused without a null.
         density: share of units for each step of 1 in t, instead of units a bin.
         log: logarithmic heights, on which the tails can be seen.
         title: of the figure.
@@ -49,7 +49,10 @@ def t_histogram(
     if null is not None:
         require_a(MaxT, null, "null")
     t = found.t.flatten().numpy()
-    if null is not None:
+    if null is None:
+        reason = "the line stands in a null; leave it out, or give null"
+        refuse_idle(reason, alpha=alpha != 0.05)
+    else:
         _require_same(null, found)
     edges = _edges(t) if null is None else null.null_edges
     counts, _ = np.histogram(np.clip(t, edges[0], edges[-1]), edges)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int, Real
 
 from lensloc.arguments import require_a
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
@@ -50,7 +50,7 @@ def layer_heatmap(
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
             returns it, of which the top ``percent`` is shown; or several of either by network,
             ``{"language": found, "emotion": other}``, which makes a panel each; or a single set.
-        percent: how many units to take of a selectivity map.
+        percent: how many units to take of a selectivity map; refused where there is none.
         title: of the figure.
 
     Returns:
@@ -116,6 +116,9 @@ def _grouped(masks: Any, percent: float) -> dict[str, dict[str, UnitMask]]:
         require_a(UnitMask, masks, "masks")
     single = {name: f for name, f in masks.items() if not isinstance(f, Mapping)}
     groups = {name: group for name, group in masks.items() if isinstance(group, Mapping)}
+    drawn = [each for group in (single, *groups.values()) for each in group.values()]
+    if drawn and all(isinstance(each, UnitMask) for each in drawn):
+        refuse_idle("sets of units have their size; leave it out", percent=percent != 1)
     found: dict[str, dict[str, UnitMask]] = {}
     for name, group in ({"": single} if single else groups).items():
         for label, each in group.items():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.files import require_free, write_file
 from lensloc.lesion_table import LesionStudy
 from lensloc.report.page import lesion_page, study_page
@@ -15,6 +15,8 @@ from lensloc.units import UnitMask
 
 __all__ = ["report", "strongest", "summary"]
 
+_TOP = 15
+
 
 def report(
     study: Study | Localization | LesionStudy,
@@ -22,7 +24,7 @@ def report(
     *,
     percent: float | None = None,
     site: str | None = None,
-    top: int = 15,
+    top: int = _TOP,
     overwrite: bool = False,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
@@ -37,7 +39,7 @@ def report(
         out: the ``.html`` file.
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
-        top: how many units to list.
+        top: how many units to list; a lesion study lists none, and refuses it.
         overwrite: replace a file that is there.
 
     Returns:
@@ -64,6 +66,7 @@ def report(
     if isinstance(study, Study):
         page = study_page(study, top)
     elif isinstance(study, LesionStudy):
+        refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)
     else:
         raise LensLocError(

@@ -11,7 +11,7 @@ from lensloc import html
 from lensloc.arguments import listed, require_a, require_model
 from lensloc.capture import Pooling, capture
 from lensloc.controls import Controls
-from lensloc.errors import LensLocError, noted, unwarned
+from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.lesion_table import LesionStudy
 from lensloc.profiles import ResponseProfile
 from lensloc.responses import Responses
@@ -155,8 +155,9 @@ def study(
             protocol's, block outputs, if None.
         percent: per cent of its units that make the network.
         tasks: what to measure under lesions; none for no lesions.
-        controls: what to hold beside the network, e.g. ``ll.controls("layer")``.
-        percents: sizes of the lesions; ``percent`` alone if None.
+        controls: what to hold beside the network, e.g. ``ll.controls("layer")`` (refused without
+            tasks).
+        percents: sizes of the lesions; ``percent`` alone if None (as ``controls``).
         pooling: as in :func:`lensloc.localize`.
         protocol: as there.
         absolute: as there.
@@ -183,6 +184,12 @@ def study(
     store = Store.of(store)
     if n_splits < 0:
         raise LensLocError(f"n_splits is at least 0; {n_splits} is not.")
+    if not tasks:
+        refuse_idle(
+            "without tasks nothing is lesioned; leave it out, or give tasks",
+            controls=isinstance(controls, Controls) or bool(controls),
+            percents=percents is not None,
+        )
     site = sites[0]
     known = shape(get_site(site), model)
     if known is not None:

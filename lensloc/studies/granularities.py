@@ -13,7 +13,7 @@ from lensloc.arguments import require_model, require_named
 from lensloc.attribution import Attribution, Baseline, Method, attribute
 from lensloc.capture import Pooling
 from lensloc.controls import Match, controls
-from lensloc.errors import LensLocError, unwarned
+from lensloc.errors import LensLocError, refuse_idle, unwarned
 from lensloc.lesion_cases import lesion_warnings
 from lensloc.lesion_table import NETWORK, mean_drop
 from lensloc.models import describe
@@ -106,12 +106,13 @@ def compare_granularities(
         n_splits: seeded splits of the stimuli into halves.
         n_permutations: of the permutation test; 0 for none.
         attribution: method of :func:`lensloc.attribution.attribute` to compare t with.
-        baseline: of the attribution.
-        attribution_limit: use only so many texts a condition for it.
+        baseline: of the attribution (refused without one).
+        attribution_limit: use only so many texts a condition for it (as ``baseline``).
         lesion: also switch the selected units off and score the task.
-        task: what to score; the bundled minimal pairs, four a paradigm, if None.
-        number: equal number of units; that of the smallest selection, but at least 10, if None.
-            Sites with fewer than twice as many units get none.
+        task: what to score under lesions (refused without ``lesion``); the bundled minimal pairs,
+            four a paradigm, if None.
+        number: equal number of units to lesion (as ``task``); that of the smallest selection, but
+            at least 10, if None. Sites with fewer than twice as many units get none.
         control_seeds: draws of the control.
         seed: of splits, permutations and bootstrap.
         batch_size: texts a batch.
@@ -132,6 +133,19 @@ def compare_granularities(
     store = Store.of(store)
     if n_splits < 1 or n_permutations < 0:
         raise LensLocError("n_splits is at least 1, and n_permutations at least 0.")
+    if attribution is None:
+        refuse_idle(
+            "no attribution was asked for; leave it out, or name a method, e.g. "
+            "attribution='grad_x_act'",
+            baseline=baseline != "zero",
+            attribution_limit=attribution_limit is not None,
+        )
+    if not lesion:
+        refuse_idle(
+            "nothing is lesioned; leave it out, or say lesion=True",
+            task=task is not None,
+            number=number is not None,
+        )
     chosen = _sites(model, sites)
     rows: list[dict[str, Any]] = []
     told: list[str] = []

@@ -326,6 +326,12 @@ def _jobs(
                     yield _Job(name, percent, mode.label, control.kind, control.seed, planned)
 
 
+def _needs_reference(mode: Mode) -> bool:
+    if isinstance(mode, str):
+        return mode in ("mean", "resample")
+    return mode.get("mode", "zero") in ("mean", "resample") or "quantile" in mode
+
+
 # -- the table -------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from lensloc import html
 from lensloc.arguments import require_a, require_model
 from lensloc.capture import POOLINGS, Pooling, capture, capture_moments
 from lensloc.cards import provenance_of
-from lensloc.errors import LensLocError, noted, unwarned
+from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.frozen import FrozenMapping
 from lensloc.lesion import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
@@ -239,7 +239,7 @@ def localize(
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         progress: show a progress bar.
         store: look here for what was computed before, and keep results here: a folder.
-        recompute: do not look, only keep.
+        recompute: do not look, only keep; refused without a store.
 
     Returns:
         The statistics of every unit, by site.
@@ -252,6 +252,8 @@ def localize(
     call = written_call("ll.localize", localize, given)
     require_model(model)
     require_a(Contrast, contrast, "contrast")
+    if store is None:
+        refuse_idle("there is no store to look in; leave it out", recompute=recompute)
     kept = Store.of(store)
     procedure = resolved(protocol, contrast.protocol)
     pooling = cast(Pooling, procedure.pooling) if pooling is None else pooling
