@@ -128,6 +128,23 @@ def test_several_sites_at_once(
     assert np.load("found/mask.head.npy").shape == (3, 4)
 
 
+def test_a_site_too_small_for_the_percentage_gives_one_unit_and_a_note(
+    localize: list[str | Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sites = ("--site", "resid_post", "--site", "head", "--percentage", "5")
+    for span, n in (("100-100", [4, 1]), ("0-0", [4, 1]), ("10-90", [4, 1])):
+        result = run_json(capfd, *localize, *sites, "--localize-range", span)
+        assert [site["n_units"] for site in result["sites"].values()] == n
+        notes = [note for note in result["warnings"] if "less than one unit" in note]
+        assert notes == [
+            "5 % of the 12 units at head is less than one unit, so one is taken; ask for a larger "
+            "percentage."
+        ]
+    assert run(*localize, *sites) == 0
+    captured = capfd.readouterr()
+    assert (captured.out + captured.err).count("Note: 5 % of the 12 units at head") == 1
+
+
 def test_untrained_and_bridge(
     localize: list[str | Path], workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -473,6 +473,53 @@ def test_networks_by_name_are_localized_first(
     assert [row["percent"] for row in result["rows"]] == [10, 10]
 
 
+def test_networks_by_name_are_lesioned_at_the_site_that_was_asked_for(
+    checkpoints: dict[str, Path],
+    workplace: Path,
+    found: ll.Localization,
+    tiny_llama: Any,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    command = ["evaluate", "--model-name", checkpoints["llama"], "--task",
+               "minimal-pairs=pairs.jsonl", "--network", "language"]  # fmt: skip
+    for option in ("--percents", "--percentage"):
+        result = run_json(capfd, *command, "--site", "mlp_post", option, "10")
+        (row,) = result["rows"]
+        assert (row["site"], row["percent"], row["n_units"]) == ("mlp_post", 10, 14)
+        mask = ll.localize(tiny_llama, ll.contrasts.language(), ["mlp_post"], progress=False).top(
+            percent=10
+        )
+        with ll.lesion(tiny_llama, mask):
+            assert row["score"] == ll.tasks.minimal_pairs("pairs.jsonl")(tiny_llama).score
+    (row,) = run_json(capfd, *command, "--percents", "10")["rows"]
+    assert row["site"] == "resid_post"
+    found["resid_post"].top(percent=10).save("net.safetensors")
+    found["mlp_out"].top(percent=10).save("net.npy")
+    assert run(*command, "--mask", "net.safetensors", "--site", "mlp_out") == 2
+    assert "--site mlp_out was asked for, but the mask net.safetensors is of resid_post" in (
+        capfd.readouterr().err
+    )
+    both = run_json(capfd, *command, "--mask", "net.npy", "--site", "mlp_out")
+    assert [row["site"] for row in both["rows"]] == ["mlp_out", "mlp_out"]
+    exact = pytest.approx(100 * 9 / 96)
+    assert [row["percent"] for row in both["rows"]] == [exact, exact]
+    lesion = ["lesion", "--model-name", checkpoints["llama"], "--mask", "net.safetensors"]
+    assert run(*lesion, "--site", "mlp_out") == 2
+    assert "the mask net.safetensors is of resid_post" in capfd.readouterr().err
+
+
+def test_a_size_below_one_unit_is_noted(
+    evaluate: list[str | Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    result = run_json(capfd, *evaluate, "--percents", "0.5,10")
+    assert [row["n_units"] for row in result["rows"]] == [1, 9]
+    assert any("0.5 % of the 96 units at resid_post is less" in n for n in result["warnings"])
+    lesion = ("lesion", *evaluate[1:5], "--percentage", "0.5", "--max-new-tokens", "2")
+    result = run_json(capfd, *lesion)
+    assert result["n_units"] == 1
+    assert any("0.5 % of the 96 units at resid_post is less" in n for n in result["warnings"])
+
+
 def test_masks_of_one_name_and_tasks_of_one_name_are_told_apart(
     evaluate: list[str | Path], found: ll.Localization, capfd: pytest.CaptureFixture[str]
 ) -> None:

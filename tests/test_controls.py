@@ -1,5 +1,6 @@
 """Controls: exact counts, matched in what they claim, the same for a seed everywhere."""
 
+import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -175,3 +176,50 @@ def test_bad_input_is_one_sentence() -> None:
         with pytest.raises(LensLocError, match=message) as caught:
             make()
         assert "\n" not in str(caught.value)
+
+
+def test_a_short_bin_takes_from_the_larger_neighbour_before_the_smaller() -> None:
+    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
+    inside = torch.arange(500, 525)  # the whole of bin 20 of 48
+    network = UnitMask.from_indices("resid_post", inside, SHAPE, magnitude=magnitude)
+    flat = draw_control(network, "magnitude", 3).mask.flatten().nonzero().squeeze(1)
+    # As near on either side: the larger units are fewer in a model, so they go first.
+    assert set(flat.tolist()) == set(range(525, 550))
+
+
+def test_the_largest_bin_is_served_before_smaller_ones() -> None:
+    """Bins 24 and 20 are used up, and both want the 25 units of bin 22, two bins away."""
+    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
+    in_network = {24: 25, 20: 25} | dict.fromkeys((18, 19, 21, 23, 25, 26), 12)
+    inside = [25 * number + i for number, n in in_network.items() for i in range(n)]
+    network = UnitMask.from_indices("resid_post", torch.tensor(inside), SHAPE, magnitude=magnitude)
+    flat = draw_control(network, "magnitude", 1).mask.flatten().nonzero().squeeze(1)
+    counts = np.bincount(flat.numpy() // 25, minlength=48)
+    # Bins of 12 give themselves 12 and have one left. The larger of the two takes these from its
+    # neighbours and 22 of bin 22; the smaller the other 3, and 19 of bin 17, its next.
+    expected = {22: 25, 17: 19} | dict.fromkeys((18, 19, 21, 23, 25, 26), 13)
+    assert {number: n for number, n in enumerate(counts.tolist()) if n} == expected
+
+
+def test_controls_take_no_unit_that_was_excluded_from_selection() -> None:
+    network = made(30)
+    assert network.score is not None
+    few = network.score.clone()
+    few.flatten()[few.flatten().argsort(descending=True)[50:]] = -torch.inf
+    scarce = dataclasses.replace(network, score=few)
+    with pytest.raises(LensLocError, match="more than half of all ranked units"):
+        least_selective(scarce)
+    large = torch.ones(SHAPE, dtype=torch.float64)
+    large.flatten()[network.mask.flatten()] = 99
+    with pytest.raises(LensLocError, match="Only 20 ranked units at resid_post are no outliers"):
+        without_outliers(dataclasses.replace(scarce, magnitude=large))
+
+
+def test_random_controls_know_that_they_were_drawn() -> None:
+    network = made(20)
+    for match in ("random", "layer", "magnitude", "layer+magnitude"):
+        rule = draw_control(network, match, 7).rule
+        assert rule is not None
+        assert (rule.kind, rule.seed, rule.can_be_reapplied) == ("random", 7, False)
+    assert least_selective(network).rule is None
+    assert without_outliers(network).rule is None

@@ -1,5 +1,6 @@
 """Lesions against forward passes written by hand, in both model classes."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -503,6 +504,14 @@ def test_the_probe_says_how_far_logits_moved(tiny: Any) -> None:
     assert opened.effect.moved is not None
     assert opened.effect.moved > 0
     assert set(opened.effect.fired.values()) == {1}
+
+
+def test_logits_that_are_no_numbers_any_more_count_as_moved(tiny_llama: Any) -> None:
+    mask = UnitMask.from_addresses(["L2.resid_post.3"], (3, 32))
+    with lesion(tiny_llama, mask, "scale", scale=1e39) as opened:  # infinite, then no number
+        assert not torch.isfinite(logits_of(tiny_llama)).all()
+    assert opened.effect.moved == math.inf
+    assert opened.effect.took_effect
 
 
 # -- bad input -----------------------------------------------------------------------------------

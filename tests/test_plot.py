@@ -12,7 +12,7 @@ import plotly.io
 import pytest
 import torch
 
-from lensloc import LensLocError, Selectivity, UnitMask, plot
+from lensloc import LensLocError, LensLocWarning, Selectivity, UnitMask, plot
 from lensloc.lesion_table import LesionStudy, tabulate
 from lensloc.overlaps import overlap
 from lensloc.profiles import ResponseProfile
@@ -105,6 +105,16 @@ def test_layer_heatmap_of_statistics_takes_the_top() -> None:
     (heatmap,) = plot.layer_heatmap({"resid_post": found}, percent=25).data
     expected = found.top(percent=25).percent_per_layer()
     np.testing.assert_allclose(np.array(heatmap.z)[:, 0], expected)
+
+
+def test_a_site_too_small_for_the_percentage_is_drawn_with_one_unit() -> None:
+    found = {"heads": selectivity(6, 8, site="head"), "stream": selectivity(6, 100)}
+    with pytest.warns(LensLocWarning, match="1 % of the 48 units at head is less than one unit"):
+        trace = plot.layer_heatmap(found, percent=1).data[0]
+    assert trace.customdata[..., 0].sum(axis=0).tolist() == [1, 6]
+    with pytest.warns(LensLocWarning, match="at head"):
+        curve = plot.layer_profile({"heads": found["heads"]}, "share", percent=1).data[0]
+    assert sum(value > 0 for value in curve.y) == 1
 
 
 def test_unit_heatmap_is_sorted_and_centred_on_zero() -> None:

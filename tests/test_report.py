@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import lensloc as ll
-from lensloc import Contrast, LensLocError, Localization, Study, localize
+from lensloc import Contrast, LensLocError, LensLocWarning, Localization, Study, localize
 from lensloc.lesion_table import LesionStudy, tabulate
 from lensloc.report import page as page_module
 from lensloc.report import report, strongest, summary
@@ -494,6 +494,23 @@ def test_a_study_profiles_conditions_without_a_role_too(tiny_llama: Any) -> None
     assert made.profile is not None
     assert made.profile.table["condition"].tolist() == ["other", "a", "b"]
     pd.testing.assert_frame_equal(made.profile.table, profile.table, rtol=1e-5)
+
+
+def test_a_study_of_a_site_too_small_takes_one_unit_and_says_so(
+    tiny_llama: Any, small_contrast: Contrast, tmp_path: Path
+) -> None:
+    made = ll.study(
+        tiny_llama, small_contrast, ["head", "resid_post"], percent=5, n_splits=2, progress=False
+    )
+    assert len(made.network) == 1
+    note = "5 % of the 12 units at head is less than one unit, so one is taken"
+    assert [w for w in made.warnings if "less than one unit" in w] == [
+        f"{note}; ask for a larger percentage."
+    ]
+    assert text_of(report(made, tmp_path / "page.html").read_text()).count(note) == 1
+    bottom = localize(tiny_llama, small_contrast, ["head"], progress=False)
+    with pytest.warns(LensLocWarning, match="at head is less than one unit"):
+        assert len(bottom.bottom(percent=1)) == 1
 
 
 def test_a_study_of_few_texts_says_what_it_lacks(tiny_llama: Any, tmp_path: Path) -> None:

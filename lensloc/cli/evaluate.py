@@ -259,7 +259,8 @@ def _require_possible(
     """Refuse sizes and controls that a mask cannot have, before a model is loaded."""
     for size in sizes or ():
         count_from_percent(size, mask.mask.numel())
-    cut = [mask.resized(percent=size) for size in sizes or ()] or [mask]
+    with collected_warnings():  # sizes below one unit are told by the study
+        cut = [mask.resized(percent=size) for size in sizes or ()] or [mask]
     for wanted in several:
         once = dataclasses.replace(wanted, seeds=wanted.seeds[:1])
         for network in cut:

@@ -106,7 +106,8 @@ def lesion_command(
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
     if positions not in POSITIONS:
         raise LensLocError(f"--positions is all or last; {positions!r} is neither.")
-    target = _Target.parse(masks, network, percentage, site, seed, stimuli, pooling, protocol)
+    with collected_warnings() as told:
+        target = _Target.parse(masks, network, percentage, site, seed, stimuli, pooling, protocol)
     held = reference_contrast(reference)
     task = generation(
         prompt or [_PROMPT], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
@@ -130,6 +131,7 @@ def lesion_command(
         if opened is not None:
             with opened:
                 lesioned = task(model, progress=not as_json)
+    notes = list(dict.fromkeys([*told, *notes]))
     result = {
         "model": model_name,
         **target.label,
