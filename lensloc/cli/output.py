@@ -1,6 +1,7 @@
 """What several commands print: notes, and numbers that JSON has."""
 
 import contextlib
+import io
 import json
 import math
 import sys
@@ -13,6 +14,21 @@ import pandas as pd
 from rich.console import Console
 
 from lensloc.errors import LensLocWarning
+
+
+@contextlib.contextmanager
+def any_encoding() -> Iterator[None]:
+    """Let a terminal, whatever its encoding, show an escape for what it lacks (``\\u4e2d``)."""
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with contextlib.suppress(ValueError):  # it was closed
+                stream.reconfigure(errors=errors)
 
 
 @contextlib.contextmanager
