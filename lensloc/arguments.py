@@ -69,7 +69,7 @@ def require_a(kind: type | tuple[type, ...], value: Any, name: str) -> None:
             f"take the bundled one of that name, ll.contrasts.get({value!r}), or read a file with "
             "ll.Contrast.from_file"
         )
-    article = "An" if wanted.__name__[0] in "AEIOU" else "A"
+    article = "An" if wanted.__name__[0] in "AEIO" else "A"
     raise LensLocError(
         f"{article} {wanted.__name__} is needed for {name}, not something of type {_kind(value)}; "
         f"{remedy}."

@@ -24,6 +24,12 @@ def write_atomically(path: Path, content: bytes) -> Path:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            for above in path.parents:
+                if above.exists() and not above.is_dir():
+                    raise LensLocError(
+                        f"{path} cannot be written, since {above} is a file and no folder."
+                    ) from error
         raise LensLocError(f"{path} cannot be written ({_reason(error)}).") from error
     finally:
         with contextlib.suppress(OSError):  # what went wrong before is what is told

@@ -1,9 +1,13 @@
 """Figures hold the numbers that they should show."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+import pickle
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -441,6 +445,185 @@ def test_a_dark_page_is_dark_around_its_figure(tmp_path: Path) -> None:
     dark = plot.themed(plot.unit_heatmap(selectivity()), "dark")
     page = plot.save(dark, tmp_path / "figure.html").read_text()
     assert f'<body style="background: {dark.layout.paper_bgcolor}">' in page
+
+
+# -- how figures are shown -------------------------------------------------------------------------
+
+
+def test_figures_send_nothing_and_show_their_mode_bar_on_hover(tmp_path: Path) -> None:
+    expected = {"showSendToCloud": False, "displaylogo": False, "displayModeBar": "hover"}
+    for name, figure in every_figure().items():
+        for shown in (figure, plot.themed(figure, "dark"), pickle.loads(pickle.dumps(figure))):
+            with shows_with("plotly_mimetype"):
+                data = shown._repr_mimebundle_()["application/vnd.plotly.v1+json"]
+            assert expected.items() <= data["config"].items(), name
+            assert "sendChartToCloud" in data["layout"]["modebar"]["remove"], name
+            with shows_with("notebook"):
+                page = shown._repr_html_()
+            assert _config_of(page).items() >= expected.items(), name
+    figure = plot.unit_heatmap(selectivity())
+    figure.write_html(tmp_path / "own.html")
+    for page in (
+        figure.to_html(),
+        (tmp_path / "own.html").read_text(),
+        plot.save(figure, tmp_path / "saved.html").read_text(),
+        plot.save(go.Figure(figure), tmp_path / "plain.html").read_text(),
+    ):
+        assert _config_of(page).items() >= expected.items()
+    told = _config_of(figure.to_html(config={"displaylogo": True}))
+    assert (told["displaylogo"], told["showSendToCloud"]) == (True, False)
+
+
+def test_showing_a_figure_says_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(plotly.io, "show", lambda *a, **k: shown.append(k))
+    figure = plot.unit_heatmap(selectivity())
+    figure.show()
+    figure.show(config={"scrollZoom": True})
+    with shows_with("json"):
+        figure._ipython_display_()
+    assert [each["config"]["showSendToCloud"] for each in shown] == [False] * 3
+    assert shown[1]["config"]["scrollZoom"]
+
+
+@contextlib.contextmanager
+def shows_with(name: str) -> Iterator[None]:
+    before = plotly.io.renderers.default
+    plotly.io.renderers.default = name
+    plotly.io.renderers._to_activate = []
+    yield
+    plotly.io.renderers.default = before
+
+
+def _config_of(page: str) -> dict[str, Any]:
+    call = page[page.rindex("Plotly.newPlot(") :]
+    (found,) = re.findall(r'\{[^{}]*"responsive": true[^{}]*\}', call)
+    config = json.loads(found)
+    assert isinstance(config, dict)
+    return config
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+LONG = (
+    "sentences of twelve words in lower case, without punctuation, written for the localizer",
+    "sentences of twelve words in lower case, without punctuation, written for the localizers",
+    "x" * 200,
+    "nonwords",
+)
+
+
+def with_long_names() -> dict[str, go.Figure]:
+    table = pd.DataFrame({"condition": LONG, "stimuli": 9})
+    scores = [f"{score}{end}" for score in ("absolute", "standardised", "signed") for end in
+              ("", "_low", "_high")]  # fmt: skip
+    table[scores] = 1.0
+    profile = ResponseProfile(table, pd.DataFrame(), False, 3, "resid_post", 0.95)
+    masks = {name: selectivity(seed=seed).top(k=6) for seed, name in enumerate(LONG)}
+    study = pd.concat(
+        [lesions().table.assign(network=name, task=lesions().table["task"] + name) for name in LONG]
+    )
+    return {
+        "response_profile": plot.response_profile(profile),
+        "layer_heatmap": plot.layer_heatmap(masks),
+        "layer_heatmap, upright": plot.layer_heatmap({f"{n}{k}": masks[n] for n in LONG
+                                                      for k in range(4)}),
+        "layer_heatmap, panels": plot.layer_heatmap({name: masks for name in LONG[:2]}),
+        "layer_profile": plot.layer_profile(masks),
+        "granularity": plot.granularity(granularities(LONG)),
+        "overlap": plot.overlap(overlap(masks)),
+        "dose_response": plot.dose_response(LesionStudy(study)),
+        "lesion_bars": plot.lesion_bars(LesionStudy(study)),
+        "language_layers": plot.language_layers(masks),
+    }  # fmt: skip
+
+
+def test_long_names_are_wrapped_and_cut_and_stay_apart() -> None:
+    for name, figure in with_long_names().items():
+        for trace in figure.data:
+            for axis in ("x", "y"):
+                values = getattr(trace, axis, None)
+                if values is None or not isinstance(values[0], str):
+                    continue
+                lines = [line for label in values for line in label.split("<br>")]
+                assert max(map(len, lines)) <= 58, (name, lines)
+                assert max(label.count("<br>") for label in values) <= 3, name
+                assert len(set(values)) >= min(len(values), 1 if trace.type != "heatmap" else 99)
+        labels = [label for trace in figure.data if trace.x is not None for label in trace.x]
+        if labels and isinstance(labels[0], str):
+            kept = {label.split("<br>")[0] for label in labels}
+            assert "nonwords" in kept or name.startswith(("layer", "overlap", "lesion")), name
+        for note in figure.layout.annotations:
+            lines = re.sub(r"</?span[^>]*>|&nbsp;", "", note.text).split("<br>")
+            assert max(map(len, lines)) * 8 <= figure.layout.width, (name, note.text)
+        shown = [trace.name for trace in figure.data if trace.name]
+        assert all(len(line) <= 48 for each in shown for line in each.split("<br>")), name
+        # What the title, the legend and the labels leave is still a figure.
+        margin = figure.layout.margin
+        assert figure.layout.height - margin.t - margin.b >= 180, name
+        assert figure.layout.title.text.count("<br>") <= 4, name
+        # The whole names stand in what hovering shows.
+        told = figure.to_json()
+        whole = LONG[2] if name != "granularity" else LONG[0]
+        assert whole in told, name
+
+
+def test_titles_name_contrast_model_and_size() -> None:
+    made = {"model": "gpt2", "contrast": "language"}
+    found = selectivity()
+    found = dataclasses.replace(found, provenance=found.provenance.replace(**made))
+    for figure in (
+        plot.layer_heatmap(found, percent=25),
+        plot.layer_heatmap({"a": found.top(k=3), "b": found.top(k=5)}),
+        plot.unit_heatmap(found),
+        plot.t_histogram(found),
+        plot.layer_profile({"a": found}, percent=25),
+    ):
+        assert "language in gpt2" in figure.layout.title.text.replace("<br>", " ")
+    assert "3 x 8 units" in plot.unit_heatmap(found).layout.title.text.replace("<br>", " ")
+    assert "language in gpt2, llama" in " ".join(
+        plot.layer_heatmap({"a": found, "b": with_model(found, "llama")}, percent=25)
+        .layout.title.text.split("<br>")
+    )  # fmt: skip
+    several = {str(n): with_model(found, f"m{n}") for n in range(4)}
+    assert "4 different ones" in plot.layer_heatmap(several, percent=25).layout.title.text
+    unknown = plot.layer_heatmap(selectivity(), percent=25)
+    assert unknown.layout.title.text == "Where the selected units are"
+    assert plot.unit_heatmap(found, title="mine").layout.title.text == "mine"
+    table = granularities().assign(model="gpt2")
+    assert "language in gpt2" in plot.granularity(table).layout.title.text
+
+
+def with_model(found: Selectivity, model: str) -> Selectivity:
+    return dataclasses.replace(found, provenance=found.provenance.replace(model=model))
+
+
+# -- one scale, or two -----------------------------------------------------------------------------
+
+
+def test_a_column_of_heads_does_not_flatten_the_others() -> None:
+    wide = [selectivity(4, 400, seed, f"site{seed}").top(percent=1) for seed in range(2)]
+    heads = mask_of((4, 9), (2, 3), site="head")  # 11 % of a layer; the others have 1 or 2 %
+    figure = plot.layer_heatmap({"a": wide[0], "head": heads, "b": wide[1]})
+    fine, coarse = figure.data
+    highest = max(float(mask.percent_per_layer().max()) for mask in wide)
+    assert (fine.zmax, coarse.zmax) == (pytest.approx(highest), pytest.approx(100 / 9))
+    assert fine.zmin == coarse.zmin == 0
+    assert fine.colorscale != coarse.colorscale
+    assert list(fine.x) == list(coarse.x)
+    np.testing.assert_array_equal(np.isnan(np.array(fine.z)[0]), [False, True, False])
+    np.testing.assert_array_equal(np.isnan(np.array(coarse.z)[0]), [True, False, True])
+    assert coarse.colorbar.x - fine.colorbar.x > 0.1
+    panels = plot.layer_heatmap({"one": {"a": wide[0], "head": heads}, "two": {"b": wide[1]}})
+    assert [trace.showscale for trace in panels.data].count(False) == 1
+    # Whether two scales are needed is told by the largest shares, not by names.
+    for shares, n in (([2, 4], 1), ([2, 10], 1), ([2, 11], 2), ([1, 2, 4, 8], 1), ([0, 50], 1)):
+        masks = {str(k): share_of(share) for k, share in enumerate(shares)}
+        assert len({trace.colorscale for trace in plot.layer_heatmap(masks).data}) == n, shares
+
+
+def share_of(percent: int) -> UnitMask:
+    return mask_of((1, 100), *((0, unit) for unit in range(percent)))
 
 
 def test_lesion_figures_of_many_tasks_fit_a_notebook() -> None:

@@ -13,7 +13,7 @@ from lensloc.cli.figures import demo_command, heatmap_command
 from lensloc.cli.lape import lape_app
 from lensloc.cli.lesion import lesion_command
 from lensloc.cli.localize import localize_command
-from lensloc.cli.output import given_arguments
+from lensloc.cli.output import any_encoding, given_arguments
 from lensloc.cli.report import report_command
 from lensloc.errors import LensLocError
 
@@ -39,9 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with status 2 and one sentence on bad input."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="lensloc: %(message)s")
     given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        with given_arguments(given):
-            app(args=given, prog_name="lensloc")
-    except LensLocError as error:
-        Console(stderr=True).print(f"lensloc: {error}", style="red", markup=False, soft_wrap=True)
-        sys.exit(2)
+    with any_encoding():
+        try:
+            with given_arguments(given):
+                app(args=given, prog_name="lensloc")
+        except LensLocError as error:
+            console = Console(stderr=True)
+            console.print(f"lensloc: {error}", style="red", markup=False, soft_wrap=True)
+            sys.exit(2)

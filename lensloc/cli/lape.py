@@ -25,7 +25,15 @@ from lensloc.cli.options import (
     require_known,
 )
 from lensloc.cli.output import collected_warnings, plain, print_json, show_notes
-from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
+from lensloc.cli.tables import (
+    FIGURES,
+    TABLES,
+    encoded,
+    records,
+    require_different,
+    require_place,
+    show_rows,
+)
 from lensloc.errors import LensLocError
 from lensloc.files import write_file
 from lensloc.lape.bundled import LANGUAGES
@@ -320,6 +328,7 @@ def generate_command(
     require_known(backend=backend)
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
+    require_different(out=out, answers=answers)
     files = _pairs(prompts, "--prompts")
     asked = _prompts(files, limit, _form(sep, encoding, files, prompt=prompt_column))
     wanted = _Neurons.parse(neurons, names, language)
@@ -380,6 +389,7 @@ def steer_command(
     require_known(backend=backend)
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
+    require_different(out=out, answers=answers)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     files, corpora = _pairs(prompts, "--prompts"), _pairs(corpus, "--corpus")
     _form(sep, encoding, corpora, files)  # of which each may be for the ones or the others

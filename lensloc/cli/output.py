@@ -1,6 +1,7 @@
 """What several commands print: notes, and numbers that JSON has."""
 
 import contextlib
+import io
 import json
 import math
 import shlex
@@ -40,6 +41,21 @@ def _without_folder(argument: str) -> str:
     """Return an argument without the place of a file; where files lay is nobody's business."""
     parts = [Path(part).name if Path(part).is_absolute() else part for part in argument.split("=")]
     return "=".join(parts)
+
+
+@contextlib.contextmanager
+def any_encoding() -> Iterator[None]:
+    """Let a terminal, whatever its encoding, show an escape for what it lacks (``\\u4e2d``)."""
+    streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, io.TextIOWrapper)]
+    before = [stream.errors for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in zip(streams, before, strict=True):
+            with contextlib.suppress(ValueError):  # it was closed
+                stream.reconfigure(errors=errors)
 
 
 @contextlib.contextmanager

@@ -42,6 +42,19 @@ def require_place(path: Path | None, option: str, suffixes: Sequence[str], overw
         require_drawable(path)
 
 
+def require_different(**places: Path | None) -> None:
+    """Refuse two options that name one file; the option is called as its place is."""
+    known: dict[Path, str] = {}
+    for option, path in places.items():
+        if path is None:
+            continue
+        other = known.setdefault(path.absolute().resolve(), option)
+        if other != option:
+            raise LensLocError(
+                f"--{other} and --{option} are one file, {path}; name another for one of them."
+            )
+
+
 def encoded(table: pd.DataFrame, suffix: str) -> bytes:
     """Return the content of a file of a table."""
     suffix = suffix.lower()

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.plot.common import brief, finish, grid
-from lensloc.plot.labels import labels, literal, longest_line, most_lines
+from lensloc.plot.labels import fitted, labels, literal, longest_line, most_lines
 from lensloc.plot.showing import panels as panels_of
 from lensloc.plot.themes import RULE, style
 
@@ -175,7 +175,7 @@ def _idle(row: "pd.Series[Any]", panel: Panel) -> bool:
 def _panel_title(panel: Panel, table: pd.DataFrame) -> str:
     notes = [f"hollow: {panel.meaning}"] if _has(table, panel.hollow) else []
     if panel.column.startswith("drop_") and _one(table, "task"):
-        notes.insert(0, _one(table, "task"))
+        notes.insert(0, fitted(literal(_one(table, "task")), 20, 1))
     if panel.column == "drop_number" and _one(table, "n_number"):
         notes.insert(0, f"{float(_one(table, 'n_number')):,.0f} units")
     # A line also where there is no note, so that titles stand level.

@@ -119,6 +119,8 @@ def lesion_bars(
     for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task]
+            if rows.empty:
+                continue
             look = style(number)
             drops = rows["drop"].to_numpy(dtype=float)
             one = len(rows) == 1
