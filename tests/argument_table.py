@@ -4,12 +4,15 @@ A function has an entry: a call that works on a tiny model, and for each of its 
 value. ``tests/test_arguments.py`` calls both and compares. What makes no difference says why.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 import torch
+from argument_files import of_corpora, of_tasks, reading, writing
+from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
 import lensloc as ll
@@ -19,72 +22,31 @@ BATCH = "batches change speed and memory only"
 PROGRESS = "shows a bar, or none"
 
 
-@dataclass(frozen=True)
-class Change:
-    """Another value of an argument, and what it must do.
-
-    Attributes:
-        value: the other value.
-        given: further arguments, of both calls.
-        same: why it makes no difference; then the test asserts that it makes none.
-        refused: what the sentence says with which it is refused; then it must be.
-    """
-
-    value: Any
-    given: Mapping[str, Any] = field(default_factory=dict)
-    same: str = ""
-    refused: str = ""
-
-
-@dataclass(frozen=True)
-class Untested:
-    """An argument that cannot be tried here."""
-
-    why: str
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """A path of this name in a folder that is made for the call."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A public function.
-
-    Attributes:
-        base: arguments of a call that works.
-        changes: argument -> what must make a difference, or a :class:`Change`.
-        on: what a method is called on.
-        use: what is done with the result before it is compared.
-    """
-
-    base: Mapping[str, Any]
-    changes: Mapping[str, Any]
-    on: Any = None
-    use: Callable[[Any], Any] = lambda found: found
-
-
-def same(value: Any, why: str, **given: Any) -> Change:
-    return Change(value, given, same=why)
-
-
-def under(value: Any, **given: Any) -> Change:
-    return Change(value, given)
-
-
-def refused(value: Any, sentence: str, **given: Any) -> Change:
-    return Change(value, given, refused=sentence)
-
-
 def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
-    parts = (
-        *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
-    )
-    return {name: entry for part in parts for name, entry in part.items()}
+    parts = (stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w))
+    found = {name: entry for part in parts for name, entry in part.items()}
+    for name, entry in reading(w).items():
+        known = found.get(name, entry)
+        found[name] = dataclasses.replace(known, changes={**known.changes, **entry.changes})
+    for part in (of_tasks(w), of_corpora(w), writing(w), selecting(w)):
+        for name, changes in part.items():
+            found[name] = dataclasses.replace(
+                found[name], changes={**found[name].changes, **changes}
+            )
+    return found
+
+
+def selecting(w: World) -> dict[str, Mapping[str, Any]]:
+    """Further arguments of what selects units."""
+    return {
+        "Localization.top": {"unique_dims": under(True, percent=20)},
+        "Localization.bottom": {"unique_dims": under(True, percent=20)},
+        "compare_granularities": {"test": "paired"},
+        "lesion_study": {"site": under("mlp_post", masks={"small": w.contrast})},
+        "load_model": {"trust_remote_code": same(True, "this checkpoint comes with no code")},
+        "response_profile": {"pooling": "mean"},
+    }
 
 
 # -- stimuli ---------------------------------------------------------------------------------------
@@ -220,6 +182,8 @@ def localizing(w: World) -> dict[str, Entry]:
         "test": "paired",
         "truncate": under(True, contrast=w.long),
     }
+    rule, kept = ll.SelectionRule("top", k=3), {}
+    given = ll.SelectionRule("given", units=torch.ones(3, 4, dtype=torch.bool))
     statistics = {"responses": every, **sides}
     of_statistics = {"responses": w.others, **other_sides, "absolute": False}
     return {
@@ -274,6 +238,13 @@ def localizing(w: World) -> dict[str, Entry]:
         "discrimination": Entry(statistics, of_statistics),
         "Responses.of": Entry(
             {"conditions": ("sentences",)}, {"conditions": ("nonwords",)}, on=w.responses
+        ),
+        "Responses.at": Entry({"rows": [0, 1]}, {"rows": [2, 1]}, on=w.responses),
+        "Responses.pairs": Entry(sides, {"target": ("lists",), "control": ("lists",)}, on=w.every),
+        "Localization.max_t": Entry(
+            {"site": "resid_post", "options": {"n_permutations": 20}},
+            {"site": "mlp_post", "options": {"n_permutations": 30}},
+            on=w.found,
         ),
         "MaxT.threshold": Entry({}, {"alpha": 0.5}, on=w.max_t),
         "MaxT.significant": Entry({}, {"alpha": 0.9}, on=w.max_t),
@@ -375,6 +346,23 @@ def localizing(w: World) -> dict[str, Entry]:
         "Selectivity.significant": Entry(
             {"q": 0.2}, {"q": 0.3, "direction": "control"}, on=w.surer
         ),
+        "Selectivity.select": Entry({"rule": rule}, {"rule": rule.resized(k=4)}, on=w.map),
+        "SelectionRule.describe": Entry(
+            {"total": 96, "site": "resid_post"},
+            {"total": 200, "site": refused("head", "residual")},
+            on=ll.SelectionRule("top", 5.0, unique_dims=True),
+        ),
+        "SelectionRule.resized": Entry({}, {"percent": 5.0, "k": 3}, on=rule),
+        "SelectionRule.same_way": Entry(
+            {"other": rule}, {"other": ll.SelectionRule("bottom", k=3)}, on=rule
+        ),
+        "SelectionRule.to_record": Entry(
+            {"tensors": {}}, {"tensors": {"rule.0": torch.ones(1)}}, on=given
+        ),
+        "SelectionRule.from_record": Entry(
+            {"record": given.to_record(kept), "tensors": kept},
+            {"record": rule.to_record({}), "tensors": {"rule.0": torch.zeros(3, 4)}},
+        ),
         "Selectivity.excluding": Entry({"units": w.mask}, {"units": w.other_mask}, on=w.map),
         "Selectivity.outliers": Entry({}, {"ratio": 1.01}, on=w.surer),
         "Selectivity.to_dataframe": Entry({}, {"mask": w.mask}, on=w.map),
@@ -389,6 +377,7 @@ def storing(w: World) -> dict[str, Entry]:
     store.save_record(key, {"kept": True})
     return {
         "Store.at": Entry({"folder": w.folder / "one"}, {"folder": w.folder / "two"}),
+        "Store.of": Entry({"store": w.folder / "one"}, {"store": w.folder / "two"}),
         "Store.path": Entry({"key": key}, {"key": {"a": 2}, "suffix": ".json"}, on=store),
         "Store.load": Entry({"key": key}, {"key": {"a": 2}}, on=store),
         "Store.load_record": Entry({"key": key}, {"key": {"a": 2}}, on=store),
@@ -425,7 +414,7 @@ def units(w: World) -> dict[str, Entry]:
                 "flat_indices": torch.tensor([2]),
                 "shape": (4, 3),
                 "provenance": made,
-                "arrays": {"score": torch.ones(3, 4, dtype=torch.float64)},
+                "more": {"score": torch.ones(3, 4, dtype=torch.float64)},
             },
         ),
         "UnitMask.load": Entry({"path": npy}, {"path": safe, "site": "resid_pre"}),
@@ -620,6 +609,23 @@ def tasks(w: World) -> dict[str, Entry]:
             {"texts": ["the old gardener watered"]},
             on=w.perplexity,
         ),
+        "tasks.Generation.without": Entry(
+            {"texts": ["the old"]}, {"texts": ["nobody in the"]}, on=ll.tasks.generation(**writing)
+        ),
+        "tasks.HarnessTask.without": Entry(
+            {"texts": []}, {"texts": ["x"]}, on=ll.tasks.lm_eval(**harness)
+        ),
+        "tasks.MultipleChoice.without": Entry(
+            {"texts": []},
+            {"texts": [ll.tasks.multiple_choice(w.questions).questions[0].prompt]},
+            on=ll.tasks.multiple_choice(w.questions),
+        ),
+        "tasks.texts_of": Entry({"task": w.perplexity}, {"task": w.minimal_pairs}),
+        "TaskResult.by": Entry(
+            {"column": "group"}, {"column": "phenomenon"}, on=w.minimal_pairs(w.model)
+        ),
+        "TaskResult.without_numbers": Entry({"reason": "a"}, {"reason": "b"}, on=w.result),
+        "LesionStudy.summary": Entry({"percent": 2}, {"percent": 5}, on=w.lesions),
         "TaskResult.from_record": Entry(
             {"record": w.result.to_record()},
             {"record": w.minimal_pairs(w.model).to_record()},

@@ -15,7 +15,8 @@ from typing import Any
 import datasets
 import pytest
 import tiny_models
-from argument_table import IDLE, Change, Entry, Fresh, table
+from argument_parts import Change, Entry, Fresh
+from argument_table import IDLE, table
 from argument_world import World
 from fingerprints import alike, fingerprint, told
 
@@ -101,7 +102,7 @@ class Caller:
         settings = {
             key: value for key, value in {**entry.base, **given}.items() if key not in without
         }
-        for several in ("arrays", "options"):
+        for several in ("more", "options"):
             settings |= settings.pop(several, {})
         settings = {
             key: self._world.fresh(value.name) if isinstance(value, Fresh) else value
