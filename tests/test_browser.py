@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -104,6 +105,25 @@ def opened(browser: Browser, page_file: Path) -> Iterator[Opener]:
     for context in contexts:
         context.close()
     assert not problems
+
+
+def test_no_figure_offers_to_send_its_data(opened: Opener, study: Study, tmp_path: Path) -> None:
+    figure = ll.plot.layer_heatmap(study.network)
+    saved = ll.plot.save(figure, tmp_path / "figure.html")
+    plain = tmp_path / "plain.html"
+    go.Figure(figure).write_html(plain)  # as a user may, with plotly's own settings
+    for page in (opened(), opened(path=saved, ready=".main-svg")):
+        page.wait_for_selector(".modebar")
+        titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+        assert any("Download plot" in str(title) for title in titles)
+        assert not any("hare" in str(title) or "loud" in str(title) for title in titles)
+        assert page.locator(".plotlyjsicon").count() == 0
+        bars, hidden = page.locator(".modebar").count(), page.locator(".modebar--hover").count()
+        assert bars == hidden > 0
+    page = opened(path=plain, ready=".main-svg")
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert len(titles) > 1
+    assert not any("hare" in str(title) or "loud" in str(title) for title in titles)
 
 
 def _note_request(url: str, path: Path, problems: list[str]) -> None:

@@ -14,7 +14,7 @@ from lensloc.errors import LensLocError
 from lensloc.language_tables import LanguageMatrix, Steering
 from lensloc.lesion_table import NETWORK
 from lensloc.plot.common import brief, finish, grid, titled
-from lensloc.plot.labels import labels, longest_line, most_lines, wrapped
+from lensloc.plot.labels import labels, literal, longest_line, most_lines, wrapped
 from lensloc.plot.showing import Figure
 from lensloc.plot.showing import panels as panels_of
 from lensloc.plot.themes import DIVERGING, INK, SEQUENTIAL
@@ -172,7 +172,9 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
             texttemplate="%{text}",
             textfont={"size": 11},
             customdata=totals,
-            hovertemplate="layer %{x}: %{z} of the language's %{customdata} units<extra></extra>",
+            hovertext=[[literal(str(name))] * n_layers for name in masks],
+            hovertemplate="%{hovertext}, layer %{x}: %{z} of the language's %{customdata} units"
+            "<extra></extra>",
             hoverongaps=False,
             colorbar={"title": {"text": "units"}, "thickness": 14},
         )
@@ -281,7 +283,11 @@ def steering(
                 texttemplate="%{text}",
                 textfont={"size": 12},
                 customdata=fluency.to_numpy(float),
-                hovertemplate=f"asked in %{{y}}, steered to %{{x}}<br>{way}<br>"
+                hovertext=[
+                    [f"asked in {literal(one)}, steered to {literal(other)}" for other in toward]
+                    for one in asked
+                ],
+                hovertemplate=f"%{{hovertext}}<br>{way}<br>"
                 f"%{{z:.0f}} % of answers {words[measure]}<br>"
                 "fluency %{customdata:.2f} nats a token<extra></extra>",
                 hoverongaps=False,
