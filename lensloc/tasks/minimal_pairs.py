@@ -12,7 +12,7 @@ import pandas as pd
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.running import BatchSize, sees_pads
 from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv, read_records
+from lensloc.stimuli.tables import read_csv, read_records, require_encodable
 from lensloc.tasks.base import (
     TaskResult,
     content_hash,
@@ -256,6 +256,7 @@ def _read(file: Path, columns: _Columns) -> Iterator[tuple[int, Pair]]:
         for column in (columns.good, columns.bad):
             if not isinstance(record[column], str) or not record[column].strip():
                 raise LensLocError(f"{place}: {column} is not a sentence; write one.")
+            require_encodable(record[column], place)
         yield (
             number,
             Pair(
