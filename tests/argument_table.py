@@ -349,15 +349,17 @@ def localizing(w: World) -> dict[str, Entry]:
         "Selectivity.select": Entry({"rule": rule}, {"rule": rule.resized(k=4)}, on=w.map),
         "SelectionRule.describe": Entry(
             {"total": 96, "site": "resid_post"},
-            {"total": 200, "site": refused("head", "residual")},
-            on=ll.SelectionRule("top", 5.0, unique_dims=True),
+            {"total": 200, "site": refused("head", "head", total=1)},
+            on=ll.SelectionRule("top", k=3),
         ),
         "SelectionRule.resized": Entry({}, {"percent": 5.0, "k": 3}, on=rule),
         "SelectionRule.same_way": Entry(
             {"other": rule}, {"other": ll.SelectionRule("bottom", k=3)}, on=rule
         ),
         "SelectionRule.to_record": Entry(
-            {"tensors": {}}, {"tensors": {"rule.0": torch.ones(1)}}, on=given
+            {"tensors": {}},
+            {"tensors": {"rule.0": torch.ones(1)}},
+            on=given,
         ),
         "SelectionRule.from_record": Entry(
             {"record": given.to_record(kept), "tensors": kept},
@@ -613,7 +615,9 @@ def tasks(w: World) -> dict[str, Entry]:
             {"texts": ["the old"]}, {"texts": ["nobody in the"]}, on=ll.tasks.generation(**writing)
         ),
         "tasks.HarnessTask.without": Entry(
-            {"texts": []}, {"texts": ["x"]}, on=ll.tasks.lm_eval(**harness)
+            {"texts": []},
+            {"texts": [sorted(ll.tasks.lm_eval(**harness).texts)[0]]},
+            on=ll.tasks.lm_eval(**harness),
         ),
         "tasks.MultipleChoice.without": Entry(
             {"texts": []},
@@ -941,11 +945,12 @@ IDLE = (
     Idle("compare_granularities", ("number",), lambda w: {"number": 3}),
     Idle("study", ("controls",), lambda w: {"controls": ll.controls()}),
     Idle("study", ("percents",), lambda w: {"percents": [2]}),
-    Idle("lesion_study", ("reference",), lambda w: {"reference": w.every}),
+    Idle("lesion_study", ("reference",), lambda w: {"reference": w.every}, "none of which uses it"),
     Idle(
         "lesion_study",
         ("reference",),
         lambda w: {"reference": w.every, "modes": [{"mode": "scale", "scale": 0.5}]},
+        "none of which uses it",
     ),
     Idle("localize", ("recompute",), lambda w: {"recompute": True}),
     Idle("controls", ("n_bins",), lambda w: {"match": "layer", "n_bins": 3}),

@@ -105,7 +105,7 @@ class Caller:
         for several in ("more", "options"):
             settings |= settings.pop(several, {})
         settings = {
-            key: self._world.fresh(value.name) if isinstance(value, Fresh) else value
+            key: self._world.fresh(value.name) if isinstance(value, Fresh) else _own(value)
             for key, value in settings.items()
         }
         function = _function(name, entry)
@@ -123,6 +123,11 @@ class Caller:
         ) + tuple(
             (name, value.exists()) for name, value in settings.items() if isinstance(value, Path)
         )
+
+
+def _own(value: Any) -> Any:
+    """A dictionary for this call alone, which may write into it."""
+    return dict(value) if type(value) is dict else value
 
 
 def _function(name: str, entry: Entry) -> Callable[..., Any]:

@@ -228,6 +228,7 @@ def test_perplexity_says_what_the_library_says(
     assert "Wrote p.csv." in printed
 
 
+@pytest.mark.filterwarnings("ignore:The identifier of languages finds only")
 def test_generate_says_what_the_library_says(
     model: Arguments, workplace: Path, tiny_llama: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +250,15 @@ def test_generate_says_what_the_library_says(
     assert capfd.readouterr().err.count("exists; add --overwrite") == 2
     assert not Path("b.csv").exists()
     assert result["out"] == "g.json"
+    Path("r.csv").write_text("text\nnobody knows what glorbix means\n", encoding="utf-8")
+    own = run_json(capfd, *command, "--reference", "en=r.csv")
+    expected = lape.generate(
+        tiny_llama, PROMPTS, identified().masks, max_new_tokens=5, reference={"en": "r.csv"},
+        progress=False,
+    )  # fmt: skip
+    assert own["rows"] == without_nan(expected.table)
+    assert run(*command, "--reference", "fr=r.csv") == 2
+    assert "reference names 'fr'" in capfd.readouterr().err
     limited = run_json(capfd, *command, "--limit", "1", "--language", "de")
     assert limited["out"] is None
     assert {row["n"] for row in limited["rows"]} == {1}
@@ -261,6 +271,7 @@ def test_generate_says_what_the_library_says(
     assert len(pd.read_csv("g.csv")) == 6
 
 
+@pytest.mark.filterwarnings("ignore:The identifier of languages finds only")
 def test_steer_says_what_the_library_says(
     model: Arguments, workplace: Path, tiny_llama: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

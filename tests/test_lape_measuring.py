@@ -473,8 +473,9 @@ def test_recall_of_half_sentences_is_lowest_in_spanish() -> None:
     """A share of answers in Spanish is not one in German, where answers are short."""
     recall = Recall({}, {})
     found = {code: recall.of(code, ["x" * 32]) for code in LANGUAGES}
-    assert found["es"] < 0.8
-    assert min(value for code, value in found.items() if code != "es") > 0.95
+    # As docs/language_neurons.md says.
+    assert found["es"] == pytest.approx(0.64, abs=0.01)
+    assert min(value for code, value in found.items() if code != "es") >= 0.96
     for code in LANGUAGES:
         assert recall.of(code, ["x" * 200]) > 0.99
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import handwritten
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -1235,6 +1236,53 @@ def test_bad_files_of_questions(tmp_path: Path, content: str, parts: list[str]) 
     path = tmp_path / "a.jsonl"
     path.write_text(content, encoding="utf-8")
     refused(lambda: multiple_choice(path), str(path), *parts)
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the tests' own checks of types, as for a user."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["the sun", None], "{what} 2 is None, of type NoneType, and not a text"),
+        (["the sun", 3.5], "{what} 2 is 3.5, of type float"),
+        ([["the", "sun"]], "{what} 1 is ['the', 'sun'], of type list"),
+        (pd.Series(["the sun", math.nan]), "{what} 2 is nan"),
+        ({"a": "hot tea"}, "{what}s are given in a list, but this is of type dict"),
+        (b"the sun", "{what}s are given in a list, but this is of type bytes"),
+        (7, "{what}s are given in a list, but this is of type int"),
+        (["the sun", "half \ud83d of it"], "{what} 2 holds half of a character (U+D83D"),
+    ],
+)
+def test_texts_that_are_none_are_refused_by_row(tiny_llama: Any, given: Any, message: str) -> None:
+    for make, what in (
+        (perplexity, "Text"),
+        (tasks.bits_per_byte, "Text"),
+        (generation, "Prompt"),
+        (lambda g: ll.lape.generate(tiny_llama, {"en": g}, progress=False), "Prompt of 'en'"),
+        (lambda g: ll.lape.generate(tiny_llama, {"en": ["x"]}, reference={"en": g}), "Text"),
+    ):
+        with pytest.raises(LensLocError) as caught:
+            make(given)
+        assert message.format(what=what) in str(caught.value)
+    assert perplexity(pd.Series(["the sun", "vash"])).texts == ("the sun", "vash")
+    assert perplexity(text for text in ("the sun", "vash")).texts == ("the sun", "vash")
+
+
+def test_half_a_character_in_a_file(tmp_path: Path) -> None:
+    half = "half \ud83d of it"
+    texts = write_jsonl(tmp_path / "t.jsonl", [{"text": "the sun"}, {"text": half}])
+    refused(lambda: perplexity(texts), f"{texts}, row 2 holds half of a character")
+    pairs = write_jsonl(tmp_path / "p.jsonl", [{**PAIR, "sentence_bad": half}])
+    refused(lambda: minimal_pairs(pairs), f"{pairs}, row 1 holds half of a character")
+    asked = write_jsonl(tmp_path / "q.jsonl", [QUESTION, {**QUESTION, "choices": ["a", half]}])
+    refused(lambda: multiple_choice(asked), f"{asked}, row 2 holds half of a character")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

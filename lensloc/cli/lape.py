@@ -1,6 +1,7 @@
 """Language neurons: ``lensloc lape`` record, identify, perplexity, generate, steer."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -582,12 +583,9 @@ def _store() -> Store:
 
 # What is printed of tables that have more columns than a terminal is wide.
 _OF_ANSWERS = tuple(
-    "lesioned asked words language in_language in_language_recall stop_words repeats fluency"
-    " changed".split()
+    "lesioned asked words language in_language stop_words repeats fluency changed".split()
 )
-_OF_STEERING = tuple(
-    "asked toward level deactivated kind in_toward in_toward_recall switched fluency".split()
-)
+_OF_STEERING = tuple("asked toward level deactivated kind in_toward switched fluency".split())
 
 
 def _finish(
@@ -619,8 +617,18 @@ def _finish(
 
 
 def _show(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Print columns, whose headings may be broken into lines."""
-    show_rows(Console(), table, columns, {name: name.replace("_", " ") for name in columns})
+    """Print columns, whose headings may be broken into lines; shares with their recall."""
+    titles = {name: name.replace("_", " ") for name in columns}
+    for name in columns:
+        if f"{name}_recall" in table and pd.api.types.is_numeric_dtype(table[name]):
+            pairs = zip(table[name], table[f"{name}_recall"], strict=True)
+            table = table.assign(**{name: [f"{_share(a)}/{_share(b)}" for a, b in pairs]})
+            titles[name] += " / recall"
+    show_rows(Console(), table, columns, titles)
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
 
 
 def _write(path: Path | None, table: pd.DataFrame, overwrite: bool) -> None:

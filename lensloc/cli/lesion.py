@@ -1,5 +1,6 @@
 """Switching units off and reading what the model writes then: ``lensloc lesion``."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -295,6 +296,10 @@ def _fluency(result: TaskResult, row: int) -> float | None:
     return float(item["value"]) / float(item["weight"]) if item["weight"] else None
 
 
+def _score(result: TaskResult) -> str:
+    return f"{result.score:.2f}" if math.isfinite(result.score) else "none, as nothing was written"
+
+
 def _show(
     result: Mapping[str, Any],
     opened: Lesion | None,
@@ -310,9 +315,9 @@ def _show(
             table.add_column(name, ratio=1, overflow="fold")
         table.add_row(*(Text(readable(output[name])) for name in columns))
         console.print(table)
-    fluency = f"intact {intact.score:.2f}"
+    fluency = f"intact {_score(intact)}"
     if opened is not None and lesioned is not None:
-        fluency += f", lesioned {lesioned.score:.2f}"
+        fluency += f", lesioned {_score(lesioned)}"
         fired, moved = opened.effect.fired, opened.effect.moved
         console.print(
             f"{opened.description}, in {_n_layers(result['per_layer'])} layers. "
