@@ -538,7 +538,7 @@ def test_a_study_tells_of_shared_texts_and_refuses_early(
     assert any(w.startswith("6 texts of the task minimal-pairs") for w in made.warnings)
     for options, message in (
         ({"percent": 0}, "above 0 and at most 100"),
-        ({"percent": 10, "percents": [101]}, "above 0 and at most 100"),
+        ({"percent": 10, "percents": [101], "tasks": [pairs]}, "above 0 and at most 100"),
         ({"n_splits": -1}, "n_splits is at least 0"),
         ({"sites": []}, "No site was named"),
     ):

@@ -249,7 +249,6 @@ def localize(
             the model cannot take, or that a paired test cannot pair.
     """
     given = dict(locals())
-    call = written_call("ll.localize", localize, given)
     require_model(model)
     require_a(Contrast, contrast, "contrast")
     if store is None:
@@ -310,7 +309,7 @@ def localize(
         tuple(known),
         tuple(dict.fromkeys(sentence for site in keys for sentence in told[site])),
         responses if keep_responses else {},
-        call,
+        written_call("ll.localize", localize, given),
     )
 
 
