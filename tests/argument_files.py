@@ -141,13 +141,20 @@ def of_corpora(w: World) -> dict[str, Changes]:
     def several(path: Path) -> dict[str, Any]:
         return {"en": SENTENCES, "de": path}
 
+    def steering(path: Path) -> dict[str, Any]:
+        return {"en": path, "de": SENTENCES}
+
     reference = {"en": SENTENCES, "de": NONWORDS}
     return {
         "lape.record": forms("corpora", several),
         "lape.perplexity": forms("texts", several),
-        "lape.steer": {**forms("corpora", several), "reference": reference},
+        "lape.steer": {**forms("corpora", steering), "reference": reference},
         "lape.generate": {"reference": reference},
-        "lape.activity": {"form": Change(TableForm(sep="|"), {"corpus": piped, "form": None})},
+        "lape.activity": {
+            "form": Change(
+                TableForm.of({"text": "other"}, None, None), {"corpus": commas, "form": None}
+            )
+        },
     }
 
 
