@@ -285,7 +285,7 @@ def test_a_random_control_is_measured_as_it_is(
     drawn = [top.random_like(seed=0)]
     drawn += [control.mask for control in ll.controls(["layer", "magnitude"], seeds=[1])(top)]
     for mask in drawn:
-        kept = UnitMask.load(mask.save(tmp_path / "mask.safetensors"))
+        kept = UnitMask.load(mask.save(tmp_path / "mask.safetensors", overwrite=True))
         profile = response_profile(tiny_llama, kept, contrast, progress=False)
         assert not profile.cross_validated
         assert not flattered(profile)

@@ -102,7 +102,7 @@ def lesion_study(
     require_model(model)
     require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
     tasks, modes = listed(tasks), listed(modes, str, Mapping)
-    percents = None if percents is None else listed(percents)
+    percents = percents if percents is None or isinstance(percents, Mapping) else listed(percents)
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
