@@ -278,8 +278,8 @@ def test_max_tokens_keeps_the_first_ones(tiny_llama: Any) -> None:
 
 def test_texts_longer_than_the_window_are_named(tiny_llama: Any) -> None:
     with pytest.raises(LensLocError, match=r"Text 2 \('word word .*'\) has \d+ tokens.* is 96"):
-        capture(tiny_llama, ["a", "word " * 100], "xy", progress=False)
-    capture(tiny_llama, ["a", "word " * 100], "xy", progress=False, max_tokens=96)
+        capture(tiny_llama, ["a", "word " * 100], ["x", "y"], progress=False)
+    capture(tiny_llama, ["a", "word " * 100], ["x", "y"], progress=False, max_tokens=96)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tiny_llama: Any, monkeypatch: Any) -> None:
@@ -298,7 +298,7 @@ def test_word_ends_need_a_fast_tokenizer(tiny_llama: Any, monkeypatch: Any) -> N
 
     monkeypatch.setattr(tiny_llama, "tokenizer", Slow())
     with pytest.raises(LensLocError, match="fast tokenizer"):
-        capture(tiny_llama, ["a"], "x", pooling="word-end", progress=False)
+        capture(tiny_llama, ["a"], ["x"], pooling="word-end", progress=False)
 
 
 def test_non_finite_activations_name_site_layer_and_stimulus(checkpoints: dict[str, Path]) -> None:

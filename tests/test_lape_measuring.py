@@ -510,7 +510,7 @@ def test_bad_reference_texts(bilingual: Any) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"fr": ["un"]}, "reference names 'fr', which is no language here that has a code"),
         ({"en": []}, "There is no text"),
-        ({"en": ["x", " "]}, "Text 2: the text is empty"),
+        ({"en": ["x", " "]}, "Text 2 (' ') is empty"),
         ({"en": "nowhere.md"}, "nowhere.md must end in"),
     ]
     for reference, message in cases:

@@ -157,9 +157,9 @@ def test_lengths_of_a_batch_change_nothing_in_a_long_rope(tmp_path: Path) -> Non
     texts = ["the old gardener", " ".join(["the old gardener watered"] * 6), "every plant before"]
     lengths = [len(model.tokenizer(text)["input_ids"]) for text in texts]
     assert min(lengths) < 32 < max(lengths) < 96
-    together = capture(model, texts, "aab", progress=False).responses["resid_post"].values
+    together = capture(model, texts, ["a", "a", "b"], progress=False).responses["resid_post"].values
     for row, text in enumerate(texts):
-        alone = capture(model, [text], "a", progress=False).responses["resid_post"].values
+        alone = capture(model, [text], ["a"], progress=False).responses["resid_post"].values
         torch.testing.assert_close(together[row], alone[0], rtol=0, atol=1e-5)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lensloc as ll
-from lensloc.report import summary, warnings_of
+from lensloc.report import summary
 from lensloc.studies import Study
 
 LAYERS, WIDTH = 6, 40
@@ -58,7 +58,7 @@ def test_in_how_many_layers_half_of_the_units_lie(
 def test_a_tenth_of_outliers_is_told(found: ll.Localization, n_large: int, told: bool) -> None:
     study = study_of([5, 5, 5, 5, 0, 0], found, n_large)
     assert len(study.network & study.selectivity.outliers()) == n_large
-    sentences = [s for s in warnings_of(study) if "outliers in size" in s]
+    sentences = [s for s in study.warnings if "outliers in size" in s]
     assert len(sentences) == told
     assert not told or sentences[0].startswith(
         f"{n_large} of the 20 selected units ({5 * n_large} %)"

@@ -1250,14 +1250,14 @@ def unchecked() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["the sun", None], "{what} 2 is None, of type NoneType, and not a text"),
-        (["the sun", 3.5], "{what} 2 is 3.5, of type float"),
-        ([["the", "sun"]], "{what} 1 is ['the', 'sun'], of type list"),
-        (pd.Series(["the sun", math.nan]), "{what} 2 is nan"),
-        ({"a": "hot tea"}, "{what}s are given in a list, but this is of type dict"),
-        (b"the sun", "{what}s are given in a list, but this is of type bytes"),
-        (7, "{what}s are given in a list, but this is of type int"),
-        (["the sun", "half \ud83d of it"], "{what} 2 holds half of a character (U+D83D"),
+        (["the sun", None], "{what} 2 (None) is missing"),
+        (["the sun", 3.5], "{what} 2 (3.5) is of type float, not a text"),
+        ([["the", "sun"]], "{what} 1 (['the', 'sun']) is of type list, not a text"),
+        (pd.Series(["the sun", math.nan]), "{what} 2 (nan) is of type float"),
+        ({"a": "hot tea"}, "{what}s: a list of texts is needed, not something of type dict"),
+        (b"the sun", "{what}s: a list of texts is needed, not something of type bytes"),
+        (7, "{what}s: a list of texts is needed, not something of type int"),
+        (["the sun", "half \ud83d of it"], "holds half a character (the lone surrogate U+D83D"),
     ],
 )
 def test_texts_that_are_none_are_refused_by_row(tiny_llama: Any, given: Any, message: str) -> None:
@@ -1278,11 +1278,11 @@ def test_texts_that_are_none_are_refused_by_row(tiny_llama: Any, given: Any, mes
 def test_half_a_character_in_a_file(tmp_path: Path) -> None:
     half = "half \ud83d of it"
     texts = write_jsonl(tmp_path / "t.jsonl", [{"text": "the sun"}, {"text": half}])
-    refused(lambda: perplexity(texts), f"{texts}, row 2 holds half of a character")
+    refused(lambda: perplexity(texts), f"{texts}, row 2: the column 'text' holds half a character")
     pairs = write_jsonl(tmp_path / "p.jsonl", [{**PAIR, "sentence_bad": half}])
-    refused(lambda: minimal_pairs(pairs), f"{pairs}, row 1 holds half of a character")
+    refused(lambda: minimal_pairs(pairs), f"{pairs}, row 1: the column 'sentence_bad' holds half a character")
     asked = write_jsonl(tmp_path / "q.jsonl", [QUESTION, {**QUESTION, "choices": ["a", half]}])
-    refused(lambda: multiple_choice(asked), f"{asked}, row 2 holds half of a character")
+    refused(lambda: multiple_choice(asked), f"{asked}, row 2: choices is not a list of at least two different texts")
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_a_sentencepiece_file_is_read_whatever_it_is_called(
     plain = sentencepiece.SentencePieceProcessor(model_file=str(folder / file))
     found = model.tokenizer(TEXT, add_special_tokens=False)["input_ids"]
     assert found == [token + offset for token in plain.encode(TEXT)]
-    assert capture(model, [TEXT], "a", progress=False).n_tokens >= len(found)
+    assert capture(model, [TEXT], ["a"], progress=False).n_tokens >= len(found)
 
 
 def test_a_tokenizer_that_cannot_be_read_is_no_missing_one(

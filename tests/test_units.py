@@ -224,7 +224,7 @@ def test_a_mask_and_its_rule_come_back_from_disk(tmp_path: Path) -> None:
         found.top(k=3).random_like(7), given,
     ]  # fmt: skip
     for mask in masks:
-        back = UnitMask.load(mask.save(tmp_path / "mask.safetensors"))
+        back = UnitMask.load(mask.save(tmp_path / "mask.safetensors", overwrite=True))
         for copied in (back, pickle.loads(pickle.dumps(mask)), copy.deepcopy(mask)):
             assert copied == mask
             assert copied.rule == mask.rule

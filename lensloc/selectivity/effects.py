@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
+from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.responses import Responses
 from lensloc.selectivity.moments import Moments, as_float64, precision
@@ -84,6 +85,7 @@ def bootstrap_d(
         LensLocError: too few stimuli, stimuli that cannot be paired where pairs are drawn, or a
             number that makes no sense.
     """
+    require_a(Responses, responses, "responses")
     absolute = responses.absolute if absolute is None else absolute
     aligned = responses.test == "paired" if aligned is None else aligned
     if n_resamples < 1 or not 0 < confidence < 1:
