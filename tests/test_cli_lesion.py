@@ -496,9 +496,8 @@ def test_networks_by_name_are_lesioned_at_the_site_that_was_asked_for(
     found["resid_post"].top(percent=10).save("net.safetensors")
     found["mlp_out"].top(percent=10).save("net.npy")
     assert run(*command, "--mask", "net.safetensors", "--site", "mlp_out") == 2
-    assert "--site mlp_out was asked for, but the mask net.safetensors is of resid_post" in (
-        capfd.readouterr().err
-    )
+    said = capfd.readouterr().err
+    assert "net.safetensors holds units at resid_post, and not at mlp_out" in said
     both = run_json(capfd, *command, "--mask", "net.npy", "--site", "mlp_out")
     assert [row["site"] for row in both["rows"]] == ["mlp_out", "mlp_out"]
     exact = pytest.approx(100 * 9 / 96)

@@ -542,7 +542,7 @@ def test_perplexities_of_a_lesion_without_numbers(
     )
     with pytest.warns(LensLocWarning) as caught:
         found = lape.perplexity(model, masks, texts, n_resamples=5, progress=False)
-    assert found.warnings == tuple(str(each.message) for each in caught)
+    assert {str(each.message) for each in caught} <= set(found.warnings)
     assert any("leaves de without a score: Token 2 of" in text for text in found.warnings)
     assert not found.table["finite"].any()
     assert found.table[["change", "log_perplexity", "difference"]].isna().all().all()
@@ -564,7 +564,7 @@ def test_answers_under_a_lesion_without_numbers(
     )  # fmt: skip
     with pytest.warns(LensLocWarning) as caught:
         found = lape.generate(model, PROMPTS, masks, max_new_tokens=8, progress=False)
-    assert found.warnings == tuple(str(each.message) for each in caught)
+    assert {str(each.message) for each in caught} <= set(found.warnings)
     told = "Under the lesion of de, prompts in en have no answers: No token can be written after"
     assert any(text.startswith(told) for text in found.warnings)
     rows = found.table.set_index(["lesioned", "asked"])
@@ -646,7 +646,7 @@ def answers_by_loop(found: Any, group: Mapping[str, Any], code: str) -> dict[str
 def test_answers_of_a_planted_model(bilingual: Any) -> None:
     with pytest.warns(LensLocWarning) as caught:
         found = lape.generate(bilingual, PROMPTS, NEURONS, max_new_tokens=8, progress=False)
-    assert found.warnings == tuple(str(each.message) for each in caught)
+    assert {str(each.message) for each in caught} <= set(found.warnings)
     assert found.warnings == (
         "The lesion of en changed no answer to the prompts in en, de.",
         "The lesion of de changed no answer to the prompts in en.",
@@ -899,7 +899,7 @@ def steer(model: Any, **options: Any) -> Any:
 def test_steering_switches_a_planted_models_answers(bilingual: Any) -> None:
     with pytest.warns(LensLocWarning) as caught:
         found = steer(bilingual, levels=["mean", 0.5, 0.0])
-    assert found.warnings == tuple(str(each.message) for each in caught)
+    assert {str(each.message) for each in caught} <= set(found.warnings)
     table = found.table
     assert len(table) == 2 * (2 + 3 * 2 * 2)  # pairs; alone; levels, kinds, deactivated or not
     for row in table.to_dict("records"):
@@ -1055,7 +1055,8 @@ def test_units_of_both_languages_are_clamped(bilingual: Any) -> None:
 
 def test_what_is_steered_and_how(bilingual: Any) -> None:
     def ways(**options: Any) -> set[tuple[Any, ...]]:
-        found = steer(bilingual, controls=(), **options)
+        clamped = {"controls": ()} if options["levels"] else {"corpora": None}
+        found = steer(bilingual, **(clamped | options))
         columns = ["asked", "toward", "level", "deactivated"]
         return set(found.table[columns].itertuples(index=False, name=None))
 

@@ -587,7 +587,7 @@ def test_a_damaged_checkpoint_is_refused_and_kept(llama: Any, tmp_path: Path, da
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "counts":
-        counts.save(path)
+        counts.save(path, overwrite=True)
     else:
         content[-20] ^= 4
         path.write_bytes(content)

@@ -346,7 +346,7 @@ def test_lesions_that_leave_ties_are_told(tiny_llama: Any, pairs: Any) -> None:
         by_hand = pairs(tiny_llama)
     assert rows.loc["all", "score"] == by_hand.score
     assert rows.loc["all", "n_ties"] == by_hand.n_ties
-    (sentence,) = study.warnings
+    (sentence,) = [text for text in study.warnings if "most are" in text]
     assert f"most are {by_hand.n_ties} of 6, under all (zero, 33.3333 %, network)." in sentence
 
 
@@ -652,7 +652,8 @@ def test_a_size_below_one_unit_is_one_unit_with_a_word(
     with pytest.warns(LensLocWarning, match=r"x: [\d.]+ % of the 96 units at resid_post"):
         study = of_study(tiny_llama, {"x": network}, pairs, percents=[0.01, 1])
     assert list(study.table["n_units"]) == [1, 1]
-    assert [w.split(" ")[1] for w in study.warnings] == ["0.01", "1"]
+    sizes = [w.split(" ")[1] for w in study.warnings if "is less than one unit" in w]
+    assert sizes == ["0.01", "1"]
 
 
 def test_language_neurons_of_a_tiny_model_are_lesioned_without_sizes(
@@ -770,6 +771,11 @@ def shared_tasks(questions: tasks.MultipleChoice, pairs: Any) -> dict[str, tuple
     }
 
 
+def shared_in(study: ll.LesionStudy) -> list[str]:
+    """Return what a study says of texts that a task shares with what selected the units."""
+    return [text for text in study.warnings if "are among those that the units" in text]
+
+
 @pytest.mark.parametrize(
     "kind",
     ["prompts", "prompts with choices", "choices", "another case", "sentences", "texts",
@@ -785,13 +791,13 @@ def test_texts_of_any_task_are_kept_apart_from_those_that_select(
     )
     mask = ll.localize(tiny_llama, contrast, progress=False).top(percent=10)
     told = of_study(tiny_llama, {"x": mask}, task)
-    (warning,) = told.warnings
+    (warning,) = shared_in(told)
     n = len(set(map(str.casefold, texts)))
     assert warning.startswith(f"{n} texts of the task {task.name} are among those that the units")
     if kind in ("choices", "prompts"):
         return  # nothing would be left of the task
     study = of_study(tiny_llama, {"x": contrast}, task, percents=[10])
-    assert study.warnings == ()
+    assert not shared_in(study)
     half, _ = contrast.split(0)
     left = task.without(half.text_set)
     assert (
@@ -812,4 +818,4 @@ def test_a_task_that_does_not_say_what_it_reads_is_measured(
     tiny_llama: Any, small_contrast: Contrast
 ) -> None:
     study = of_study(tiny_llama, {"x": small_contrast}, Counted([]), percents=[10])
-    assert study.warnings == ()
+    assert not shared_in(study)

@@ -73,7 +73,7 @@ CASES: dict[str, str] = {
     'll.overlap({"a": mask, "b": found})': "needed for Networks['b']",
     'll.welch(found, ("sentences",), ("nonwords",))': "A Responses is needed for responses, not "
     "something of type Localization; take those of one site",
-    'll.max_t(mask, ("sentences",), ("nonwords",))': "A Responses is needed",
+    'll.max_t(mask, ("sentences",), ("nonwords",))': "max_t tests responses or a localization",
     'll.bootstrap_d(None, ("sentences",), ("nonwords",))': "A Responses is needed",
     "ll.lape.identify(None)": "An ActivationCounts is needed for counts, not something of type "
     "None; take what ll.lape.record returned",
