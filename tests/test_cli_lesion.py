@@ -504,7 +504,7 @@ def test_networks_by_name_are_lesioned_at_the_site_that_was_asked_for(
     assert [row["percent"] for row in both["rows"]] == [exact, exact]
     lesion = ["lesion", "--model-name", checkpoints["llama"], "--mask", "net.safetensors"]
     assert run(*lesion, "--site", "mlp_out") == 2
-    assert "the mask net.safetensors is of resid_post" in capfd.readouterr().err
+    assert "net.safetensors holds units at resid_post" in capfd.readouterr().err
 
 
 def test_a_size_below_one_unit_is_noted(
