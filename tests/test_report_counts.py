@@ -61,5 +61,5 @@ def test_a_tenth_of_outliers_is_told(found: ll.Localization, n_large: int, told:
     sentences = [s for s in study.warnings if "outliers in size" in s]
     assert len(sentences) == told
     assert not told or sentences[0].startswith(
-        f"{n_large} of the 20 selected units ({5 * n_large} %)"
+        f"{n_large} of the top 20 units at resid_post ({5 * n_large} %)"
     )
