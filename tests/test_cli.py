@@ -406,6 +406,7 @@ def test_models_list(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert run("models", "list") == 0
     printed = capfd.readouterr().out
     assert "smollm2-135m  [to fetch]" in printed
+    assert "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32" in printed
     assert "names and aliases that TransformerLens knows" in printed
     assert run("models", "list", "pythia-70m") == 0
     assert "eleutherai/pythia-70m" in capfd.readouterr().out
