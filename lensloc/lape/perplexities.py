@@ -13,6 +13,7 @@ from lensloc.language_tables import LanguageMatrix
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
 from lensloc.lesion_table import LesionStudy
+from lensloc.stimuli.tables import require_texts
 from lensloc.store import Store
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
@@ -73,10 +74,13 @@ def perplexity(
             )
         texts = prose(list(masks), "held-out")
     tasks = [
-        perplexity_task(given if isinstance(given, str | Path) else list(given), limit=limit,
-                        name=name)
+        perplexity_task(
+            given if isinstance(given, str | Path) else require_texts(given, f"Text of {name!r}"),
+            limit=limit,
+            name=name,
+        )
         for name, given in texts.items()
-    ]  # fmt: skip
+    ]
     study = lesion_study(
         model,
         # Without their ranking, which would ask for sizes in per cent.

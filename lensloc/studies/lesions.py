@@ -89,7 +89,8 @@ def lesion_study(
 
     Raises:
         LensLocError: no mask, no task, a size that a mask cannot have, or whatever lesion,
-            controls and tasks refuse; before the model is run where that can be told.
+            controls and tasks refuse, before the model is run where that can be told; an intact
+            model that gives no numbers. (A lesion that leaves none is a row without a score.)
     """
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")
