@@ -359,7 +359,7 @@ def test_a_tie_counts_half(checkpoints: dict[str, Path], tokenizer: Any) -> None
         Pair("the sun came up", "the sun", "longer"),
         Pair("the sun", "the sun came up", "shorter"),
     )
-    with pytest.warns(LensLocWarning, match="1 of 3 items are ties") as caught:
+    with pytest.warns(LensLocWarning, match="1 of 3 items of .* are ties") as caught:
         result = MinimalPairs((equal, longer, shorter))(uniform)
     assert tuple(str(each.message) for each in caught) == result.warnings
     assert result.n_ties == 1
@@ -830,7 +830,7 @@ def test_equal_choices_share_the_credit(checkpoints: dict[str, Path]) -> None:
     questions = [Question("the sun", (" j", " x", " q"), answer) for answer in range(3)]
     # The last choice has more tokens, so that two are the best.
     questions += [Question("the sun", (" j", " x", " gardener"), answer) for answer in range(3)]
-    with pytest.warns(LensLocWarning, match="6 of 6 items are ties"):
+    with pytest.warns(LensLocWarning, match="6 of 6 items of .* are ties"):
         result = tasks.MultipleChoice(tuple(questions))(uniform)
     assert result.items["chosen"].tolist() == [-1] * 6
     assert result.n_ties == 6

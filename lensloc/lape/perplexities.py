@@ -17,6 +17,7 @@ from lensloc.lesion_cases import cases_of, idle_lesions, lesion_warnings
 from lensloc.lesion_table import LesionStudy
 from lensloc.sentences.lesions import lesion_notes
 from lensloc.stimuli.columns import TableForm
+from lensloc.stimuli.tables import require_texts
 from lensloc.store import StoreLike
 from lensloc.studies import lesion_study
 from lensloc.tasks import perplexity as perplexity_task
@@ -91,7 +92,7 @@ def perplexity(
     tasks = [
         perplexity_task(given, limit=limit, name=name, **form.fitted(Path(given)).said)
         if isinstance(given, str | Path)
-        else perplexity_task(given, limit=limit, name=name)
+        else perplexity_task(require_texts(given, f"Text of {name!r}"), limit=limit, name=name)
         for name, given in texts.items()
     ]
     study = lesion_study(

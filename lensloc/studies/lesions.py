@@ -95,8 +95,9 @@ def lesion_study(
 
     Raises:
         LensLocError: no mask, no task, a size that a mask cannot have, an argument that has no
-            effect, or whatever lesion, controls and tasks refuse; before the model is run where
-            that can be told.
+            effect, or whatever lesion, controls and tasks refuse, before the model is run where
+            that can be told; an intact model that gives no numbers. (A lesion that leaves none is a
+            row without a score.)
     """
     given = dict(locals())
     require_model(model)

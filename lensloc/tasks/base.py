@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,20 +185,24 @@ def is_tie(first: float, second: float) -> bool:
 
     That is a millionth: sums of the same terms differ by so much with the order of the texts.
     """
-    return bool(np.isclose(first, second, rtol=1e-6, atol=1e-6))
+    return math.isclose(first, second, rel_tol=1e-6, abs_tol=1e-6)
 
 
-def ties_told(n_ties: int, n_items: int, what: str) -> tuple[str, ...]:
+def ties_told(items: pd.DataFrame, task: str, what: str) -> tuple[str, ...]:
     """Say that many items are ties, and what they count.
 
     Args:
-        n_ties: how many are.
-        n_items: of so many.
-        what: what they count, and for what.
+        items: of a result, with ``tie``.
+        task: its name.
+        what: what a tie counts.
     """
-    if n_ties <= MANY_TIES * n_items:
+    n_ties = int(items["tie"].sum())
+    if n_ties <= MANY_TIES * len(items):
         return ()
-    return (f"{n_ties} of {n_items} items are ties, which the model cannot tell apart; {what}.",)
+    return (
+        f"{n_ties} of {len(items)} items of {task!r} are ties, which the model cannot tell apart; "
+        f"{what}.",
+    )
 
 
 def told(result: TaskResult, known: Sequence[str] = ()) -> TaskResult:

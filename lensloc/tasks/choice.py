@@ -156,9 +156,7 @@ class MultipleChoice:
                 }
             )
         items = pd.DataFrame(rows)
-        ties = ties_told(
-            int(items["tie"].sum()), len(items), "the best choices of each share its credit"
-        )
+        ties = ties_told(items, self.name, "the best choices of each share its credit")
         result = TaskResult(
             self.name,
             "accuracy",
@@ -286,7 +284,7 @@ def multiple_choice(
         within = limit is None or counts[question.kind] <= limit
         if within and (kinds is None or question.kind in kinds):
             kept.append(question)
-    notes = _spaces_told(kept)
+    notes = _spaces_told(kept, file)
     for sentence in notes:
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
     return MultipleChoice(tuple(kept), normalize, bos, batch_size, name or stem_of(file), notes)
@@ -328,7 +326,7 @@ def _name(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _spaces_told(questions: Sequence[Question]) -> tuple[str, ...]:
+def _spaces_told(questions: Sequence[Question], file: Path) -> tuple[str, ...]:
     """Say that a space was put where none is written."""
     n = sum(
         any(
@@ -340,8 +338,8 @@ def _spaces_told(questions: Sequence[Question]) -> tuple[str, ...]:
     if not n:
         return ()
     return (
-        f"In {n} of {len(questions)} questions a space stands between prompt and choice, though "
-        "both are written without spaces; give separator='' if it should not.",
+        f"In {n} of {len(questions)} questions of {file} a space stands between prompt and choice, "
+        "though both are written without spaces; give separator='' if it should not.",
     )
 
 

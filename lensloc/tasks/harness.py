@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import logging
+import warnings
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.running import BatchSize
 from lensloc.tasks.base import TaskResult, is_tie, told
 from lensloc.tasks.generation import Generation
@@ -193,11 +194,11 @@ class HarnessTask:
             items,
             higher_is_better=bool(higher),
             settings=settings,
-            warnings=_ties_told(samples, metric),
+            warnings=_ties_told(samples, metric, self.task),
         )
 
 
-def _ties_told(samples: Sequence[Mapping[str, Any]], metric: str) -> tuple[str, ...]:
+def _ties_told(samples: Sequence[Mapping[str, Any]], metric: str, task: str) -> tuple[str, ...]:
     """Say how often the harness' accuracy took the first of equally probable choices for the best.
 
     It is the harness' own figure and is left as it is.
@@ -213,8 +214,9 @@ def _ties_told(samples: Sequence[Mapping[str, Any]], metric: str) -> tuple[str, 
     if not n_ties:
         return ()
     return (
-        f"In {n_ties} of {len(samples)} documents the best choices are equally probable, up to "
-        "rounding, and the harness counts one of them as chosen (of exactly equal ones the first).",
+        f"In {n_ties} of {len(samples)} documents of {task!r} the best choices are equally "
+        "probable, up to rounding, and the harness counts one of them as chosen (of exactly equal "
+        "ones the first).",
     )
 
 
@@ -378,7 +380,9 @@ class _Answers:
                 "choose another task."
             )
         most = int(options.get("max_gen_toks", _MOST_NEW_TOKENS))
-        text = str(Generation((context,), most, bos=self.bos)(self.model).items["text"][0])
+        with warnings.catch_warnings():  # an empty answer is an answer here
+            warnings.simplefilter("ignore", LensLocWarning)
+            text = str(Generation((context,), most, bos=self.bos)(self.model).items["text"][0])
         stops = options.get("until") or []
         for stop in [stops] if isinstance(stops, str) else stops:
             text = text.split(stop)[0] if stop else text

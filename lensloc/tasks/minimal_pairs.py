@@ -135,7 +135,7 @@ class MinimalPairs:
         items["value"] = (items["good"] > items["bad"]).astype(float).where(~items["tie"], 0.5)
         items["weight"] = 1.0
         settings = {**self.settings, "prepends_bos": prepends_bos(model, self.bos)}
-        ties = ties_told(int(items["tie"].sum()), len(items), "each counts half")
+        ties = ties_told(items, self.name, "each counts half")
         result = TaskResult(
             self.name,
             "accuracy",

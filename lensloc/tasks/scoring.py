@@ -72,7 +72,7 @@ def require_finite(model: Any, found: Float[np.ndarray, "scored ..."], sequence:
     Raises:
         NotFiniteError: naming text and token.
     """
-    values = found.reshape(len(found), -1)
+    values = found.reshape(len(found), found.size // max(1, len(found)))
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if not len(bad):
         return
