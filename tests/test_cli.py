@@ -167,6 +167,31 @@ def test_without_json_it_prints_tables(
     assert "lensloc-masks" in printed
 
 
+def test_localize_says_when_nothing_was_localized(
+    checkpoints: dict[str, Path], workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"{word} sun", side) for side, words in (("hot", "old twelve"), ("cold", "all up"))
+            for word in words.split()]  # fmt: skip
+    pd.DataFrame(rows, columns=["text", "condition"]).to_csv("few.csv", index=False)
+    command = ["localize", "--model-name", checkpoints["llama"], "--contrast", "few.csv",
+               "--target", "hot", "--control", "cold", "--num-units", "5"]  # fmt: skip
+    told = run_json(capfd, *command, "--out", "few.safetensors")["warnings"]
+    for words in ("3 or fewer a side", "nothing was localized", "may be noise"):
+        assert any(words in sentence for sentence in told), words
+    mask = UnitMask.load("few.safetensors")
+    assert set(mask.warnings) <= set(told)
+    assert any("may be noise" in sentence for sentence in mask.warnings)
+    assert run(*command, "--out", "again.safetensors") == 0
+    shown = capfd.readouterr()
+    for sentence in told:
+        assert shown.err.count(f"Note: {sentence}\n") == 1
+    assert "LensLocWarning" not in shown.err
+    assert run("heatmap", "few.safetensors", "--out", "few.html") == 0
+    shown = capfd.readouterr()
+    for sentence in mask.warnings:
+        assert f"Note: {sentence}\n" in shown.err
+
+
 def test_an_existing_mask_is_replaced_only_when_told_to(
     localize: list[str | Path], workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
