@@ -5,18 +5,18 @@ measure what breaks.
 """
 
 from lensloc import contrasts, lape, plot, tasks
-from lensloc.attribution import Attribution, attribute
-from lensloc.capture import capture
-from lensloc.controls import Controls, controls
+from lensloc.attribution.attributing import Attribution, attribute
+from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.protocols import Protocol
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.explorer import explore
-from lensloc.lesion import Lesion, lesion
-from lensloc.lesion_table import LesionStudy
+from lensloc.forward.capturing import capture
+from lensloc.forward.sites import SITES, Site
+from lensloc.lesions.lesioning import Lesion, lesion
 from lensloc.models import load_model
-from lensloc.overlaps import overlap
-from lensloc.profiles import ResponseProfile
-from lensloc.report import report
-from lensloc.responses import Responses
+from lensloc.pages.explorer import explore
+from lensloc.pages.report import report
+from lensloc.results.lesions import LesionStudy
+from lensloc.results.profiles import ResponseProfile
 from lensloc.selectivity import (
     MaxT,
     SelectionRule,
@@ -27,9 +27,6 @@ from lensloc.selectivity import (
     paired,
     welch,
 )
-from lensloc.sites import SITES, Site
-from lensloc.stimuli import Contrast, Protocol
-from lensloc.store import Store
 from lensloc.studies import (
     Localization,
     Study,
@@ -39,8 +36,13 @@ from lensloc.studies import (
     response_profile,
     study,
 )
+from lensloc.studies.confounds import confound_check
+from lensloc.studies.store import Store
 from lensloc.tasks import TaskResult
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.matching import Controls, controls
+from lensloc.units.overlaps import overlap
+from lensloc.units.responses import Responses
 
 __all__ = [
     "SITES",
@@ -67,6 +69,7 @@ __all__ = [
     "bootstrap_d",
     "capture",
     "compare_granularities",
+    "confound_check",
     "contrasts",
     "controls",
     "discrimination",

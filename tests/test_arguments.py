@@ -151,8 +151,8 @@ def test_an_argument_makes_a_difference(
     entry = entries.get(name)
     if entry is None or argument not in entry.changes:
         pytest.fail(
-            f"ll.{name} takes {argument!r}, for which tests/argument_table.py has no other value; "
-            "add one that makes a difference, or says why it makes none."
+            f"ll.{name} takes {argument!r}, for which tests/support/argument_table.py has no other "
+            "value; add one that makes a difference, or says why it makes none."
         )
     given = entry.changes[argument]
     change = given if isinstance(given, Change) else Change(given)

@@ -1,28 +1,18 @@
 """README and docs say what is so: commands parse, names exist, links lead somewhere."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
+from documents import blocks, command_lines
 
 import lensloc as ll
 from lensloc.cli import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.M | re.S)
-
-
-def command_lines(page: Path) -> list[list[str]]:
-    text = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-    return [line[1:] for line in lines if line[:1] == ["lensloc"]]
 
 
 def parse(arguments: list[str]) -> None:

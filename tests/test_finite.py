@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_tasks import PAIRS, PROMPTS, QUESTIONS, TEXTS, write_jsonl
-from test_tasks import plain_model as plain
+from task_files import PAIRS, PROMPTS, QUESTIONS, TEXTS, write_jsonl
+from task_files import plain_model as plain
 
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, TaskResult, UnitMask, attribute, lesion, tasks
 from lensloc.errors import NotFiniteError
-from lensloc.lesion import open_lesions
-from lensloc.store import Store
+from lensloc.lesions.lesioning import open_lesions
+from lensloc.models.tokens import token_ids
+from lensloc.studies.store import Store
 from lensloc.tasks.decoding import Decoding, decode
-from lensloc.tasks.minimal_pairs import MinimalPairs
+from lensloc.tasks.pairs import MinimalPairs
 from lensloc.tasks.scoring import Scored, token_log_probs
-from lensloc.tokens import token_ids
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

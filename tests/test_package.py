@@ -1,11 +1,16 @@
 """An installed, non-editable lensloc works."""
 
+import inspect
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 import sysconfig
 import venv
 from pathlib import Path
+
+import lensloc as ll
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,3 +52,23 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     )
     assert "language" in listed
     assert "nonwords 240" in listed
+
+
+def test_no_module_is_named_like_a_public_function() -> None:
+    """Such a module takes the function's place as an attribute of the package."""
+    modules = [found.name for found in pkgutil.walk_packages(ll.__path__, "lensloc.")]
+    rooms = [ll, ll.contrasts, ll.lape, ll.plot, ll.tasks]
+    public = {
+        name for room in rooms for name in room.__all__ if inspect.isroutine(getattr(room, name))
+    }
+    same = {name for name in modules if name.rpartition(".")[2] in public}
+    assert same == {"lensloc.pages.report"}  # its page is a room; ll.report is no attribute of it
+    assert ll.report.__module__ == "lensloc.pages.report"
+
+
+def test_no_test_file_imports_another() -> None:
+    files = [*(ROOT / "tests").rglob("*.py")]
+    assert len(files) > 50
+    for path in files:
+        found = re.search(r"^ *(from|import) test_\w+", path.read_text(), flags=re.MULTILINE)
+        assert found is None, path

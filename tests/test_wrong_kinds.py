@@ -15,14 +15,13 @@ from typing import Any
 
 import pytest
 import torch
-from test_lape import random_counts
-from test_plot import granularities, lesions, null_of, selectivity
-from test_plot_languages import matrix, steering
+from counts import random_counts
+from plotted import granularities, lesions, matrix, null_of, selectivity, steering
 
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.arguments import listed, require_model
-from lensloc.sites import names_of
+from lensloc.forward.sites import names_of
 
 # What is run -> what the sentence must say.
 CASES: dict[str, str] = {
@@ -38,7 +37,7 @@ CASES: dict[str, str] = {
     'll.response_profile("gpt2", mask, c)': "ll.load_model('gpt2')",
     'll.compare_granularities("gpt2", c)': "ll.load_model('gpt2')",
     'll.attribute("gpt2", c)': "ll.load_model('gpt2')",
-    'll.contrasts.confound_check("gpt2", c)': "ll.load_model('gpt2')",
+    'll.confound_check("gpt2", c)': "ll.load_model('gpt2')",
     'task("gpt2")': "ll.load_model('gpt2')",
     'll.tasks.minimal_pairs(limit=1)("gpt2")': "ll.load_model('gpt2')",
     'll.tasks.generation(["x"])("gpt2")': "ll.load_model('gpt2')",
@@ -59,7 +58,7 @@ CASES: dict[str, str] = {
     'll.compare_granularities(model, "language")': "Contrasts are given by name",
     'll.compare_granularities(model, {"a": "language"})': "needed for Contrasts['a']",
     'll.attribute(model, "language")': "ll.contrasts.get('language')",
-    'll.contrasts.confound_check(model, "language")': "ll.contrasts.get('language')",
+    'll.confound_check(model, "language")': "ll.contrasts.get('language')",
     # -- masks and maps ----------------------------------------------------------------------------
     "ll.lesion(model, found)": "A UnitMask is needed for masks, not something of type Localization",
     'll.lesion(model, "mask.npy")': "ll.UnitMask.load",

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 
 from lensloc.cli.catalogue import models_app, stimuli_app
-from lensloc.cli.evaluate import evaluate_command
+from lensloc.cli.evaluating import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
-from lensloc.cli.lape import lape_app
-from lensloc.cli.lesion import lesion_command
-from lensloc.cli.localize import localize_command
+from lensloc.cli.language_neurons import lape_app
+from lensloc.cli.lesioning import lesion_command
+from lensloc.cli.localizing import localize_command
 from lensloc.cli.output import any_encoding, given_arguments
-from lensloc.cli.report import report_command
+from lensloc.cli.reporting import report_command
 from lensloc.errors import LensLocError
 
 app = typer.Typer(

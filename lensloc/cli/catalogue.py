@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lensloc import contrasts, fetching
+from lensloc import contrasts
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     Encoding,
@@ -16,6 +16,9 @@ from lensloc.cli.options import (
     file_form,
     own_contrast,
 )
+from lensloc.contrasts import fetching
+from lensloc.contrasts.balance import measure_balance
+from lensloc.contrasts.contrast import Contrast
 from lensloc.models import (
     BUNDLED,
     cache_folder,
@@ -25,8 +28,6 @@ from lensloc.models import (
     load_model,
     pull_from_hub,
 )
-from lensloc.stimuli import Contrast
-from lensloc.stimuli.balance import measure_balance
 
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch them.")
 stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")

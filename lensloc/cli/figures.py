@@ -8,20 +8,20 @@ import typer
 from rich.console import Console
 
 from lensloc import contrasts, plot
-from lensloc.cli.localize import show_layers, show_units
+from lensloc.cli.localizing import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
 from lensloc.cli.output import collected_warnings, command_line, show_notes
-from lensloc.cli.report import show_summary
+from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
-from lensloc.controls import controls
-from lensloc.explorer import best
-from lensloc.files import require_writable_folder
+from lensloc.display.files import require_writable_folder
 from lensloc.models import load_model, writable_cache_folder
-from lensloc.report import report
-from lensloc.store import Store
+from lensloc.pages.explorer import best
+from lensloc.pages.report import report
 from lensloc.studies import study
+from lensloc.studies.store import Store
 from lensloc.tasks import minimal_pairs
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.matching import controls
 
 
 def heatmap_command(

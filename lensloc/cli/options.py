@@ -9,16 +9,16 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from lensloc import contrasts
-from lensloc.capture import POOLINGS
+from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.lines import kind_of
+from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
+from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
+from lensloc.forward.capturing import POOLINGS
+from lensloc.forward.sites import SITES, get_site
 from lensloc.models import BACKENDS, DTYPES
-from lensloc.sites import SITES, get_site
-from lensloc.stimuli import Contrast
-from lensloc.stimuli.lines import kind_of
-from lensloc.stimuli.tables import TABLE_KINDS, TableForm, read_rows
-from lensloc.stimuli.texts import label
 from lensloc.studies import PROTOCOLS
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 DEFAULT_MODEL = "smollm2-135m"
 _PLAIN = TableForm()

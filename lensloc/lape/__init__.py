@@ -7,16 +7,16 @@ switch them off and measure :func:`perplexity` in every language, let the model 
 answers, or :func:`steer` it to another language.
 """
 
-from lensloc.lape.activity import Activity, activity
+from lensloc.lape.active import Activity, activity
 from lensloc.lape.bundled import prose, questions
 from lensloc.lape.counts import ActivationCounts, WindowCounts
+from lensloc.lape.driving import steer
 from lensloc.lape.generating import generate
 from lensloc.lape.identifying import Identified, identify
-from lensloc.lape.null import Null, null
+from lensloc.lape.nulls import Null, null
 from lensloc.lape.perplexities import perplexity
 from lensloc.lape.published import PUBLISHED_LANGUAGES, read_neurons, write_neurons
 from lensloc.lape.recording import record
-from lensloc.lape.steering import steer
 
 __all__ = [
     "PUBLISHED_LANGUAGES",

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from lensloc.progress import NotebookLine, bar_of, duration, in_notebook
+from lensloc.display.progress import NotebookLine, bar_of, duration, in_notebook
 
 
 class _Speed(ProgressColumn):

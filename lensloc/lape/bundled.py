@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+from lensloc.contrasts.bundled import bundled_folder
+from lensloc.contrasts.readers import read_csv
 from lensloc.errors import LensLocError
-from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv
 
 Part = Literal["train", "held-out"]
 LANGUAGES = ("en", "de", "tr", "fr", "es")

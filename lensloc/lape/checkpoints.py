@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lensloc.display.files import write_atomically
 from lensloc.errors import LensLocError
-from lensloc.files import write_atomically
 from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.tally import Blocks, Tally
 

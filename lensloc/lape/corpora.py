@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from lensloc.contrasts.readers import TableForm, from_dataframe
 from lensloc.errors import LensLocError
 from lensloc.lape.documents import Corpus, Document, Ids, one_text, rows_of_tokens
 from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
-from lensloc.stimuli.tables import TableForm, from_dataframe
-from lensloc.tokens import Bos, require_known, require_tokenizer, token_ids
+from lensloc.models.tokens import Bos, require_known, require_tokenizer, token_ids
 
 _LONGEST_WINDOW = 1024
 

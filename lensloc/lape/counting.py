@@ -9,8 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.running import blocks_only, device_of
-from lensloc.sites import Site, get_site, hook_names, to_units
+from lensloc.forward.batches import blocks_only, device_of
+from lensloc.forward.sites import Site, get_site, hook_names, to_units
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
+from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
-from lensloc.files import write_file
 from lensloc.lape.archive import packed, unpacked
-from lensloc.provenance import Provenance
+from lensloc.units.provenance import Provenance
 
 _KIND = "lensloc.ActivationCounts/1"
 _WHAT = "a file of activation counts"

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int, Int64
 from torch import Tensor
 
+from lensloc.contrasts.texts import text_fault
 from lensloc.errors import LensLocError
-from lensloc.stimuli.texts import text_fault
 
 Ids = Int64[np.ndarray, " token"]
 

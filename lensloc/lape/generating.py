@@ -10,8 +10,9 @@ import pandas as pd
 from jaxtyping import Shaped
 
 from lensloc.arguments import require_model
+from lensloc.contrasts.readers import require_texts
+from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, refuse_idle
-from lensloc.language_tables import Answers
 from lensloc.lape.answers import (
     knows_stop_words,
     language_codes,
@@ -24,13 +25,12 @@ from lensloc.lape.bundled import LANGUAGES, questions
 from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
-from lensloc.progress import progress_bar
-from lensloc.stimuli.tables import require_texts
-from lensloc.store import StoreLike
+from lensloc.results.matrices import Answers
 from lensloc.studies.measuring import PlannedLesion, Runner
+from lensloc.studies.store import StoreLike
 from lensloc.tasks import Generation, TaskResult, generation
 from lensloc.tasks import perplexity as perplexity_task
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 Reference = Sequence[str] | str | Path
 INTACT = "none"
@@ -178,7 +178,7 @@ def recall_of(reference: Mapping[str, Reference] | None, iso: Mapping[str, str |
 
 
 def answers_of(result: TaskResult, task: Generation, asked: str, code: str | None) -> pd.DataFrame:
-    """Return one row an answer, with the measures of :class:`~lensloc.language_tables.Answers`.
+    """Return one row an answer, with the measures of :class:`~lensloc.results.matrices.Answers`.
 
     ``stop_words`` are counts of words here, of the language of ``code``. Of a model that gave no
     numbers everything is missing (``finite`` is False).

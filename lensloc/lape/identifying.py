@@ -11,17 +11,17 @@ import xxhash
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lensloc import html
 from lensloc.arguments import require_a, require_named
+from lensloc.display import markup
+from lensloc.display.files import write_file
+from lensloc.display.sentences.neurons import language_notes
 from lensloc.errors import LensLocError, noted
-from lensloc.files import write_file
 from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
-from lensloc.lape.null import Null
-from lensloc.provenance import Provenance
-from lensloc.sentences.languages import language_notes
-from lensloc.units import UnitMask, ranked
+from lensloc.lape.nulls import Null
+from lensloc.units.mask import UnitMask, ranked
+from lensloc.units.provenance import Provenance
 
 _KIND = "lensloc.lape.Identified/1"
 
@@ -73,7 +73,7 @@ class Identified:
             {name: row[name] for name in columns if name in row}
             for row in self.table.to_dict("records")
         ]
-        return html.card(self._line(), html.table(rows), warnings=self.warnings)
+        return markup.card(self._line(), markup.table(rows), warnings=self.warnings)
 
     @property
     def per_layer(self) -> pd.DataFrame:

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from lensloc.arguments import require_model
-from lensloc.controls import Controls, controls
+from lensloc.contrasts.columns import TableForm
+from lensloc.contrasts.readers import require_texts
+from lensloc.display.sentences.lesions import lesion_notes
 from lensloc.errors import LensLocError
-from lensloc.language_tables import LanguageMatrix
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
-from lensloc.lesion_cases import cases_of, idle_lesions, lesion_warnings
-from lensloc.lesion_table import LesionStudy
-from lensloc.sentences.lesions import lesion_notes
-from lensloc.stimuli.columns import TableForm
-from lensloc.stimuli.tables import require_texts
-from lensloc.store import StoreLike
+from lensloc.results.lesion_cases import cases_of, idle_lesions, lesion_warnings
+from lensloc.results.lesions import LesionStudy
+from lensloc.results.matrices import LanguageMatrix
 from lensloc.studies import lesion_study
+from lensloc.studies.store import StoreLike
 from lensloc.tasks import perplexity as perplexity_task
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.matching import Controls, controls
 
 _RANDOM = controls(seeds=range(3))
 

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
-from lensloc.files import write_file
 from lensloc.lape.counts import load_torch
-from lensloc.provenance import Provenance
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.provenance import Provenance
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lensloc.contrasts.lines import blocks_of, files_in, kind_of
+from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.errors import LensLocError
 from lensloc.lape.counts import load_torch
 from lensloc.lape.documents import Corpus, Document, one_text, pieces, rows_of_tokens, sliced
-from lensloc.stimuli.lines import blocks_of, files_in, kind_of
-from lensloc.stimuli.tables import TABLE_KINDS, TableForm, read_rows
 
 _TEXT_KINDS = (".txt", *TABLE_KINDS)
 _WHOLE_NUMBERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")

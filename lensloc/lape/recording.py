@@ -11,21 +11,21 @@ import torch
 import xxhash
 
 from lensloc.arguments import require_model
-from lensloc.cards import provenance_of
+from lensloc.contrasts.columns import TableForm
+from lensloc.display.files import require_writable_folder
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.files import require_writable_folder
+from lensloc.forward.batches import device_of, run_batches
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
 from lensloc.lape.corpora import Window, open_corpus, require_fitting_file, window_length, windows
 from lensloc.lape.counting import Counter
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.tally import Blocks, Tally, window_counts
-from lensloc.lesion import open_lesions
+from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
-from lensloc.provenance import Provenance
-from lensloc.running import device_of, run_batches
-from lensloc.stimuli.columns import TableForm
-from lensloc.tokens import Bos, prepends_bos
+from lensloc.models.identity import provenance_of
+from lensloc.models.tokens import Bos, prepends_bos
+from lensloc.units.provenance import Provenance
 
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 # Up to here, sums of ones in float32 are exact.

@@ -1,9 +1,9 @@
 """Models: name, path or model -> HookedTransformer or TransformerBridge. Nothing else loads one."""
 
-from lensloc.cards import ModelCard
 from lensloc.models.bundled import BUNDLED, BundledModel, fetch, is_ready
 from lensloc.models.cache import cache_folder, writable_cache_folder
 from lensloc.models.check import ModelCheck, check_model
+from lensloc.models.identity import ModelCard
 from lensloc.models.load import BACKENDS, DTYPES, Backend, describe, load_model
 from lensloc.models.reading import known_names, pull_from_hub
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import platformdirs
 
-from lensloc.files import require_writable_folder
+from lensloc.display.files import require_writable_folder
 
 
 def cache_folder() -> Path:

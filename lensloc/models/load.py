@@ -14,14 +14,6 @@ from transformer_lens import loading_from_pretrained as loading
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from lensloc.cards import (
-    ModelCard,
-    attach,
-    card_of,
-    config_hash,
-    tokenizer_hash,
-    weights_hash,
-)
 from lensloc.errors import LensLocError
 from lensloc.models.check import (
     ModelCheck,
@@ -31,10 +23,18 @@ from lensloc.models.check import (
     require_passed,
 )
 from lensloc.models.convert import CONVERTIBLE, filled, to_hooked_transformer
+from lensloc.models.identity import (
+    ModelCard,
+    attach,
+    card_of,
+    config_hash,
+    tokenizer_hash,
+    weights_hash,
+)
 from lensloc.models.quiet import quiet, stdout_to_stderr
 from lensloc.models.reading import WAYS, Source, Wanted, first_line, read, unreadable
 from lensloc.models.texts import adopt_tokenizer
-from lensloc.tokens import token_ids
+from lensloc.models.tokens import token_ids
 
 log = logging.getLogger(__name__)
 

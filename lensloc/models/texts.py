@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from lensloc.tokens import Bos, added_around, token_ids
+from lensloc.models.tokens import Bos, added_around, token_ids
 
 
 def adopt_tokenizer(model: Any, tokenizer: Any, *, bos: bool | None = None) -> None:

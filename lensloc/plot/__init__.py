@@ -3,9 +3,9 @@
 from lensloc.plot.depth import layer_profile
 from lensloc.plot.distributions import t_histogram
 from lensloc.plot.granularities import granularity
-from lensloc.plot.languages import language_layers, language_matrix, steering
 from lensloc.plot.lesions import dose_response, lesion_bars
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
+from lensloc.plot.matrices import language_layers, language_matrix, steering
 from lensloc.plot.overlaps import overlap
 from lensloc.plot.profiles import response_profile
 from lensloc.plot.saving import save

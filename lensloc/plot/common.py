@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from lensloc.plot.labels import fitted, literal
 from lensloc.plot.showing import remove_sharing
 from lensloc.plot.themes import dress
-from lensloc.provenance import Provenance
 from lensloc.selectivity import Selectivity
+from lensloc.units.provenance import Provenance
 
 # Letters of a title and of an entry of a legend that fit into so many pixels.
 _TITLE_LETTER = 9.2

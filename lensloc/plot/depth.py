@@ -14,7 +14,7 @@ from lensloc.plot.labels import literal, longest_line
 from lensloc.plot.showing import Figure
 from lensloc.plot.themes import RULE, style
 from lensloc.selectivity import Selectivity
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 Quantity = Literal["share", "mean_t", "mean_abs_t", "significant"]
 

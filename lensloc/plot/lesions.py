@@ -9,11 +9,11 @@ import plotly.graph_objects as go
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.lesion_table import NETWORK, LesionStudy
 from lensloc.plot.common import brief, finish, grid
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import INK, PAGE, RULE, style
+from lensloc.results.lesions import NETWORK, LesionStudy
 
 _PANEL_LETTER, _PANEL_LINE = 8, 20  # of the titles of panels, in pixels
 _TITLE_LINES = 3

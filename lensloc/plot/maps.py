@@ -9,13 +9,13 @@ from jaxtyping import Float, Int, Real
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError, refuse_idle
+from lensloc.forward.sites import HEAD_SITES
 from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import BROWNS, DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
-from lensloc.sites import HEAD_SITES
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 Found = UnitMask | Selectivity
 

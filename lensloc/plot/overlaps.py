@@ -30,7 +30,7 @@ def overlap(
     """Show how far every two networks overlap, as a triangle of networks.
 
     Args:
-        table: what :func:`lensloc.overlaps.overlap` counted, of one site.
+        table: what :func:`lensloc.units.overlaps.overlap` counted, of one site.
         measure: the column that colours the cells: ``"dice"``, ``"jaccard"``, ``"ratio"`` (shared
             units over those that chance would share) or ``"n_both"``.
         title: of the figure.
@@ -51,9 +51,7 @@ def overlap(
     missing = [name for name in dict.fromkeys((*_NEEDED, measure)) if name not in table.columns]
     if missing or table.empty:
         what = f"lacks the column {missing[0]!r}" if missing else "is empty"
-        raise LensLocError(
-            f"The table of overlaps {what}; give the one that lensloc.overlaps.overlap returns."
-        )
+        raise LensLocError(f"The table of overlaps {what}; give the one that ll.overlap returns.")
     if table.duplicated(["first", "second"]).any():
         raise LensLocError(
             "The table has several rows for a pair of networks; give the rows of one site only."

@@ -7,7 +7,7 @@ from lensloc.plot.common import brief, finish, titled
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import panels
 from lensloc.plot.themes import STYLES
-from lensloc.profiles import ResponseProfile
+from lensloc.results.profiles import ResponseProfile
 
 _LETTER, _LINE = 6.4, 17  # of the names of conditions, in pixels
 _LEVEL = 8  # letters that fit below a condition

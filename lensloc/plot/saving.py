@@ -7,8 +7,8 @@ from pathlib import Path
 import plotly.graph_objects as go
 import plotly.io
 
+from lensloc.display.files import require_free, write_file
 from lensloc.errors import LensLocError
-from lensloc.files import require_free, write_file
 from lensloc.plot.showing import CONFIG
 
 _NO_KALEIDO = (

@@ -1,6 +1,5 @@
 """Responses -> Selectivity. Pure tensor arithmetic: nothing here knows what a model is."""
 
-from lensloc.selection import Direction, SelectionRule
 from lensloc.selectivity.effects import Discrimination, Interval, bootstrap_d, discrimination
 from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import Moments
@@ -16,6 +15,7 @@ from lensloc.selectivity.t_tests import (
     welch,
     welch_of_moments,
 )
+from lensloc.units.selection import Direction, SelectionRule
 
 __all__ = [
     "TESTS",

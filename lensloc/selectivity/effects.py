@@ -10,9 +10,9 @@ from torch import Tensor
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.responses import Responses
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import groups, pairs
+from lensloc.units.responses import Responses
 
 _ELEMENTS_AT_ONCE = 2**20
 

@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from lensloc import html
+from lensloc.display import markup
+from lensloc.display.sentences.selection import large_units, nothing_selected
 from lensloc.errors import LensLocError, LensLocWarning, noted
-from lensloc.outliers import OUTLIER_RATIO, outliers
-from lensloc.provenance import Provenance
-from lensloc.selection import Direction, SelectionRule
 from lensloc.selectivity.selecting import Statistics, chosen_by
-from lensloc.sentences.selection import large_units, nothing_selected
-from lensloc.units import UnitAddress, UnitMask
+from lensloc.units.mask import UnitAddress, UnitMask
+from lensloc.units.outliers import OUTLIER_RATIO, outliers
+from lensloc.units.provenance import Provenance
+from lensloc.units.selection import Direction, SelectionRule
 
 _STATISTICS = (
     *("t", "df", "p", "q", "d", "g"),
@@ -107,11 +107,11 @@ class Selectivity:
             **better,
             "outliers in size": f"{len(self.outliers()):,}",
         }
-        picture = html.heatmap(self._thumbnail().tolist(), label="t of the units of every layer")
-        return html.card(
+        picture = markup.heatmap(self._thumbnail().tolist(), label="t of the units of every layer")
+        return markup.card(
             f"Selectivity: {' > '.join(sides)}",
-            html.facts({name: value for name, value in known.items() if value}),
-            html.captioned(
+            markup.facts({name: value for name, value in known.items() if value}),
+            markup.captioned(
                 picture, "t by layer (0 at the bottom), units sorted; orange: prefers the target"
             ),
             warnings=self.warnings,

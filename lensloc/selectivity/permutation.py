@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.provenance import Provenance
-from lensloc.responses import Responses
-from lensloc.selection import SelectionRule
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import TESTS, Test, groups, paired, pairs, welch
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.provenance import Provenance
+from lensloc.units.responses import Responses
+from lensloc.units.selection import SelectionRule
 
 _BINS = 480
 _ELEMENTS_AT_ONCE = 2**20

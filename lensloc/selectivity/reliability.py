@@ -10,11 +10,11 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.pairing import paired_rows
-from lensloc.responses import Responses
-from lensloc.selection import ranked
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import Test
+from lensloc.units.pairing import paired_rows
+from lensloc.units.responses import Responses
+from lensloc.units.selection import ranked
 
 
 @dataclass(frozen=True)

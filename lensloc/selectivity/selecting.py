@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.outliers import outliers
-from lensloc.selection import DIRECTIONS, SelectionRule, count_units, draw, ranked
-from lensloc.units import require_residual
+from lensloc.units.mask import require_residual
+from lensloc.units.outliers import outliers
+from lensloc.units.selection import DIRECTIONS, SelectionRule, count_units, draw, ranked
 
 Chosen = tuple[Bool[Tensor, "layer unit"], Float[Tensor, "layer unit"] | None]
 

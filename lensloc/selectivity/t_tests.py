@@ -16,10 +16,10 @@ from torch import Tensor
 
 from lensloc.arguments import listed, require_a
 from lensloc.errors import LensLocError
-from lensloc.provenance import Provenance
-from lensloc.responses import Responses
 from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import Moments, as_float64, total
+from lensloc.units.provenance import Provenance
+from lensloc.units.responses import Responses
 
 Test = Literal["welch", "paired"]
 TESTS: tuple[str, ...] = get_args(Test)

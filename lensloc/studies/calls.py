@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lensloc.controls import Controls
+from lensloc.contrasts import bundled
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.sentences.words import counted
 from lensloc.models import describe
 from lensloc.selectivity import Selectivity
-from lensloc.sentences.words import counted
-from lensloc.stimuli import Contrast, bundled
 from lensloc.tasks import Task
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.matching import Controls
 
 # What changes no result, or is of one machine.
 _LEFT_OUT = ("progress", "store", "recompute", "batch_size")

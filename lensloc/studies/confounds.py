@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 
 from lensloc.arguments import require_a, require_model
+from lensloc.contrasts.bundled import language
+from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.errors import unwarned
-from lensloc.stimuli import Contrast
-from lensloc.stimuli.bundled import language
-from lensloc.stimuli.protocols import PUBLISHED
 from lensloc.studies.localization import localize
 from lensloc.studies.stimulus_warnings import token_lengths
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 
 def confound_check(

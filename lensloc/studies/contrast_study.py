@@ -7,30 +7,30 @@ from typing import Any, TypeVar
 
 import torch
 
-from lensloc import html
 from lensloc.arguments import listed, require_a, require_model
-from lensloc.capture import Pooling, capture
-from lensloc.controls import Controls
+from lensloc.contrasts.balance import Balance, measure_balance
+from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.protocols import Protocol, resolved
+from lensloc.display import markup
+from lensloc.display.sentences.selection import Halves, halves_notes
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
-from lensloc.lesion_table import LesionStudy
-from lensloc.profiles import ResponseProfile
-from lensloc.responses import Responses
-from lensloc.running import BatchSize
-from lensloc.selection import least_note
+from lensloc.forward.batches import BatchSize
+from lensloc.forward.capturing import Pooling, capture
+from lensloc.forward.sites import get_site, names_of, shape
+from lensloc.results.lesions import LesionStudy
+from lensloc.results.profiles import ResponseProfile
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
-from lensloc.sentences.selection import Halves, halves_notes
-from lensloc.sites import get_site, names_of, shape
-from lensloc.stimuli import Contrast, Protocol
-from lensloc.stimuli.balance import Balance, measure_balance
-from lensloc.stimuli.protocols import resolved
-from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.granularities import halves_of
 from lensloc.studies.lesions import lesion_study, shared_texts
 from lensloc.studies.localization import Localization, localize
 from lensloc.studies.response_profiles import profile_of
+from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task
-from lensloc.units import UnitMask, count_from_percent
+from lensloc.units.mask import UnitMask, count_from_percent
+from lensloc.units.matching import Controls
+from lensloc.units.responses import Responses
+from lensloc.units.selection import least_note
 
 T = TypeVar("T")
 
@@ -121,8 +121,8 @@ class Study:
         told = {*self.found.warnings, *self.network.warnings}
         told |= set(self.profile.warnings if self.profile is not None else ())
         told |= set(self.lesions.warnings if self.lesions is not None else ())
-        own = html.notes([sentence for sentence in self.warnings if sentence not in told])
-        return html.stacked([*parts, own] if own else parts)
+        own = markup.notes([sentence for sentence in self.warnings if sentence not in told])
+        return markup.stacked([*parts, own] if own else parts)
 
 
 def study(

@@ -10,24 +10,24 @@ import pandas as pd
 import torch
 
 from lensloc.arguments import require_model, require_named
-from lensloc.attribution import Attribution, Baseline, Method, attribute
-from lensloc.capture import Pooling
-from lensloc.controls import Match, controls
+from lensloc.attribution.attributing import Attribution, Baseline, Method, attribute
+from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
-from lensloc.lesion_cases import lesion_warnings
-from lensloc.lesion_table import NETWORK, mean_drop
+from lensloc.forward.batches import BatchSize
+from lensloc.forward.capturing import Pooling
+from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.models import describe
-from lensloc.outliers import outliers
-from lensloc.running import BatchSize
-from lensloc.selection import count_from_percent
+from lensloc.results.lesion_cases import lesion_warnings
+from lensloc.results.lesions import NETWORK, mean_drop
 from lensloc.selectivity import Selectivity, Test, split_half
-from lensloc.sites import get_site, hook_names, names_of
-from lensloc.stimuli import Contrast
-from lensloc.store import Store, StoreLike
 from lensloc.studies.lesions import lesion_study
 from lensloc.studies.localization import Localization, localize
+from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, minimal_pairs
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
+from lensloc.units.matching import Match, controls
+from lensloc.units.outliers import outliers
+from lensloc.units.selection import count_from_percent
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def compare_granularities(
     Args:
         model: a loaded model.
         contrast: the stimuli; or network -> stimuli, for several networks in one table.
-        sites: names of sites (see :func:`lensloc.sites.get_site`); the eight of
+        sites: names of sites (see :func:`lensloc.forward.sites.get_site`); the eight of
             :data:`COMPARED` that the model has if None.
         percent: how many units to select at a site.
         pooling: over which tokens, as in :func:`localize`; or network -> pooling.
@@ -105,7 +105,7 @@ def compare_granularities(
         test: as in :func:`localize`; halves keep pairs together.
         n_splits: seeded splits of the stimuli into halves.
         n_permutations: of the permutation test; 0 for none.
-        attribution: method of :func:`lensloc.attribution.attribute` to compare t with.
+        attribution: method of :func:`lensloc.attribution.attributing.attribute` to compare t with.
         baseline: of the attribution (refused without one).
         attribution_limit: use only so many texts a condition for it (as ``baseline``).
         lesion: also switch the selected units off and score the task.

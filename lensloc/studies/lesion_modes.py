@@ -11,7 +11,7 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
-from lensloc.lesion import MODES, Positions, Reference, lesion
+from lensloc.lesions.lesioning import MODES, Positions, Reference, lesion
 
 Mode = str | Mapping[str, Any]
 

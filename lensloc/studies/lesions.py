@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 
 from lensloc.arguments import listed, require_model, require_named
-from lensloc.controls import Controls
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
-from lensloc.lesion import Effect, Positions, Reference, reference_responses, reference_site
-from lensloc.lesion_cases import idle_lesions
-from lensloc.lesion_table import (
+from lensloc.lesions.lesioning import (
+    Effect,
+    Positions,
+    Reference,
+    reference_responses,
+    reference_site,
+)
+from lensloc.models import ModelCard, describe
+from lensloc.results.lesion_cases import idle_lesions
+from lensloc.results.lesions import (
     NETWORK,
     Intervals,
     LesionStudy,
@@ -24,20 +32,18 @@ from lensloc.lesion_table import (
     scores_of,
     tabulate,
 )
-from lensloc.models import ModelCard, describe
-from lensloc.progress import progress_bar
-from lensloc.selection import least_note
 from lensloc.selectivity import Selectivity
-from lensloc.stimuli import Contrast
-from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.lesion_modes import Mode, PlannedMode, planned_modes
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
+from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult, texts_of
 from lensloc.tasks.base import MANY_TIES
-from lensloc.text_sets import TextSet
-from lensloc.units import UnitMask, count_from_percent
+from lensloc.units.mask import UnitMask, count_from_percent
+from lensloc.units.matching import Controls
+from lensloc.units.selection import least_note
+from lensloc.units.text_sets import TextSet
 
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 
@@ -91,7 +97,7 @@ def lesion_study(
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and task; see :class:`~lensloc.lesion_table.LesionStudy`.
+        One row a lesion and task; see :class:`~lensloc.results.lesions.LesionStudy`.
 
     Raises:
         LensLocError: no mask, no task, a size that a mask cannot have, an argument that has no

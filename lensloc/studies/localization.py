@@ -10,16 +10,18 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from lensloc import html
 from lensloc.arguments import require_a, require_model
-from lensloc.capture import POOLINGS, Pooling, capture, capture_moments
-from lensloc.cards import provenance_of
+from lensloc.contrasts.balance import length
+from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
+from lensloc.display import markup
+from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
-from lensloc.frozen import FrozenMapping
-from lensloc.lesion import Lesion, has_other_hooks, open_lesions
+from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moments
+from lensloc.forward.sites import get_site, hook_names, names_of
+from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
-from lensloc.provenance import Provenance
-from lensloc.responses import Responses
+from lensloc.models.identity import provenance_of
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -32,15 +34,13 @@ from lensloc.selectivity import (
     welch,
     welch_of_moments,
 )
-from lensloc.sites import get_site, hook_names, names_of
-from lensloc.stimuli import Contrast
-from lensloc.stimuli.balance import length
-from lensloc.stimuli.protocols import PROTOCOLS, Protocol, resolved
-from lensloc.store import Store, StoreLike
 from lensloc.studies.calls import written_call
 from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
-from lensloc.text_sets import TextSet
-from lensloc.units import UnitMask
+from lensloc.studies.store import Store, StoreLike
+from lensloc.units.mask import UnitMask
+from lensloc.units.provenance import Provenance
+from lensloc.units.responses import Responses
+from lensloc.units.text_sets import TextSet
 
 log = logging.getLogger(__name__)
 
@@ -126,14 +126,14 @@ class Localization(Mapping[str, Selectivity]):
         # Sites of models may differ in layers only where a site leaves some out.
         layers = [[found[i] if i < len(found) else np.nan for found in shares]
                   for i in range(max(map(len, shares), default=0))]  # fmt: skip
-        picture = html.heatmap(
+        picture = markup.heatmap(
             layers, label="share of every layer's units in the top 1 %", cell=(28, 5)
         )
         sides = f"{' + '.join(self.contrast.target)} > {' + '.join(self.contrast.control)}"
-        return html.card(
+        return markup.card(
             f"Localization of {self.contrast.name}: {sides}",
-            html.table(rows),
-            html.captioned(
+            markup.table(rows),
+            markup.captioned(
                 picture, "share of units in the top 1 %, layer (0 at the bottom) by site"
             ),
             warnings=self.warnings,
@@ -225,7 +225,7 @@ def localize(
         contrast: the stimuli.
         sites: where units live, one name or several; all are captured in the same pass. The
             protocol's, block outputs, if None.
-        pooling: over which tokens of a stimulus; see :func:`lensloc.capture.capture`. The
+        pooling: over which tokens of a stimulus; see :func:`lensloc.forward.capturing.capture`. The
             protocol's if None, as the next ones.
         protocol: ``"lensloc"``, ``"alkhamissi2024"``, or a :class:`lensloc.Protocol`.
         absolute: test absolute values.

@@ -10,11 +10,11 @@ from importlib import metadata
 from typing import Any
 
 from lensloc.errors import LensLocWarning, NotFiniteError
-from lensloc.lesion import Effect, Lesion, has_other_hooks, lesion, open_lesions
+from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, open_lesions
 from lensloc.models import ModelCard
-from lensloc.store import Store, StoreLike
+from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult
-from lensloc.units import UnitMask
+from lensloc.units.mask import UnitMask
 
 log = logging.getLogger(__name__)
 

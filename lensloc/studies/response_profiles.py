@@ -13,18 +13,18 @@ from scipy.stats import bootstrap
 from torch import Tensor
 
 from lensloc.arguments import require_a, require_model
-from lensloc.capture import Pooling, capture
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.sentences.profiles import profile_notes
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
+from lensloc.forward.capturing import Pooling, capture
 from lensloc.models import describe
-from lensloc.profiles import HALVES, ResponseProfile
-from lensloc.responses import Responses
+from lensloc.results.profiles import HALVES, ResponseProfile
 from lensloc.selectivity import TESTS, paired, welch
-from lensloc.sentences.profiles import profile_notes
-from lensloc.stimuli import Contrast
 from lensloc.studies.sides import sides_of
-from lensloc.text_sets import TextSet
-from lensloc.units import UnitMask
-from lensloc.units import describe as describe_mask
+from lensloc.units.mask import UnitMask
+from lensloc.units.mask import describe as describe_mask
+from lensloc.units.responses import Responses
+from lensloc.units.text_sets import TextSet
 
 # Of every condition so many texts must not have selected the units for the rest to be left out.
 _SPARE = 1 / 3

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from lensloc.sentences.profiles import Sides
-from lensloc.stimuli import Contrast
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.sentences.profiles import Sides
 
 
 def sides_of(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from lensloc.provenance import Provenance
-from lensloc.selectivity import Selectivity
-from lensloc.sentences.selection import (
+from lensloc.contrasts.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.sentences.selection import (
     constant_units,
     few_texts,
     nothing_localized,
@@ -17,8 +17,8 @@ from lensloc.sentences.selection import (
     shared_texts,
     unequal_lengths,
 )
-from lensloc.stimuli import Contrast
-from lensloc.stimuli.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.selectivity import Selectivity
+from lensloc.units.provenance import Provenance
 
 FDR = 0.05
 

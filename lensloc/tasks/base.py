@@ -13,7 +13,7 @@ import pandas as pd
 import xxhash
 
 from lensloc.errors import LensLocError, LensLocWarning, noted
-from lensloc.tokens import shortened
+from lensloc.models.tokens import shortened
 
 # Above this share of ties a score says little, and that is told.
 MANY_TIES = 0.05

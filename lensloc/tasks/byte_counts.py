@@ -27,7 +27,7 @@ def bytes_of_tokens(model: Any, text: str, ids: Sequence[int]) -> list[int]:
     Args:
         model: a model with a tokenizer.
         text: the text.
-        ids: its tokens, as :func:`lensloc.tokens.token_ids` gives them.
+        ids: its tokens, as :func:`lensloc.models.tokens.token_ids` gives them.
     """
     if not ids:
         return []

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import sample_logits
 
-from lensloc.running import (
+from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
     device_of,
@@ -22,7 +22,7 @@ from lensloc.running import (
     run_batches,
     sees_pads,
 )
-from lensloc.sites import upcast
+from lensloc.forward.sites import upcast
 from lensloc.tasks.scoring import keeps_beginnings, place_of, require_choosable, unembedded
 
 _PROMPTS_AT_ONCE = 32

@@ -14,11 +14,8 @@ import numpy as np
 import pandas as pd
 
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.running import BatchSize
-from lensloc.tasks.base import TaskResult, is_tie, told
-from lensloc.tasks.generation import Generation
-from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
-from lensloc.tokens import (
+from lensloc.forward.batches import BatchSize
+from lensloc.models.tokens import (
     Bos,
     prepends_bos,
     require_known,
@@ -26,6 +23,9 @@ from lensloc.tokens import (
     shortened,
     token_ids,
 )
+from lensloc.tasks.base import TaskResult, is_tie, told
+from lensloc.tasks.generating import Generation
+from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
 
 log = logging.getLogger(__name__)
 

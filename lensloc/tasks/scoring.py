@@ -16,8 +16,7 @@ from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap
 
 from lensloc.errors import NotFiniteError
-from lensloc.lesion import has_other_hooks, open_lesions
-from lensloc.running import (
+from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
     bridge_takes,
@@ -29,7 +28,8 @@ from lensloc.running import (
     run_batches,
     sees_pads,
 )
-from lensloc.tokens import shortened
+from lensloc.lesions.lesioning import has_other_hooks, open_lesions
+from lensloc.models.tokens import shortened
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}

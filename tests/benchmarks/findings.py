@@ -93,9 +93,7 @@ def ends(row: Mapping[str, Any], name: str) -> str:
 def published(given: Material) -> None:
     """What the published protocol picks, and how much of it is owed to lengths."""
     contrast = given.contrast("language")
-    table = ll.contrasts.confound_check(
-        given.model, contrast, percent=given.percent, progress=False
-    )
+    table = ll.confound_check(given.model, contrast, percent=given.percent, progress=False)
     show(
         "Units picked by other procedures that the published protocol picks too, top 1 %",
         "as each row says; 'published' is 12 tokens, last token, absolute activations",

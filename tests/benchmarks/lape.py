@@ -18,17 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import torch
 import transformers
 
 import lensloc as ll
 from lensloc import lape
+from lensloc.contrasts.bundled import bundled_folder
+from lensloc.contrasts.readers import read_csv
 from lensloc.models import BUNDLED, DTYPES, fetch
-from lensloc.stimuli.bundled import bundled_folder
-from lensloc.stimuli.tables import read_csv
-from lensloc.tokens import token_ids
+from lensloc.models.tokens import token_ids
 
 LANGUAGES = ("en", "de", "tr", "fr", "es")
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}

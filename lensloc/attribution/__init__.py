@@ -1,0 +1,1 @@
+"""How much every unit matters for predicting texts."""

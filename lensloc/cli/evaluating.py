@@ -1,0 +1,423 @@
+"""What lesions break, more than their controls do: ``lensloc evaluate``."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+from rich.console import Console
+
+from lensloc import contrasts, plot
+from lensloc.cli.control_units import SEEDS, parse_controls
+from lensloc.cli.modes import parse_modes
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    BadColumn,
+    BatchSize,
+    Device,
+    Dtype,
+    Encoding,
+    GoodColumn,
+    GroupColumn,
+    Limit,
+    Masks,
+    ModelName,
+    Reference,
+    Sep,
+    Separator,
+    Site,
+    TrustRemoteCode,
+    batch_size_of,
+    file_form,
+    load_mask,
+    reference_contrast,
+    reference_files,
+    require_known,
+    require_percentage,
+)
+from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
+from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
+from lensloc.contrasts.columns import TableForm
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.files import write_file
+from lensloc.errors import LensLocError
+from lensloc.lesions.lesioning import MODES
+from lensloc.models import load_model, writable_cache_folder
+from lensloc.models.quiet import stdout_to_stderr
+from lensloc.models.tokens import BOS
+from lensloc.results.lesions import NETWORK, LesionStudy
+from lensloc.studies import PERCENTS, lesion_study, own_percent
+from lensloc.studies.store import Store
+from lensloc.tasks import (
+    BUNDLED_CHOICES,
+    HarnessTask,
+    Task,
+    bits_per_byte,
+    generation,
+    lm_eval,
+    minimal_pairs,
+    multiple_choice,
+    perplexity,
+)
+from lensloc.units.mask import UnitMask, count_from_percent
+from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
+
+_TASKS: dict[str, Any] = {
+    "minimal-pairs": minimal_pairs,
+    "perplexity": perplexity,
+    "bits-per-byte": bits_per_byte,
+    "choice": multiple_choice,
+    "generation": generation,
+    "lm-eval": lm_eval,
+}
+# Tasks that read files of one's own, and the columns of these that can be named.
+_READS = {
+    "minimal-pairs": ("good", "bad", "group"),
+    "perplexity": ("text",),
+    "bits-per-byte": ("text",),
+    "choice": ("prompt",),
+    "generation": ("prompt",),
+}
+_NEED = {
+    "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
+    "lm-eval": "the harness' name of a task, e.g. lm-eval=blimp_anaphor_gender_agreement",
+}
+
+
+def evaluate_command(
+    model_name: ModelName = DEFAULT_MODEL,
+    masks: Masks = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Network to localize and lesion: {', '.join(contrasts.NAMES)}; repeatable "
+            "(default language, without --mask)."
+        ),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to measure: minimal-pairs, perplexity, bits-per-byte or generation, each "
+            "with =PATH for texts of your own; choice=PATH, choice=arithmetic, "
+            "choice=commonsense; lm-eval=NAME. Repeatable (default minimal-pairs, perplexity)."
+        ),
+    ] = None,
+    limit: Limit = None,
+    separator: Separator = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(help="Column of texts in perplexity=PATH, bits-per-byte=PATH (default text)."),
+    ] = None,
+    prompt_column: Annotated[
+        str | None,
+        typer.Option(help="Column of prompts in generation=PATH, choice=PATH (default prompt)."),
+    ] = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to hold beside every network: {', '.join(MATCHES)}, each with :N for N "
+            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable."
+        ),
+    ] = None,
+    percents: Annotated[
+        str | None,
+        typer.Option(
+            "--percents",
+            "--percentage",
+            help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own; of networks "
+            f"by name those of the masks, or {', '.join(f'{p:g}' for p in PERCENTS)}).",
+        ),
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What happens to the units: {', '.join(MODES)}; with a number, scale:0.5, "
+            "clamp:3. Repeatable (default zero)."
+        ),
+    ] = None,
+    reference: Reference = None,
+    bos: Annotated[
+        str, typer.Option(help=f"Beginning-of-text token before every text: {', '.join(BOS)}.")
+    ] = "model",
+    site: Site = None,
+    seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    batch_size: BatchSize = "auto",
+    out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
+    plot_out: Annotated[
+        Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at --out and --plot.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what lesions of networks break, beside lesions of control units.
+
+    An interrupted run goes on where it stopped.
+    """
+    require_known(sites=[] if site is None else [site], backend=backend)
+    modes = parse_modes(mode or ["zero"], reference)
+    several = parse_controls(control or [])
+    sizes = None if percents is None else parse_percents(percents)
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    form = file_form(sep, encoding, [*task_files(task or []), *reference_files(reference)])
+    columns = {
+        "good": good_column, "bad": bad_column, "group": group_column, "text": text_column,
+        "prompt": prompt_column,
+    }  # fmt: skip
+    with collected_warnings() as of_tasks:
+        tasks = parse_tasks(
+            task or ["minimal-pairs", "perplexity"], limit, bos, batch_size, form, columns,
+            separator,
+        )  # fmt: skip
+    held = reference_contrast(reference, form)
+    networks = _networks(masks or [], network or [], site)
+    for given in networks.values():
+        if isinstance(given, UnitMask):
+            _require_possible(given, sizes, several)
+    by_name = any(isinstance(given, Contrast) for given in networks.values())
+    store = Store.at(writable_cache_folder("studies"))
+
+    with collected_warnings() as notes, stdout_to_stderr():
+        model: Any = load_model(
+            model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
+            trust_remote_code=trust_remote_code,
+            progress=not as_json,
+        )  # fmt: skip
+        study = lesion_study(
+            model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,
+            site=site if by_name else None, reference=held, seed=seed, store=store,
+            progress=not as_json,
+        )  # fmt: skip
+    notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
+    if out is not None:
+        write_file(out, encoded(study.table, out.suffix), overwrite=overwrite)
+    if plot_out is not None:
+        plot.save(plot.dose_response(study), plot_out, overwrite=overwrite)
+    if as_json:
+        print_json(
+            {
+                "model": model_name,
+                "rows": records(study.table),
+                "comparisons": records(study.comparisons),
+                "summary": study.summary(),
+                "warnings": notes,
+                "out": None if out is None else str(out),
+            }
+        )
+        return
+    _show(study)
+    show_notes(notes)
+    for path in (out, plot_out):
+        if path is not None:
+            Console().print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
+
+
+# -- networks --------------------------------------------------------------------------------------
+
+
+def _networks(
+    paths: Sequence[Path], names: Sequence[str], site: str | None
+) -> dict[str, UnitMask | Contrast]:
+    """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
+    if not paths and not names:
+        names = ["language"]
+    networks: dict[str, UnitMask | Contrast] = {name: contrasts.get(name) for name in names}
+    for path in dict.fromkeys(paths):
+        name = str(path) if path.stem in networks else path.stem
+        networks[name] = load_mask(path, site)
+    return networks
+
+
+def _sizes_of_masks(networks: Mapping[str, UnitMask | Contrast]) -> dict[str, list[float]] | None:
+    """Return sizes for networks by name: those of the masks beside them, if there are some."""
+    own = [own_percent(given) for given in networks.values() if isinstance(given, UnitMask)]
+    sizes = list(dict.fromkeys(size for size in own if size))
+    if not sizes:
+        return None
+    return {name: sizes for name, given in networks.items() if isinstance(given, Contrast)}
+
+
+def _require_possible(
+    mask: UnitMask, sizes: Sequence[float] | None, several: Sequence[Controls]
+) -> None:
+    """Refuse sizes and controls that a mask cannot have, before a model is loaded."""
+    for size in sizes or ():
+        count_from_percent(size, mask.mask.numel())
+    with collected_warnings():  # sizes below one unit are told by the study
+        cut = [mask.resized(percent=size) for size in sizes or ()] or [mask]
+    for wanted in several:
+        once = dataclasses.replace(wanted, seeds=wanted.seeds[:1])
+        for network in cut:
+            list(once(network))
+
+
+def parse_percents(text: str) -> list[float]:
+    """Read ``--percents``.
+
+    Raises:
+        LensLocError: unless it is a list of percentages.
+    """
+    sizes = []
+    for part in text.split(","):
+        try:
+            size = float(part)
+        except ValueError as error:
+            raise LensLocError(
+                f"--percents {text!r} is not a list of numbers; write e.g. 0.5,1,2."
+            ) from error
+        require_percentage(size, "Every size in --percents")
+        sizes.append(size)
+    return list(dict.fromkeys(sizes))
+
+
+# -- tasks and controls ----------------------------------------------------------------------------
+
+
+def parse_tasks(
+    texts: Sequence[str],
+    limit: int | None,
+    bos: str,
+    batch_size: str,
+    form: TableForm,
+    columns: Mapping[str, str | None],
+    separator: str | None = None,
+) -> list[Task]:
+    """Read ``--task``; tasks that would have one name are called as they were written.
+
+    Args:
+        texts: the tasks.
+        limit: items a paradigm or kind, or texts.
+        bos: ``--bos``.
+        batch_size: ``--batch-size``.
+        form: how files of one's own are written.
+        columns: what columns of theirs are called, each for the tasks that read such a one.
+        separator: ``--separator``, of choices.
+
+    Raises:
+        LensLocError: a task or an option that there is not, or a column or separator of no task.
+    """
+    if bos not in BOS:
+        raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
+    options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
+    named = {name: title for name, title in columns.items() if title is not None}
+    read = {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
+    for name in named:
+        if name not in read:
+            of = " and ".join(f"--task {kind}=PATH" for kind in _READS if name in _READS[kind])
+            raise LensLocError(
+                f"--{name}-column is for {of}, which was not asked for; leave it out."
+            )
+    of_choice = {}
+    if separator is not None:
+        if "choice" not in map(_kind, texts):
+            raise LensLocError(
+                "--separator is for --task choice, which was not asked for; leave it out."
+            )
+        of_choice = {"separator": separator.replace("\\n", "\n")}
+    made = {
+        text: _task(
+            text, {**options, **(of_choice if _kind(text) == "choice" else {})}, form, named
+        )
+        for text in dict.fromkeys(texts)
+    }
+    names = Counter(task.name for task in made.values())
+    return [
+        task
+        if names[task.name] == 1 or isinstance(task, HarnessTask)
+        else dataclasses.replace(task, name=text)
+        for text, task in made.items()
+    ]
+
+
+def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping[str, str]) -> Any:
+    kind, equals, argument = text.partition("=")
+    if kind not in _TASKS:
+        raise LensLocError(
+            f"There is no task {kind!r} (--task {text}); there are {', '.join(_TASKS)}."
+        )
+    if not argument and kind in _NEED:
+        raise LensLocError(f"--task {kind} needs {_NEED[kind]}.")
+    if equals and not argument:
+        raise LensLocError(f"--task {text} names no file; write {kind} or {kind}=PATH.")
+    if not argument:
+        return _TASKS[kind](**options)
+    if not task_files([text]):
+        return _TASKS[kind](argument, **options)
+    columns = {name: title for name, title in named.items() if name in _READS[kind]}
+    said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
+    return _TASKS[kind](argument, **options, **said)
+
+
+def _kind(text: str) -> str:
+    return text.partition("=")[0]
+
+
+def task_files(texts: Sequence[str]) -> list[Path]:
+    """Return the files and folders that ``--task`` names."""
+    arguments = [(_kind(text), text.partition("=")[2]) for text in texts]
+    return [
+        Path(argument)
+        for kind, argument in arguments
+        if kind in _READS and argument and argument not in BUNDLED_CHOICES
+    ]
+
+
+# -- output ----------------------------------------------------------------------------------------
+
+
+def _show(study: LesionStudy) -> None:
+    console = Console()
+    table, level = study.table, f"{100 * study.confidence:g} %"
+    console.print(f"{table['model'].iloc[0]}, intact:", markup=False, highlight=False)
+    columns = ["task", "measure", "n_items", "intact", "chance"]
+    show_rows(console, table, columns, {"n_items": "items", "intact": "score"})
+    compared = study.comparisons
+    if compared.empty:
+        rows = table[table["kind"] == NETWORK].copy()
+        words = f"intervals ({level}) over items"
+        shown = ["percent", "task", "network drop"]
+        rows["network drop"] = _with_interval(rows, "drop")
+    else:
+        rows = compared.assign(
+            difference=_with_interval(compared, "difference"),
+            control=[f"{row.kind} ({row.draws})" for row in compared.itertuples()],
+        )
+        words = f"differences with intervals ({level}) over items and draws"
+        shown = ["percent", "task", "control", "network_drop", "control_drop", "difference"]
+    constant = [name for name in ("network", "mode") if rows[name].nunique() > 1]
+    names = ", ".join(map(str, rows["network"].unique()))
+    modes = ", ".join(map(str, rows["mode"].unique()))
+    console.print(
+        f"\nHow much worse with {names} lesioned ({modes}); {words}:",
+        markup=False, highlight=False, soft_wrap=True,
+    )  # fmt: skip
+    titles = {"percent": "%", "network_drop": "network drop", "control_drop": "control drop"}
+    show_rows(console, rows, [*constant, *shown], titles)
+    console.print()
+    for sentence in study.summary():
+        console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
+
+
+def _with_interval(rows: pd.DataFrame, name: str) -> list[str]:
+    """Write values with their intervals, e.g. ``0.120 [0.050, 0.190]``."""
+    low, high = rows[f"{name}_low"], rows[f"{name}_high"]
+    return [
+        f"{cell(value)} [{cell(a)}, {cell(b)}]"
+        for value, a, b in zip(rows[name], low, high, strict=True)
+    ]

@@ -1,0 +1,336 @@
+"""Finding networks: ``lensloc localize``."""
+
+import contextlib
+import hashlib
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    BatchSize,
+    ConditionColumn,
+    ContrastOptions,
+    ControlConditions,
+    Device,
+    Dtype,
+    Encoding,
+    ItemColumn,
+    MaxTokens,
+    ModelName,
+    Network,
+    OwnContrast,
+    Pooling,
+    Protocol,
+    Sep,
+    Stimuli,
+    TargetConditions,
+    TextColumn,
+    Truncate,
+    TrustRemoteCode,
+    Untrained,
+    batch_size_of,
+    file_form,
+    require_known,
+    require_percentage,
+)
+from lensloc.cli.output import collected_warnings, show_notes
+from lensloc.cli.tables import MASKS, require_place
+from lensloc.errors import LensLocError
+from lensloc.forward.sites import SITES, get_site, shape
+from lensloc.models import load_model, writable_cache_folder
+from lensloc.pages.report import strongest
+from lensloc.selectivity import Selectivity
+from lensloc.studies import Localization, localize
+from lensloc.studies.store import Store
+from lensloc.units.mask import UnitMask, count_from_percent
+
+_RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
+
+
+def localize_command(
+    model_name: ModelName = DEFAULT_MODEL,
+    network: Network = "language",
+    contrast: OwnContrast = None,
+    target: TargetConditions = None,
+    control: ControlConditions = None,
+    text_column: TextColumn = "text",
+    condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    percentage: Annotated[
+        float | None, typer.Option(help="Per cent of units to select (default 1).")
+    ] = None,
+    num_units: Annotated[
+        int | None, typer.Option(help="Units to select; --percentage wins over it.")
+    ] = None,
+    localize_range: Annotated[
+        str,
+        typer.Option(
+            help="Percentiles of t to select from: 100-100 for the top, 0-0 for the bottom, "
+            "otherwise drawn at random, e.g. 40-60."
+        ),
+    ] = "100-100",
+    pooling: Pooling = None,
+    site: Annotated[
+        list[str] | None, typer.Option(help=f"Where units live; repeatable: {', '.join(SITES)}.")
+    ] = None,
+    protocol: Protocol = "lensloc",
+    stimuli: Stimuli = None,
+    seed: Annotated[int, typer.Option(help="Of untrained weights and of random draws.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    batch_size: BatchSize = "auto",
+    max_tokens: MaxTokens = None,
+    truncate: Truncate = False,
+    untrained: Untrained = False,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute again what is known already.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is at --out.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Mask file, .safetensors or .npy (the published format).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find a network: the units most selective for a contrast; write their mask."""
+    sites = list(dict.fromkeys(site or ["resid_post"]))
+    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    selection = _Selection.parse(percentage, num_units, localize_range, seed)
+    form = file_form(sep, encoding, [contrast] if contrast else [])
+    texts = ContrastOptions(
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
+    rows = batch_size_of(batch_size)
+    if out is not None:
+        for name in sites:
+            require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
+    store = Store.at(writable_cache_folder("results"))
+
+    start = time.perf_counter()
+    model: Any = load_model(
+        model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
+        device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
+        progress=not as_json,
+    )  # fmt: skip
+    load_seconds = time.perf_counter() - start
+    for name in sites:
+        selection.require_possible(model, name)
+    with collected_warnings() as more:
+        found = localize(
+            model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
+            progress=not as_json, store=store, recompute=recompute,
+            max_tokens=max_tokens, truncate=truncate,
+        )  # fmt: skip
+        masks = {name: selection.apply(found[name]) for name in sites}
+    notes = _notes(found, masks, more)
+    paths = {name: _mask_path(mask, out, many=len(sites) > 1) for name, mask in masks.items()}
+    if out is None:
+        for name, mask in masks.items():
+            _require_same(paths[name], mask, overwrite)
+    for name, mask in masks.items():
+        mask.save(paths[name], overwrite=True)  # what must stay was refused
+    result = _result(model_name, found, masks, paths, load_seconds, notes)
+    if as_json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        _show(found, masks, paths, notes)
+
+
+# -- what to select ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Selection:
+    """What ``--percentage``, ``--num-units`` and ``--localize-range`` ask for."""
+
+    percent: float | None
+    k: int | None
+    low: float
+    high: float
+    seed: int
+
+    @classmethod
+    def parse(
+        cls, percentage: float | None, num_units: int | None, span: str, seed: int
+    ) -> "_Selection":
+        match = _RANGE.match(span.strip())
+        if match is None:
+            raise LensLocError(
+                f"--localize-range {span!r} is not a range; write two percentiles, e.g. 40-60."
+            )
+        low, high = float(match[1]), float(match[2])
+        extremes = (low, high) in ((100, 100), (0, 0))
+        if not extremes and not 0 <= low < high <= 100:
+            raise LensLocError(
+                f"--localize-range {span} does not go from a lower to a higher percentile within "
+                "0-100 (100-100 selects the top, 0-0 the bottom)."
+            )
+        if percentage is None and num_units is None:
+            percentage = 1.0
+        if percentage is not None:
+            require_percentage(percentage)
+            num_units = None
+        if num_units is not None and num_units < 1:
+            raise LensLocError(f"--num-units must be at least 1; {num_units} is not.")
+        return cls(percentage, num_units, low, high, seed)
+
+    def require_possible(self, model: Any, site: str) -> None:
+        """Refuse more units than the model has, before it is run."""
+        known = shape(get_site(site), model)
+        if known is None:
+            return
+        total = known[0] * known[1]
+        if self.percent is not None:
+            count_from_percent(self.percent, total)
+        elif self.k is not None and self.k > total:
+            raise LensLocError(
+                f"--num-units {self.k} is more than the {total} units that the model has at {site}."
+            )
+
+    def apply(self, found: Selectivity) -> UnitMask:
+        if self.low == self.high == 100:
+            return found.top(percent=self.percent, k=self.k)
+        if self.low == self.high == 0:
+            return found.bottom(percent=self.percent, k=self.k)
+        count = len(found.top(percent=self.percent, k=self.k))
+        return found.between(self.low, self.high, count, self.seed)
+
+
+# -- masks on disk -------------------------------------------------------------------------------
+
+
+def _named(out: Path, site: str, *, many: bool) -> Path:
+    """Return where the mask of a site goes."""
+    return out.with_name(f"{out.stem}.{site}{out.suffix}") if many else out
+
+
+def _mask_path(mask: UnitMask, out: Path | None, *, many: bool) -> Path:
+    if out is not None:
+        return _named(out, mask.site, many=many)
+    made = mask.provenance
+    model = re.sub(r"[^\w.-]+", "-", made.model) + ("-untrained" if made.untrained else "")
+    contrast = re.sub(r"[^\w.-]+", "-", made.contrast)
+    content = _hash_of(mask)[:8]
+    name = f"{model[-80:]}_{contrast[:80]}_{mask.site[:40]}_{content}.safetensors"
+    return Path("lensloc-masks") / name
+
+
+def _hash_of(mask: UnitMask) -> str:
+    """Return a hash of what a mask was made from and which units it holds."""
+    made = mask.provenance
+    model = "".join(made.model_hashes.values())
+    parts = (model, made.contrast_hash, made.protocol, made.pooling, made.selection)
+    return hashlib.sha256(("\0".join(parts)).encode() + mask.mask.numpy().tobytes()).hexdigest()
+
+
+def _require_same(path: Path, mask: UnitMask, overwrite: bool) -> None:
+    """Refuse a file under a name of ours that holds something else."""
+    if overwrite or not path.exists():
+        return
+    with contextlib.suppress(LensLocError):
+        if UnitMask.load(path) == mask:
+            return
+    raise LensLocError(f"{path} holds another mask; add --overwrite to replace it, or give --out.")
+
+
+# -- output --------------------------------------------------------------------------------------
+
+
+def _result(
+    model_name: str,
+    found: Localization,
+    masks: dict[str, UnitMask],
+    paths: dict[str, Path],
+    load_seconds: float,
+    notes: list[str],
+) -> dict[str, Any]:
+    per_site = {
+        name: {
+            "n_units": len(mask),
+            "shape": list(mask.shape),
+            "per_layer": mask.per_layer().tolist(),
+            "mask": str(paths[name]),
+            "cached": name in found.from_store,
+        }
+        for name, mask in masks.items()
+    }
+    made = next(iter(masks.values())).provenance
+    result: dict[str, Any] = {
+        "model": model_name,
+        "network": made.contrast,
+        "protocol": made.protocol,
+        "pooling": made.pooling,
+        "selection": made.selection,
+        "untrained": made.untrained,
+        "tokens": found.n_tokens,
+        "seconds": {
+            "load": round(load_seconds, 3),
+            "forward": round(found.seconds.forward, 3),
+            "statistics": round(found.seconds.statistics, 3),
+        },
+        "sites": per_site,
+        "warnings": notes,
+    }
+    if len(per_site) == 1:
+        result |= next(iter(per_site.values()))
+    return result
+
+
+def _show(
+    found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path], notes: list[str]
+) -> None:
+    console = Console()
+    for name, mask in masks.items():
+        show_layers(console, mask)
+        show_units(console, found, mask, top=5)
+        known = "  (from earlier results)" if name in found.from_store else ""
+        console.print(f"Mask: {paths[name]}{known}\n", highlight=False, soft_wrap=True)
+    show_notes(notes)
+
+
+def _notes(found: Localization, masks: dict[str, UnitMask], more: list[str]) -> list[str]:
+    """Return what to mind in the localization and in the masks, each sentence once."""
+    told = [*found.warnings, *(note for mask in masks.values() for note in mask.warnings), *more]
+    return list(dict.fromkeys(told))
+
+
+def show_layers(console: Console, mask: UnitMask) -> None:
+    """Print the layers with most of a mask's units."""
+    counts = mask.per_layer()
+    console.print(
+        f"{mask.provenance.model}: {len(mask)} units at {mask.site}. Layers with most of them:",
+        highlight=False,
+    )
+    table = Table("layer", "units", "% of the layer", box=None)
+    shares = mask.percent_per_layer()
+    for layer in counts.argsort(descending=True, stable=True)[:5].tolist():
+        if counts[layer] > 0:
+            table.add_row(str(layer), str(int(counts[layer])), f"{shares[layer]:.1f}")
+    console.print(table)
+
+
+def show_units(console: Console, found: Localization, mask: UnitMask, *, top: int) -> None:
+    """Print a mask's units of largest t."""
+    rows = strongest(found, mask, top)
+    console.print("Units of largest t:")
+    table = Table(*rows.columns, box=None)
+    for row in rows.itertuples(index=False):
+        table.add_row(*(str(cell) for cell in row))
+    console.print(table)

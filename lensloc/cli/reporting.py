@@ -1,0 +1,184 @@
+"""A page about a network: ``lensloc report``."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from lensloc.cli.control_units import SEEDS, parse_controls
+from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    BadColumn,
+    BatchSize,
+    ConditionColumn,
+    ContrastOptions,
+    ControlConditions,
+    Device,
+    Dtype,
+    Encoding,
+    GoodColumn,
+    GroupColumn,
+    ItemColumn,
+    Limit,
+    MaxTokens,
+    ModelName,
+    Network,
+    OwnContrast,
+    Pooling,
+    Protocol,
+    Sep,
+    Separator,
+    Stimuli,
+    TargetConditions,
+    TextColumn,
+    Truncate,
+    TrustRemoteCode,
+    Untrained,
+    batch_size_of,
+    file_form,
+    require_known,
+    require_percentage,
+)
+from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
+from lensloc.cli.tables import require_place
+from lensloc.errors import LensLocError
+from lensloc.forward.sites import SITES
+from lensloc.models import load_model, writable_cache_folder
+from lensloc.models.quiet import stdout_to_stderr
+from lensloc.pages.report import report, summary
+from lensloc.studies import Study, study
+from lensloc.studies.store import Store
+from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+
+
+def report_command(
+    model_name: ModelName = DEFAULT_MODEL,
+    network: Network = "language",
+    contrast: OwnContrast = None,
+    target: TargetConditions = None,
+    control: ControlConditions = None,
+    text_column: TextColumn = "text",
+    condition_column: ConditionColumn = "condition",
+    item_column: ItemColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
+    pooling: Pooling = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where units live; repeatable, the first is described and lesioned: "
+            f"{', '.join(SITES)}."
+        ),
+    ] = None,
+    protocol: Protocol = "lensloc",
+    stimuli: Stimuli = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What to measure with the network switched off, as in lensloc evaluate; "
+            "repeatable. Without it, no lesion is made."
+        ),
+    ] = None,
+    limit: Limit = None,
+    separator: Separator = None,
+    good_column: GoodColumn = None,
+    bad_column: BadColumn = None,
+    group_column: GroupColumn = None,
+    control_units: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What to lesion beside the network: {', '.join(MATCHES)}, each with :N for N "
+            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable "
+            "(default layer, magnitude)."
+        ),
+    ] = None,
+    percents: Annotated[
+        str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
+    ] = None,
+    bos: Annotated[
+        str, typer.Option(help="Beginning-of-text token before texts of tasks: model, add, none.")
+    ] = "model",
+    seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    batch_size: BatchSize = "auto",
+    max_tokens: MaxTokens = None,
+    truncate: Truncate = False,
+    untrained: Untrained = False,
+    out: Annotated[Path, typer.Option(help="Page to write: .html.")] = Path("report.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
+        False
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Write a page about a network: figures, an explorer, lesions, methods, tables.
+
+    The page opens offline. Lesions that were measured before are not measured again.
+    """
+    sites = list(dict.fromkeys(site or ["resid_post"]))
+    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    require_percentage(percentage)
+    require_place(out, "--out", (".html",), overwrite)
+    sizes = None if percents is None else parse_percents(percents)
+    form = file_form(sep, encoding, [*task_files(task or []), *([contrast] if contrast else [])])
+    columns = {"good": good_column, "bad": bad_column, "group": group_column}
+    with collected_warnings():  # on the page, too
+        tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
+    several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    if not tasks:
+        several = []
+        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        for option in (name for name, value in given.items() if value is not None):
+            raise LensLocError(
+                f"{option} has no effect without --task, since nothing is lesioned; name a task, "
+                "or leave it out."
+            )
+    texts = ContrastOptions(
+        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
+        seed, item_column, form,
+    ).read()  # fmt: skip
+    with collected_warnings(), stdout_to_stderr():  # what they say is on the page
+        model: Any = load_model(
+            model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
+            device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
+            progress=not as_json,
+        )  # fmt: skip
+        found = study(
+            model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
+            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]
+            max_tokens=max_tokens, truncate=truncate,
+            store=Store.at(writable_cache_folder("studies")), progress=not as_json,
+        )  # fmt: skip
+    found = dataclasses.replace(found, call=command_line())
+    page = report(found, out, overwrite=overwrite)
+    if as_json:
+        print_json(
+            {
+                "model": model_name,
+                "network": found.contrast.name,
+                "site": found.site,
+                "n_units": len(found.network),
+                "summary": summary(found),
+                "warnings": list(found.warnings),
+                "out": str(page),
+            }
+        )
+        return
+    console = Console()
+    show_summary(console, found)
+    console.print(f"Wrote {page}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def show_summary(console: Console, found: Study) -> None:
+    """Print what a study found, and what to mind."""
+    for paragraph in summary(found):
+        console.print(f"{paragraph}\n", markup=False, highlight=False)
+    show_notes(found.warnings)

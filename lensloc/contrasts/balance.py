@@ -1,0 +1,189 @@
+"""Are the two sides of a contrast equally long? Measured, and made so."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from lensloc.errors import LensLocError
+from lensloc.models.tokens import token_ids
+
+Measure = Literal["tokens", "characters", "words"]
+MEASURES: tuple[str, ...] = get_args(Measure)
+Method = Literal["auto", "subset", "cut"]
+METHODS: tuple[str, ...] = get_args(Method)
+# Condition, text, and item, where there are items.
+Text = tuple[str, str, str]
+
+# Cohen's "medium": from here on, length alone can pass for selectivity.
+WARN_ABOVE = 0.5
+
+
+@dataclass(frozen=True)
+class Balance:
+    """Lengths of a contrast's conditions, and how far target and control are apart.
+
+    Attributes:
+        table: one row a condition: role, number of texts, mean and standard deviation of words,
+            characters and (if a model was given) tokens a text.
+        differences: measure -> standardised difference, (mean of target - mean of control) over
+            the pooled standard deviation.
+    """
+
+    table: pd.DataFrame
+    differences: Mapping[str, float]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for every measure in which the sides differ by more than 0.5."""
+        return [
+            f"Target and control differ by {difference:+.2f} standard deviations in {measure} a "
+            "text, which can pass for selectivity; compare with Contrast.matched()."
+            for measure, difference in self.differences.items()
+            if abs(difference) > WARN_ABOVE
+        ]
+
+
+def measure_balance(
+    conditions: Mapping[str, Sequence[str]],
+    target: Sequence[str],
+    control: Sequence[str],
+    model: Any = None,
+) -> Balance:
+    """Measure how long the texts of every condition are; tokens only with a model."""
+    measures = [measure for measure in MEASURES if measure != "tokens" or model is not None]
+    rows = []
+    lengths: dict[str, dict[str, list[float]]] = {measure: {} for measure in measures}
+    for name, texts in conditions.items():
+        role = "target" if name in target else "control" if name in control else ""
+        row: dict[str, object] = {"condition": name, "role": role, "texts": len(texts)}
+        for measure in measures:
+            found = [float(length(text, measure, model)) for text in texts]
+            lengths[measure][name] = found
+            row[measure] = float(np.mean(found))
+            row[f"{measure}_sd"] = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
+        rows.append(row)
+    differences = {
+        measure: standardised_difference(
+            [value for name in target for value in by_condition[name]],
+            [value for name in control for value in by_condition[name]],
+        )
+        for measure, by_condition in lengths.items()
+    }
+    return Balance(pd.DataFrame(rows), differences)
+
+
+def match(
+    target: Sequence[Text],
+    control: Sequence[Text],
+    pairs: Sequence[tuple[Text, Text]],
+    *,
+    on: str,
+    model: Any,
+    tolerance: int,
+    method: str,
+) -> list[tuple[Text, Text]]:
+    """Pair texts of equal length; see :meth:`lensloc.Contrast.matched`.
+
+    Args:
+        target: condition and text of every target text.
+        control: the same of the control.
+        pairs: which texts are paired when they are cut.
+        on: the measure.
+        model: counts tokens.
+        tolerance: largest difference within a pair.
+        method: ``"auto"``, ``"subset"`` or ``"cut"``.
+
+    Raises:
+        LensLocError: for unknown settings, or if no pair can be made.
+    """
+    if on not in MEASURES:
+        raise LensLocError(f"There is no measure {on!r}; there are {', '.join(MEASURES)}.")
+    if method not in METHODS:
+        raise LensLocError(f"There is no method {method!r}; there are {', '.join(METHODS)}.")
+    if on == "tokens" and model is None:
+        raise LensLocError("Matching on tokens needs a model to count them; give one.")
+    if tolerance < 0:
+        raise LensLocError(f"A tolerance is at least 0; {tolerance} is not.")
+    found: list[tuple[Text, Text]] = []
+    if method in ("auto", "subset"):
+        found = _best_subset(target, control, on, model, tolerance)
+    few = len(found) < min(len(target), len(control)) / 2
+    if method == "cut" or (method == "auto" and few):
+        found = _cut_pairs(pairs, on, model, tolerance)
+    if not found:
+        raise LensLocError(
+            f"No text of the target can be matched in {on} with one of the control within "
+            f"{tolerance}; raise the tolerance."
+        )
+    return found
+
+
+def length(text: str, measure: str, model: Any = None) -> int:
+    """Return how many tokens, characters or words a text has."""
+    if measure == "tokens":
+        return len(token_ids(model, text))
+    return len(text) if measure == "characters" else len(text.split())
+
+
+def standardised_difference(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the difference of two means over the pooled standard deviation (Cohen's d).
+
+    Example:
+        >>> standardised_difference([12, 13, 14], [24, 25, 26])
+        -12.0
+    """
+    difference = float(np.mean(a) - np.mean(b))
+    if len(a) + len(b) < 3:
+        return 0.0 if difference == 0 else math.copysign(math.inf, difference)
+    squares = np.var(a) * len(a) + np.var(b) * len(b)
+    spread = math.sqrt(squares / (len(a) + len(b) - 2))
+    if spread == 0:
+        return 0.0 if difference == 0 else math.copysign(math.inf, difference)
+    return difference / spread
+
+
+def _best_subset(
+    target: Sequence[Text], control: Sequence[Text], on: str, model: Any, tolerance: int
+) -> list[tuple[Text, Text]]:
+    """Pair texts sorted by length, greedily, which gives the most pairs that there can be."""
+    a = sorted(((length(text[1], on, model), i) for i, text in enumerate(target)))
+    b = sorted(((length(text[1], on, model), i) for i, text in enumerate(control)))
+    pairs, i, j = [], 0, 0
+    while i < len(a) and j < len(b):
+        if abs(a[i][0] - b[j][0]) <= tolerance:
+            pairs.append((target[a[i][1]], control[b[j][1]]))
+            i, j = i + 1, j + 1
+        elif a[i][0] < b[j][0]:
+            i += 1
+        else:
+            j += 1
+    return pairs
+
+
+def _cut_pairs(
+    pairs: Sequence[tuple[Text, Text]], on: str, model: Any, tolerance: int
+) -> list[tuple[Text, Text]]:
+    cut = []
+    for (a_name, a, a_item), (b_name, b, b_item) in pairs:
+        best: tuple[int, str, str] | None = None
+        b_prefixes = _prefixes(b, on, model)
+        for a_length, a_text in _prefixes(a, on, model):
+            for b_length, b_text in b_prefixes:
+                shorter = min(a_length, b_length)
+                near = abs(a_length - b_length) <= tolerance
+                if near and (best is None or shorter > best[0]):
+                    best = (shorter, a_text, b_text)
+        if best is not None:
+            cut.append(((a_name, best[1], a_item), (b_name, best[2], b_item)))
+    return cut
+
+
+def _prefixes(text: str, on: str, model: Any) -> list[tuple[int, str]]:
+    """Every beginning of the text that ends with a whole word, with its length."""
+    ends = [i for i in range(1, len(text) + 1) if i == len(text) or text[i].isspace()]
+    beginnings = [text[:end] for end in ends if not text[end - 1].isspace()]
+    return [(length(beginning, on, model), beginning) for beginning in beginnings]

@@ -1,0 +1,183 @@
+"""How a table is written: its separator and encoding, and which column holds what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lensloc.contrasts.lines import TEXT_KINDS, kind_of
+from lensloc.errors import LensLocError
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+"""What usually separates cells."""
+
+TABLE_KINDS = (*SEPARATORS, ".jsonl", ".parquet")
+"""Suffixes of files of tables, in small letters; all but Parquet may be compressed."""
+
+# What is tried where a header does not hold the usual one: a spreadsheet writes semicolons where a
+# comma is decimal.
+_OTHERS = (",", ";", "\t", "|")
+_SPELLED = {"tab": "\t", r"\t": "\t"}
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """How a table is written.
+
+    Attributes:
+        columns: name that is asked for -> name of the column, where it is another.
+        sep: what separates cells; a tab in a ``.tsv``, and in a ``.csv`` a comma unless the header
+            has none, if None.
+        encoding: by name; what a byte order mark says, or UTF-8, if None.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    sep: str | None = None
+    encoding: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, str] | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "TableForm":
+        """Check what was given.
+
+        Raises:
+            LensLocError: a column that is no name, a separator that is no single character.
+        """
+        for name, title in (columns or {}).items():
+            if not isinstance(title, str):
+                raise LensLocError(f"{name} names a column, as a text; {title!r} does not.")
+        sep = _SPELLED.get(sep, sep) if isinstance(sep, str) else sep
+        if sep is not None and (not isinstance(sep, str) or len(sep) != 1 or sep in '\r\n"'):
+            raise LensLocError(f"sep is one character, e.g. ';' or 'tab'; {sep!r} is not.")
+        renamed = {name: title for name, title in (columns or {}).items() if name != title}
+        return cls(renamed, sep, encoding)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What was said, as arguments: ``sep``, ``encoding`` and names of columns."""
+        options = {"sep": self.sep, "encoding": self.encoding}
+        return {**self.columns, **{k: v for k, v in options.items() if v is not None}}
+
+    def require_unsaid(self, what: str) -> None:
+        """Check that nothing was said, where no file is read.
+
+        Raises:
+            LensLocError: if something was; ``what`` says what is read instead.
+        """
+        for name, value in self.said.items():
+            raise LensLocError(
+                f"{name}={value!r} says how a file is read, and {what} is none; leave it out."
+            )
+
+    def fitted(self, path: Path) -> "TableForm":
+        """Return what makes sense for a file, or for those of a folder, and nothing else."""
+        folder, kind = path.is_dir(), kind_of(path)
+        return TableForm(
+            self.columns if folder or kind in TABLE_KINDS else {},
+            self.sep if folder or kind in SEPARATORS else None,
+            self.encoding if folder or kind in TEXT_KINDS else None,
+        )
+
+    def require_fits(self, *paths: Path) -> None:
+        """Check that what was said makes sense for one file at least.
+
+        Raises:
+            LensLocError: a separator for files without one, an encoding for files that have their
+                own.
+        """
+        fitted = [self.fitted(path) for path in paths]
+        names = ", ".join(map(str, paths)) or "what was given"
+        if self.sep is not None and not any(form.sep for form in fitted):
+            raise LensLocError(
+                f"sep is for {' and '.join(SEPARATORS)} files, not for {names}; leave it out."
+            )
+        if self.encoding is not None and not any(form.encoding for form in fitted):
+            raise LensLocError(f"encoding is for files of text, not for {names}; leave it out.")
+        for name, title in self.columns.items():
+            if not any(form.columns for form in fitted):
+                raise LensLocError(
+                    f"{name}={title!r} names a column of a table ({', '.join(TABLE_KINDS)}), and "
+                    f"{names} is none; leave it out."
+                )
+
+    def separator(self, header: str, columns: Sequence[str], kind: str) -> tuple[str, str]:
+        """Return what separates cells, and a hint if it may be something else.
+
+        Where nothing was said, another than the usual one is taken only if the header does not
+        hold that, and holds all columns when it is split by the other.
+
+        Args:
+            header: first line of the file.
+            columns: what is asked for.
+            kind: of the file.
+        """
+        if self.sep is not None:
+            return self.sep, ""
+        usual = SEPARATORS[kind]
+        if usual in header:
+            return usual, ""
+        asked = {folded(self.columns.get(name, name)) for name in columns}
+        for other in _OTHERS:
+            if other in header:
+                titles = {folded(title.strip().strip('"')) for title in header.split(other)}
+                if asked and asked <= titles:
+                    return other, ""
+                return usual, f"; if {other!r} separates them, say sep={other!r}"
+        return usual, ""
+
+    def places(
+        self,
+        present: Sequence[str],
+        columns: Sequence[str],
+        optional: Sequence[str] = (),
+        *,
+        where: str,
+        what: str = "column",
+        hint: str = "",
+    ) -> dict[str, int]:
+        """Return where the columns stand that are asked for.
+
+        A column is found by its name, or if there is none of just that name, by one that differs
+        in small and capital letters or in blanks around it.
+
+        Args:
+            present: names of the columns that are there, in order.
+            columns: what is asked for.
+            optional: what is asked for if it is there.
+            where: the table, in words.
+            what: what a column is called there.
+            hint: end of the sentence if one is missing.
+
+        Raises:
+            LensLocError: if one is missing, or there twice.
+        """
+        places: dict[str, int] = {}
+        for name in dict.fromkeys((*columns, *optional)):
+            asked = self.columns.get(name, name)
+            found = [place for place, title in enumerate(present) if title == asked]
+            found = found or [
+                place for place, title in enumerate(present) if folded(title) == folded(asked)
+            ]
+            if len(found) > 1:
+                titles = " and ".join(repr(present[place]) for place in found[:2])
+                raise LensLocError(
+                    f"{where} has {len(found)} {what}s for {asked!r} ({titles}); rename or remove "
+                    "all but one."
+                )
+            if found:
+                places[name] = found[0]
+            elif name in columns or name in self.columns:
+                raise LensLocError(
+                    f"{where} lacks the {what} {asked!r}; it has "
+                    f"{', '.join(map(str, present)) or 'none'}{hint}."
+                )
+        return places
+
+
+def folded(name: str) -> str:
+    """Return a name as it is compared where no column has just that name."""
+    return name.strip().casefold()

@@ -1,0 +1,564 @@
+"""Contrast: named conditions, each a list of texts; which are target and which control."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lensloc.contrasts import reading
+from lensloc.contrasts.balance import Balance, Measure, Method, Text, match, measure_balance
+from lensloc.contrasts.protocols import Protocol
+from lensloc.display import markup
+from lensloc.display.frozen import FrozenMapping
+from lensloc.errors import LensLocError
+from lensloc.units.pairing import paired_rows
+from lensloc.units.text_sets import TextSet
+
+log = logging.getLogger(__name__)
+
+Name = str | int | float | np.generic
+Names = Name | Sequence[Name]
+"""One condition or several, by name; the number 1 is the name ``"1"``."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Named conditions, and which of them are the target and which the control.
+
+    Attributes:
+        name: what the contrast localizes, e.g. ``"language"``.
+        conditions: condition name -> texts, in order.
+        target: conditions in which selective units respond more.
+        control: conditions that they are compared with.
+        source: where the texts come from, in words.
+        items: condition name -> item of each text; texts of one item (a pair, say) belong
+            together. None if texts of different conditions are unrelated.
+        protocol: how the published localizer with this contrast proceeds; None for stimuli of
+            your own. What is made of the contrast (halves, other roles) keeps it.
+    """
+
+    name: str
+    conditions: Mapping[str, tuple[str, ...]]
+    target: tuple[str, ...]
+    control: tuple[str, ...]
+    source: str = "texts given in Python"
+    items: Mapping[str, tuple[str, ...]] | None = None
+    protocol: Protocol | None = None
+
+    def __post_init__(self) -> None:
+        conditions = reading.checked_conditions(self.conditions, self.source)
+        object.__setattr__(self, "conditions", FrozenMapping(conditions))
+        if self.items is not None:
+            items = reading.checked_items(self.items, conditions, self.source)
+            object.__setattr__(self, "items", FrozenMapping(items))
+        object.__setattr__(self, "target", reading.names(self.target))
+        object.__setattr__(self, "control", reading.names(self.control))
+        self._check()
+
+    def _check(self) -> None:
+        known = ", ".join(self.conditions) or "none"
+        for role, names in (("target", self.target), ("control", self.control)):
+            if not names:
+                raise LensLocError(f"The {role} names no condition; name one of: {known}.")
+            for name in names:
+                if name not in self.conditions:
+                    raise LensLocError(
+                        f"The {role} condition {name!r} is not among the conditions of "
+                        f"{self.source} ({known})."
+                    )
+        both = set(self.target) & set(self.control)
+        if both:
+            raise LensLocError(
+                f"The condition {sorted(both)[0]!r} is both target and control; "
+                "a contrast needs different ones."
+            )
+
+    # -- making --------------------------------------------------------------------------------
+
+    @classmethod
+    def from_texts(
+        cls,
+        conditions: Mapping[Any, Sequence[str]],
+        *,
+        target: Names,
+        control: Names,
+        name: str = "custom",
+    ) -> "Contrast":
+        """Make a contrast from lists of texts.
+
+        Args:
+            conditions: condition name, a text or a whole number -> texts.
+            target: one condition or several.
+            control: one condition or several.
+            name: what the contrast is called in results.
+
+        Raises:
+            LensLocError: for an unknown, empty, or doubly used condition, or an empty text.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"hot": ["hot tea", "a hot day"], "cold": ["iced tea", "a cold day"]}
+            >>> ll.Contrast.from_texts(texts, target="hot", control="cold", name="heat")
+            Contrast(heat: hot > cold; hot 2, cold 2)
+        """
+        checked = reading.checked_conditions(conditions, "texts given in Python")
+        return cls(name, checked, reading.names(target), reading.names(control))
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        table: pd.DataFrame,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str = "custom",
+    ) -> "Contrast":
+        """Make a contrast from a table with one row a text.
+
+        Args:
+            table: the texts.
+            target: one value of the condition column, or several.
+            control: one value of the condition column, or several.
+            text: name of the column with the texts. Here as for the others, small and capital
+                letters and blanks around a name do not matter if one column only fits.
+            condition: name of the column that says which condition a row belongs to. White space
+                around the names of conditions does not count.
+            item: name of a column that says which rows of different conditions belong together
+                (a pair, say), so that splits and matching keep them together.
+            name: what the contrast is called in results.
+
+        Raises:
+            LensLocError: if a column, a condition or a text is missing, a text is no text (a
+                number, say), or two conditions differ in nothing but capital letters; the row is
+                named.
+        """
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_table(table, columns), target, control, name)
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
+
+        Args:
+            path: the file; all but Parquet may be compressed (``.csv.gz``).
+            target: as in :meth:`from_dataframe`.
+            control: as there.
+            text: as there.
+            condition: as there.
+            item: as there.
+            name: what the contrast is called in results; as the file if None.
+            sep: what separates cells: a tab in a ``.tsv``, and in a ``.csv`` a comma, unless the
+                header has none and holds all columns when it is split at ``;``, if None.
+            encoding: of the file; UTF-8, or what its byte order mark says, if None.
+
+        Raises:
+            LensLocError: if the file, a column, a condition or a text is missing, or something is
+                wrong with one of them; file and row are named.
+        """
+        columns = reading.Columns(text, condition, item, sep, encoding)
+        return cls._of(reading.from_file(path, columns), target, control, name)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a CSV with a header, whatever its suffix; see :meth:`from_file`.
+
+        Raises:
+            LensLocError: as there.
+        """
+        columns = reading.Columns(text, condition, item, sep, encoding)
+        return cls._of(reading.from_file(path, columns, ".csv"), target, control, name)
+
+    @classmethod
+    def from_jsonl(
+        cls,
+        path: str | Path,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+        encoding: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from JSON lines, one object a text; see :meth:`from_file`.
+
+        Raises:
+            LensLocError: as there.
+        """
+        columns = reading.Columns(text, condition, item, encoding=encoding)
+        return cls._of(reading.from_file(path, columns, ".jsonl"), target, control, name)
+
+    @classmethod
+    def from_parquet(
+        cls,
+        path: str | Path,
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a Parquet file; see :meth:`from_file`.
+
+        Raises:
+            LensLocError: as there.
+        """
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_file(path, columns, ".parquet"), target, control, name)
+
+    @classmethod
+    def from_huggingface(
+        cls,
+        dataset: str,
+        split: str = "train",
+        *,
+        target: Names,
+        control: Names,
+        text: str = "text",
+        condition: str = "condition",
+        item: str | None = None,
+        name: str | None = None,
+    ) -> "Contrast":
+        """Read a contrast from a data set of the Hugging Face hub; see :meth:`from_dataframe`.
+
+        Class labels are used by their names where the data set has names for them.
+
+        Raises:
+            LensLocError: if it cannot be had (offline, say), or a column is missing.
+        """
+        columns = reading.Columns(text, condition, item)
+        return cls._of(reading.from_hub(dataset, split, columns), target, control, name)
+
+    @classmethod
+    def _of(
+        cls, found: reading.Read, target: Names, control: Names, name: str | None
+    ) -> "Contrast":
+        return cls(
+            name or found.name,
+            found.conditions,
+            reading.names(target),
+            reading.names(control),
+            source=found.source,
+            items=found.items,
+        )
+
+    def with_roles(self, *, target: Names, control: Names) -> "Contrast":
+        """Return the same conditions with another target and control.
+
+        Raises:
+            LensLocError: for an unknown or doubly used condition.
+        """
+        return dataclasses.replace(
+            self, target=reading.names(target), control=reading.names(control)
+        )
+
+    def keep(self, rows: Mapping[str, Sequence[int]]) -> "Contrast":
+        """Return the contrast with only some texts: condition -> positions to keep.
+
+        Raises:
+            LensLocError: if a condition would be empty.
+        """
+        return dataclasses.replace(
+            self,
+            conditions={n: tuple(self.conditions[n][i] for i in kept) for n, kept in rows.items()},
+            items=None
+            if self.items is None
+            else {n: tuple(self.items[n][i] for i in kept) for n, kept in rows.items()},
+        )
+
+    def split(self, seed: int) -> tuple["Contrast", "Contrast"]:
+        """Split at random into two halves, to select on one and measure on the other.
+
+        Texts of one item stay together. Without items, conditions of equal size are halved at the
+        same positions, so that texts that belong together by position stay so; others are halved
+        each by itself.
+
+        Args:
+            seed: the same seed gives the same halves everywhere.
+
+        Raises:
+            LensLocError: if a condition has fewer than two texts to divide.
+
+        Example:
+            >>> import lensloc as ll
+            >>> picked_on, measured_on = ll.contrasts.language().split(seed=0)
+            >>> len(picked_on.conditions["sentences"]), len(measured_on.conditions["sentences"])
+            (120, 120)
+        """
+        first, second = self.split_rows(seed)
+        return self.keep(first), self.keep(second)
+
+    def split_rows(self, seed: int) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Return the positions of the texts of either half of :meth:`split`, by condition.
+
+        Raises:
+            LensLocError: if a condition has fewer than two texts to divide.
+        """
+        rng = np.random.default_rng(seed)
+        first: dict[str, list[int]] = {name: [] for name in self.conditions}
+        second: dict[str, list[int]] = {name: [] for name in self.conditions}
+        for group in self._groups():
+            items = list(dict.fromkeys(item for _, _, item in group))
+            chosen = set(rng.permutation(len(items))[: (len(items) + 1) // 2].tolist())
+            in_first = {item for i, item in enumerate(items) if i in chosen}
+            for name, row, item in group:
+                (first if item in in_first else second)[name].append(row)
+        for name in self.conditions:
+            if not first[name] or not second[name]:
+                raise LensLocError(
+                    f"The condition {name!r} cannot be split in two: it has "
+                    f"{len(self.conditions[name])} texts of too few items; add more."
+                )
+        return first, second
+
+    def _groups(self) -> list[list[tuple[str, int, str]]]:
+        """Texts as (condition, row, item), in groups that are halved each by itself."""
+        if self.items is not None:
+            return [
+                [
+                    (name, row, item)
+                    for name, items in self.items.items()
+                    for row, item in enumerate(items)
+                ]
+            ]
+        of_size: dict[int, list[tuple[str, int, str]]] = {}
+        for name, texts in self.conditions.items():
+            of_size.setdefault(len(texts), []).extend(
+                (name, row, str(row)) for row in range(len(texts))
+            )
+        return [*of_size.values()]
+
+    def require_pairs(self) -> None:
+        """Check that target and control can be compared pair by pair: by item, or by position.
+
+        Raises:
+            LensLocError: naming the item that lacks its partner, or what is unequal.
+        """
+        paired_rows(self.labels, self.item_labels, self.target, self.control)
+
+    # -- lengths -------------------------------------------------------------------------------
+
+    def balance(self, model: Any = None) -> Balance:
+        """Measure words, characters and, given a model, tokens a text in every condition.
+
+        A standardised difference between target and control above 0.5 is warned about in the log:
+        a difference in length can pass for selectivity.
+        """
+        found = measure_balance(self.conditions, self.target, self.control, model)
+        for warning in found.warnings:
+            log.warning("%s: %s", self.name, warning)
+        return found
+
+    def matched(
+        self,
+        model: Any = None,
+        *,
+        on: Measure = "tokens",
+        tolerance: int = 0,
+        method: Method = "auto",
+    ) -> "Contrast":
+        """Return the contrast with target and control equally long.
+
+        ``subset`` keeps the largest number of texts such that every text of the target has a
+        partner in the control whose length differs by at most ``tolerance``. ``cut`` pairs texts
+        (by item, or by position) and cuts both at the end of a word, as late as lengths allow that
+        differ by at most ``tolerance``. ``auto`` is ``subset`` if that keeps half of the smaller
+        side, otherwise ``cut``. Conditions of one side take turns, so that none is used up before
+        the others. Without items, partners become items of the result, so that splits keep them
+        together; with items, the texts keep theirs.
+
+        Args:
+            model: counts tokens, special ones included.
+            on: what is made equal: tokens, characters or words.
+            tolerance: largest difference within a pair.
+            method: how.
+
+        Raises:
+            LensLocError: if tokens are to be counted without a model, or no pair can be made.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"long": ["one two three", "one two"], "short": ["one two", "one"]}
+            >>> contrast = ll.Contrast.from_texts(texts, target="long", control="short")
+            >>> equal = contrast.matched(on="words")
+            >>> equal.texts
+            ('one two', 'one two')
+        """
+        target, control = self._rows(self.target), self._rows(self.control)
+        pairs = match(
+            _in_turn(target),
+            _in_turn(control),
+            self._pairs(target, control),
+            on=on,
+            model=model,
+            tolerance=tolerance,
+            method=method,
+        )
+        texts: dict[str, list[str]] = {n: [] for n in (*self.target, *self.control)}
+        items: dict[str, list[str]] = {n: [] for n in texts}
+        for number, pair in enumerate(pairs, start=1):
+            for name, text, item in pair:
+                texts[name].append(text)
+                items[name].append(str(number) if self.items is None else item)
+        kept = {name: tuple(found) for name, found in texts.items() if found}
+        return Contrast(
+            self.name,
+            kept,
+            tuple(name for name in self.target if name in kept),
+            tuple(name for name in self.control if name in kept),
+            source=f"{self.source}, matched in {on}",
+            items={name: tuple(items[name]) for name in kept},
+            protocol=self.protocol,
+        )
+
+    def _rows(self, conditions: tuple[str, ...]) -> list[Text]:
+        """Return condition, text and item of every text of some conditions."""
+        return [
+            (name, text, "" if self.items is None else self.items[name][row])
+            for name in conditions
+            for row, text in enumerate(self.conditions[name])
+        ]
+
+    def _pairs(self, target: list[Text], control: list[Text]) -> list[tuple[Text, Text]]:
+        """Pair texts by item where there are items, otherwise by position."""
+        if self.items is None:
+            return list(zip(target, control, strict=False))
+        waiting: dict[str, list[Text]] = {}
+        for text in control:
+            waiting.setdefault(text[2], []).append(text)
+        return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def duplicates(self) -> list[str]:
+        """Return a sentence for every text that occurs more than once, and where.
+
+        Example:
+            >>> import lensloc as ll
+            >>> texts = {"hot": ["a day", "the sun"], "cold": ["a day"]}
+            >>> ll.Contrast.from_texts(texts, target="hot", control="cold").duplicates()
+            ["'a day' occurs 2 times: hot 1, cold 1"]
+        """
+        where: dict[str, list[str]] = {}
+        for name, texts in self.conditions.items():
+            for row, text in enumerate(texts, start=1):
+                where.setdefault(text, []).append(f"{name} {row}")
+        return [
+            f"{text!r} occurs {len(places)} times: {', '.join(places)}"
+            for text, places in where.items()
+            if len(places) > 1
+        ]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The condition of every text of :attr:`texts`."""
+        return tuple(name for name in self._used() for _ in self.conditions[name])
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of the target's and the control's conditions, in order."""
+        return tuple(text for name in self._used() for text in self.conditions[name])
+
+    @property
+    def item_labels(self) -> tuple[str, ...] | None:
+        """The item of every text of :attr:`texts`; None without items."""
+        if self.items is None:
+            return None
+        return tuple(item for name in self._used() for item in self.items[name])
+
+    @property
+    def text_set(self) -> TextSet:
+        """The texts of all conditions, with a role or not, as a set that tells overlap."""
+        return TextSet.of(text for texts in self.conditions.values() for text in texts)
+
+    def _used(self) -> list[str]:
+        return [name for name in self.conditions if name in self.target + self.control]
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of the used texts, their conditions and roles; equal content, equal hash."""
+        content = {
+            "target": [list(self.conditions[name]) for name in self.target],
+            "control": [list(self.conditions[name]) for name in self.control],
+            "names": [list(self.target), list(self.control)],
+        }
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+    def _repr_html_(self) -> str:
+        roles = {name: "target" for name in self.target} | {n: "control" for n in self.control}
+        sizes = {name: np.array([len(t) for t in texts]) for name, texts in self.conditions.items()}
+        rows = [
+            {
+                "condition": name,
+                "role": roles.get(name, ""),
+                "texts": len(texts),
+                "words a text": float(np.mean([len(text.split()) for text in texts])),
+                "characters": float(sizes[name].mean()),
+                "first text": markup.shortened(texts[0], 60),
+            }
+            for name, texts in self.conditions.items()
+        ]
+        caption = "characters a text, mean and standard deviation"
+        spreads = [
+            (float(n.mean() - n.std()), float(n.mean()), float(n.mean() + n.std()))
+            for n in sizes.values()
+        ]
+        return markup.card(
+            f"Contrast {self.name}: {self._sides()}",
+            markup.table(rows),
+            markup.captioned(markup.intervals(spreads, label=caption), caption),
+        )
+
+    def _sides(self) -> str:
+        return f"{' + '.join(self.target)} > {' + '.join(self.control)}"
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {len(texts)}" for name, texts in self.conditions.items())
+        return f"Contrast({self.name}: {self._sides()}; {sizes})"
+
+
+def _in_turn(rows: list[Text]) -> list[Text]:
+    """Order texts so that conditions take turns."""
+    seen: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        turns.append(seen.get(row[0], 0))
+        seen[row[0]] = turns[-1] + 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]

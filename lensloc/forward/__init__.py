@@ -1,0 +1,1 @@
+"""Texts through a model: batches, sites, capturing."""

@@ -1,0 +1,447 @@
+"""Model x texts x sites -> Responses or Moments, in one ``run_with_cache`` pass a batch."""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from einops import einsum
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lensloc.arguments import require_model
+from lensloc.contrasts.texts import require_texts
+from lensloc.errors import LensLocError
+from lensloc.forward.batches import (
+    BatchSize,
+    batches_by_length,
+    blocks_only,
+    device_of,
+    padded_right,
+    require_batch_size,
+    run_batches,
+    sees_pads,
+)
+from lensloc.forward.sites import (
+    Site,
+    activation_width,
+    get_site,
+    hook_names,
+    names_of,
+    to_units,
+    upcast,
+)
+from lensloc.models.tokens import require_tokenizer, shortened, token_ids
+from lensloc.selectivity import Moments
+from lensloc.units.responses import Responses
+
+Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+_WORD = re.compile(r"\S+")
+# Large enough that a batch's fixed costs do not show, small enough to stay in a CPU's caches.
+_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+_CACHE_BYTES = {"cpu": 2**30, "cuda": 8 * 2**30, "mps": 2**30}
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """A text's tokens, and which of them are pooled over.
+
+    Attributes:
+        ids: token ids, special tokens included.
+        word_ends: positions of the last token of every whole word; empty unless asked for.
+    """
+
+    ids: tuple[int, ...]
+    word_ends: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What one capture gave.
+
+    Attributes:
+        responses: site name -> pooled activations.
+        n_tokens: tokens run through the model, pads not counted.
+        seconds: time of tokenizing and of the forward passes.
+    """
+
+    responses: Mapping[str, Responses]
+    n_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Summarised:
+    """What one capture gave, where no response was kept.
+
+    Attributes:
+        moments: site name -> condition -> moments of the pooled activations.
+        n_tokens: tokens run through the model, pads not counted.
+        seconds: time of tokenizing, of the forward passes and of summing up.
+    """
+
+    moments: Mapping[str, Mapping[str, Moments]]
+    n_tokens: int
+    seconds: float
+
+
+def capture(
+    model: Any,
+    texts: Sequence[str],
+    conditions: Sequence[str],
+    sites: Sequence[str] = ("resid_post",),
+    *,
+    pooling: Pooling = "last-token",
+    batch_size: BatchSize = "auto",
+    max_tokens: int | None = None,
+    truncate: bool = False,
+    progress: bool = True,
+) -> Captured:
+    """Run the texts through the model once and pool the activations at every site.
+
+    A text's response does not depend on the other texts: batches hold texts of similar length,
+    padded on the right where a causal model cannot see it, and pads never enter a pool. A model
+    that attends in both directions gets batches of equal length.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge with a tokenizer.
+        texts: the stimuli, in a list.
+        conditions: the condition of each stimulus.
+        sites: name of a site, or a list of names (see :func:`lensloc.forward.sites.get_site`).
+        pooling: over which tokens, special tokens included where the tokenizer adds them:
+            the last one; the last one of every word (``word-end``: mean over words, where a word
+            is a stretch without spaces); the mean, sum or maximum over all.
+        batch_size: texts a batch, or ``"auto"`` for as many as a budget of tokens and memory
+            allows. Halved, with a note in the log, when memory runs out.
+        max_tokens: use only so many tokens of each text, special tokens included.
+        truncate: cut texts that are longer than the context window, instead of refusing them.
+        progress: show a progress bar.
+
+    Returns:
+        One :class:`~lensloc.units.responses.Responses` a site, values ``[stimulus, layer, unit]``.
+
+    Raises:
+        LensLocError: no tokenizer, unknown site or pooling, a site that the model lacks, a text
+            without tokens or longer than the context window, or a non-finite activation.
+    """
+    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    texts = _checked_texts(texts, conditions)
+    start = time.perf_counter()
+    tokenized = runner.tokenize(texts)
+    parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
+    order: list[int] = []
+
+    def keep(rows: list[int], pooled: Mapping[str, Tensor]) -> None:
+        for name, values in pooled.items():
+            parts[name].append(values)
+        order.extend(rows)
+
+    runner.run(tokenized, texts, keep, batch_size, progress)
+    back = torch.tensor(order).argsort()
+    responses = {
+        name: Responses(name, torch.cat(values)[back.to(values[0].device)], tuple(conditions))
+        for name, values in parts.items()
+    }
+    return Captured(
+        responses, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
+    )
+
+
+def capture_moments(
+    model: Any,
+    texts: Sequence[str],
+    conditions: Sequence[str],
+    sites: Sequence[str] = ("resid_post",),
+    *,
+    absolute: bool = True,
+    pooling: Pooling = "last-token",
+    batch_size: BatchSize = "auto",
+    max_tokens: int | None = None,
+    truncate: bool = False,
+    progress: bool = True,
+) -> Summarised:
+    """Run the texts as :func:`capture` does, and keep no response but their moments.
+
+    So memory does not grow with the number of texts. The arguments are those of :func:`capture`,
+    and ``absolute``: summarise absolute responses.
+
+    Returns:
+        Moments of every unit's responses, by site and condition, float64.
+
+    Raises:
+        LensLocError: as :func:`capture`.
+    """
+    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    texts = _checked_texts(texts, conditions)
+    start = time.perf_counter()
+    tokenized = runner.tokenize(texts)
+    moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
+
+    def add(rows: list[int], pooled: Mapping[str, Tensor]) -> None:
+        labels = [conditions[row] for row in rows]
+        for name, values in pooled.items():
+            for label in dict.fromkeys(labels):
+                chosen = [place for place, other in enumerate(labels) if other == label]
+                found = Moments.of(values[chosen], absolute=absolute)
+                known = moments[name].get(label)
+                moments[name][label] = found if known is None else known + found
+
+    runner.run(tokenized, texts, add, batch_size, progress)
+    return Summarised(
+        moments, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
+    )
+
+
+def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]:
+    found = require_texts(texts)
+    if isinstance(conditions, str) or len(conditions) != len(found):
+        n = "one" if isinstance(conditions, str) else len(conditions)
+        raise LensLocError(
+            f"{len(found)} texts were given, but {n} as the condition of each; give as many."
+        )
+    return found
+
+
+# -- tokens ------------------------------------------------------------------------------------
+
+
+def tokenize(
+    model: Any, texts: Sequence[str], *, word_ends: bool = False, max_tokens: int | None = None
+) -> list[Tokenized]:
+    """Tokenize each text by itself, with the special tokens that the model's settings ask for.
+
+    Args:
+        model: a model with a tokenizer.
+        texts: the texts.
+        word_ends: also find the last token of every word.
+        max_tokens: keep only the first tokens, special ones included.
+
+    Raises:
+        LensLocError: no tokenizer; a text without tokens; one longer than the context window.
+    """
+    require_tokenizer(model)
+    if max_tokens is not None and max_tokens < 1:
+        raise LensLocError(f"At least one token of a text must be kept; {max_tokens} keeps none.")
+    window = model.cfg.n_ctx
+    result = []
+    for row, text in enumerate(texts, start=1):
+        ids = token_ids(model, text)[:max_tokens]
+        if not ids:
+            raise LensLocError(f"Text {row} ({shortened(text)}) has no tokens; remove it.")
+        if len(ids) > window:
+            raise LensLocError(
+                f"Text {row} ({shortened(text)}) has {len(ids)} tokens, but the model's context "
+                f"window is {window}; shorten it, or say truncate."
+            )
+        ends = _word_ends(model.tokenizer, text, ids, row) if word_ends else ()
+        result.append(Tokenized(tuple(ids), ends))
+    return result
+
+
+def _word_ends(tokenizer: Any, text: str, ids: list[int], row: int) -> tuple[int, ...]:
+    if not getattr(tokenizer, "is_fast", False):
+        raise LensLocError(
+            "Pooling at word ends needs a fast tokenizer, which says where in the text each token "
+            "lies, and this model has a slow one; choose another pooling."
+        )
+    plain = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    shift = _position_of(plain["input_ids"], ids)
+    if shift is None:
+        raise LensLocError(
+            f"The tokens of text {row} ({shortened(text)}) cannot be matched to its words; "
+            "choose another pooling."
+        )
+    ends = []
+    for word in _WORD.finditer(text):
+        inside = [
+            position
+            for position, (start, stop) in enumerate(plain["offset_mapping"])
+            if start < word.end() and stop > word.start()
+        ]
+        if inside and inside[-1] + shift < len(ids):
+            ends.append(inside[-1] + shift)
+    if not ends:
+        raise LensLocError(
+            f"Text {row} ({shortened(text)}) holds no whole word within its tokens; "
+            "keep more tokens or choose another pooling."
+        )
+    return tuple(dict.fromkeys(ends))
+
+
+def _position_of(plain: list[int], ids: list[int]) -> int | None:
+    # A special token or two may stand in front, and the text may have been cut off behind.
+    for shift in range(min(3, len(ids))):
+        kept = ids[shift : shift + len(plain)]
+        if kept == plain[: len(kept)]:
+            return shift
+    return None
+
+
+# -- batches -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Runner:
+    model: Any
+    sites: tuple[Site, ...]
+    hooks: Mapping[str, Sequence[str]]
+    pooling: Pooling
+    max_tokens: int | None
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        sites: Sequence[str],
+        pooling: Pooling,
+        truncate: bool,
+        max_tokens: int | None,
+    ) -> "_Runner":
+        if pooling not in POOLINGS:
+            raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
+        require_model(model)
+        chosen = {name: get_site(name) for name in names_of(sites)}
+        hooks = {name: hook_names(site, model) for name, site in chosen.items()}
+        if truncate:
+            max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
+        return cls(model, tuple(chosen.values()), hooks, pooling, max_tokens)
+
+    def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        return tokenize(
+            self.model, texts, word_ends=self.pooling == "word-end", max_tokens=self.max_tokens
+        )
+
+    def run(
+        self,
+        tokenized: list[Tokenized],
+        texts: Sequence[str],
+        take: Callable[[list[int], Mapping[str, Tensor]], None],
+        batch_size: BatchSize,
+        progress: bool,
+    ) -> None:
+        """Run all texts; ``take`` gets the rows of each batch and what was pooled of them."""
+        require_batch_size(batch_size)
+        lengths = [len(text.ids) for text in tokenized]
+
+        def run_batch(rows: list[int]) -> None:
+            pooled = self._run_batch([tokenized[row] for row in rows])
+            _require_finite(pooled, rows, texts)
+            take(rows, pooled)
+
+        batches = batches_by_length(
+            lengths,
+            batch_size=batch_size,
+            budget=self._token_budget(max(lengths, default=1)),
+            equal=sees_pads(self.model, max(lengths, default=0)),
+        )
+        run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
+
+    def _token_budget(self, longest: int) -> int:
+        cfg = self.model.cfg
+        device = device_of(self.model)
+        by_hook = {site.hook: activation_width(site, self.model, longest) for site in self.sites}
+        itemsize = torch.finfo(cfg.dtype).bits // 8
+        bytes_a_token = sum(by_hook.values()) * cfg.n_layers * itemsize
+        memory: int = _CACHE_BYTES.get(device.type, 2**30)
+        if device.type == "cuda":
+            memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
+        most = _TOKENS_AT_ONCE.get(device.type, 1024)
+        return int(max(1, min(most, memory // max(1, bytes_a_token))))
+
+    def _run_batch(self, texts: list[Tokenized]) -> dict[str, Float[Tensor, "row layer unit"]]:
+        longest = max(len(text.ids) for text in texts)
+        pooled_over = _pooled_positions(texts, longest, self.pooling)
+        names = {name for hooks in self.hooks.values() for name in hooks}
+        _, cache = self.model.run_with_cache(
+            padded_right([text.ids for text in texts], device_of(self.model)),
+            names_filter=lambda name: name in names,
+            return_cache_object=False,
+            return_type=None,
+            **blocks_only(self.model),
+        )
+        _require_units(cache, self.hooks, (len(texts), longest), self.sites)
+        n_heads = self.model.cfg.n_heads
+        return {
+            site.name: torch.stack(
+                [
+                    pool(to_units(site, cache[name], n_heads), pooled_over, self.pooling)
+                    for name in self.hooks[site.name]
+                ],
+                dim=1,
+            )
+            for site in self.sites
+        }
+
+
+def _require_units(
+    cache: Mapping[str, Tensor],
+    hooks: Mapping[str, Sequence[str]],
+    size: tuple[int, int],
+    sites: Sequence[Site],
+) -> None:
+    for site in sites:
+        for name in hooks[site.name]:
+            if name not in cache:
+                raise LensLocError(
+                    f"The hook point {name!r} is never reached in this model (some need a setting "
+                    f"of it), so nothing can be captured at the site {site.name!r}; choose another."
+                )
+            shape = tuple(cache[name].shape)
+            if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
+                raise LensLocError(
+                    f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts "
+                    f"of {size[1]} tokens, not one vector a token, so it has no units; choose "
+                    "another site."
+                )
+
+
+def _pooled_positions(
+    texts: list[Tokenized], longest: int, pooling: Pooling
+) -> Bool[Tensor, "row pos"]:
+    chosen = torch.zeros(len(texts), longest, dtype=torch.bool)
+    for row, text in enumerate(texts):
+        if pooling == "last-token":
+            chosen[row, len(text.ids) - 1] = True
+        elif pooling == "word-end":
+            chosen[row, list(text.word_ends)] = True
+        else:
+            chosen[row, : len(text.ids)] = True
+    return chosen
+
+
+def pool(
+    activation: Float[Tensor, "row pos unit"],
+    pooled_over: Bool[Tensor, "row pos"],
+    pooling: Pooling,
+) -> Float[Tensor, "row unit"]:
+    """Pool an activation over the marked positions of each row; the others do not count.
+
+    Half-precision activations are pooled in float32.
+    """
+    values, chosen = upcast(activation), pooled_over.to(activation.device)
+    if pooling == "last-token":
+        last: Int[Tensor, " row"] = chosen.int().argmax(dim=1)
+        return values[torch.arange(len(values), device=values.device), last]
+    if pooling == "max":
+        return values.masked_fill(~chosen[..., None], -torch.inf).amax(dim=1)
+    total = einsum(values, chosen.to(values.dtype), "row pos unit, row pos -> row unit")
+    return total if pooling == "sum" else total / chosen.sum(dim=1, keepdim=True)
+
+
+def _require_finite(
+    pooled: Mapping[str, Tensor], rows: Sequence[int], texts: Sequence[str]
+) -> None:
+    for name, values in pooled.items():
+        if not torch.isfinite(values).all():
+            found = (~torch.isfinite(values)).nonzero().tolist()
+            place, layer, unit = min(found, key=lambda at: (rows[at[0]], *at[1:]))
+            row = rows[place]
+            raise LensLocError(
+                f"The activation L{layer}.{name}.{unit} is {values[place, layer, unit].item()} for "
+                f"text {row + 1} ({shortened(texts[row])}); "
+                "load the model in float32 or leave the text out."
+            )

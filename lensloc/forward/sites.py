@@ -1,0 +1,303 @@
+"""Sites: where units live. A site is a hook point a layer, and how its axes become units."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import einops
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lensloc.errors import LensLocError
+from lensloc.forward.batches import is_bridge
+
+Axes = Literal[
+    "width",
+    "heads",
+    "any",
+    "head_norm",
+    "pattern_entropy",
+    "pattern_first",
+    "pattern_distance",
+]
+
+_LAYER = "{layer}"
+_HOOK_SUFFIX = re.compile(r"^(\w+\.)*hook_\w+$")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kind of place in a transformer at which units are looked for.
+
+    Attributes:
+        name: short name, as it stands in unit addresses (``L3.head.7``).
+        hook: name of the hook point of a layer, with ``{layer}`` in it.
+        unit: what one unit is, in words.
+        axes: ``"width"`` if each element of the activation is a unit; ``"heads"`` if the last two
+            axes are head and head dimension, flattened to units; ``"any"`` for whichever of the
+            two the activation shows; ``"head_norm"`` if a whole head is one unit, its response
+            being the Euclidean norm over the head dimension; ``"pattern_..."`` if a head is a unit
+            and its response a summary, token by token, of where it attends: the ``entropy`` of its
+            attention in nats, its attention to the ``first`` token (0 to 1), or the mean
+            ``distance`` in tokens to what it attends to.
+    """
+
+    name: str
+    hook: str
+    unit: str
+    axes: Axes = "width"
+
+    def hook_name(self, layer: int) -> str:
+        """Return the name of this site's hook point in a layer."""
+        return self.hook.replace(_LAYER, str(layer))
+
+    @property
+    def is_summary(self) -> bool:
+        """Whether units summarise an attention pattern, and so cannot themselves be replaced."""
+        return self.axes.startswith("pattern_")
+
+
+SITES: dict[str, Site] = {
+    site.name: site
+    for site in (
+        Site("resid_pre", "blocks.{layer}.hook_resid_pre", "dimension of a block's input"),
+        Site("resid_mid", "blocks.{layer}.hook_resid_mid", "dimension between attention and MLP"),
+        Site("resid_post", "blocks.{layer}.hook_resid_post", "dimension of a block's output"),
+        Site("attn_out", "blocks.{layer}.hook_attn_out", "dimension of what attention adds"),
+        Site("mlp_out", "blocks.{layer}.hook_mlp_out", "dimension of what the MLP adds"),
+        Site("mlp_pre", "blocks.{layer}.mlp.hook_pre", "MLP neuron, before its nonlinearity"),
+        Site(
+            "mlp_post", "blocks.{layer}.mlp.hook_post", "MLP neuron, as the output matrix sees it"
+        ),
+        Site("q", "blocks.{layer}.attn.hook_q", "query dimension of a head", "heads"),
+        Site("k", "blocks.{layer}.attn.hook_k", "key dimension of a head", "heads"),
+        Site("v", "blocks.{layer}.attn.hook_v", "value dimension of a head", "heads"),
+        Site("z", "blocks.{layer}.attn.hook_z", "output dimension of a head", "heads"),
+        Site(
+            "head", "blocks.{layer}.attn.hook_z", "attention head, norm of its output", "head_norm"
+        ),
+        Site(
+            "attn_entropy",
+            "blocks.{layer}.attn.hook_pattern",
+            "attention head, entropy of its attention",
+            "pattern_entropy",
+        ),
+        Site(
+            "attn_first",
+            "blocks.{layer}.attn.hook_pattern",
+            "attention head, attention to the first token",
+            "pattern_first",
+        ),
+        Site(
+            "attn_distance",
+            "blocks.{layer}.attn.hook_pattern",
+            "attention head, mean distance attended to",
+            "pattern_distance",
+        ),
+    )
+}
+HEAD_SITES: tuple[str, ...] = tuple(
+    name for name, site in SITES.items() if site.axes == "head_norm" or site.is_summary
+)
+
+
+def names_of(sites: "str | Site | Sequence[str | Site]") -> list[str]:
+    """Return the names of one site or several, each once.
+
+    Args:
+        sites: a name, or a list of names; see :func:`get_site`.
+
+    Raises:
+        LensLocError: if none was named, or one is none.
+
+    Example:
+        >>> names_of("head"), names_of(["blocks.{layer}.attn.hook_q", "q", "head"])
+        (['head'], ['q', 'head'])
+    """
+    if isinstance(sites, str | Site):
+        sites = (sites,)
+    if not isinstance(sites, Iterable):
+        raise LensLocError(
+            f"sites is a name or a list of names, not something of type {type(sites).__name__}; "
+            "the sites are " + ", ".join(SITES) + "."
+        )
+    found = list(dict.fromkeys(get_site(site).name for site in sites))
+    if not found:
+        raise LensLocError("No site was named; name at least one, e.g. resid_post.")
+    return found
+
+
+def get_site(name: "str | Site") -> Site:
+    """Return the site of that name, or one at any hook point of the blocks.
+
+    Args:
+        name: one of :data:`SITES`; or a hook point's name with ``{layer}`` for the number of the
+            layer, ``"blocks.{layer}.ln1.hook_normalized"``; or what stands behind that,
+            ``"ln1.hook_normalized"``, which is the name that such a site then has.
+
+    Raises:
+        LensLocError: if it is none of these; the known ones are listed.
+
+    Example:
+        >>> get_site("mlp_post").hook_name(3)
+        'blocks.3.mlp.hook_post'
+        >>> get_site("ln1.hook_normalized").unit
+        'element of ln1.hook_normalized'
+    """
+    if isinstance(name, Site):
+        return name
+    if not isinstance(name, str):
+        raise LensLocError(
+            f"A site is named by a text, e.g. resid_post; {name!r} is of type "
+            f"{type(name).__name__}."
+        )
+    if name in SITES:
+        return SITES[name]
+    prefix = f"blocks.{_LAYER}."
+    suffix = name.removeprefix(prefix)
+    if _HOOK_SUFFIX.match(suffix) is None:
+        raise LensLocError(
+            f"There is no site {name!r}; the sites are {', '.join(SITES)}, or any hook point of "
+            "the blocks, such as 'ln1.hook_normalized'."
+        )
+    hook = prefix + suffix
+    of_same_hook = [site for site in SITES.values() if site.hook == hook]
+    if hook.endswith(("hook_pattern", "hook_attn_scores")):
+        raise LensLocError(
+            f"The hook point {suffix!r} holds a number for every pair of tokens, not units; use "
+            "one of the sites attn_entropy, attn_first, attn_distance."
+        )
+    if of_same_hook:  # one name a site, so that masks of the same units meet
+        return of_same_hook[0]
+    return Site(suffix, hook, f"element of {suffix}", "any")
+
+
+def hook_names(site: Site, model: Any) -> list[str]:
+    """Return the site's hook point names in ``model``, one a layer.
+
+    Both model classes are asked for their ``hook_dict``, since a TransformerBridge silently skips
+    a hook name that it does not have.
+
+    Raises:
+        LensLocError: if the model lacks one of them.
+    """
+    names = [site.hook_name(layer) for layer in range(model.cfg.n_layers)]
+    missing = [name for name in names if name not in model.hook_dict]
+    if missing:
+        where = "has no" if len(missing) == len(names) else f"lacks in {len(missing)} layers the"
+        raise LensLocError(
+            f"This model {where} hook point {missing[0]!r}, so the site {site.name!r} is not "
+            "defined in it; choose another site."
+        )
+    if site.name in ("mlp_pre", "mlp_post") and _is_mixture(site, model):
+        raise LensLocError(
+            f"This model's MLPs are mixtures of experts, where a token's neurons depend on its "
+            f"experts, so the site {site.name!r} is not defined in it; choose another site."
+        )
+    return names
+
+
+def _is_mixture(site: Site, model: Any) -> bool:
+    """Say whether the MLP has experts; a TransformerBridge then calls its ends the neurons."""
+    points = model.hook_dict
+    ends = [points.get(f"blocks.0.mlp.{end}") for end in ("hook_in", "hook_out")]
+    return bool(getattr(model.cfg, "num_experts", None)) or points[site.hook_name(0)] in ends
+
+
+def reaches_mlp_only(site: Site, model: Any, layer: int) -> bool:
+    """Say whether what is written at the site's hook point reaches the MLP alone.
+
+    So it is with a TransformerBridge's ``hook_resid_mid``, which is the input of the MLP or of its
+    normalisation, and not the residual stream that the MLP's output is added to.
+    """
+    if site.name != "resid_mid":
+        return False
+    points = model.hook_dict
+    ends = [points.get(f"blocks.{layer}.{part}.hook_in") for part in ("ln2", "mlp")]
+    return points[site.hook_name(layer)] in ends
+
+
+def shape(site: Site, model: Any) -> tuple[int, int] | None:
+    """Return the number of layers and of units a layer, where the model's configuration says so."""
+    cfg = model.cfg
+    heads = getattr(cfg, "n_heads", None)
+    if site.name in ("k", "v"):
+        heads = getattr(cfg, "n_key_value_heads", None) or heads
+    if site.axes == "any":
+        return None
+    if site.axes == "head_norm" or site.is_summary:
+        width = heads
+    elif site.axes == "heads":
+        width = heads * cfg.d_head if heads and getattr(cfg, "d_head", None) else None
+    elif site.name in ("mlp_pre", "mlp_post"):
+        # A TransformerBridge's configuration guesses it where transformers' has another name.
+        width = None if is_bridge(model) else getattr(cfg, "d_mlp", None)
+    else:
+        width = cfg.d_model
+    return (int(cfg.n_layers), int(width)) if width else None
+
+
+def activation_width(site: Site, model: Any, n_tokens: int) -> int:
+    """Return how many numbers a token takes at the site's hook point, at most.
+
+    Args:
+        site: the site.
+        model: a model.
+        n_tokens: length of the text, as long as a row of an attention pattern.
+    """
+    cfg = model.cfg
+    heads = getattr(cfg, "n_heads", None) or 1
+    if site.is_summary:
+        return int(heads * n_tokens)
+    known = None if site.axes == "head_norm" else shape(site, model)
+    if known is not None:
+        return known[1]
+    if site.axes == "head_norm":
+        return int(heads * (getattr(cfg, "d_head", None) or cfg.d_model))
+    return int(max(cfg.d_model, getattr(cfg, "d_mlp", None) or 0))
+
+
+def to_units(site: Site, activation: Tensor, n_heads: int) -> Float[Tensor, "batch pos unit"]:
+    """Turn a site's activation ``[batch, pos, ...]`` into ``[batch, pos, unit]``.
+
+    Args:
+        site: the site that the activation was captured at.
+        activation: ``[batch, pos, width]`` or ``[batch, pos, head, d_head]``, or for summaries of
+            attention ``[batch, head, query, key]``.
+        n_heads: number of attention heads, to split an activation that comes flattened.
+    """
+    if site.is_summary:
+        return _attention_summary(site, upcast(activation))
+    if site.axes == "head_norm":
+        if activation.ndim == 3:
+            activation = einops.rearrange(
+                activation, "batch pos (head d_head) -> batch pos head d_head", head=n_heads
+            )
+        norms: Tensor = torch.linalg.vector_norm(upcast(activation), dim=-1)
+        return norms
+    if activation.ndim == 4:
+        return einops.rearrange(activation, "batch pos head d_head -> batch pos (head d_head)")
+    return activation
+
+
+def _attention_summary(
+    site: Site, pattern: Float[Tensor, "batch head query key"]
+) -> Float[Tensor, "batch query head"]:
+    if site.axes == "pattern_first":
+        summary = pattern[..., 0]
+    elif site.axes == "pattern_entropy":
+        summary = torch.special.entr(pattern).sum(dim=-1)
+    else:
+        query, key = (torch.arange(n, device=pattern.device) for n in pattern.shape[2:])
+        distance = (query[:, None] - key).abs().to(pattern.dtype)
+        summary = einops.einsum(
+            pattern, distance, "batch head query key, query key -> batch head query"
+        )
+    return einops.rearrange(summary, "batch head query -> batch query head")
+
+
+def upcast(activation: Tensor) -> Tensor:
+    """Return half-precision values as float32, so that sums over them keep their digits."""
+    return activation if activation.dtype == torch.float64 else activation.float()

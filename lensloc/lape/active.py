@@ -1,0 +1,115 @@
+"""Corpus -> the values of some neurons at every token, and what to clamp them to."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lensloc.contrasts.columns import TableForm
+from lensloc.errors import LensLocError
+from lensloc.forward.batches import blocks_only, device_of, evaluating
+from lensloc.forward.sites import get_site, hook_names, to_units
+from lensloc.lape.corpora import open_corpus, window_length, windows
+from lensloc.models.tokens import Bos
+from lensloc.units.mask import UnitMask
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """The values of some units at every token of a corpus.
+
+    Attributes:
+        mask: the units.
+        values: ``[token, masked]``, in activation units, the masked units by layer, then unit.
+    """
+
+    mask: UnitMask
+    values: Float[Tensor, "token masked"]
+
+    def mean(self) -> Float[Tensor, "layer unit"]:
+        """Return each unit's mean over tokens; 0 for units outside the mask."""
+        return self._spread(self.values.double().mean(dim=0))
+
+    def quantile(self, q: float) -> Float[Tensor, "layer unit"]:
+        """Return each unit's quantile over tokens, linearly interpolated; 0 outside the mask.
+
+        Raises:
+            LensLocError: unless q lies between 0 and 1.
+        """
+        if not 0 <= q <= 1:
+            raise LensLocError(f"A quantile lies between 0 and 1; {q:g} does not.")
+        return self._spread(torch.from_numpy(np.quantile(self.values.double().numpy(), q, axis=0)))
+
+    def _spread(self, per_unit: Float[Tensor, " masked"]) -> Float[Tensor, "layer unit"]:
+        levels = torch.zeros(self.mask.shape, dtype=torch.float64)
+        levels[self.mask.mask] = per_unit
+        return levels
+
+
+def activity(
+    model: Any,
+    corpus: Any,
+    mask: UnitMask,
+    *,
+    max_tokens: int = 10_000,
+    window: int | None = None,
+    bos: Bos = "model",
+    form: TableForm | None = None,
+) -> Activity:
+    """Read a corpus and keep the values of the masked units at every token.
+
+    Args:
+        model: a HookedTransformer or TransformerBridge.
+        corpus: what :func:`lensloc.lape.record` takes for a language.
+        mask: the units.
+        max_tokens: read so many tokens at most; ``4 * tokens * units`` bytes are kept.
+        window: tokens a window; the model's context, at most 1024, if None.
+        bos: whether a beginning-of-text token stands before every document.
+        form: how files are written, and what the column of texts is called.
+
+    Raises:
+        LensLocError: an empty mask, or one of another model; a corpus that cannot be read, or
+            without text; a number out of range.
+    """
+    if len(mask) == 0:
+        raise LensLocError("The mask holds no unit whose activity could be read; select some.")
+    if max_tokens < 1:
+        raise LensLocError(f"max_tokens is at least 1; {max_tokens} is not.")
+    length = window_length(model, window)
+    site = get_site(mask.site)
+    names = hook_names(site, model)
+    if len(names) != mask.shape[0]:
+        raise LensLocError(
+            f"The mask is of {mask.shape[0]} layers, but the model has {len(names)}; identify the "
+            "neurons of this model."
+        )
+    parts: list[Tensor] = []
+    found: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Callable[..., None]:
+        def hook(activation: Tensor, hook: Any) -> None:
+            units = to_units(site, activation, model.cfg.n_heads)[0]
+            if units.shape[-1] != mask.shape[1]:
+                raise LensLocError(
+                    f"The mask is of {mask.shape[1]} units a layer at {site.name}, but the model "
+                    f"has {units.shape[-1]}; identify the neurons of this model."
+                )
+            found[layer] = units[:, mask.mask[layer].to(units.device)].float().cpu()
+
+        return hook
+
+    layers = [layer for layer in range(len(names)) if mask.mask[layer].any()]
+    hooks = [(names[layer], keep(layer)) for layer in layers]
+    name = mask.provenance.target[0] if mask.provenance.target else "the language"
+    with evaluating(model), torch.no_grad():
+        for each in windows(open_corpus(name, corpus, form), model, length, bos, max_tokens):
+            ids = torch.from_numpy(np.array(each.ids))[None].to(device_of(model))
+            model.run_with_hooks(ids, fwd_hooks=hooks, return_type=None, **blocks_only(model))
+            parts.append(torch.cat([found[layer] for layer in layers], dim=1))
+    if not parts:
+        raise LensLocError(f"The corpus of {name!r} holds no text; give it some.")
+    return Activity(mask, torch.cat(parts))

@@ -1,0 +1,1 @@
+"""Lesions: units switched off, frozen, scaled or driven, and put back after."""

@@ -1,0 +1,1 @@
+"""Pages that open offline: the explorer and the report."""

@@ -1,0 +1,73 @@
+"""The explorer: an interactive view of a localization, in notebooks and on pages.
+
+It is one hand-written ES module, ``explorer.js``, with its style sheet. In a notebook it runs as an
+anywidget; on a page (a report, or a notebook without anywidget) a few lines stand for the widget's
+model.
+"""
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING
+
+from lensloc.errors import LensLocError
+from lensloc.pages.explorer.contents import best, payload
+from lensloc.pages.explorer.page import ExplorerPage, data_script, explorer_style, source
+from lensloc.studies import Localization, Study
+
+if TYPE_CHECKING:
+    from lensloc.pages.explorer.widget import Explorer
+
+__all__ = [
+    "ExplorerPage",
+    "best",
+    "data_script",
+    "explore",
+    "explorer_style",
+    "payload",
+    "source",
+]
+
+_MOST_PERCENT = 5.0
+# What a widget sends to the browser, and what a notebook keeps of a page.
+_MOST_BYTES = {"widget": 24_000_000, "page": 4_000_000}
+
+
+def explore(
+    found: "Localization | Study", *, percent: float | None = None, most: float | None = None
+) -> "Explorer | ExplorerPage":
+    """Show a localization to look around in.
+
+    A heatmap of layers and sites shows where the most selective units are; a cell lists its units,
+    and a unit shows how it responds to the stimuli of every condition, with the stimuli that it
+    responds to most and least (of a localization with ``keep_responses=True``). A slider chooses
+    how many units are selected.
+
+    Args:
+        found: what :func:`lensloc.localize` or :func:`lensloc.study` found.
+        percent: per cent of units that are selected at first; a study's own, or 1, if None.
+        most: the largest percentage to choose; 5, or ``percent`` if that is larger, if None.
+
+    Returns:
+        An anywidget (``pip install "lensloc[notebook]"``), whose ``percent``, ``side``, ``site``,
+        ``layer`` and ``unit`` follow what is chosen, and whose ``mask`` is the set of units. Where
+        anywidget is not installed, the same view as HTML, which needs no kernel.
+
+    Raises:
+        LensLocError: for something else than a localization, or percentages that make no sense.
+    """
+    located = found.found if isinstance(found, Study) else found
+    if not isinstance(located, Localization):
+        raise LensLocError(
+            f"The explorer shows what localize found; {type(found).__name__} is something else."
+        )
+    if percent is None:
+        percent = found.percent if isinstance(found, Study) else 1.0
+    if most is None:
+        most = max(_MOST_PERCENT, percent)
+    if importlib.util.find_spec("anywidget") is None:
+        data = payload(located, percent=percent, most=most, most_bytes=_MOST_BYTES["page"])
+        return ExplorerPage.of(data)
+    widget = importlib.import_module("lensloc.pages.explorer.widget")
+    data = payload(located, percent=percent, most=most, most_bytes=_MOST_BYTES["widget"])
+    shown: Explorer = widget.Explorer.of(located, data)
+    return shown

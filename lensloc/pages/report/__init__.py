@@ -1,0 +1,93 @@
+"""A study -> one self-contained HTML page that opens offline."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lensloc.display.files import require_free, write_file
+from lensloc.errors import LensLocError, refuse_idle
+from lensloc.pages.report.page import lesion_page, study_page
+from lensloc.pages.report.words import summary
+from lensloc.results.lesions import LesionStudy
+from lensloc.studies import Localization, Study
+from lensloc.units.mask import UnitMask
+from lensloc.units.selection import least_note
+
+__all__ = ["report", "strongest", "summary"]
+
+_TOP = 15
+
+
+def report(
+    study: Study | Localization | LesionStudy,
+    out: str | Path = "report.html",
+    *,
+    percent: float | None = None,
+    site: str | None = None,
+    top: int = _TOP,
+    overwrite: bool = False,
+) -> Path:
+    """Write a page about a study: what was found, what to mind, figures, methods, tables.
+
+    The page is one file, opens offline, and loads nothing. Its explorer shows the units behind
+    every cell of the heatmap and, for a localization with ``keep_responses=True``, how each of the
+    most selective units responds to every stimulus.
+
+    Args:
+        study: what :func:`lensloc.study`, :func:`lensloc.localize` or :func:`lensloc.lesion_study`
+            returned.
+        out: the ``.html`` file.
+        percent: of a localization, per cent of units that make the network; 1 if None.
+        site: of a localization, the site that is described; the first if None.
+        top: how many units to list; a lesion study lists none, and refuses it.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The path.
+
+    Raises:
+        LensLocError: something else than a study; percent or site for what has its own; a page
+            that cannot be written, or is there already.
+    """
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise LensLocError(f"{path} must end in .html, since a report is a page.")
+    if top < 1:
+        raise LensLocError(f"A report lists at least one unit; top={top} does not.")
+    require_free(path, overwrite=overwrite)
+    if isinstance(study, Localization):
+        chosen = next(iter(study)) if site is None else site
+        size = 1.0 if percent is None else percent
+        note = least_note(size, study[chosen].t.numel(), chosen)
+        notes = () if note is None else (note,)
+        study = Study(study, chosen, size, notes=notes, call=study.call)
+    elif percent is not None or site is not None:
+        raise LensLocError("percent and site are for a localization; this study has its own.")
+    if isinstance(study, Study):
+        page = study_page(study, top)
+    elif isinstance(study, LesionStudy):
+        refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
+        page = lesion_page(study)
+    else:
+        raise LensLocError(
+            "A report is made of a study, a localization or a lesion study; "
+            f"{type(study).__name__} is none."
+        )
+    return write_file(path, page.encode(), overwrite=overwrite)
+
+
+def strongest(study: Localization | Study, network: UnitMask, top: int) -> pd.DataFrame:
+    """Return the network's units of largest t, formatted to be read."""
+    found = study.found if isinstance(study, Study) else study
+    table = found[network.site].to_dataframe(network).head(top)
+    shown: pd.DataFrame = pd.DataFrame(
+        {
+            "unit": table["address"],
+            "t": table["t"].map("{:.1f}".format),
+            "q": table["q"].map("{:.1e}".format),
+            "d": table["d"].map("{:.2f}".format),
+            "mean, target": table["mean_target"].map("{:.3g}".format),
+            "mean, control": table["mean_control"].map("{:.3g}".format),
+        }
+    )
+    return shown

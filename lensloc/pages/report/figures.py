@@ -1,0 +1,91 @@
+"""Figures for a page: each once, with what differs between a light and a dark page beside it."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+import plotly.io
+
+from lensloc import plot
+from lensloc.display.markup import Markup, escaped
+
+_TEMPLATES = {"light": "plotly_white", "dark": "plotly_dark"}
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure on a page.
+
+    Attributes:
+        name: of its element.
+        figure: as :mod:`lensloc.plot` made it; its title becomes a heading of the page.
+        title: that heading.
+        caption: what to see in it.
+        panels: whether its panels may stand above each other where a page is narrow.
+    """
+
+    name: str
+    figure: go.Figure
+    title: str
+    caption: str
+    panels: bool = False
+
+    def element(self) -> Markup:
+        """Return the element that the figure is drawn in."""
+        height = int(self.figure.layout.height or 450)
+        return Markup(
+            f'<figure class="plot"><h3 id="{self.name}-title">{escaped(self.title)}</h3>'
+            f'<div class="canvas" id="{self.name}" role="group" '
+            f'aria-labelledby="{self.name}-title" style="min-height:{height}px"></div>'
+            f"<figcaption>{escaped(self.caption)}</figcaption></figure>"
+        )
+
+    def data(self) -> dict[str, Any]:
+        """Return the figure as plain data, with ``[path, light, dark]`` for what themes change."""
+        figure = self._untitled()
+        light = json.loads(plot.themed(figure, "light").to_json())
+        dark = json.loads(plot.themed(figure, "dark").to_json())
+        for each in (light, dark):  # the same for all figures, so it is on the page once
+            del each["layout"]["template"]
+        return {
+            "id": self.name,
+            "data": light["data"],
+            "layout": light["layout"],
+            "themes": [list(difference) for difference in _differences(light, dark, ())],
+            "panels": self.panels,
+        }
+
+    def _untitled(self) -> go.Figure:
+        copy = go.Figure(self.figure)
+        # Titles of panels stand where the title of the figure stood.
+        top = 36 if copy.layout.annotations else 14
+        margin = {"l": 60, "r": 16, "t": top, "b": copy.layout.margin.b}
+        height = copy.layout.height
+        if height is not None:
+            copy.layout.height = height - (copy.layout.margin.t or 80) + top
+        copy.update_layout(title=None, width=None, autosize=True, margin=margin)
+        return copy
+
+
+def templates() -> dict[str, Any]:
+    """Return plotly's templates of the two themes."""
+    return {
+        theme: json.loads(json.dumps(plotly.io.templates[name].to_plotly_json()))
+        for theme, name in _TEMPLATES.items()
+    }
+
+
+def _differences(
+    light: Any, dark: Any, path: tuple[str | int, ...]
+) -> Iterator[tuple[list[str | int], Any, Any]]:
+    """Find the leaves of two figures of one structure that differ."""
+    if isinstance(light, dict):
+        for name, value in light.items():
+            yield from _differences(value, dark[name], (*path, name))
+    elif isinstance(light, list):
+        for number, (a, b) in enumerate(zip(light, dark, strict=True)):
+            yield from _differences(a, b, (*path, number))
+    elif light != dark:
+        yield list(path), light, dark

@@ -1,0 +1,61 @@
+"""Tables that a page lets one download, as CSV that a spreadsheet takes for what it is."""
+
+import base64
+import csv
+import io
+import re
+
+import pandas as pd
+
+from lensloc.contrasts.contrast import Contrast
+from lensloc.display.markup import Markup, escaped
+
+# A spreadsheet takes a cell that begins so for a formula.
+_FORMULA = re.compile(r"^[=+\-@\t\r]")
+
+
+def csv_of(table: pd.DataFrame) -> str:
+    """Return a table as CSV; texts that look like formulas get an apostrophe in front.
+
+    Numbers stay numbers, and what is missing stays empty.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow([_cell(str(name)) for name in table.columns])
+    for row in table.itertuples(index=False):
+        writer.writerow(["" if pd.isna(value) else _cell(value) for value in row])
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and _FORMULA.match(value):
+        return f"'{value}"
+    return value
+
+
+def link(table: pd.DataFrame, name: str, words: str) -> Markup:
+    """Return a link that downloads a table; the table is in the link."""
+    content = base64.b64encode(csv_of(table).encode()).decode()
+    file = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-")
+    return Markup(
+        f'<a download="{escaped(file)}" href="data:text/csv;charset=utf-8;base64,{content}">'
+        f"{escaped(words)}</a>"
+    )
+
+
+def stimuli_table(contrast: Contrast) -> pd.DataFrame:
+    """Return one row a text: condition, role, text."""
+    rows = [
+        {"condition": name, "role": role_of(contrast, name), "text": text}
+        for name, texts in contrast.conditions.items()
+        for text in texts
+    ]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def role_of(contrast: Contrast, condition: str) -> str:
+    """Return whether a condition is target, control, or neither."""
+    if condition in contrast.target:
+        return "target"
+    return "control" if condition in contrast.control else ""

@@ -1,0 +1,149 @@
+"""The page of a report: its frame, its scripts, and how large it may be."""
+
+import base64
+import functools
+import gzip
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from lensloc.display.markup import Markup, escaped
+from lensloc.display.sentences.words import listed
+from lensloc.pages.explorer import data_script, explorer_style, payload, source
+from lensloc.pages.explorer.page import document
+from lensloc.pages.report import sections
+from lensloc.pages.report.figures import templates
+from lensloc.pages.report.sections import Section
+from lensloc.pages.report.words import lesion_summary, sides, summary
+from lensloc.results.lesions import LesionStudy
+from lensloc.studies import Study
+
+# What a page may hold at most; responses of units to single stimuli take what the rest leaves.
+_MOST_BYTES = 5_800_000
+_BASE64 = 4 / 3
+_PADDING = 1000  # of base64, which fills up every array
+_MOST_PERCENT = 5.0
+
+
+def study_page(study: Study, top: int) -> str:
+    """Return the page of a study.
+
+    Args:
+        study: the study.
+        top: how many units to list.
+    """
+    made = study.network.provenance
+    target, control = sides(study.selectivity)
+    title = f"The {made.contrast} network of {made.model}"
+    about = f"{made.about}; " if made.about else ""
+    subtitle = (
+        f"{about}{target} > {control}; {len(study.network):,} units at {study.site}; "
+        f"{made.date[:10]}"
+    )
+    body = [
+        _summary(summary(study)),
+        *_warnings(study.warnings),
+        _explorer(study),
+        sections.heatmaps(study),
+        sections.top_units(study, top),
+        *([sections.profile(study)] if study.profile is not None else []),
+        *([sections.lesions(study.lesions)] if study.lesions is not None else []),
+        sections.stimuli(study),
+        sections.method(study),
+        sections.provenance(made, study),
+        sections.downloads(study),
+    ]
+    empty = data_script(_payload(study, 0))
+    page = _page(title, subtitle, body, empty)
+    room = _MOST_BYTES - len(page.encode()) - _PADDING
+    return page.replace(empty, data_script(_payload(study, int(room / _BASE64))), 1)
+
+
+def lesion_page(lesions: LesionStudy) -> str:
+    """Return the page of lesions alone."""
+    table = lesions.table
+    networks = listed(dict.fromkeys(table["network"]))
+    title = f"Lesions of {networks} in {table['model'].iloc[0]}"
+    subtitle = f"{len(table):,} lesions and tasks"
+    body = [
+        _summary([" ".join(lesion_summary(lesions))]),
+        *_warnings(lesions.warnings),
+        sections.lesions(lesions),
+        sections.lesion_method(lesions),
+        sections.lesion_downloads(lesions),
+    ]
+    return _page(title, subtitle, body, "")
+
+
+def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
+    found = payload(
+        study.found,
+        percent=study.percent,
+        most=max(_MOST_PERCENT, study.percent),
+        most_bytes=most_bytes,
+    )
+    return {**found, "warnings": []}  # they have a section of their own
+
+
+def _summary(paragraphs: Sequence[str]) -> Section:
+    return Section("summary", "Summary", Markup("".join(map(sections.prose, paragraphs))))
+
+
+def _warnings(sentences: Sequence[str]) -> list[Section]:
+    if not sentences:
+        return []
+    return [Section("warnings", "What to mind", sections.bullets(sentences))]
+
+
+def _explorer(study: Study) -> Section:
+    kept = " and its responses" if study.found.responses else ""
+    words = (
+        "Choose how many units are selected, then a cell to list its units, then a unit to see "
+        f"its statistics{kept}."
+    )
+    place = Markup('<div id="lensloc-explorer"></div>')
+    return Section("explore", "Explore", Markup(sections.prose(words) + place))
+
+
+def _page(title: str, subtitle: str, body: Sequence[Section], explored: str) -> str:
+    links = "".join(f'<li><a href="#{each.name}">{escaped(each.title)}</a></li>' for each in body)
+    parts = "".join(
+        f'<section id="{each.name}" aria-labelledby="{each.name}-heading">'
+        f'<h2 id="{each.name}-heading">{escaped(each.title)}</h2>{each.content}</section>'
+        for each in body
+    )
+    figures = [figure.data() for each in body for figure in each.figures]
+    data = data_script({"figures": figures, "templates": templates()}, "lensloc-figures")
+    content = (
+        '<a class="skip" href="#main">Skip to the content</a>'
+        f'<header><div><h1>{escaped(title)}</h1><p class="subtitle">{escaped(subtitle)}</p></div>'
+        '<button type="button" id="theme" hidden>Dark</button></header>'
+        f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
+        '<noscript><p class="note">Figures and the explorer need JavaScript; words, tables and '
+        "downloads do not.</p></noscript>"
+        f'<main id="main" tabindex="-1">{parts}</main>'
+        "<footer><p>Made with lensloc. This page loads nothing from the network.</p></footer>"
+        f"{data}{explored}"
+    )
+    # The explorer's module and the page's share one script, so that neither needs an address.
+    module = source("explorer.js") + source("model.js") + _source("report.js")
+    style = explorer_style() + _source("report.css")
+    plotly, packed = _plotly()
+    packed_script = f'<script type="text/plain" id="lensloc-plotly">{packed}</script>'
+    return document(escaped(title), style, content + packed_script, module, unpacked=[plotly])
+
+
+@functools.cache
+def _plotly() -> tuple[str, str]:
+    """Return plotly.js, and the same compressed, as text.
+
+    A page has it once, in 2 MB instead of 5, which leaves room for data.
+    """
+    script = get_plotlyjs()
+    return script, base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+
+
+def _source(name: str) -> str:
+    return (resources.files("lensloc.report") / name).read_text(encoding="utf-8")

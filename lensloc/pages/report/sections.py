@@ -1,0 +1,387 @@
+"""The sections of a report: each a heading and what stands below it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lensloc import plot
+from lensloc.display.markup import Markup, escaped, shortened
+from lensloc.display.sentences.lesions import control_name
+from lensloc.pages.explorer import best
+from lensloc.pages.report.figures import PageFigure
+from lensloc.pages.report.files import link, stimuli_table
+from lensloc.pages.report.methods import (
+    lesion_methods,
+    methods,
+    references,
+    what_the_model_is,
+)
+from lensloc.pages.report.words import sides
+from lensloc.results.lesions import NETWORK, LesionStudy
+from lensloc.studies import Study
+from lensloc.units.provenance import Provenance
+
+_COLUMNS = 200  # of the heatmaps of units: a page is narrower than a screen
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Attributes:
+        name: of its element, for links.
+        title: its heading.
+        content: what stands below it.
+        figures: those among its content.
+    """
+
+    name: str
+    title: str
+    content: Markup
+    figures: tuple[PageFigure, ...] = ()
+
+
+# -- pieces ----------------------------------------------------------------------------------------
+
+
+def prose(text: str) -> Markup:
+    """Return a paragraph."""
+    return Markup(f"<p>{escaped(text)}</p>")
+
+
+def bullets(sentences: Sequence[str]) -> Markup:
+    """Return a list of sentences."""
+    return Markup(f"<ul>{''.join(f'<li>{escaped(each)}</li>' for each in sentences)}</ul>")
+
+
+def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:
+    """Return rows of texts as a table that scrolls where a page is narrow.
+
+    Columns whose texts are all numbers stand right, but for the first, which names the row.
+    """
+    names = list(rows[0])
+    right = {name for name in names[1:] if all(_is_number(row[name]) for row in rows)}
+
+    def cell(tag: str, name: str, text: str, scope: str = "") -> str:
+        kind = ' class="number"' if name in right else ""
+        return f"<{tag}{scope}{kind}>{escaped(text)}</{tag}>"
+
+    head = "".join(cell("th", name, name, ' scope="col"') for name in names)
+    body = "".join(
+        "<tr>"
+        + cell("th", names[0], row[names[0]], ' scope="row"')
+        + "".join(cell("td", name, row[name]) for name in names[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return Markup(
+        f'<div class="scroll" tabindex="0" role="group" aria-label="{escaped(caption)}"><table>'
+        f"<caption>{escaped(caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _is_number(text: str) -> bool:
+    return text[:1].isdigit() or text[:1] in ("-", "+", "–", "") or text.startswith("<")
+
+
+def _joined(*parts: str) -> Markup:
+    return Markup("".join(parts))
+
+
+# -- sections of a study ---------------------------------------------------------------------------
+
+
+def heatmaps(study: Study) -> Section:
+    """Show where the selected units are, and t of every unit of every site."""
+    target, control = sides(study.selectivity)
+    networks = {
+        site: study.network if site == study.site else best(found, "target", study.percent)
+        for site, found in study.found.items()
+    }
+    layers = PageFigure(
+        "figure-layers",
+        plot.layer_heatmap({site: mask for site, mask in networks.items() if mask is not None}),
+        f"Share of every layer's units in the top {study.percent:g} %",
+        "Layer 0 is at the bottom, as in the model. Hover for counts.",
+    )
+    units = [
+        PageFigure(
+            f"figure-units-{number}",
+            plot.unit_heatmap(found, columns=_COLUMNS),
+            f"t of every unit at {site}",
+            f"A row a layer, its units sorted by t. Red: larger responses to {target}; blue: to "
+            f"{control}.",
+        )
+        for number, (site, found) in enumerate(study.found.items())
+    ]
+    grid = "".join(figure.element() for figure in units)
+    content = _joined(layers.element(), f'<div class="grid">{grid}</div>')
+    return Section("heatmaps", "Heatmaps", content, (layers, *units))
+
+
+def top_units(study: Study, top: int) -> Section:
+    """List the most selective units."""
+    table = study.selectivity.to_dataframe(study.network)
+    rows = [
+        {
+            "unit": row.address,
+            "t": f"{row.t:.1f}",
+            "q": f"{row.q:.1e}",
+            "d": f"{row.d:.2f}",
+            "mean, target": f"{row.mean_target:.3g}",
+            "mean, control": f"{row.mean_control:.3g}",
+            "size in its layer": f"{row.magnitude_percentile:.0f} %"
+            + (" (outlier)" if row.outlier else ""),
+        }
+        for row in table.head(top).itertuples(index=False)
+    ]
+    caption = f"The {len(rows)} units of largest t at {study.site}, of {len(table):,} selected"
+    note = (
+        "Means are of absolute activations. Size in its layer: which percentage of the layer's "
+        "units have a mean absolute response no larger than this one."
+        if study.network.provenance.absolute
+        else "Size in its layer: which percentage of the layer's units have a mean absolute "
+        "response no larger than this one."
+    )
+    content = _joined(listing(rows, caption), prose(note))
+    return Section("units", "Top units", content)
+
+
+def profile(study: Study) -> Section:
+    """Show how strongly the network responds in every condition."""
+    found = study.profile
+    assert found is not None
+    how = (
+        "Units were picked on one half of the stimuli and measured on the other, so that selection "
+        "does not flatter them."
+        if found.cross_validated
+        else f"Measured: {found.how}."
+    )
+    figure = PageFigure(
+        "figure-profile",
+        plot.response_profile(found),
+        f"Response of {found.n_units:,} units at {found.site} in every condition",
+        f"{how} Bars: {100 * found.confidence:g} % bootstrap intervals over stimuli.",
+        panels=True,
+    )
+    return Section("profile", "Response profile", figure.element(), (figure,))
+
+
+def stimuli(study: Study) -> Section:
+    """Show lengths of the conditions, and a few texts of each."""
+    contrast = study.contrast
+    # Where a file lay is nobody's business; its name is.
+    path = Path(contrast.source)
+    source = path.name if path.is_absolute() else contrast.source
+    balance = study.balance if study.balance is not None else contrast.balance()
+    measures = list(balance.differences)
+    rows = [
+        {
+            "condition": str(row["condition"]),
+            "role": str(row["role"]) or "beside",
+            "texts": f"{row['texts']:,}",
+            **{f"{m} (sd)": f"{row[m]:.1f} ({row[f'{m}_sd']:.1f})" for m in measures},
+        }
+        for row in balance.table.to_dict("records")
+    ]
+    differences = ", ".join(f"{name} {value:+.2f}" for name, value in balance.differences.items())
+    examples = "".join(
+        f"<h3>{escaped(name)}</h3>"
+        + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]]).replace(
+            "<ul>", '<ul class="examples">'
+        )
+        for name, texts in contrast.conditions.items()
+    )
+    content = _joined(
+        prose(f"Source: {source}."),
+        listing(rows, "Lengths a text: mean and standard deviation"),
+        prose(
+            f"Standardised difference, target minus control: {differences}. Above 0.5 either way, "
+            "a difference in length can pass for selectivity."
+        ),
+        examples,
+    )
+    return Section("stimuli", "Stimuli", content)
+
+
+def method(study: Study) -> Section:
+    """Give a paragraph for a paper."""
+    text = methods(study)
+    return Section(
+        "methods", "Methods", _joined(prose(text), "<h3>References</h3>", bullets(references(text)))
+    )
+
+
+def provenance(made: Provenance, study: Study) -> Section:
+    """List where everything comes from."""
+    seconds = study.found.seconds
+    facts = {
+        "Model": made.model,
+        "What it is": what_the_model_is(made),
+        "Class": "TransformerBridge" if made.backend == "bridge" else "HookedTransformer",
+        "Weights": made.weights_hash,
+        "Check of the model": made.check,
+        "Contrast": f"{made.contrast} ({made.n_target:,} > {made.n_control:,} texts)",
+        "Stimuli": made.contrast_hash,
+        "Procedure": f"{made.protocol}; pooling {made.pooling}; "
+        f"{'absolute' if made.absolute else 'signed'} activations; {made.test} test"
+        + (f"; first {made.max_tokens} tokens" if made.max_tokens else ""),
+        "Selection": f"{made.selection} at {made.site}",
+        "Open lesions": made.lesion,
+        "Tokens": f"{study.found.n_tokens:,} in {seconds.forward:.1f} s of forward passes"
+        if seconds.forward
+        else f"{study.found.n_tokens:,} (from earlier results)",
+        "Device": made.device,
+        "Seeds": ", ".join(
+            [*made.seeds, *([] if study.seed is None else [f"halves and intervals {study.seed}"])]
+        ),
+        "Versions": ", ".join(
+            f"{name} {version}"
+            for name, version in (
+                ("lensloc", made.lensloc),
+                ("TransformerLens", made.transformer_lens),
+                ("transformers", made.transformers),
+                ("PyTorch", made.torch),
+                ("NumPy", made.numpy),
+                ("Python", made.python),
+            )
+            if version
+        ),
+        "Call": study.call,
+        "Date": made.date,
+    }
+    return Section("provenance", "Provenance", definitions(facts))
+
+
+def definitions(facts: Mapping[str, str]) -> Markup:
+    """Return names and what they stand for; names without anything are left out."""
+    items = "".join(
+        f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>"
+        for name, value in facts.items()
+        if value
+    )
+    return Markup(f"<dl>{items}</dl>")
+
+
+def downloads(study: Study) -> Section:
+    """Offer the tables."""
+    name = f"{study.contrast.name}-{study.network.provenance.model}"
+    table = study.selectivity.to_dataframe(study.network)
+    links = [
+        link(
+            table,
+            f"{name}-units.csv",
+            f"The {len(table):,} selected units at {study.site}, with all statistics",
+        ),
+        link(stimuli_table(study.contrast), f"{name}-stimuli.csv", "The stimuli"),
+    ]
+    if study.profile is not None:
+        links.append(link(study.profile.table, f"{name}-profile.csv", "The response profile"))
+    if study.lesions is not None:
+        links += lesion_links(study.lesions, name)
+    return _downloads(links)
+
+
+def _downloads(links: Sequence[Markup]) -> Section:
+    items = "".join(f"<li>{each}</li>" for each in links)
+    words = (
+        "Tables as CSV. They are inside this page. A text that a spreadsheet would take for a "
+        "formula has an apostrophe in front."
+    )
+    return Section("downloads", "Downloads", _joined(prose(words), f"<ul>{items}</ul>"))
+
+
+# -- sections of lesions ---------------------------------------------------------------------------
+
+
+def lesions(found: LesionStudy) -> Section:
+    """Show what lesions cost beside those of controls."""
+    level = f"{100 * found.confidence:g} %"
+    sizes = found.table["percent"].nunique()
+    if sizes > 1:
+        dose = PageFigure(
+            "figure-lesions",
+            plot.dose_response(found),
+            "Harm by size of the lesion",
+            f"Line and band: the network and its {level} interval over items. Other lines: means "
+            "over the draws of a control, which are the faint points. Hollow: no effect.",
+            panels=True,
+        )
+    else:
+        dose = PageFigure(
+            "figure-lesions",
+            plot.lesion_bars(found),
+            f"Harm of lesions of {found.table['percent'].iloc[0]:g} % of the units",
+            f"Bars of networks have their {level} interval over items, those of controls the range "
+            "of their draws, which are the points.",
+            panels=True,
+        )
+    rows = _compared(found) or _measured(found)
+    content = _joined(dose.element(), listing(rows, f"What lesions cost, with {level} intervals"))
+    return Section("lesions", "Lesions", content, (dose,))
+
+
+def _compared(found: LesionStudy) -> list[dict[str, str]]:
+    several = found.table["network"].nunique() > 1
+    return [
+        {
+            "task": row["task"],
+            **({"network": row["network"]} if several else {}),
+            "units": f"{row['percent']:g} %",
+            "control": control_name(row["kind"]),
+            "draws": str(row["draws"]),
+            "network's drop": f"{row['network_drop']:.3f}",
+            "control's drop": f"{row['control_drop']:.3f}",
+            "difference": _interval(row, "difference"),
+        }
+        for row in found.comparisons.to_dict("records")
+    ]
+
+
+def _measured(found: LesionStudy) -> list[dict[str, str]]:
+    return [
+        {
+            "task": row["task"],
+            "network": row["network"],
+            "units": f"{row['percent']:g} %",
+            "intact": f"{row['intact']:.3g}",
+            "lesioned": f"{row['score']:.3g}",
+            "drop": _interval(row, "drop"),
+            "took effect": "yes" if row["took_effect"] else "no",
+        }
+        for row in found.table[found.table["kind"] == NETWORK].to_dict("records")
+    ]
+
+
+def _interval(row: Mapping[Any, Any], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(low):
+        return f"{row[name]:.3f}"
+    return f"{row[name]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def lesion_method(found: LesionStudy) -> Section:
+    """Give a paragraph on lesions for a paper."""
+    text = lesion_methods(found)
+    call = _joined("<h3>Call</h3>", prose(found.call)) if found.call else ""
+    content = _joined(prose(text), call, "<h3>References</h3>", bullets(references(text)))
+    return Section("methods", "Methods", content)
+
+
+def lesion_links(found: LesionStudy, name: str) -> list[Markup]:
+    """Offer the tables of lesions."""
+    links = [link(found.table, f"{name}-lesions.csv", "Every lesion and task")]
+    if not found.comparisons.empty:
+        words = "Networks against controls"
+        links.append(link(found.comparisons, f"{name}-comparisons.csv", words))
+    return links
+
+
+def lesion_downloads(found: LesionStudy) -> Section:
+    """Offer the tables of lesions alone."""
+    return _downloads(lesion_links(found, str(found.table["model"].iloc[0])))

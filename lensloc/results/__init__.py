@@ -1,0 +1,1 @@
+"""The nouns that studies return."""

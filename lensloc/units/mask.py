@@ -1,0 +1,550 @@
+"""UnitMask: a set of units at one site, how it was chosen, and how it is kept on disk."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lensloc.display import markup
+from lensloc.errors import LensLocError, LensLocWarning, noted
+from lensloc.units.mask_files import kind_of, read_mask, write_mask
+from lensloc.units.provenance import Provenance
+from lensloc.units.selection import (
+    SelectionRule,
+    count_from_percent,
+    count_units,
+    draw,
+    ranked,
+)
+from lensloc.units.text_sets import TextSet
+
+__all__ = [
+    "UnitAddress",
+    "UnitMask",
+    "count_from_percent",
+    "count_units",
+    "describe",
+    "draw",
+    "ranked",
+    "require_residual",
+]
+
+_ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)\.(?P<unit>\d+)$")
+
+
+@dataclass(frozen=True)
+class UnitAddress:
+    """One unit's name, ``L12.resid_post.507``: layer, site, index of the unit in its layer."""
+
+    layer: int
+    site: str
+    unit: int
+
+    def __str__(self) -> str:
+        return f"L{self.layer}.{self.site}.{self.unit}"
+
+    @classmethod
+    def parse(cls, text: str) -> "UnitAddress":
+        """Read an address.
+
+        Raises:
+            LensLocError: if ``text`` does not look like ``L12.resid_post.507``.
+
+        Example:
+            >>> UnitAddress.parse("L12.resid_post.507")
+            UnitAddress(layer=12, site='resid_post', unit=507)
+        """
+        match = _ADDRESS.match(text.strip())
+        if match is None:
+            raise LensLocError(
+                f"{text!r} is not a unit address; write one like L12.resid_post.507 "
+                "(layer, site, unit)."
+            )
+        return cls(int(match["layer"]), match["site"], int(match["unit"]))
+
+
+@dataclass(frozen=True, eq=False)
+class UnitMask:
+    """A set of units at one site: a boolean ``[layer, unit]`` and where it came from.
+
+    Attributes:
+        site: name of the site that the units live at, e.g. ``"resid_post"``.
+        mask: ``[layer, unit]``, true for the units in the set; on the CPU.
+        provenance: how the set was made.
+        score: float64 ``[layer, unit]``, what the units were ranked by (t, or -t for the bottom),
+            largest first, minus infinity for units that could not be chosen; None for a set that is
+            no top of a ranking.
+        magnitude: float64 ``[layer, unit]``, mean absolute response of every unit of the site, for
+            controls that match it; None where it is not known.
+        rule: how the units were chosen, as data; None for units that no rule chose (given or
+            imported ones, combined sets, other controls than random ones).
+
+    Example:
+        >>> import lensloc as ll
+        >>> language = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+        >>> sums = ll.UnitMask.from_addresses(["L2.head.7", "L2.head.8"], shape=(3, 9))
+        >>> (language & sums).addresses, (language - sums).addresses
+        (['L2.head.7'], ['L0.head.1'])
+        >>> len(language | sums), len(~language), "L2.head.7" in language
+        (3, 25, True)
+        >>> sums.per_layer().tolist()
+        [0, 0, 2]
+    """
+
+    site: str
+    mask: Bool[Tensor, "layer unit"]
+    provenance: Provenance = field(default_factory=Provenance)
+    score: Float[Tensor, "layer unit"] | None = None
+    magnitude: Float[Tensor, "layer unit"] | None = None
+    rule: SelectionRule | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", self.mask.detach().cpu())
+        for name in ("score", "magnitude"):
+            values = getattr(self, name)
+            if values is not None and values.shape != self.mask.shape:
+                raise LensLocError(
+                    f"{name} has shape {tuple(values.shape)}, but the mask {tuple(self.mask.shape)}"
+                    "; give one value a unit."
+                )
+
+    # -- looking -------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units a layer."""
+        n_layers, n_units = self.mask.shape
+        return n_layers, n_units
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user of the set should know, in sentences; it is kept on disk with the set."""
+        return self.provenance.warnings
+
+    def __len__(self) -> int:
+        return int(self.mask.sum())
+
+    def __repr__(self) -> str:
+        return noted(self.line(), self.warnings)
+
+    def line(self) -> str:
+        """Return the set in a line, without its warnings."""
+        made = " ".join(
+            part
+            for part in (self.provenance.model, self.provenance.contrast, self.provenance.selection)
+            if part
+        )
+        layers, units = self.shape
+        return (
+            f"UnitMask({len(self)} of {layers}x{units} units at {self.site}; {made or 'unknown'})"
+        )
+
+    def _repr_html_(self) -> str:
+        made = self.provenance
+        layers, units = self.shape
+        share = 100 * len(self) / self.mask.numel()
+        known = {
+            "units": f"{len(self):,} of {layers} x {units:,} ({share:.3g} %)",
+            "site": self.site,
+            "model": made.model,
+            "contrast": made.contrast,
+            "selection": made.selection,
+        }
+        shares = self.percent_per_layer().tolist()
+        picture = markup.bars(shares, label="percentage of every layer's units in the set")
+        return markup.card(
+            f"Unit mask at {self.site}",
+            markup.facts({name: value for name, value in known.items() if value}),
+            markup.captioned(
+                picture,
+                f"% of the layer's units, layers 0 to {layers - 1} (highest {max(shares):.3g} %)",
+            ),
+            warnings=self.warnings,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, UnitMask):
+            return NotImplemented
+        return self.site == other.site and torch.equal(self.mask, other.mask)
+
+    def __hash__(self) -> int:
+        return hash((self.site, self.mask.numpy().tobytes()))
+
+    def __contains__(self, address: object) -> bool:
+        unit = UnitAddress.parse(address) if isinstance(address, str) else address
+        if not isinstance(unit, UnitAddress) or unit.site != self.site:
+            return False
+        layers, units = self.shape
+        return unit.layer < layers and unit.unit < units and bool(self.mask[unit.layer, unit.unit])
+
+    def per_layer(self) -> Int[Tensor, " layer"]:
+        """Return the number of units of the set in every layer."""
+        return self.mask.sum(dim=1)
+
+    def percent_per_layer(self) -> Float[Tensor, " layer"]:
+        """Return what percentage of each layer's units is in the set."""
+        return self.mask.double().mean(dim=1) * 100
+
+    def unique_dims(self) -> Int[Tensor, " dimension"]:
+        """Return the different dimensions of the residual stream in the set, in order.
+
+        A dimension that recurs in several layers counts once: blocks add to the stream, so most of
+        what is there was there a layer before.
+
+        Raises:
+            LensLocError: if the units are not dimensions of the residual stream.
+        """
+        require_residual(self.site)
+        return self.mask.any(dim=0).nonzero().squeeze(1)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The units' addresses, in order of layer and unit."""
+        return [
+            str(UnitAddress(layer, self.site, unit)) for layer, unit in self.mask.nonzero().tolist()
+        ]
+
+    @property
+    def selected_on(self) -> TextSet:
+        """The texts whose responses decided which units are in the set; empty if not known."""
+        return self.provenance.text_set
+
+    # -- making --------------------------------------------------------------------------------
+
+    @classmethod
+    def from_indices(
+        cls,
+        site: str,
+        flat_indices: Int[Tensor, " selected"],
+        shape: tuple[int, int],
+        provenance: Provenance | None = None,
+        **more: Any,
+    ) -> "UnitMask":
+        """Make a set from indices into the flattened ``[layer, unit]`` array of that shape.
+
+        Args:
+            site: name of the site.
+            flat_indices: the units.
+            shape: number of layers and of units a layer.
+            provenance: where they come from.
+            more: the other attributes (``score``, ``magnitude``, ``rule``).
+        """
+        mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
+        mask[flat_indices.cpu()] = True
+        return cls(site, mask.reshape(shape), provenance or Provenance(site=site), **more)
+
+    @classmethod
+    def from_addresses(
+        cls,
+        addresses: Iterable[str],
+        shape: tuple[int, int],
+        provenance: Provenance | None = None,
+    ) -> "UnitMask":
+        """Make a set from addresses such as ``L12.resid_post.507``, all of one site.
+
+        Args:
+            addresses: the units.
+            shape: number of layers and of units a layer at that site.
+            provenance: where they come from.
+
+        Raises:
+            LensLocError: no address, addresses of two sites, or one outside ``shape``.
+        """
+        units = [UnitAddress.parse(address) for address in addresses]
+        if not units:
+            raise LensLocError("No unit address was given; name at least one.")
+        site = units[0].site
+        mask = torch.zeros(shape, dtype=torch.bool)
+        for unit in units:
+            if unit.site != site:
+                raise LensLocError(
+                    f"{unit} is at another site than {units[0]}; make one mask a site."
+                )
+            if unit.layer >= shape[0] or unit.unit >= shape[1]:
+                raise LensLocError(
+                    f"{unit} does not exist: {site} has layers 0-{shape[0] - 1} "
+                    f"with units 0-{shape[1] - 1}."
+                )
+            mask[unit.layer, unit.unit] = True
+        made = provenance or Provenance(site=site, selection="given addresses")
+        return cls(site, mask, made)
+
+    def random_like(self, seed: int) -> "UnitMask":
+        """Draw as many units from outside the set, uniformly and without replacement.
+
+        The same seed gives the same units in every process and on every platform
+        (numpy's PCG64).
+
+        Raises:
+            LensLocError: if fewer units lie outside the set than in it.
+
+        Example:
+            >>> import lensloc as ll
+            >>> network = ll.UnitMask.from_addresses(["L0.head.1", "L2.head.7"], shape=(3, 9))
+            >>> control = network.random_like(seed=0)
+            >>> len(control), len(control & network)
+            (2, 0)
+        """
+        outside = (~self.mask).flatten().nonzero().squeeze(1)
+        drawn = draw(outside, len(self), seed, f"outside the mask {describe(self)}")
+        selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
+        # What speaks against the network does not speak against other units.
+        made = self.provenance.replace(selection=selection, warnings=())
+        made = made.seeded("selection", seed)
+        return UnitMask.from_indices(
+            self.site,
+            drawn,
+            self.shape,
+            made,
+            magnitude=self.magnitude,
+            rule=SelectionRule("random", seed=seed),
+        )
+
+    def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":
+        """Return the set of another size by the same ranking: its ``k`` best, or ``percent``.
+
+        Ties are broken by layer, then unit.
+
+        Raises:
+            LensLocError: unless just one of the two is given, as many units exist, and the set is
+                the top of a ranking.
+        """
+        if self.score is None:
+            raise LensLocError(
+                f"The mask {describe(self)} ({self.provenance.selection or 'imported'}) carries no "
+                "ranking of units, so it has no other size; use one from Selectivity.top(), saved "
+                "as .safetensors."
+            )
+        count, size = count_units(percent, k, self.mask.numel(), self.site)
+        left = int(torch.isfinite(self.score).sum())
+        if count > left:
+            raise LensLocError(
+                f"{count} units were asked for but only {left} of {self.mask.numel()} at "
+                f"{self.site} are ranked; ask for fewer."
+            )
+        rule, words = self._resized_rule(percent, k, size)
+        return UnitMask.from_indices(
+            self.site,
+            ranked(self.score)[:count],
+            self.shape,
+            self.provenance.replace(selection=words),
+            score=self.score,
+            magnitude=self.magnitude,
+            rule=rule,
+        )
+
+    def _resized_rule(
+        self, percent: float | None, k: int | None, size: str
+    ) -> tuple[SelectionRule | None, str]:
+        """Return the rule for another size, and how the units are chosen in words."""
+        if self.rule is not None and self.rule.kind in ("top", "bottom"):
+            rule = self.rule.resized(percent=percent, k=k)
+            return rule, rule.describe(self.mask.numel(), self.site)
+        was = self.provenance.selection
+        kind = was.split(" ")[0]
+        if kind in ("top", "bottom"):  # of a file that keeps no rule
+            return None, f"{kind} {size}"
+        return None, f"best {size} of the ranking of: {was or 'imported units'}"
+
+    # -- set algebra ---------------------------------------------------------------------------
+
+    def _combined(
+        self,
+        other: "UnitMask",
+        mask: Bool[Tensor, "layer unit"],
+        sign: str,
+        score: Float[Tensor, "layer unit"] | None,
+    ) -> "UnitMask":
+        mine, theirs = self.provenance, other.provenance
+        if mine.differs_in_weights(theirs):
+            warnings.warn(
+                f"The masks {describe(self)} and {describe(other)} are of models with different "
+                "weights, so unit by unit they are combined by position only.",
+                LensLocWarning,
+                stacklevel=3,
+            )
+        selection = f"({mine.selection}) {sign} ({theirs.selection})"
+        magnitude, dropped = _shared_magnitude(self, other)
+        if dropped:
+            selection += ", magnitudes dropped as they are of different stimuli"
+        told = tuple(dict.fromkeys([*mine.warnings, *theirs.warnings]))
+        made = mine.merged(theirs, sign).replace(selection=selection, warnings=told)
+        return UnitMask(self.site, mask, made, score=score, magnitude=magnitude)
+
+    def _within(self, units: Bool[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"] | None:
+        """Return the ranking of these units alone."""
+        return None if self.score is None else self.score.masked_fill(~units, -torch.inf)
+
+    def _has_ranking_of(self, other: "UnitMask") -> bool:
+        return (
+            self.score is not None
+            and other.score is not None
+            and torch.equal(self.score, other.score)
+        )
+
+    def _require_same_units(self, other: "UnitMask") -> None:
+        if self.site != other.site or self.shape != other.shape:
+            raise LensLocError(
+                f"These masks cover different units ({describe(self)} against {describe(other)}); "
+                "combine masks of one model and one site."
+            )
+
+    def __and__(self, other: "UnitMask") -> "UnitMask":
+        self._require_same_units(other)
+        score = None
+        if self._has_ranking_of(other):
+            score = self.score
+        elif other.score is None:
+            score = self._within(other.mask)
+        elif self.score is None:
+            score = other._within(self.mask)
+        return self._combined(other, self.mask & other.mask, "&", score)
+
+    def __or__(self, other: "UnitMask") -> "UnitMask":
+        self._require_same_units(other)
+        score = self.score if self._has_ranking_of(other) else None
+        return self._combined(other, self.mask | other.mask, "|", score)
+
+    def __sub__(self, other: "UnitMask") -> "UnitMask":
+        self._require_same_units(other)
+        score = self._within(~other.mask)
+        return self._combined(other, self.mask & ~other.mask, "-", score)
+
+    def __invert__(self) -> "UnitMask":
+        selection = f"not ({self.provenance.selection})"
+        made = self.provenance.replace(selection=selection)
+        return UnitMask(self.site, ~self.mask, made, magnitude=self.magnitude)
+
+    # -- belonging to a model ------------------------------------------------------------------
+
+    def require_shape(self, shape: tuple[int, int], model: str) -> None:
+        """Check that the set fits a model whose units at this site have ``shape``.
+
+        Raises:
+            LensLocError: if it was made on a model of another shape.
+        """
+        if self.shape != shape:
+            raise LensLocError(
+                f"The mask {describe(self)} does not fit {model}, which has "
+                f"{shape[0]}x{shape[1]} units at {self.site}; localize on {model} instead."
+            )
+
+    # -- on disk -------------------------------------------------------------------------------
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the set to ``path``, whole or not at all.
+
+        ``.safetensors`` keeps the provenance, the ranking and the rule of selection. ``.npy`` is
+        the format of the published localizer, an array ``[layer, unit]`` of 0 and 1, and keeps
+        nothing else.
+
+        Args:
+            path: the file.
+            overwrite: replace a file that is there. The same set, made in the same way at another
+                time, is no other file, so that a notebook can be run again.
+
+        Raises:
+            LensLocError: for another suffix, a place that cannot be written, or one that is taken.
+        """
+        tensors: dict[str, Tensor] = {}
+        metadata = {
+            "format": "lensloc.UnitMask/1",
+            "site": self.site,
+            "provenance": self.provenance.to_json(),
+        }
+        if self.rule is not None:
+            metadata["rule"] = json.dumps(self.rule.to_record(tensors))
+        known = {"score": self.score, "magnitude": self.magnitude}
+        tensors |= {name: found for name, found in known.items() if found is not None}
+        path = Path(path)
+        kept = not overwrite and kind_of(path) == ".safetensors" and self._is_kept_in(path)
+        return write_mask(path, self.mask, tensors, metadata, overwrite=overwrite or kept)
+
+    def _is_kept_in(self, path: Path) -> bool:
+        """Say whether a file holds this set, made in the same way, though at another time."""
+        try:
+            kept = UnitMask.load(path)
+        except (LensLocError, OSError):
+            return False
+        values = [(getattr(self, name), getattr(kept, name)) for name in ("score", "magnitude")]
+        return (
+            kept == self
+            and kept.provenance.replace(date="") == self.provenance.replace(date="")
+            and all((a is None) == (b is None) for a, b in values)
+            and all(a is None or b is None or torch.equal(a, b) for a, b in values)
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, site: str = "resid_post") -> "UnitMask":
+        """Read a set from ``.safetensors`` or ``.npy``; nothing in either is ever unpickled.
+
+        Args:
+            path: the file.
+            site: the site that an ``.npy`` belongs to, which the format does not say;
+                the published localizer's are block outputs, ``resid_post``. A ``.safetensors``
+                says it; another site than its own is refused.
+
+        Raises:
+            LensLocError: if the file is missing, truncated, pickled, not a mask, or of another
+                site.
+        """
+        path = Path(path)
+        mask, tensors, metadata = read_mask(path)
+        if "provenance" not in metadata:
+            made = Provenance(site=site, selection=f"imported from {path.name}")
+            return cls(site, mask, made)
+        try:
+            made = Provenance.from_json(metadata["provenance"])
+            record = json.loads(metadata["rule"]) if "rule" in metadata else None
+            rule = None if record is None else SelectionRule.from_record(record, tensors)
+            made.text_set  # noqa: B018  # damaged hashes are refused here
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
+        known = {name: tensors[name] for name in ("score", "magnitude") if name in tensors}
+        own = metadata.get("site", made.site)
+        if site not in (own, "resid_post"):
+            raise LensLocError(
+                f"{path} holds units at {own}, and not at {site}; leave the site out."
+            )
+        return cls(own, mask, made, rule=rule, **known)
+
+
+def require_residual(site: str) -> None:
+    """Check that a site's units are dimensions of the residual stream, the same in every layer.
+
+    Raises:
+        LensLocError: if they are not.
+    """
+    if not site.startswith("resid_"):
+        raise LensLocError(
+            f"Only dimensions of the residual stream recur from layer to layer; units at {site} "
+            "do not."
+        )
+
+
+def describe(mask: UnitMask) -> str:
+    """Say in a few words which model and site a mask belongs to."""
+    layers, units = mask.shape
+    return f"({mask.provenance.model or 'unknown model'}, {mask.site}, {layers}x{units})"
+
+
+def _shared_magnitude(
+    mine: UnitMask, theirs: UnitMask
+) -> tuple[Float[Tensor, "layer unit"] | None, bool]:
+    """Return the units' magnitudes if the masks agree on them, and whether some were dropped."""
+    known = [mask.magnitude for mask in (mine, theirs) if mask.magnitude is not None]
+    if not known:
+        return None, False
+    one, other = mine.provenance, theirs.provenance
+    if len(known) == 1:
+        return (None, True) if one.differs_in_weights(other) else (known[0], False)
+    if torch.equal(*known) or one.measured_like(other):
+        return known[0], False
+    return None, True

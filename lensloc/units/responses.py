@@ -1,0 +1,88 @@
+"""Responses: pooled activations of every stimulus at one site."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lensloc.arguments import listed
+from lensloc.errors import LensLocError
+from lensloc.units.pairing import paired_rows
+from lensloc.units.provenance import Provenance
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """Pooled activations of every stimulus at one site.
+
+    Attributes:
+        site: name of the site.
+        values: ``[stimulus, layer, unit]``, signed, in the order of ``conditions``.
+        conditions: the condition that each stimulus belongs to.
+        items: the item that each stimulus belongs to; stimuli of one item are a pair. None if
+            stimuli have none.
+        provenance: model, stimuli and procedure that they were made with; statistics of them
+            follow its procedure (absolute or signed, which test) unless told otherwise. None if
+            not known.
+    """
+
+    site: str
+    values: Float[Tensor, "stimulus layer unit"]
+    conditions: tuple[str, ...]
+    items: tuple[str, ...] | None = None
+    provenance: Provenance | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.conditions) != len(self.values):
+            raise LensLocError(
+                f"There are {len(self.values)} responses but {len(self.conditions)} condition "
+                "labels; give one label a stimulus."
+            )
+        if self.items is not None and len(self.items) != len(self.values):
+            raise LensLocError(
+                f"There are {len(self.values)} responses but {len(self.items)} items; give one "
+                "item a stimulus."
+            )
+
+    def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
+        """Return the responses to the stimuli of some conditions."""
+        wanted = listed(conditions, str)
+        rows = [row for row, label in enumerate(self.conditions) if label in wanted]
+        return self._at(rows)
+
+    def pairs(
+        self, target: Sequence[str], control: Sequence[str]
+    ) -> tuple[Float[Tensor, "pair layer unit"], Float[Tensor, "pair layer unit"]]:
+        """Return the responses to target and control, pair by pair: by item, or by position.
+
+        Raises:
+            LensLocError: an item that has not just one stimulus on either side; or, without items,
+                unequal numbers.
+        """
+        a, b = paired_rows(self.conditions, self.items, target, control)
+        return self._at(a), self._at(b)
+
+    def at(self, rows: Sequence[int]) -> "Responses":
+        """Return the responses to some stimuli, by their positions."""
+        return Responses(
+            self.site,
+            self._at(rows),
+            tuple(self.conditions[row] for row in rows),
+            None if self.items is None else tuple(self.items[row] for row in rows),
+            self.provenance,
+        )
+
+    def _at(self, rows: Sequence[int]) -> Float[Tensor, "selected layer unit"]:
+        return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]
+
+    @property
+    def absolute(self) -> bool:
+        """Whether statistics are of absolute responses, unless told otherwise."""
+        return self.provenance is None or self.provenance.absolute
+
+    @property
+    def test(self) -> str:
+        """Which test statistics are of, unless told otherwise."""
+        return "welch" if self.provenance is None else self.provenance.test

@@ -1,0 +1,131 @@
+"""Fetching: from a server on this machine; nothing unsafe, nothing half-written."""
+
+import functools
+import http.server
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+from published_stimuli import tom_folder
+
+from lensloc import LensLocError
+from lensloc.contrasts import fetching
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def source(url: str, name: str = "blimp", link: str = "") -> fetching.Source:
+    known = fetching.SOURCES[name]
+    return fetching.Source(url, link, known.keep, known.check, known.about)
+
+
+def test_blimp_is_unpacked_and_checked(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = served
+    files = {f"blimp-master/data/p{i}.jsonl": b"{}\n" for i in range(67)}
+    (folder / "blimp.zip").write_bytes(archive(files | {"blimp-master/README.md": b"x"}))
+    monkeypatch.setitem(fetching.SOURCES, "blimp", source(f"{url}/blimp.zip"))
+    out = fetching.fetch("blimp", tmp_path / "out")
+    assert len(list(out.iterdir())) == 67
+    with pytest.raises(LensLocError, match="is there already"):
+        fetching.fetch("blimp", out)
+    (folder / "blimp.zip").write_bytes(archive(dict(list(files.items())[:5])))
+    with pytest.raises(LensLocError, match="5 paradigms came instead of BLiMP's 67"):
+        fetching.fetch("blimp", tmp_path / "other")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "served"]
+
+
+def test_a_page_that_links_to_the_archive_is_followed(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = served
+    stories = tom_folder(tmp_path / "stories")
+    files = {f"tomloc/{file.name}": file.read_bytes() for file in stories.iterdir()}
+    (folder / "files").mkdir()
+    (folder / "files" / "tomloc.zip").write_bytes(archive(files))
+    (folder / "page.html").write_text('<a href="other.zip">x</a> <a href="files/tomloc.zip">y</a>')
+    link = fetching.SOURCES["theory-of-mind"].link
+    made = source(f"{url}/page.html", "theory-of-mind", link)
+    monkeypatch.setitem(fetching.SOURCES, "theory-of-mind", made)
+    assert len(list(fetching.fetch("theory-of-mind", tmp_path / "out").iterdir())) == 40
+    (folder / "page.html").write_text("moved")
+    with pytest.raises(LensLocError, match="no longer links"):
+        fetching.fetch("theory-of-mind", tmp_path / "again")
+
+
+def test_offline_is_told_and_nothing_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(fetching.SOURCES, "blimp", source("http://127.0.0.1:9/blimp.zip"))
+    with pytest.raises(LensLocError, match="could not be fetched from http://127"):
+        fetching.fetch("blimp", tmp_path / "out")
+    with pytest.raises(LensLocError, match="no published stimuli 'music'"):
+        fetching.fetch("music", tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def everything(path: PurePosixPath) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.jsonl", "/etc/evil", "a/../../evil", "..\\evil", "C:\\evil"]
+)
+def test_paths_that_leave_the_folder_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(LensLocError, match="leaves its folder"):
+        fetching.unpack(archive({name: b"x"}), tmp_path / "out", everything)
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_archives_that_are_wrong_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LensLocError, match="not a complete zip"):
+        fetching.unpack(archive({"a": b"x" * 1000})[:-30], tmp_path / "1", everything)
+    with pytest.raises(LensLocError, match="none of the files"):
+        fetching.unpack(archive({"a": b"x"}), tmp_path / "2", lambda path: False)
+    with pytest.raises(LensLocError, match="twice"):
+        fetching.unpack(archive({"x/a": b"1", "y/a": b"2"}), tmp_path / "3", everything)
+    monkeypatch.setattr(fetching, "_MAX_FILE", 10)
+    with pytest.raises(LensLocError, match="more than the 10"):
+        fetching.unpack(archive({"a": b"x" * 11}), tmp_path / "4", everything)
+
+
+def test_downloads_have_a_limit(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = served
+    (folder / "big.zip").write_bytes(b"x" * 100)
+    monkeypatch.setattr(fetching, "_MAX_ARCHIVE", 50)
+    monkeypatch.setitem(fetching.SOURCES, "blimp", source(f"{url}/big.zip"))
+    with pytest.raises(LensLocError, match="larger than 50 bytes"):
+        fetching.fetch("blimp", tmp_path / "out")

@@ -1,0 +1,222 @@
+"""What notebooks show of results, and of progress."""
+
+import re
+import sys
+import types
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from plotted import lesions, mask_of, selectivity
+
+from lensloc import Contrast, localize, response_profile, study
+from lensloc.display.markup import bars, card, escaped, facts, heatmap, intervals, shortened, table
+from lensloc.display.progress import bar_of, duration, in_notebook, progress_bar
+
+EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
+
+
+class Balanced(HTMLParser):
+    """Checks that every element is closed, and collects tags and attributes."""
+
+    VOID = ("img", "br", "rect", "path", "circle")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def safe(page: str) -> str:
+    """Check that a page is well formed, runs nothing and loads nothing."""
+    parser = Balanced()
+    parser.feed(page)
+    assert not parser.open
+    assert not parser.tags & {"script", "style", "img", "link", "iframe"}
+    assert not any(name.startswith("on") for name in parser.attributes)
+    assert not parser.attributes & {"src", "href"}
+    return page
+
+
+@pytest.fixture(scope="module")
+def evil_contrast() -> Contrast:
+    return Contrast.from_texts(
+        {EVIL: [EVIL, "vash mopi trine", "the sun", "a"], "c & d": ["all", "b", "c", "d"]},
+        target=EVIL,
+        control="c & d",
+        name=EVIL,
+    )
+
+
+def test_every_noun_shows_itself_and_escapes_texts(
+    tiny_llama: Any, evil_contrast: Contrast
+) -> None:
+    found = localize(tiny_llama, evil_contrast, ["resid_post", "head"], progress=False)
+    network = found["resid_post"].top(k=4)
+    profile = response_profile(tiny_llama, network, evil_contrast, progress=False)
+    nouns = {
+        "contrast": evil_contrast,
+        "localization": found,
+        "selectivity": found["resid_post"],
+        "mask": network,
+        "profile": profile,
+        "study": study(tiny_llama, evil_contrast, percent=5, progress=False),
+    }
+    pages = {name: safe(noun._repr_html_()) for name, noun in nouns.items()}
+    for name, page in pages.items():
+        assert "<svg" in page, name
+        assert "<table" in page, name
+        assert len(page) < 60_000, name
+        assert "<script>alert" not in page
+    for name in ("contrast", "localization", "selectivity", "mask"):
+        assert "&lt;script&gt;alert(2)&lt;/script&gt;" in pages[name], name
+    assert "4 of 3 x 32 (4.17 %)" in pages["mask"]
+    assert f"{found['resid_post'].t.max():.1f}" in pages["selectivity"]
+
+
+def test_contrasts_show_every_condition_and_role(small_contrast: Contrast) -> None:
+    page = safe(small_contrast._repr_html_())
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
+    assert cells[:3] == ["sentences", "target", "5"]
+    assert cells[6:9] == ["nonwords", "control", "4"]
+    assert float(cells[3]) == pytest.approx(sum([6, 7, 3, 9, 1]) / 5)
+
+
+def test_lesion_studies_show_drops_beside_controls() -> None:
+    found = lesions()
+    page = safe(found._repr_html_())
+    row = found.comparisons.iloc[0]
+    assert row["kind"] in page
+    assert f"{row['network_drop']:.4g}" in page
+    assert "<svg" in page
+
+
+def test_tables_say_how_many_rows_they_leave_out() -> None:
+    rows = [{"n": number, "share": 0.5, "gap": float("nan")} for number in range(25)]
+    page = safe(table(rows, most=20))
+    assert page.count("<tr>") == 22
+    assert "and 5 more rows" in page
+    assert ">–<" in page
+    assert "more rows" not in table(rows[:20])
+    assert "(no rows)" in table([])
+
+
+def test_values_are_escaped_once() -> None:
+    assert escaped("<b>") == "&lt;b&gt;"
+    assert escaped(escaped("<b>")) == "&lt;b&gt;"
+    assert card("<b>", facts({"<i>": '"x"'})).count("&lt;") == 2
+    assert shortened("a  b\nc", 10) == "a b c"
+    assert shortened("a long text", 6) == "a lon…"
+
+
+def test_thumbnails_draw_what_they_are_given() -> None:
+    picture = safe(heatmap([[0.0, 1.0], [-2.0, float("nan")]], label="<t>", cell=(10, 5)))
+    assert 'M0 0h10v5h-10z" fill="#0072b2" fill-opacity="1.00"' in picture  # lowest, second row
+    assert 'M10 5h10v5h-10z" fill="#d55e00" fill-opacity="0.55"' in picture
+    assert picture.count("<path") == 2
+    assert 'aria-label="&lt;t&gt;"' in picture
+    assert bars([0, 5, 10], label="b", height=60).count("M") == 2
+    assert "v-30.0" in bars([0, 5, 10], label="b", height=60)
+    marks = intervals([(0, 1, 2), (float("nan"),) * 3], label="i")
+    assert marks.count("<circle") == 1
+    assert heatmap([], label="none")
+    assert mask_of((2, 4))._repr_html_()
+    assert selectivity()._repr_html_()
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+class Notebook:
+    """Stands for IPython in a notebook: keeps what a cell's output shows."""
+
+    def __init__(self) -> None:
+        self.outputs: list[dict[str, str]] = []
+        self.history: list[str] = []
+
+    def display(self, content: dict[str, str], *, raw: bool, display_id: bool) -> "Notebook":
+        assert raw
+        assert display_id
+        self.outputs.append(content)
+        self.history.append(content["text/plain"])
+        return self
+
+    def update(self, content: dict[str, str], *, raw: bool) -> None:
+        self.outputs[-1] = content
+        self.history.append(content["text/plain"])
+
+
+@pytest.fixture
+def notebook(monkeypatch: pytest.MonkeyPatch) -> Notebook:
+    made = Notebook()
+    shell = type("ZMQInteractiveShell", (), {})()
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    display = types.ModuleType("IPython.display")
+    display.display = made.display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return made
+
+
+def test_progress_in_a_notebook_becomes_one_line(
+    notebook: Notebook, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bar(True, 1200, "<stimuli>") as advance:
+        for _ in range(12):
+            advance(100)
+    (output,) = notebook.outputs
+    assert re.fullmatch(r"<stimuli>: 1,200 of 1,200 in \d\.\d s", output["text/plain"])
+    assert "&lt;stimuli&gt;" in output["text/html"]
+    assert notebook.history[0].startswith("<stimuli> ┄")
+    assert capfd.readouterr().err == ""
+
+
+def test_progress_that_stops_says_where(notebook: Notebook) -> None:
+    def fail() -> None:
+        with progress_bar(True, 10, "stimuli") as advance:
+            advance(4)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert notebook.outputs[0]["text/plain"].startswith("stimuli: 4 of 10 in")
+
+
+def test_progress_elsewhere_is_drawn_by_rich(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    assert not in_notebook()
+    with progress_bar(True, 3, "stimuli") as advance:
+        advance(3)
+    shown = capfd.readouterr()
+    assert "stimuli" in shown.err
+    assert "3/3" in shown.err
+    assert shown.out == ""
+
+
+def test_no_progress_shows_nothing(notebook: Notebook, capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar(False, 3, "stimuli") as advance:
+        advance(3)
+    assert not notebook.outputs
+    assert capfd.readouterr().err == ""
+
+
+def test_bars_say_what_is_done_and_what_is_left() -> None:
+    assert bar_of("texts", 5, 20, 10.0, width=8) == "texts ━━┄┄┄┄┄┄ 5 of 20, 30.0 s left"
+    assert bar_of("texts", 20, 20, 10.0, width=8) == "texts ━━━━━━━━ 20 of 20"
+    assert [duration(s) for s in (8.24, 185, 7800)] == ["8.2 s", "3 min 05 s", "2 h 10 min"]

@@ -1,0 +1,448 @@
+"""Pages in a real browser, with the network off: they draw, answer, and run no text."""
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+import lensloc as ll
+from lensloc import Contrast, Study
+from lensloc.pages.explorer import ExplorerPage, payload
+from lensloc.pages.report import report
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome")
+     if (path := shutil.which(name))), None,
+)  # fmt: skip
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium or Chrome; `make browser` installs Debian's"
+)
+
+SCRIPT = "<script>alert(1)</script>"
+EVIL = '</script><img src=x onerror="alert(2)">'
+WIDE, NARROW = (1400, 900), (390, 844)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def study(tiny_llama: Any) -> Study:
+    """A study whose every text tries to run something."""
+    words = "the old gardener watered every plant before sun came up and nobody saw it".split()
+    contrast = Contrast.from_texts(
+        {
+            SCRIPT: [SCRIPT, EVIL, "=1+1", *(" ".join(words[:n]) for n in range(2, 10))],
+            f"calm {EVIL}": [" ".join(words[n : n + 3]) for n in range(10)],
+            "beside": ["vash mopi", "plonder trine", "all", "village bridge"],
+        },
+        target=SCRIPT,
+        control=f"calm {EVIL}",
+        name=f"contrast {SCRIPT}",
+    )
+    return ll.study(
+        tiny_llama,
+        contrast,
+        ["resid_post", "mlp_post"],
+        percent=10,
+        tasks=[ll.tasks.minimal_pairs(limit=1)],
+        controls=ll.controls("layer", seeds=range(2)),
+        percents=[5, 10],
+        progress=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def page_file(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report(study, tmp_path_factory.mktemp("report") / "report.html")
+
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser, page_file: Path) -> Iterator[Opener]:
+    """Opens the report, or another page, offline; afterwards, checks what it did."""
+    contexts: list[BrowserContext] = []
+    problems: list[str] = []
+
+    def look(
+        size: tuple[int, int] = WIDE,
+        theme: Any = "light",
+        path: Path = page_file,
+        ready: str = "html[data-ready]",
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True,
+            accept_downloads=True,
+        )  # fmt: skip
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: problems.append(f"{m.type}: {m.text}"))
+        page.on("pageerror", lambda e: problems.append(f"error: {e}"))
+        page.on("dialog", lambda d: (problems.append(f"dialog: {d.message}"), d.dismiss()))
+        page.on("request", lambda r: _note_request(r.url, path, problems))
+        page.goto(path.as_uri())
+        page.wait_for_selector(ready)
+        return page
+
+    yield look
+    for context in contexts:
+        context.close()
+    assert not problems
+
+
+def test_no_figure_offers_to_send_its_data(opened: Opener, study: Study, tmp_path: Path) -> None:
+    figure = ll.plot.layer_heatmap(study.network)
+    saved = ll.plot.save(figure, tmp_path / "figure.html")
+    plain = tmp_path / "plain.html"
+    go.Figure(figure).write_html(plain)  # as a user may, with plotly's own settings
+    for page in (opened(), opened(path=saved, ready=".main-svg")):
+        page.wait_for_selector(".modebar")
+        titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+        assert any("Download plot" in str(title) for title in titles)
+        assert not any("hare" in str(title) or "loud" in str(title) for title in titles)
+        assert page.locator(".plotlyjsicon").count() == 0
+        bars, hidden = page.locator(".modebar").count(), page.locator(".modebar--hover").count()
+        assert bars == hidden > 0
+    page = opened(path=plain, ready=".main-svg")
+    titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
+    assert len(titles) > 1
+    assert not any("hare" in str(title) or "loud" in str(title) for title in titles)
+
+
+def _note_request(url: str, path: Path, problems: list[str]) -> None:
+    if url != path.as_uri() and not url.startswith(("data:", "blob:")):
+        problems.append(f"request: {url}")
+
+
+def cells(page: Page) -> list[int]:
+    """The numbers of units of all cells, as they are read out, row by row."""
+    labels = page.locator(".ll-map tbody button").evaluate_all("all => all.map(b => b.ariaLabel)")
+    return [int(re.findall(r": (\d+) of", label)[0]) for label in labels]
+
+
+def count(page: Page) -> str:
+    return page.locator(".ll-count").inner_text()
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+def test_figures_are_drawn_and_say_what_is_under_the_pointer(opened: Opener, study: Study) -> None:
+    page = opened()
+    figures = page.locator(".canvas")
+    assert figures.count() == 5  # layers, t at two sites, profile, lesions
+    for number in range(figures.count()):
+        assert figures.nth(number).locator("svg.main-svg").first.is_visible()
+        traces = figures.nth(number).evaluate("place => place.data.length")
+        assert traces > 0
+    heatmap = page.locator("#figure-units-0")
+    z = heatmap.evaluate("place => Array.from(place.calcdata[0][0].z, row => Array.from(row))")
+    expected = study.selectivity.t.sort(dim=1, descending=True).values
+    assert len(z) == 3
+    assert z[2][0] == pytest.approx(expected[2, 0].item(), abs=1e-4)
+    heatmap.scroll_into_view_if_needed()
+    box = heatmap.locator(".nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    label = heatmap.locator(".hoverlayer .hovertext")
+    label.wait_for()
+    unit = int(study.selectivity.t[2].argmax())
+    assert f"L2.resid_post.{unit}" in label.text_content()
+
+
+def test_a_phone_gets_panels_above_each_other(opened: Opener) -> None:
+    domains = "place => Object.keys(place.layout).filter(k => /^xaxis/.test(k))" \
+              ".map(k => place.layout[k].domain)"  # fmt: skip
+    wide = opened().locator("#figure-profile").evaluate(domains)
+    narrow = opened(NARROW).locator("#figure-profile").evaluate(domains)
+    assert len({tuple(d) for d in wide}) == 3
+    assert narrow == [[0, 1]] * 3
+
+
+def test_the_theme_follows_the_system_and_the_button(opened: Opener) -> None:
+    page = opened(theme="dark")
+    root, figure = page.locator("html"), page.locator("#figure-layers")
+    paper = "place => place.layout.paper_bgcolor"
+    assert root.get_attribute("data-theme") == "dark"
+    assert figure.evaluate(paper) == "#14161a"
+    assert page.locator(".ll-explorer").get_attribute("data-theme") == "dark"
+    page.get_by_role("button", name="Light theme").click()
+    assert root.get_attribute("data-theme") == "light"
+    assert figure.evaluate(paper) == "#ffffff"
+    assert page.locator(".ll-explorer").get_attribute("data-theme") == "light"
+    page.emulate_media(color_scheme="dark")
+    assert root.get_attribute("data-theme") == "light"
+
+
+# -- the explorer ----------------------------------------------------------------------------------
+
+
+def test_a_cell_lists_its_units_and_a_unit_shows_its_responses(
+    opened: Opener, study: Study
+) -> None:
+    page = opened()
+    network = study.network
+    layer = 1
+    page.get_by_role("button", name=re.compile(f"Layer {layer}, resid_post")).click()
+    table = study.selectivity.to_dataframe(network)
+    table = table[table["layer"] == layer]
+    listed = page.locator(".ll-list tbody button").all_inner_texts()
+    assert listed == table["address"].tolist()
+    first = page.locator(".ll-list tbody tr").first.inner_text().split()
+    assert first[1:3] == [f"{table['t'].iloc[0]:.2f}", f"{table['d'].iloc[0]:.2f}"]
+    page.locator(".ll-list thead button", has_text="unit").click()
+    by_unit = page.locator(".ll-list tbody button").all_inner_texts()
+    assert by_unit == table.sort_values("unit")["address"].tolist()
+
+    address = by_unit[-1]
+    page.get_by_role("button", name=address, exact=True).click()
+    assert page.locator(".ll-unit h3").inner_text() == address
+    contrast = study.contrast
+    assert page.locator(".ll-plot circle").count() == len(contrast.texts)
+    unit = int(address.split(".")[-1])
+    values = study.found.responses["resid_post"].values[:, layer, unit].abs()
+    order = values.argsort(descending=True).tolist()
+    shown = page.locator(".ll-stimuli .ll-text").all_inner_texts()
+    assert shown[:5] == [contrast.texts[row] for row in order[:5]]
+    assert shown[5:] == [contrast.texts[row] for row in order[:-6:-1]]
+    value = float(page.locator(".ll-stimuli .ll-value").first.inner_text())
+    assert value == pytest.approx(values.max().item(), rel=0.01)
+
+
+def test_the_slider_selects_what_python_selects(opened: Opener, study: Study) -> None:
+    page = opened()
+    slider, number = page.locator("input[type=range]"), page.locator("input[type=number]")
+    for percent in (10.0, 2.0, 1.1, 7.3):
+        slider.evaluate(
+            "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')) }",
+            str(percent),
+        )
+        assert float(number.input_value()) == percent
+        _check_counts(page, study, percent, "top")
+    number.fill("5.55")
+    _check_counts(page, study, 5.55, "top")
+    page.get_by_label(re.compile(r"^\s*calm .* > ")).check()
+    _check_counts(page, study, 5.55, "bottom")
+    number.fill("0")
+    assert "more than 0" in count(page)
+    number.fill("0.5")  # less than one unit of 96
+    assert "resid_post: 0 of 96 units" in count(page)
+    assert "less than 1 unit" in page.locator(".ll-map thead").inner_text()
+
+
+def _check_counts(page: Page, study: Study, percent: float, side: str) -> None:
+    masks = [getattr(found, side)(percent=percent) for found in study.found.values()]
+    assert count(page) == "; ".join(
+        f"{mask.site}: {len(mask)} of {mask.mask.numel()} units" for mask in masks
+    )
+    counts = [mask.per_layer().tolist() for mask in masks]
+    expected = [n for layer in (2, 1, 0) for n in (found[layer] for found in counts)]
+    assert cells(page) == expected
+
+
+def test_keys_do_what_the_pointer_does(opened: Opener) -> None:
+    page = opened()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.locator("input[type=range]").focus()
+    number = page.locator("input[type=number]")
+    page.keyboard.press("ArrowLeft")
+    assert number.input_value() == "9.9"
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    assert "resid_post: 8 of 96 units" in count(page)
+    focused = "document.activeElement.getAttribute('aria-label')"
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if "Layer" in (page.evaluate(focused) or ""):
+            break
+    start = page.evaluate(focused)
+    page.keyboard.press("ArrowDown" if start.startswith("Layer 2") else "ArrowUp")
+    moved = page.evaluate(focused)
+    assert moved != start
+    page.keyboard.press("Enter")
+    title = page.locator(".ll-list h3").inner_text()
+    assert title.startswith(moved.split(":")[0])
+    # One cell is on the way of the tab key, not all of them.
+    assert page.locator(".ll-map button[tabindex='0']").count() == 1
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('.ll-list tbody') !== null"):
+            break
+    address = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    assert page.locator(".ll-unit h3").inner_text() == address
+    assert page.evaluate("document.activeElement.textContent") == address
+
+
+# -- downloads -------------------------------------------------------------------------------------
+
+
+def rows_of(page: Page, click: Callable[[], None]) -> list[list[str]]:
+    with page.expect_download() as download:
+        click()
+    text = Path(download.value.path()).read_text(encoding="utf-8")
+    return list(csv.reader(io.StringIO(text)))
+
+
+def test_links_give_the_tables(opened: Opener, study: Study) -> None:
+    page = opened()
+    link = page.get_by_role("link", name=re.compile("selected units at resid_post"))
+    head, *rows = rows_of(page, link.click)
+    table = study.selectivity.to_dataframe(study.network)
+    assert head == list(table.columns)
+    assert [row[0] for row in rows] == table["address"].tolist()
+    assert [float(row[head.index("t")]) for row in rows] == table["t"].tolist()
+    _, *texts = rows_of(page, page.get_by_role("link", name="The stimuli").click)
+    assert [SCRIPT, "target", "'=1+1"] in texts  # no formula
+    assert [SCRIPT, "target", SCRIPT] in texts
+    head, *lesions = rows_of(page, page.get_by_role("link", name="Every lesion and task").click)
+    assert study.lesions is not None
+    assert len(lesions) == len(study.lesions.table)
+    assert [float(row[head.index("drop")]) for row in lesions] == study.lesions.table[
+        "drop"
+    ].tolist()
+
+
+def test_the_explorer_gives_the_units_that_it_shows(opened: Opener, study: Study) -> None:
+    page = opened()
+    page.locator("input[type=number]").fill("4")
+    button = page.get_by_role("button", name="Download all selected units (CSV)")
+    head, *rows = rows_of(page, button.click)
+    expected = []
+    for found in study.found.values():
+        expected += found.to_dataframe(found.top(percent=4))["address"].tolist()
+    assert sorted(row[0] for row in rows) == sorted(expected)
+    best = study.selectivity.to_dataframe(study.network).iloc[0]
+    assert float(rows[0][head.index("t")]) == pytest.approx(best["t"], rel=1e-6)
+    assert float(rows[0][head.index("q")]) == pytest.approx(best["q"], rel=1e-4)
+
+
+# -- texts -----------------------------------------------------------------------------------------
+
+
+def test_stimuli_are_shown_and_not_obeyed(opened: Opener) -> None:
+    page = opened()
+    assert page.locator("#stimuli").get_by_text(SCRIPT, exact=True).count() >= 2
+    assert page.locator("#stimuli").get_by_text(EVIL, exact=True).count() == 1
+    assert page.title().startswith(f"The contrast {SCRIPT} network")
+    texts: set[str] = set()
+    for button in page.locator(".ll-map tbody button").all():
+        button.click()
+        texts |= set(page.locator(".ll-stimuli .ll-text").all_inner_texts())
+    assert texts & {SCRIPT, EVIL}
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("document.querySelectorAll('script').length") == 4
+
+
+def test_even_a_text_that_got_out_would_not_run(opened: Opener, page_file: Path) -> None:
+    """The policy of the page lets nothing run but its own scripts, and nothing load."""
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"',
+                       page_file.read_text())  # fmt: skip
+    assert policy is not None
+    assert "default-src 'none'" in policy[1]
+    assert "'unsafe-inline'" not in policy[1].split("script-src")[1].split(";")[0]
+
+
+# -- accessibility ---------------------------------------------------------------------------------
+
+
+def test_axe_finds_nothing_serious_and_everything_fits(opened: Opener) -> None:
+    page = opened()
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        for width, height in (WIDE, NARROW):
+            page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_function(
+                "n => document.querySelector('.canvas').layout.width <= n", arg=width
+            )
+            page.wait_for_selector(f"html[data-theme={theme}]", timeout=5000)
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            serious = [
+                f"{theme}, {width}: {each['id']}: {node['html'][:200]}"
+                for each in Axe().run(page).response["violations"]
+                if each["impact"] in ("serious", "critical")
+                for node in each["nodes"]
+            ]
+            assert not serious
+
+
+def test_axe_would_find_what_is_wrong(opened: Opener) -> None:
+    page = opened()
+    page.evaluate("document.documentElement.removeAttribute('lang')")
+    page.evaluate("document.querySelector('.ll-number input').removeAttribute('aria-label')")
+    found = {each["id"] for each in Axe().run(page).response["violations"]}
+    assert {"html-has-lang", "label"} <= found
+
+
+# -- other hosts -----------------------------------------------------------------------------------
+
+
+def test_the_explorer_works_on_a_page_of_its_own(
+    opened: Opener, study: Study, tmp_path: Path
+) -> None:
+    data = payload(study.found, percent=10, most=20, most_bytes=10**6)
+    path = ExplorerPage.of(data).save(tmp_path / "explorer.html")
+    page = opened(path=path, ready=".ll-map button")
+    _check_counts(page, study, 10, "top")
+    assert page.locator(".ll-plot circle").count() == len(study.contrast.texts)
+
+
+def test_the_explorer_goes_along_with_a_notebook(
+    opened: Opener, study: Study, tmp_path: Path
+) -> None:
+    """It follows the notebook's theme, and keeps the keys that JupyterLab has a use for."""
+    data = payload(study.found, percent=10, most=20, most_bytes=10**6)
+    path = ExplorerPage.of(data).save(tmp_path / "explorer.html")
+    page = opened(path=path, ready=".ll-map button")
+    explorer = page.locator(".ll-explorer")
+    assert explorer.get_attribute("data-theme") == "light"
+    page.add_style_tag(content="body[data-jp-theme-light=false] { background: #111 !important; }")
+    for light, theme in (("false", "dark"), ("true", "light")):
+        page.evaluate(f"document.body.dataset.jpThemeLight = '{light}'")
+        page.wait_for_selector(f".ll-explorer[data-theme={theme}]", timeout=2000)
+    focusable = explorer.locator("button, input, select, textarea, a[href], [tabindex]")
+    assert focusable.count() > 20
+    assert focusable.evaluate_all("all => all.every(e => 'lmSuppressShortcuts' in e.dataset)")
+
+
+def test_the_explorer_works_in_a_frame_and_without_responses(
+    opened: Opener, study: Study, tmp_path: Path
+) -> None:
+    found = ll.Localization(study.contrast, study.found.selectivity, 1, study.found.seconds)
+    data = payload(found, percent=10, most=20, most_bytes=10**6)
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><body>{ExplorerPage.of(data)._repr_html_()}</body>")
+    frame = opened(path=notebook, ready="iframe").frame_locator("iframe")
+    assert "keep_responses=True" in frame.locator(".ll-facts").inner_text()
+    assert frame.locator(".ll-plot circle").count() == 0
+
+
+def test_paper_is_light_and_holds_everything(opened: Opener, tmp_path: Path) -> None:
+    page = opened(theme="dark")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#figure-layers").evaluate("p => p.layout.paper_bgcolor") == "#ffffff"
+    assert page.locator("nav").is_hidden()
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert len(page.pdf()) > 50_000

@@ -1,0 +1,283 @@
+"""Every case of which report, cards, demo and commands speak, with what they say of it.
+
+python tests/support/sentence_table.py > docs/sentences.md
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from lensloc.display.sentences import lesions, neurons, profiles, selection
+from lensloc.display.sentences.lesions import Beside, Change
+from lensloc.display.sentences.profiles import Sides
+from lensloc.display.sentences.selection import Halves, Selected
+from lensloc.results.lesions import LesionStudy, tabulate
+
+NAN = float("nan")
+
+
+class Spoken(NamedTuple):
+    """A case in words, and the sentences of it."""
+
+    case: str
+    sentences: list[str]
+
+
+# -- lesions: direction x interval x items x measure x controls ------------------------------------
+
+DIRECTIONS = {"worse": 0.4, "better": -0.4, "as before": 0.0, "no number": NAN}
+INTERVALS = ("excludes zero", "holds zero", "missing")
+ITEMS = (0, 1, 5, 200)
+# Measure -> score of the intact model, and of a drop of so much.
+MEASURES: dict[str, tuple[float, Any]] = {
+    "accuracy": (0.5, lambda drop: 0.5 - drop),
+    "perplexity": (20.0, lambda drop: 20.0 * 2.718281828459045**drop),
+    "bits per byte": (1.2, lambda drop: 1.2 + drop),
+    "fluency": (-1.2, lambda drop: -1.2 - drop),
+}
+CONTROLS: dict[str, Beside | None] = {
+    "none": None,
+    "below": Beside("random units", 2, 0.1, 0.3, 0.2, 0.4),
+    "above": Beside("random units", 2, 0.7, -0.3, -0.4, -0.2),
+    "alike": Beside("random units", 2, 0.4, 0.0, -0.1, 0.1),
+    "without an interval": Beside("random units", 1, 0.1, 0.3, NAN, NAN),
+    "some draws without a number": Beside("random units", 2, 0.05, NAN, 0.66, 0.80, missing=1),
+    "all draws without a number": Beside("random units", 2, NAN, NAN, NAN, NAN, missing=2),
+    "draws without effect": Beside("random units", 2, 0.0, 0.4, 0.3, 0.5, idle=1),
+}
+
+
+def change(
+    direction: str, interval: str, n_items: int, measure: str = "accuracy", effect: bool = True
+) -> Change:
+    drop = DIRECTIONS[direction]
+    half = {"excludes zero": 0.1, "holds zero": 0.45, "missing": NAN}[interval]
+    centre = 0.3 if direction == "as before" and interval == "excludes zero" else drop
+    intact, scored = MEASURES[measure]
+    return Change(
+        network="language",
+        percent=1.0,
+        n_units=172,
+        mode="zero",
+        task="perplexity" if measure == "perplexity" else "pairs",
+        measure=measure,
+        intact=intact,
+        score=scored(drop),
+        drop=drop,
+        low=centre - half,
+        high=centre + half,
+        n_items=n_items,
+        chance=0.25 if measure == "accuracy" else NAN,
+        site="resid_post" if measure == "accuracy" else "mlp_post",
+        took_effect=effect,
+    )
+
+
+def every_change() -> Iterator[tuple[str, Change]]:
+    for measure, direction, interval, n in itertools.product(
+        MEASURES, DIRECTIONS, INTERVALS, ITEMS
+    ):
+        words = f"{measure}; {direction}; interval {interval}; {n} items"
+        yield words, change(direction, interval, n, measure)
+    yield "the lesion took no effect", change("as before", "holds zero", 200, effect=False)
+
+
+def every_lesion() -> Iterator[tuple[str, Change, Beside | None]]:
+    for (words, found), (name, control) in itertools.product(every_change(), CONTROLS.items()):
+        yield f"{words}; controls {name}", found, control
+
+
+def spoken_lesions() -> Iterator[Spoken]:
+    for words, found in every_change():
+        # Numbers of items make the same difference whatever is measured.
+        if found.measure == "accuracy" or found.n_items == ITEMS[-1]:
+            yield Spoken(words, lesions.lesion_sentences(found))
+
+
+def spoken_controls() -> Iterator[Spoken]:
+    outcomes = {
+        "harm": change("worse", "excludes zero", 200),
+        "improvement": change("better", "excludes zero", 200),
+        "unclear": change("worse", "holds zero", 200),
+        "no interval": change("worse", "missing", 200),
+        "no number": change("no number", "missing", 200),
+        "no item": change("no number", "missing", 0),
+        "no effect": change("as before", "holds zero", 200, effect=False),
+    }
+    for (outcome, found), (name, control) in itertools.product(outcomes.items(), CONTROLS.items()):
+        beside = [] if control is None else [control]
+        said = lesions.lesion_sentences(found, beside)[1:]
+        minded = lesions.lesion_notes([(found, beside)])
+        yield Spoken(f"{outcome}; controls {name}", [*said, *(f"To mind: {m}" for m in minded)])
+
+
+def spoken_networks() -> Iterator[Spoken]:
+    """Networks of several sizes, one without a control, as a study of lesions tells them."""
+    rows: list[dict[str, Any]] = []
+    for network, percent, units in (("language", 1.0, 172), ("sums", 0.3, 51), ("heads", 5.0, 13)):
+        row = {
+            "model": "tiny", "network": network, "mode": "zero", "percent": percent,
+            "n_units": units, "task": "pairs", "measure": "accuracy", "n_items": 200,
+            "score": 0.5, "intact": 0.9, "chance": 0.5, "took_effect": True,
+        }  # fmt: skip
+        ends = {"drop": 0.4, "drop_low": 0.3, "drop_high": 0.5}
+        rows.append({**row, **ends, "kind": "network"})
+        if network != "heads":
+            against = {"difference": 0.3, "difference_low": 0.2, "difference_high": 0.4}
+            rows.append({**row, "drop": 0.1, **against, "kind": "layer", "seed": 0})
+    one = LesionStudy(tabulate(rows[:2]))
+    several = LesionStudy(tabulate(rows))
+    yield Spoken("one network, asked at 1 %", one.summary(1.0))
+    yield Spoken("three networks of 1, 0.3 and 5 %, asked at 1 %", several.summary(1.0))
+    yield Spoken("the same, to mind", list(several.warnings))
+
+
+# -- profiles, selections, halves ------------------------------------------------------------------
+
+SIDES = {
+    "more to the target": (0.75, 0.65, 0.86),
+    "less to the target": (-0.75, -0.86, -0.65),
+    "interval holds zero": (0.75, -0.2, 1.7),
+    "no difference": (0.0, -0.1, 0.1),
+    "interval missing": (0.75, NAN, NAN),
+    "no number": (NAN, NAN, NAN),
+}
+CONDITIONS = {
+    "two conditions": {"hard": 0.4, "easy": -0.4},
+    "four that cross": {"hard sums": 0.9, "hard spans": 0.0, "easy sums": -0.8, "easy spans": 0.1},
+}
+
+
+def every_profile() -> Iterator[tuple[str, Sides, dict[str, float], bool, bool]]:
+    for (direction, values), (name, means), held_out, signed in itertools.product(
+        SIDES.items(), CONDITIONS.items(), (True, False), (False, True)
+    ):
+        target = tuple(each for each in means if each.startswith("hard"))
+        control = tuple(each for each in means if each.startswith("easy"))
+        half = values[0] / 2
+        sides = Sides(target, control, half, -half, *values)
+        shown = {each: NAN for each in means} if direction == "no number" else means
+        words = f"{direction}; {name}; {'other' if held_out else 'the same'} stimuli; "
+        yield words + ("signed" if signed else "absolute"), sides, shown, held_out, signed
+
+
+def spoken_profiles() -> Iterator[Spoken]:
+    for words, sides, means, held_out, signed in every_profile():
+        if signed and (len(means) > 2 or not held_out):
+            continue  # as absolute, but for one word
+        said = profiles.profile_sentences(sides, means, held_out=held_out, signed=signed)
+        minded = profiles.profile_notes(sides, held_out=held_out)
+        yield Spoken(words, [*said, *(f"To mind: {m}" for m in minded)])
+
+
+def every_selection() -> Iterator[tuple[str, Selected]]:
+    for n, significant, share, positive in (
+        (172, 0, 0.0, 172), (172, 1, 0.001, 172), (172, 172, 0.02, 172), (172, 172, 0.59, 172),
+        (172, 172, 0.59, 60), (1, 0, 0.0, 1), (1, 1, 0.0001, 1), (1, 0, 0.0, 0),
+    ):  # fmt: skip
+        words = f"{n} selected, {positive} prefer the target, {significant} significant, "
+        found = Selected(
+            "resid_post", n, 17280, positive, -0.5, 9.0, significant, share, "hot", "cold"
+        )
+        yield f"{words}{100 * share:g} % of all significant", found
+
+
+def spoken_selections() -> Iterator[Spoken]:
+    for words, found in every_selection():
+        yield Spoken(words, selection.selected_sentences(found))
+    for n, real in ((0, 0), (1, 0), (172, 0), (172, 1)):
+        said = selection.nothing_selected("top", n, real, "resid_post")
+        yield Spoken(f"top {n}, {real} significant", said)
+    for target, control in ((0, 0), (0, 1), (0, 9), (1, 0)):
+        said = selection.nothing_localized(
+            "resid_post", "hot", "cold", prefer_target=target, prefer_control=control
+        )
+        yield Spoken(f"{target} units prefer the target, {control} the control", said)
+    for n, large in ((172, 65), (1, 1), (172, 2)):
+        said = selection.large_units("top", n, large, "resid_post", 5.0)
+        yield Spoken(f"{large} of {n} are large", said)
+    for constant in (0, 1, 500, 17280):
+        said = selection.constant_units(constant, 17280, "mlp_post")
+        yield Spoken(f"{constant} of 17280 are constant", said)
+
+
+def spoken_stimuli() -> Iterator[Spoken]:
+    for a, b in ((2, 2), (3, 40), (4, 8), (1, 1), (10, 10)):
+        yield Spoken(f"{a} against {b} texts", selection.few_texts(a, b))
+    for shared, a, b in ((0, 9, 9), (9, 9, 9), (1, 9, 9), (4, 4, 9)):
+        said = selection.shared_texts(shared, a, b, "hot tea")
+        yield Spoken(f"{shared} shared of {a} and {b} texts", said)
+    for n in (0, 1, 7):
+        yield Spoken(f"{n} texts more than once", selection.repeated_texts(n))
+    yield Spoken("lengths differ", [selection.unequal_lengths(12.6, 25.7)])
+    for words, facts in {
+        "a model that passed its check": {"untrained": False, "check": "passed", "lesion": ""},
+        "untrained": {"untrained": True, "check": "passed", "lesion": ""},
+        "its check failed": {
+            "untrained": False, "check": "failed: logits differ by 3.", "lesion": "",
+        },
+        "a lesion is open": {
+            "untrained": False, "check": "passed", "lesion": "9 units at resid_post, zero",
+        },
+    }.items():  # fmt: skip
+        yield Spoken(words, selection.of_model(**facts))  # type: ignore[arg-type]
+
+
+def every_agreement() -> Iterator[tuple[str, Halves]]:
+    for shared, t, held_out in itertools.product(
+        (0.84, 0.3, 0.015, NAN), (0.95, 0.2, NAN), (1.25, NAN)
+    ):
+        words = f"shared {shared:g}, reliability {t:g}, d on the other half {held_out:g}"
+        yield words.replace("nan", "missing"), Halves(shared, 0.01, t, held_out, 1.5)
+
+
+def spoken_agreements() -> Iterator[Spoken]:
+    for words, found in every_agreement():
+        minded = selection.halves_notes(found)
+        said = selection.halves_sentence(found)
+        yield Spoken(words, [said, *(f"To mind: {m}" for m in minded)])
+
+
+def spoken_languages() -> Iterator[Spoken]:
+    for n, below in ((0, NAN), (64, NAN), (64, 1.0), (64, 0.3), (1, 0.0)):
+        words = f"{n} neurons, share below the null: {below:g}".replace("nan", "no null")
+        yield Spoken(words, neurons.language_notes("de", n, below))
+
+
+SECTIONS = {
+    "What a lesion did": spoken_lesions,
+    "How control units compare": spoken_controls,
+    "Networks of several sizes": spoken_networks,
+    "Response profiles": spoken_profiles,
+    "Selected units": spoken_selections,
+    "Stimuli and model": spoken_stimuli,
+    "Halves of the stimuli": spoken_agreements,
+    "Language neurons": spoken_languages,
+}
+
+
+def page() -> str:
+    """Return the whole table as Markdown."""
+    lines = [
+        "# Every sentence that judges",
+        "",
+        "Report, cards, demo and commands take the sentences that judge from one table of cases "
+        "(`lensloc/sentences`),",
+        "which knows numbers and names only. These are all cases. A lesion is said to do harm, or "
+        "to improve a score, only where",
+        "an interval excludes zero. A test walks through the table and compares this page with "
+        "it; it is written by",
+        "",
+        "```bash",
+        "python tests/support/sentence_table.py > docs/sentences.md",
+        "```",
+    ]
+    for title, spoken in SECTIONS.items():
+        lines += ["", f"## {title}", "", "| case | what is said |", "|---|---|"]
+        for found in spoken():
+            lines.append(f"| {found.case} | {'<br>'.join(found.sentences) or '(nothing)'} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
