@@ -1,7 +1,9 @@
 """Language neurons: ``lensloc lape`` record, identify, perplexity, generate, steer."""
 
+import hashlib
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +161,7 @@ def record_command(
     given = _pairs(corpus, "--corpus")
     form = _form(sep, encoding, given, text=text_column)
     corpora: Mapping[str, Any] = given or lape.prose()
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    checkpoint = _checkpoint_of(out)
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         counts = lape.record(
@@ -423,6 +425,14 @@ def steer_command(
     _finish(
         found.table, found.answers, out, answers, notes, model_name, as_json, overwrite, plot_out
     )
+
+
+def _checkpoint_of(out: Path) -> Path:
+    """Return the file beside the counts in which a part of them is kept."""
+    name = f"{out.name}.checkpoint"
+    if len(os.fsencode(name)) > 255:  # more than file systems take
+        name = f".lensloc-{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:32]}.checkpoint"
+    return out.with_name(name)
 
 
 # -- what was given --------------------------------------------------------------------------------

@@ -59,9 +59,10 @@ def encoded(table: pd.DataFrame, suffix: str) -> bytes:
     """Return the content of a file of a table."""
     suffix = suffix.lower()
     if suffix == ".csv":
-        return str(table.to_csv(index=False)).encode()
+        return str(table.to_csv(index=False)).encode(errors="backslashreplace")
     if suffix == ".json":
-        return json.dumps(records(table), allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(records(table), allow_nan=False, ensure_ascii=False)
+        return text.encode(errors="backslashreplace")
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()

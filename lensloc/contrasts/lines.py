@@ -73,7 +73,12 @@ def stem_of(path: Path) -> str:
         ('mine', 'a.b')
     """
     packed = path.suffix.lower() in _PACKED and Path(path.stem).suffix
-    return Path(path.stem).stem if packed else path.stem
+    return printable(Path(path.stem).stem if packed else path.stem)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text that any file can hold, whatever its bytes are."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def files_in(folder: Path, kinds: Collection[str]) -> list[Path]:

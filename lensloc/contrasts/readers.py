@@ -305,6 +305,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return ambiguous
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def _records(
     path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm
 ) -> Iterator[tuple[int, dict[str, Any], dict[str, str], float]]:
@@ -315,7 +318,7 @@ def _records(
             continue
         place = f"{path}, row {line.number}"
         try:
-            record = json.loads(line.text, object_pairs_hook=_object)
+            record = _DECODER.decode(line.text)
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", None) or error
             raise LensLocError(f"{place}: not JSON ({reason}); correct the line.") from error

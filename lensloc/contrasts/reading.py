@@ -10,7 +10,7 @@ import pandas as pd
 
 from lensloc.contrasts import readers
 from lensloc.contrasts.columns import TableForm
-from lensloc.contrasts.lines import kind_of, stem_of
+from lensloc.contrasts.lines import kind_of, printable, stem_of
 from lensloc.contrasts.texts import as_name, label, require_name, require_text, require_texts
 from lensloc.errors import LensLocError
 
@@ -62,7 +62,7 @@ def from_file(path: str | Path, columns: Columns, kind: str | None = None) -> Re
     if kind == ".csv" and kind_of(path) == ".tsv":
         kind = ".tsv"
     rows = readers.read_rows(path, columns.asked, form=columns.form, kind=kind)
-    return _read(rows, stem_of(path), str(path), columns)
+    return _read(rows, stem_of(path), printable(str(path)), columns)
 
 
 def from_hub(dataset: str, split: str, columns: Columns) -> Read:

@@ -24,14 +24,14 @@ def text_fault(text: Any) -> str | None:
         return "is missing"
     if not isinstance(text, str):
         return f"is of type {type(text).__name__}, not a text"
-    if not text.strip():
+    if not text or text.isspace():
         return "is empty"
     if "\0" in text:
         return "holds a NUL character, which no text has"
-    if not text.isascii():
-        half = next((c for c in text if "\ud800" <= c <= "\udfff"), None)
-        if half is not None:
-            return f"holds half a character (the lone surrogate U+{ord(half):04X})"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a character (the lone surrogate U+{ord(text[error.start]):04X})"
     return None
 
 

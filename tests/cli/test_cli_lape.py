@@ -109,6 +109,15 @@ def test_record_reads_the_bundled_prose(
     assert Path("lape-counts.safetensors").exists()
 
 
+def test_counts_may_have_as_long_a_name_as_file_systems_allow(
+    model: Arguments, workplace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = "x" * 243 + ".safetensors"  # 255 bytes, which leave none for what is kept beside it
+    run_json(capfd, "lape", "record", *model, *PAIRS, "--checkpoint-every", "1", "--out", out)
+    assert out in [path.name for path in workplace.iterdir()]
+    assert not [path for path in workplace.iterdir() if "checkpoint" in path.name]
+
+
 def test_existing_counts_are_kept_unless_overwritten(
     model: Arguments, workplace: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ import copy
 import csv
 import gzip
 import json
+import os
 import pickle
 import threading
 from collections.abc import Callable
@@ -212,6 +213,14 @@ def test_rows_are_numbered_by_the_line_that_they_begin_on(tmp_path: Path) -> Non
     refused(lambda: Contrast.from_csv(path, **ROLES), f"{path}, row 5: the column 'text' is empty")
     path = write(tmp_path / "b.csv", 'text,condition\n"two\nlines",hot\nx,"cold\n\n')
     refused(lambda: Contrast.from_csv(path, **ROLES), f"{path}, row 4: not a readable CSV")
+
+
+def test_names_of_files_that_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"gr\xf6\xdfe.csv")
+    path.write_text("text,condition\nfire,hot\nice,cold\n")
+    contrast = Contrast.from_file(path, **ROLES)
+    assert contrast.name == "gr\\udcf6\\udcdfe"
+    (contrast.name + contrast.source).encode()
 
 
 def test_suffixes_in_capital_letters(tmp_path: Path) -> None:
