@@ -123,14 +123,15 @@ def steer(
         refuse_idle(
             "nothing is clamped; leave it out, or give levels",
             corpora=corpora is not None,
-            controls=controls is not _MATCHED,
+            controls=controls is not _MATCHED
+            and (isinstance(controls, Controls) or len(controls) > 0),
             max_tokens=max_tokens != _TOKENS,
         )
     asked = _asked(masks, prompts)
     tasks = answer_tasks(asked, max_new_tokens, repetition_penalty, stops)
     iso = language_codes(list(dict.fromkeys([*tasks, *masks])), codes)
     recall = recall_of(reference, iso)
-    texts = _texts(targets, corpora)
+    texts = _texts(targets, corpora) if names else dict.fromkeys(targets)
     form = TableForm.of({"text": text}, sep, encoding)
     require_fitting_file(texts, form)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)

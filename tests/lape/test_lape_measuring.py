@@ -1064,8 +1064,12 @@ def test_what_is_steered_and_how(bilingual: Any) -> None:
         clamped_alone = ways(toward="de", levels=[1], deactivate=[False])
     assert clamped_alone == {("en", "de", "-", False), ("en", "de", "q1", False)}
     with pytest.warns(LensLocWarning, match="Setting those of en to zero changed no answer"):
-        zeroed_alone = ways(toward=["de"], levels=[], deactivate=[True])
+        zeroed_alone = ways(toward=["de"], levels=[], corpora=None, deactivate=[True])
     assert zeroed_alone == {("en", "de", "-", False), ("en", "de", "-", True)}
+    # Without levels no text is needed, whatever the languages are called.
+    masks = {"eins": NEURONS["en"], "zwei": NEURONS["de"]}
+    options = {"masks": masks, "prompts": {"zwei": PROMPTS["de"]}, "corpora": None}
+    assert ("zwei", "eins", "-", True) in ways(levels=[], deactivate=[True], **options)
     assert ways(prompts={"de": PROMPTS["de"]}, levels=["mean"], deactivate=[True, True]) == {
         ("de", "en", "-", False), ("de", "en", "-", True), ("de", "en", "mean", True),
     }  # fmt: skip

@@ -974,7 +974,7 @@ IDLE = (
     Idle(
         "lape.steer",
         ("controls", "corpora"),
-        lambda w: {"levels": [], "deactivate": [True], "controls": []},
+        lambda w: {"levels": [], "deactivate": [True], "controls": ll.controls()},
     ),
     Idle(
         "UnitMask.load",

@@ -1,0 +1,510 @@
+"""Where the hook points of a transformers model are: found by what flows through it.
+
+Every module of every block is watched once, on a few tokens. What attention adds is whichever
+module's output, added to the block's input, is found again as the input of a later module; that
+input is the middle of the block; and so on. Names serve only to tell attention from the rest and
+queries from keys. A place that is not found is no hook point of the model.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Side = Literal["input", "output"]
+
+_PROJECTIONS = {
+    "q": ("q_proj", "query", "q_lin", "wq"),
+    "k": ("k_proj", "key", "k_lin", "wk"),
+    "v": ("v_proj", "value", "v_lin", "wv"),
+}
+_FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "W_pack")
+# Sums are rounded once where the model makes them; more than a few elements never differ by more.
+_SHARE = 0.99
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which elements of a module's tensor ``[batch, pos, width]`` an activation consists of.
+
+    Attributes:
+        start: first element; of every group, if there are groups.
+        stop: the element behind the last one; None for all.
+        groups: split the last axis into so many groups first.
+        heads: split what was cut out into so many heads; None for ``[batch, pos, width]``.
+        scale: the activation is so many times the module's tensor.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    groups: int | None = None
+    heads: int | None = None
+    scale: float = 1.0
+
+    def take(self, whole: Tensor) -> Tensor:
+        """Return the activation, ``[batch, pos, width]`` or ``[batch, pos, head, d_head]``."""
+        part = whole if self.groups is None else whole.unflatten(-1, (self.groups, -1))
+        part = part[..., self.start : self.stop]
+        if self.groups is not None:
+            part = part.flatten(-2)
+        if self.heads is not None:
+            part = part.unflatten(-1, (self.heads, -1))
+        return part if self.scale == 1 else part * self.scale
+
+    def put(self, whole: Tensor, new: Tensor) -> Tensor:
+        """Return the module's tensor with the activation replaced."""
+        if self.scale != 1:
+            new = new / self.scale
+        if self.heads is not None:
+            new = new.flatten(-2)
+        if self.start == 0 and self.stop is None:
+            return new
+        into = whole if self.groups is None else whole.unflatten(-1, (self.groups, -1))
+        if self.groups is not None:
+            new = new.unflatten(-1, (self.groups, -1))
+        parts = [into[..., : self.start], new]
+        if self.stop is not None:
+            parts.append(into[..., self.stop :])
+        together = torch.cat(parts, dim=-1)
+        return together if self.groups is None else together.flatten(-2)
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where a hook point of one block is.
+
+    Attributes:
+        module: the module.
+        side: whether the value is its first input or its first output.
+        width: elements of the last axis of the activation, heads flattened.
+        cut: which elements of the module's tensor it is.
+        carried: whether a change is also added to the block's output: where this module and the
+            residual stream both read the value, but only this module would see the change.
+        flat: whether the module sees ``[batch * pos, width]``.
+    """
+
+    module: nn.Module
+    side: Side
+    width: int
+    cut: Cut = field(default_factory=Cut)
+    carried: bool = False
+    flat: bool = False
+
+
+def blocks_of(model: nn.Module, n_layers: int) -> list[nn.Module]:
+    """Return the blocks of a model: the first list of as many modules as it has layers."""
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
+            return list(module)
+    return []
+
+
+def examine(
+    run: Callable[[], object], blocks: Sequence[nn.Module], n_heads: int | None
+) -> list[dict[str, Tap]]:
+    """Find the hook points of every block.
+
+    Args:
+        run: runs the model, in evaluation mode, on at least two rows of a few tokens.
+        blocks: its blocks.
+        n_heads: its number of attention heads, where it has any.
+
+    Returns:
+        For every block: name of a hook point behind ``blocks.{layer}.`` -> where it is.
+    """
+    watches = [_Watch(block) for block in blocks]
+    with contextlib.ExitStack() as stack:
+        for watch in watches:
+            stack.enter_context(watch)
+        run()
+    return [_anatomy(watch, n_heads) for watch in watches]
+
+
+# -- watching --------------------------------------------------------------------------------------
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """Return the first tensor of numbers with a fraction in a value, a tuple or a mapping."""
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else None
+    parts = value.values() if isinstance(value, Mapping) else value
+    if not isinstance(value, (Mapping, tuple, list)):
+        return None
+    return next((p for p in parts if isinstance(p, Tensor) and p.is_floating_point()), None)
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a module within a block."""
+
+    name: str
+    module: nn.Module
+    input: Tensor | None
+    output: Tensor | None
+    began: int
+    ended: int
+    flat: bool
+
+
+class _Watch:
+    """Notes every call of every module of a block, while it is open."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.calls: list[_Call] = []
+        self._clock = 0
+        self._open: list[tuple[int, Tensor | None]] = []
+        self._handles: list[Any] = []
+        self._size: tuple[int, ...] = ()
+
+    def __enter__(self) -> "_Watch":
+        for name, module in self.block.named_modules():
+            self._handles.append(module.register_forward_pre_hook(self._begin, with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._end(name)))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self._clock += 1
+        found = first_tensor((*inputs, *named.values()))
+        if module is self.block and found is not None:
+            self._size = tuple(found.shape[:2])
+        self._open.append((self._clock, None if found is None else found.detach()))
+
+    def _end(self, name: str) -> Any:
+        def end(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> None:
+            self._clock += 1
+            began, given = self._open.pop()
+            output = first_tensor(result)
+            flat = given is not None and given.ndim == 2 and len(self._size) == 2
+            self.calls.append(
+                _Call(
+                    name,
+                    module,
+                    self._kept(given),
+                    None if output is None else self._kept(output.detach()),
+                    began,
+                    self._clock,
+                    flat and given is not None and len(given) == self._size[0] * self._size[1],
+                )
+            )
+
+        return end
+
+    def _kept(self, value: Tensor | None) -> Tensor | None:
+        """Return a copy on the CPU, ``[batch, pos, width]`` where it has that many rows."""
+        if value is None:
+            return None
+        value = value.cpu().clone()
+        size = self._size
+        if value.ndim == 2 and len(size) == 2 and len(value) == size[0] * size[1]:
+            value = value.unflatten(0, size)
+        return value
+
+
+# -- what is what ----------------------------------------------------------------------------------
+
+
+def _anatomy(watch: _Watch, n_heads: int | None) -> dict[str, Tap]:
+    whole = next((call for call in watch.calls if call.name == ""), None)
+    if whole is None or whole.input is None or whole.output is None:
+        return {}
+    x, y = whole.input, whole.output
+    if x.shape != y.shape or x.ndim != 3:
+        return {}
+    width = x.shape[-1]
+    taps = {
+        "hook_resid_pre": Tap(watch.block, "input", width),
+        "hook_resid_post": Tap(watch.block, "output", width),
+    }
+    parts = _Parts.of(watch.calls)
+    stream = _Stream.of(x, y, parts)
+    if stream.middle is not None:
+        middle = stream.middle
+        taps["hook_resid_mid"] = Tap(middle.module, "input", width, carried=True, flat=middle.flat)
+    for name, call, scale in (
+        ("hook_attn_out", stream.attn_out, stream.attn_scale),
+        ("hook_mlp_out", stream.mlp_out, stream.mlp_scale),
+    ):
+        if call is not None:
+            taps[name] = Tap(call.module, "output", width, Cut(scale=scale), flat=call.flat)
+    taps |= _mlp(parts, stream, width)
+    taps |= _attention(parts, stream, n_heads)
+    return taps
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Calls within a block, in the order in which they ended, of modules that are called once."""
+
+    attention: tuple[_Call, ...]
+    rest: tuple[_Call, ...]
+    name: str
+
+    @classmethod
+    def of(cls, calls: Sequence[_Call]) -> "_Parts":
+        times: dict[int, int] = {}
+        for call in calls:
+            times[id(call.module)] = times.get(id(call.module), 0) + 1
+        once = [call for call in calls if call.name and times[id(call.module)] == 1]
+        name = next(
+            (
+                call.name
+                for call in sorted(once, key=lambda call: call.began)
+                if "." not in call.name
+                and "att" in call.name.lower()
+                and any(True for _ in call.module.children())
+                and any(True for _ in call.module.parameters())
+            ),
+            "",
+        )
+        inside = [call for call in once if name and (call.name + ".").startswith(name + ".")]
+        return cls(tuple(inside), tuple(call for call in once if call not in inside), name)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """How the residual stream runs through a block."""
+
+    middle: _Call | None = None
+    attn_out: _Call | None = None
+    mlp_out: _Call | None = None
+    attn_scale: float = 1.0
+    mlp_scale: float = 1.0
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, parts: _Parts) -> "_Stream":
+        attended = [c for c in (*parts.attention, *parts.rest) if _fits(c.output, x)]
+        attended = [c for c in attended if c in parts.attention or _follows(c, parts.attention)]
+        readers = sorted((c for c in parts.rest if _fits(c.input, x)), key=lambda call: call.began)
+        outermost = sorted(attended, key=lambda call: call.ended, reverse=True)
+        for scaled in (False, True):
+            for reader in readers:
+                assert reader.input is not None
+                for call in outermost:
+                    if call.ended >= reader.began or call.output is None:
+                        continue
+                    scale = _scale(reader.input - x, call.output) if scaled else 1.0
+                    if not _is_sum(reader.input, x, call.output * scale):
+                        continue
+                    found = cls(reader, call, None, scale)
+                    return found._with_mlp(y, parts, scaled)
+        return cls._parallel(x, y, parts, outermost)
+
+    def _with_mlp(self, y: Tensor, parts: _Parts, scaled: bool) -> "_Stream":
+        assert self.middle is not None
+        assert self.middle.input is not None
+        middle = self.middle.input
+        for call in sorted(parts.rest, key=lambda call: call.ended, reverse=True):
+            if not _fits(call.output, y) or call.began < self.middle.began or call.output is None:
+                continue
+            scale = _scale(y - middle, call.output) if scaled else 1.0
+            if _is_sum(y, middle, call.output * scale):
+                return replace(self, mlp_out=call, mlp_scale=scale)
+        # What is written at such a middle would not simply be carried on to the block's output.
+        return replace(self, middle=None)
+
+    @classmethod
+    def _parallel(cls, x: Tensor, y: Tensor, parts: _Parts, attended: Sequence[_Call]) -> "_Stream":
+        others = sorted(parts.rest, key=lambda call: call.ended, reverse=True)
+        for call in attended:
+            for other in others:
+                if other is call or not _fits(other.output, x) or other.output is None:
+                    continue
+                if call.output is not None and _is_sum(y, x, call.output + other.output):
+                    return cls(None, call, other)
+        return cls()
+
+
+def _follows(call: _Call, before: Sequence[_Call]) -> bool:
+    """Say whether a module's input is what one of the others gave."""
+    return call.input is not None and any(
+        other.output is not None
+        and other.output.shape == call.input.shape
+        and torch.equal(other.output, call.input)
+        for other in before
+    )
+
+
+def _fits(value: Tensor | None, like: Tensor) -> bool:
+    return value is not None and value.shape == like.shape
+
+
+def _is_sum(total: Tensor, first: Tensor, second: Tensor) -> bool:
+    """Say whether ``total`` is the sum, but for rounding."""
+    if not torch.isfinite(second.float()).all() or not second.any():
+        return False
+    eps = torch.finfo(total.dtype).eps
+    sums, wanted = (first.double() + second.double()), total.double()
+    allowed = 4 * eps * torch.maximum(first.double().abs(), second.double().abs())
+    return float(((sums - wanted).abs() <= allowed).double().mean()) >= _SHARE
+
+
+def _scale(difference: Tensor, part: Tensor) -> float:
+    """Return the factor by which ``part`` comes nearest to ``difference``."""
+    a, b = difference.double(), part.double()
+    power = float((b * b).sum())
+    return float((a * b).sum()) / power if power else 1.0
+
+
+def _is_linear(module: nn.Module) -> bool:
+    if any(True for _ in module.children()):
+        return False
+    if isinstance(module, nn.Linear) or hasattr(module, "in_features"):
+        return True
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+
+
+# -- the MLP ---------------------------------------------------------------------------------------
+
+
+def _mlp(parts: _Parts, stream: _Stream, width: int) -> dict[str, Tap]:
+    """Find neurons: what enters the matrix that writes, and what enters the nonlinearity.
+
+    In a mixture of experts, no one matrix gives what the MLP adds.
+    """
+    out = stream.mlp_out
+    if out is None:
+        return {}
+    down = next(
+        (
+            call
+            for call in sorted(parts.rest, key=lambda call: call.ended, reverse=True)
+            if _is_linear(call.module) and _gives(call, out)
+        ),
+        None,
+    )
+    if down is None or down.input is None or down.input.ndim != 3:
+        return {}
+    neurons = down.input.shape[-1]
+    taps = {"mlp.hook_post": Tap(down.module, "input", neurons, flat=down.flat)}
+    bends = [
+        call
+        for call in parts.rest
+        if call.ended < down.began
+        and not any(True for _ in call.module.parameters())
+        and not any(True for _ in call.module.children())
+        and _fits(call.input, down.input)
+        and _fits(call.output, down.input)
+        and call.input is not None
+        and call.output is not None
+        and not torch.equal(call.input, call.output)
+    ]
+    if len(bends) == 1:
+        taps["mlp.hook_pre"] = Tap(bends[0].module, "input", neurons, flat=bends[0].flat)
+    return taps
+
+
+def _gives(call: _Call, out: _Call) -> bool:
+    """Say whether a matrix gives what a part of the block adds, up to a normalisation behind it."""
+    return call.output is not None and any(
+        value is not None and value.shape == call.output.shape and torch.equal(value, call.output)
+        for value in (out.output, out.input)
+    )
+
+
+# -- attention -------------------------------------------------------------------------------------
+
+
+def _attention(parts: _Parts, stream: _Stream, heads: int | None) -> dict[str, Tap]:
+    out = stream.attn_out
+    if not heads or out is None:
+        return {}
+    write = next(
+        (
+            call
+            for call in sorted(parts.attention, key=lambda call: call.ended, reverse=True)
+            if _is_linear(call.module) and _gives(call, out)
+        ),
+        None,
+    )
+    taps: dict[str, Tap] = {}
+    z: Tensor | None = None
+    if write is not None and write.input is not None and write.input.shape[-1] % heads == 0:
+        z = write.input
+        taps["attn.hook_z"] = Tap(
+            write.module, "input", z.shape[-1], Cut(heads=heads), flat=write.flat
+        )
+    return taps | _separate(parts, heads) | _fused(parts, heads, z)
+
+
+def _named(parts: _Parts, names: Sequence[str]) -> _Call | None:
+    found = [
+        call
+        for call in parts.attention
+        if call.name.rpartition(".")[2] in names and _is_linear(call.module)
+    ]
+    return found[0] if len(found) == 1 and found[0].output is not None else None
+
+
+def _separate(parts: _Parts, heads: int) -> dict[str, Tap]:
+    """Find queries, keys and values that come from a matrix each."""
+    calls = {name: _named(parts, names) for name, names in _PROJECTIONS.items()}
+    widths = {
+        name: call.output.shape[-1]
+        for name, call in calls.items()
+        if call is not None and call.output is not None
+    }
+    if len(widths) < len(calls) or widths["q"] % heads:
+        return {}
+    d_head = widths["q"] // heads
+    # Where queries come with a gate, these are not the dimensions of heads.
+    if widths["k"] != widths["v"] or widths["k"] % d_head or heads % (widths["k"] // d_head):
+        return {}
+    return {
+        f"attn.hook_{name}": Tap(
+            call.module, "output", widths[name], Cut(heads=widths[name] // d_head), flat=call.flat
+        )
+        for name, call in calls.items()
+        if call is not None
+    }
+
+
+def _fused(parts: _Parts, heads: int, z: Tensor | None) -> dict[str, Tap]:
+    """Find queries, keys and values in one matrix's output.
+
+    A causal head's output at the first token is the value of that token, whatever the attention,
+    which tells the ways in which the three can lie in it apart.
+    """
+    call = _named(parts, _FUSED)
+    if call is None or call.output is None or z is None:
+        return {}
+    d_head = z.shape[-1] // heads
+    shared = (call.output.shape[-1] // d_head - heads) // 2
+    if shared < 1 or heads % shared or call.output.shape[-1] != (heads + 2 * shared) * d_head:
+        return {}
+    first = z[:, 0].unflatten(-1, (heads, d_head)).double()
+    for cuts in _layouts(heads, shared, d_head):
+        values = cuts["v"].take(call.output)[:, 0].double()
+        if torch.allclose(values.repeat_interleave(heads // shared, dim=1), first, rtol=1e-2):
+            sizes = {"q": heads, "k": shared, "v": shared}
+            return {
+                f"attn.hook_{name}": Tap(
+                    call.module, "output", sizes[name] * d_head, cut, flat=call.flat
+                )
+                for name, cut in cuts.items()
+            }
+    return {}
+
+
+def _layouts(heads: int, shared: int, d_head: int) -> Iterator[dict[str, Cut]]:
+    """Yield the ways in which queries, keys and values lie together."""
+    q, kv = heads * d_head, shared * d_head
+    yield {
+        "q": Cut(0, q, heads=heads),
+        "k": Cut(q, q + kv, heads=shared),
+        "v": Cut(q + kv, q + 2 * kv, heads=shared),
+    }
+    own = heads // shared * d_head
+    yield {
+        "q": Cut(0, own, shared, heads),
+        "k": Cut(own, own + d_head, shared, shared),
+        "v": Cut(own + d_head, own + 2 * d_head, shared, shared),
+    }

@@ -1,0 +1,146 @@
+"""TransformerBridge of TransformerLens 3.9 and 4.x as a surface."""
+
+import contextlib
+import inspect
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from lensloc.models.lens import Adapted, Lens
+from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf
+
+
+class Bridge(Lens):
+    """The surface of a TransformerBridge, which runs transformers' own forward pass."""
+
+    kind: Kind = "bridge"
+
+    @property
+    def processing(self) -> str:
+        """A bridge holds the weights as they are."""
+        return "raw"
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the transformers model inside."""
+        return self.model.original_model.config
+
+    def _n_neurons(self) -> int | None:
+        # Its configuration guesses it where transformers' has another name.
+        return None
+
+    def _takes(self, argument: str) -> bool:
+        return argument in inspect.signature(self.model.original_model.forward).parameters
+
+    def _without_logits(self) -> dict[str, Any]:
+        # It runs the output layer regardless.
+        options: dict[str, Any] = {"output_attentions": False}
+        return options | ({"logits_to_keep": 1} if self._takes("logits_to_keep") else {})
+
+    # -- hook points -------------------------------------------------------------------------------
+
+    def open(self, point: str, hook: Hook) -> Close:
+        """Open a hook; what it changes in the middle of a block is carried on to its end."""
+        if not self._reaches_mlp_only(point):
+            return super().open(point, hook)
+        differences: list[Tensor] = []
+
+        def edit(activation: Tensor) -> Tensor | None:
+            new = hook(activation)
+            if new is not None:
+                differences.append(new - activation)
+            return new
+
+        def carry(activation: Tensor, hook: Any) -> Tensor | None:
+            if not differences:
+                return None
+            return activation + differences.pop().to(activation.device)
+
+        closes = [
+            self._add(point, Adapted(hook, edit)),
+            # Before every other hook there, since the middle comes before the end.
+            self._add(point.replace("hook_resid_mid", "hook_resid_post"), carry, first=True),
+        ]
+
+        def close() -> None:
+            for each in closes:
+                each()
+
+        return close
+
+    def _reaches_mlp_only(self, point: str) -> bool:
+        """Say whether what is written there reaches the MLP alone.
+
+        So it is with ``hook_resid_mid``, which is the input of the MLP or of its normalisation, and
+        not the residual stream that the MLP's output is added to.
+        """
+        if not point.endswith(".hook_resid_mid"):
+            return False
+        points, layer = self.model.hook_dict, point.rpartition(".")[0]
+        return points[point] in [points.get(f"{layer}.{part}.hook_in") for part in ("ln2", "mlp")]
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def shares_beginnings(self) -> bool:
+        """Its cache is transformers' own, which is not taken apart here."""
+        return False
+
+    def picked_logits(
+        self,
+        inputs: Inputs,
+        rows: Int[Tensor, " picked"],
+        positions: Int[Tensor, " picked"],
+    ) -> tuple[LogitsOf, int]:
+        """Run the model; where it can, the output layer runs from the first picked place on."""
+        options: dict[str, Any] = {}
+        start = 0
+        if self._takes("logits_to_keep"):
+            start = int(positions.min())
+            options["logits_to_keep"] = inputs.tokens.shape[1] - start
+        logits = self.model(inputs.tokens, return_type="logits", **options)
+        return lambda span: logits[rows[span], positions[span] - start], int(logits.shape[-1])
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def writes_side_by_side(self) -> bool:
+        """Prompts are written after together where they are of one length."""
+        return False
+
+    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+        """Write after prompts of one length."""
+        tokens = torch.tensor([list(ids) for ids in prompts], device=self.device)
+        end = self.tokenizer.eos_token_id
+        with self._without_early_end(end, how.min_new_tokens):
+            written = self.model.generate(
+                tokens,
+                max_new_tokens=how.max_new_tokens,
+                do_sample=how.temperature > 0,
+                temperature=how.temperature or 1.0,
+                repetition_penalty=how.repetition_penalty,
+                stop_at_eos=end is not None,
+                eos_token_id=end,  # not those of the configuration, which HookedTransformer lacks
+                return_type="tokens",
+                verbose=False,
+            )
+        found: list[list[int]] = written[:, tokens.shape[1] :].tolist()
+        return found
+
+    @contextlib.contextmanager
+    def _without_early_end(self, end: int | None, n_passes: int) -> Iterator[None]:
+        """Keep the model from writing an end of text in its first forward passes."""
+        passes = itertools.count()
+
+        def forbid(logits: Tensor, hook: Any) -> Tensor | None:
+            if next(passes) >= n_passes:
+                return None
+            logits = logits.clone()
+            logits[..., end] = -torch.inf
+            return logits
+
+        wanted = end is not None and n_passes > 0
+        with self.model.hooks(fwd_hooks=[("unembed.hook_out", forbid)] if wanted else []):
+            yield

@@ -1,0 +1,183 @@
+"""HookedTransformer of TransformerLens 3.9 as a surface."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
+from transformer_lens.utilities import apply_softcap, sample_logits
+
+from lensloc.models.lens import Lens
+from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf
+
+
+class Hooked(Lens):
+    """The surface of a HookedTransformer."""
+
+    kind: Kind = "hooked"
+
+    @property
+    def processing(self) -> str:
+        """Whether normalisations were folded into the weights."""
+        folded = str(getattr(self.model.cfg, "normalization_type", "") or "").endswith("Pre")
+        return "folded LayerNorm" if folded else "as given"
+
+    def _options(self) -> dict[str, Any]:
+        # It looks for pads on the left for a tokenizer that is set to pad there, whatever the
+        # tokens are.
+        return {} if self.model.tokenizer is None else {"padding_side": "right"}
+
+    # -- logits ------------------------------------------------------------------------------------
+
+    def shares_beginnings(self) -> bool:
+        """Say whether keys and values of a beginning can be kept without changing anything."""
+        usual = self.model.cfg.positional_embedding_type in ("standard", "rotary")
+        return self.is_causal and usual and not self.model.cfg.use_local_attn
+
+    def picked_logits(
+        self,
+        inputs: Inputs,
+        rows: Int[Tensor, " picked"],
+        positions: Int[Tensor, " picked"],
+    ) -> tuple[LogitsOf, int]:
+        """Run the blocks; the output layer runs on the picked places alone."""
+        options: dict[str, Any] = {"stop_at_layer": self.n_layers, **self._options()}
+        if inputs.family is None or inputs.beginnings is None:
+            wanted = self.model(inputs.tokens, **options)[rows, positions]
+        else:
+            family, beginnings = inputs.family, inputs.beginnings
+            cache = self._cache(beginnings)
+            # Every token counts; without masks the model would look for pads.
+            options |= {"past_kv_cache": cache}
+            first = self.model(beginnings, attention_mask=torch.ones_like(beginnings), **options)
+            _keep_rows(cache, family)
+            rest = inputs.tokens
+            second = self.model(rest, attention_mask=torch.ones_like(rest), **options)
+            inside = positions < inputs.n_shared
+            wanted = second.new_empty(len(rows), second.shape[-1])
+            wanted[inside] = first[family[rows[inside]], positions[inside]].to(wanted.device)
+            wanted[~inside] = second[rows[~inside], positions[~inside] - inputs.n_shared]
+        return lambda span: self._unembedded(wanted[span]), int(self.model.cfg.d_vocab_out)
+
+    def _unembedded(
+        self, residual: Float[Tensor, "row d_model"]
+    ) -> Float[Tensor, "row vocabulary"]:
+        """Return the logits of the last block's outputs."""
+        part = residual[None]
+        if self.model.cfg.normalization_type is not None:
+            part = self.model.ln_final(part)
+        cap = self.model.cfg.output_logits_soft_cap
+        logits: Tensor = apply_softcap(self.model.unembed(part)[0], cap)
+        return logits
+
+    def _cache(self, tokens: Int[Tensor, "row pos"]) -> TransformerLensKeyValueCache:
+        return TransformerLensKeyValueCache.init_cache(self.model.cfg, tokens.device, len(tokens))
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def writes_side_by_side(self) -> bool:
+        """Prompts of different lengths are written after without pads."""
+        return True
+
+    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+        """Write after prompts of any lengths, side by side.
+
+        All begin with as many tokens as the shortest prompt has. From there a longer one reads its
+        own next token where a shorter one writes, so that nothing is ever padded.
+        """
+        rows = [list(ids) for ids in prompts]
+        ends = [len(ids) + how.max_new_tokens for ids in prompts]
+        open_rows = list(range(len(prompts)))
+        reader, end = _Reader(self), self.tokenizer.eos_token_id
+        done, length = 0, min(len(ids) for ids in prompts)
+        kept = torch.arange(len(prompts))
+        while open_rows:
+            seen = torch.tensor([rows[row][:length] for row in open_rows], device=self.device)
+            logits = reader.next_logits(seen, done, kept)
+            early = [length < len(prompts[row]) + how.min_new_tokens for row in open_rows]
+            chosen = _chosen(logits, seen, [end if soon else None for soon in early], how).tolist()
+            done, length = length, length + 1
+            for row, token in zip(open_rows, chosen, strict=True):
+                if len(rows[row]) < length:
+                    rows[row].append(token)
+            places = [
+                place
+                for place, row in enumerate(open_rows)
+                if not self._is_over(rows[row], len(prompts[row]), ends[row], how)
+            ]
+            kept = torch.tensor(places, dtype=torch.long)
+            open_rows = [open_rows[place] for place in places]
+        return [ids[len(prompt) :] for ids, prompt in zip(rows, prompts, strict=True)]
+
+    def _is_over(self, ids: list[int], n_prompt: int, end: int, how: Decoding) -> bool:
+        written = ids[n_prompt:]
+        if not written:
+            return False
+        if len(ids) >= end or written[-1] == self.tokenizer.eos_token_id:
+            return True
+        text = self.tokenizer.decode(written) if how.stops else ""
+        return any(stop in text for stop in how.stops)
+
+
+class _Reader:
+    """Reads sequences that grow, with a key-value cache where the model allows one."""
+
+    def __init__(self, surface: Hooked) -> None:
+        self._surface = surface
+        self._cache: TransformerLensKeyValueCache | None = None
+
+    def next_logits(
+        self, ids: Int[Tensor, "row pos"], done: int, kept: Int[Tensor, " row"]
+    ) -> Float[Tensor, "row vocabulary"]:
+        """Return the logits behind sequences.
+
+        Args:
+            ids: the sequences, whole.
+            done: how many of their tokens were read in the call before.
+            kept: which rows of the call before they are.
+        """
+        surface = self._surface
+        options: dict[str, Any] = {"stop_at_layer": surface.n_layers, **surface._options()}
+        if not surface.shares_beginnings():
+            return surface._unembedded(surface.model(ids, **options)[:, -1])
+        if self._cache is None:
+            self._cache = surface._cache(ids)
+        elif len(kept) < len(self._cache.previous_attention_mask):
+            _keep_rows(self._cache, kept)
+        # Every token counts; without masks the model would look for pads.
+        mask = torch.ones_like(ids[:, done:])
+        residual = surface.model(
+            ids[:, done:], past_kv_cache=self._cache, attention_mask=mask, **options
+        )
+        return surface._unembedded(residual[:, -1])
+
+
+def _keep_rows(cache: TransformerLensKeyValueCache, rows: Int[Tensor, " row"]) -> None:
+    """Keep, or repeat, rows of a key-value cache, in place."""
+    for entry in cache.entries:
+        own = rows.to(entry.past_keys.device)
+        entry.past_keys, entry.past_values = entry.past_keys[own], entry.past_values[own]
+    mask = cache.previous_attention_mask
+    cache.previous_attention_mask = mask[rows.to(mask.device)]
+
+
+def _chosen(
+    logits: Float[Tensor, "row vocabulary"],
+    seen: Int[Tensor, "row pos"],
+    forbidden: Sequence[int | None],
+    how: Decoding,
+) -> Int[Tensor, " row"]:
+    """Return the next token of every row; ``forbidden`` names one that a row must not take."""
+    rows = [row for row, token in enumerate(forbidden) if token is not None]
+    if rows:
+        logits = logits.clone()
+        logits[rows, [token for token in forbidden if token is not None]] = -torch.inf
+    chosen: Int[Tensor, " row"] = sample_logits(
+        logits,
+        temperature=how.temperature,
+        repetition_penalty=how.repetition_penalty,
+        tokens=seen,
+    )
+    return chosen

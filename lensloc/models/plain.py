@@ -1,0 +1,416 @@
+"""A plain transformers model: hooks on its own modules, its own attention, dtype and devices."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import GenerationConfig
+
+from lensloc.models.anatomy import Tap, blocks_of, examine, first_tensor
+from lensloc.models.surface import Attached, Close, Decoding, Hook, Inputs, Kind, LogitsOf
+
+# Enough rows and tokens that no two parts of a block agree by chance.
+_PROBE = (2, 7)
+_MOST_TOKENS = 2**31
+
+
+class Plain(Attached):
+    """The surface of a language model of transformers.
+
+    Attributes:
+        model: the transformers model.
+    """
+
+    kind: Kind = "transformers"
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._opened: list[Hook] = []
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Any:
+        """The configuration of the model; of its text part, where it has several."""
+        return self.model.config.get_text_config()
+
+    @property
+    def name(self) -> str:
+        return str(getattr(self.model.config, "_name_or_path", "") or "")
+
+    @property
+    def architecture(self) -> str:
+        return type(self.model).__name__
+
+    @property
+    def processing(self) -> str:
+        return "raw"
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.model, "tokenizer", None)
+
+    @property
+    def prepends_bos(self) -> bool:
+        return bool(getattr(self.model, "prepends_bos", False))
+
+    @property
+    def n_layers(self) -> int:
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def n_heads(self) -> int:
+        return int(getattr(self.config, "num_attention_heads", None) or 1)
+
+    @property
+    def d_model(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def window(self) -> int:
+        for field in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+            found = getattr(self.config, field, None)
+            if found:
+                return int(found)
+        return _MOST_TOKENS
+
+    @property
+    def is_causal(self) -> bool:
+        return True
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def device(self) -> torch.device:
+        embedding = self.model.get_input_embeddings()
+        placed = getattr(embedding, "_hf_hook", None)
+        where = getattr(placed, "execution_device", None)
+        if where is None:
+            return next(embedding.parameters()).device
+        return torch.device(where if not isinstance(where, int) else f"cuda:{where}")
+
+    # -- hook points -------------------------------------------------------------------------------
+
+    @cached_property
+    def _blocks(self) -> list[nn.Module]:
+        return blocks_of(self.model, self.n_layers)
+
+    @cached_property
+    def _taps(self) -> list[dict[str, Tap]]:
+        """Where every block's hook points are; found by running the model once."""
+        rows, length = _PROBE
+        length = min(length, self.window)
+        draws = torch.Generator().manual_seed(0)
+        tokens = torch.randint(0, self.vocabulary, (rows, length), generator=draws)
+        tokens = tokens.to(self.device)
+
+        def run() -> None:
+            with torch.no_grad():
+                self.blocks(tokens)
+
+        training = self.model.training
+        with self._without_hooks():
+            self.model.eval()
+            try:
+                return examine(run, self._blocks, self.n_heads)
+            finally:
+                self.model.train(training)
+
+    def _tap(self, point: str) -> tuple[int, Tap] | None:
+        parts = point.split(".", 2)
+        if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
+            return None
+        layer = int(parts[1])
+        if layer >= len(self._blocks):
+            return None
+        tap = self._taps[layer].get(parts[2])
+        return None if tap is None else (layer, tap)
+
+    def lacks(self, point: str) -> str | None:
+        if self._tap(point) is not None:
+            return None
+        if point.endswith(("hook_pattern", "hook_attn_scores")):
+            return (
+                "a plain transformers model keeps no attention patterns; load it with "
+                "backend='bridge' or 'hooked'"
+            )
+        return "nothing in its modules was found to be that"
+
+    def width(self, point: str) -> int | None:
+        found = self._tap(point)
+        return None if found is None else found[1].width
+
+    def open(self, point: str, hook: Hook) -> Close:
+        found = self._tap(point)
+        if found is None:
+            raise KeyError(point)
+        layer, tap = found
+        handles = list(self._open(self._blocks[layer], tap, hook))
+        self._opened.append(hook)
+
+        def close() -> None:
+            for handle in handles:
+                handle.remove()
+            # By identity: a hook may be opened at several points.
+            place = next((n for n, other in enumerate(self._opened) if other is hook), None)
+            if place is not None:
+                del self._opened[place]
+
+        return close
+
+    def _open(self, block: nn.Module, tap: Tap, hook: Hook) -> Iterator[Any]:
+        size: list[tuple[int, int]] = []
+        difference: list[Tensor] = []
+
+        def edited(whole: Tensor) -> Tensor | None:
+            shaped = whole.unflatten(0, size[-1]) if tap.flat and whole.ndim == 2 else whole
+            old = tap.cut.take(shaped)
+            new = hook(old)
+            if new is None:
+                return None
+            if tap.carried:
+                difference.append(new - old)
+            return tap.cut.put(shaped, new).reshape(whole.shape)
+
+        if tap.flat:
+
+            def note(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+                given = first_tensor((*inputs, *named.values()))
+                if given is not None:
+                    size[:] = [(given.shape[0], given.shape[1])]
+
+            yield block.register_forward_pre_hook(note, with_kwargs=True, prepend=True)
+        if tap.side == "input":
+            yield tap.module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)
+        else:
+            yield tap.module.register_forward_hook(_on_output(edited))
+        if tap.carried:
+
+            def carry(output: Tensor) -> Tensor | None:
+                return output + difference.pop().to(output.device) if difference else None
+
+            # Before every other hook there, since the middle comes before the end.
+            yield block.register_forward_hook(_on_output(carry), prepend=True)
+
+    def open_hooks(self) -> list[Any]:
+        return [*self._opened, *self._foreign_hooks()]
+
+    def _foreign_hooks(self) -> list[Any]:
+        """Return hooks on the blocks' modules that were opened past this surface."""
+        found = []
+        for block in self._blocks:
+            for module in block.modules():
+                for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                    found += [hook for hook in hooks.values() if not hasattr(hook, "_is_lensloc")]
+        return found
+
+    @contextlib.contextmanager
+    def _without_hooks(self) -> Iterator[None]:
+        """Run the model as it is, past every hook on its blocks that is open."""
+        kept: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        for block in self._blocks:
+            for module in block.modules():
+                for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                    if hooks:
+                        kept.append((hooks, dict(hooks)))
+                        hooks.clear()
+        try:
+            yield
+        finally:
+            for hooks, content in kept:
+                hooks.update(content)
+
+    # -- running -----------------------------------------------------------------------------------
+
+    @cached_property
+    def _decoder(self) -> nn.Module:
+        """The part of the model that has the blocks and no output layer."""
+        decoder = self.model.base_model
+        inside = self._blocks and any(self._blocks[0] is part for part in decoder.modules())
+        whole: nn.Module = self.model
+        return decoder if inside and decoder is not self.model else whole
+
+    def capture(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        found: dict[str, Tensor] = {}
+
+        def keep(point: str) -> Hook:
+            def hook(value: Tensor) -> None:
+                found[point] = value
+
+            return hook
+
+        last = max((int(point.split(".")[1]) for point in points), default=0)
+        with contextlib.ExitStack() as stack:
+            for point in points:
+                stack.callback(self.open(point, keep(point)))
+            self._run_to(last, tokens)
+        return found
+
+    def _run_to(self, layer: int, tokens: Int[Tensor, "row pos"]) -> None:
+        """Run the blocks up to a layer; to the end where modules are moved while they run."""
+        moved = any(hasattr(block, "_hf_hook") for block in self._blocks)
+        if moved or layer >= len(self._blocks) - 1:
+            self.blocks(tokens)
+            return
+
+        def stop(module: nn.Module, inputs: Any, output: Any) -> None:
+            raise _Enough
+
+        handle = self._blocks[layer].register_forward_hook(stop)
+        try:
+            self.blocks(tokens)
+        except _Enough:
+            pass
+        finally:
+            handle.remove()
+
+    def blocks(self, tokens: Int[Tensor, "row pos"]) -> None:
+        self._decoder(input_ids=tokens, use_cache=False)
+
+    def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
+        logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+        return logits
+
+    def shares_beginnings(self) -> bool:
+        return False
+
+    @cached_property
+    def _finish(self) -> Callable[[Tensor], Tensor] | None:
+        """What the model does to the output layer's numbers; None if that is not known."""
+        draws = torch.Generator().manual_seed(1)
+        tokens = torch.randint(0, self.vocabulary, (1, min(4, self.window)), generator=draws)
+        seen: list[Tensor] = []
+        head = self.model.get_output_embeddings()
+        if head is None:
+            return None
+
+        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            seen.append(output)
+
+        handle = head.register_forward_hook(keep)
+        try:
+            with torch.no_grad():
+                logits = self.logits(tokens.to(self.device))
+        finally:
+            handle.remove()
+        if len(seen) != 1 or seen[0].shape != logits.shape:
+            return None
+        for way in _finishings(self.config):
+            if torch.allclose(way(seen[0]).float(), logits.float(), rtol=1e-4, atol=1e-5):
+                return way
+        return None
+
+    def picked_logits(
+        self,
+        inputs: Inputs,
+        rows: Int[Tensor, " picked"],
+        positions: Int[Tensor, " picked"],
+    ) -> tuple[LogitsOf, int]:
+        head, finish = self.model.get_output_embeddings(), self._finish
+        if finish is None:
+            logits = self.logits(inputs.tokens)
+            return lambda span: logits[rows[span], positions[span]], int(logits.shape[-1])
+        kept: list[Tensor] = []
+
+        def pick(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+            hidden = given[0]
+            kept.append(hidden[rows.to(hidden.device), positions.to(hidden.device)])
+            return (hidden[:1, :1], *given[1:])
+
+        handle = head.register_forward_pre_hook(pick)
+        try:
+            width = int(self.logits(inputs.tokens).shape[-1])
+        finally:
+            handle.remove()
+        return lambda span: finish(head(kept[0][span])), width
+
+    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+        tokens = torch.tensor([list(ids) for ids in prompts], device=self.device)
+        end = self.tokenizer.eos_token_id
+        drawn = {"temperature": how.temperature, "top_k": 0} if how.temperature > 0 else {}
+        settings = GenerationConfig(
+            max_new_tokens=how.max_new_tokens,
+            min_new_tokens=how.min_new_tokens or None,
+            do_sample=how.temperature > 0,
+            repetition_penalty=how.repetition_penalty,
+            eos_token_id=end,
+            pad_token_id=0 if end is None else end,
+            **drawn,
+        )
+        written = self.model.generate(
+            tokens, attention_mask=torch.ones_like(tokens), generation_config=settings
+        )
+        found: list[list[int]] = written[:, tokens.shape[1] :].tolist()
+        return found
+
+    def writes_side_by_side(self) -> bool:
+        return False
+
+
+class _Enough(Exception):
+    """Ends a forward pass whose rest nobody asked for."""
+
+
+def _finishings(config: Any) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Yield what transformers models do to the output layer's numbers."""
+    yield lambda raw: raw
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap:
+        yield lambda raw: torch.tanh(raw / cap) * cap
+    for field in ("logit_scale", "logits_scaling"):
+        factor = getattr(config, field, None)
+        if factor:
+            yield lambda raw, factor=factor: raw * factor  # type: ignore[misc]
+            yield lambda raw, factor=factor: raw / factor  # type: ignore[misc]
+
+
+def _on_input(edit: Callable[[Tensor], Tensor | None]) -> Any:
+    """Return a pre-hook that edits a module's first tensor of numbers."""
+
+    def hook(
+        module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        found = first_tensor((*inputs, *named.values()))
+        new = None if found is None else edit(found)
+        if new is None:
+            return None
+        return (
+            tuple(new if value is found else value for value in inputs),
+            {name: new if value is found else value for name, value in named.items()},
+        )
+
+    hook._is_lensloc = True  # type: ignore[attr-defined]
+    return hook
+
+
+def _on_output(edit: Callable[[Tensor], Tensor | None]) -> Any:
+    """Return a hook that edits the first tensor of numbers in a module's result."""
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
+        found = first_tensor(output)
+        new = None if found is None else edit(found)
+        if new is None:
+            return None
+        if isinstance(output, Tensor):
+            return new
+        if isinstance(output, dict):
+            key = next(name for name, value in output.items() if value is found)
+            output[key] = new
+            return output
+        return tuple(new if value is found else value for value in output)
+
+    hook._is_lensloc = True  # type: ignore[attr-defined]
+    return hook

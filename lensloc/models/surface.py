@@ -1,0 +1,234 @@
+"""What lensloc asks of a model, whatever kind it is: one Protocol, and one adapter a kind.
+
+Hook points have TransformerLens' names everywhere (``blocks.3.mlp.hook_post``), and the values that
+pass them its layout: ``[batch, pos, width]``, or ``[batch, pos, head, d_head]`` where heads are.
+What users hold stays the library's own object; functions ask
+:func:`lensloc.models.adapting.surface` for this.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Kind = Literal["hooked", "bridge", "transformers"]
+KINDS: tuple[str, ...] = get_args(Kind)
+
+Hook = Callable[[Tensor], Tensor | None]
+"""Gets the value that passes a hook point; what it returns, if anything, takes its place."""
+
+Close = Callable[[], None]
+LogitsOf = Callable[[slice], Float[Tensor, "span vocabulary"]]
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How tokens are chosen, and when writing ends.
+
+    Attributes:
+        max_new_tokens: most tokens to write.
+        temperature: 0 takes the most probable token every time; above 0 tokens are drawn.
+        repetition_penalty: what logits of tokens that are there already are divided by if positive
+            and multiplied by if negative (Keskar et al. 2019); 1 for none.
+        stops: texts at which writing ends.
+        seed: of the draws.
+        min_new_tokens: so many tokens are written before an end-of-text token may be.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    repetition_penalty: float = 1.0
+    stops: tuple[str, ...] = ()
+    seed: int = 0
+    min_new_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sequences of tokens that are run together, padded on the right.
+
+    Attributes:
+        tokens: ``[row, pos]``.
+        family: which of ``beginnings`` each row goes on from; None if rows stand for themselves.
+        beginnings: ``[family, pos]``, what the rows of a family have in common and is run once.
+    """
+
+    tokens: Int[Tensor, "row pos"]
+    family: Int[Tensor, " row"] | None = None
+    beginnings: Int[Tensor, "family shared"] | None = None
+
+    @property
+    def n_shared(self) -> int:
+        """Length of the beginnings."""
+        return 0 if self.beginnings is None else self.beginnings.shape[1]
+
+
+class Attached:
+    """What is kept on a model itself, and not copied or pickled with it."""
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _nothing, ()
+
+
+def _nothing() -> None:
+    return None
+
+
+class Surface(Protocol):
+    """A model as lensloc sees it. Adapters are cheap; weights are never copied or changed."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The library's own object."""
+        ...
+
+    @property
+    def kind(self) -> Kind:
+        """Which adapter this is."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the model's own configuration calls it; may be empty."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """The class that transformers gives it, as far as that is known."""
+        ...
+
+    @property
+    def processing(self) -> str:
+        """How its weights were changed after training, in words; ``raw`` or ``as given`` if not."""
+        ...
+
+    @property
+    def config(self) -> Any:
+        """The configuration that decides what it computes."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, or None."""
+        ...
+
+    @property
+    def prepends_bos(self) -> bool:
+        """Whether a beginning-of-text token stands before every text, by the model's settings."""
+        ...
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def n_heads(self) -> int:
+        """Attention heads a layer; 1 where there are none."""
+        ...
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the embedding knows."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Most tokens of a text."""
+        ...
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether no token sees what stands behind it."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the activations."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go."""
+        ...
+
+    # -- hook points -------------------------------------------------------------------------------
+
+    def lacks(self, point: str) -> str | None:
+        """Say why the model has no such hook point, as the end of a sentence; None if it has."""
+        ...
+
+    def width(self, point: str) -> int | None:
+        """Return how many numbers a token has there, heads flattened; None if that is not known."""
+        ...
+
+    def open(self, point: str, hook: Hook) -> Close:
+        """Let a function see, or replace, what passes a hook point, until the result is called.
+
+        Hooks of a point run in the order in which they were opened, each on what the one before
+        left. They survive whatever runs the model meanwhile. What is written at a hook point is
+        what all of the model behind it reads.
+        """
+        ...
+
+    def open_hooks(self) -> list[Any]:
+        """Return the functions that are open on the forward pass, by whomever they were opened."""
+        ...
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def capture(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Run the model once and return what passed these hook points.
+
+        Nothing behind the last of them is computed, as far as the model can stop there. A point
+        that was not passed is missing from the result.
+        """
+        ...
+
+    def blocks(self, tokens: Int[Tensor, "row pos"]) -> None:
+        """Run the blocks, for the hooks that are open, without computing logits where it can."""
+        ...
+
+    def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
+        """Run the model and return all its logits."""
+        ...
+
+    def shares_beginnings(self) -> bool:
+        """Say whether :meth:`picked_logits` takes beginnings, and nothing changes by that."""
+        ...
+
+    def picked_logits(
+        self,
+        inputs: Inputs,
+        rows: Int[Tensor, " picked"],
+        positions: Int[Tensor, " picked"],
+    ) -> tuple[LogitsOf, int]:
+        """Run the model; return what gives the logits at some places, and their width.
+
+        Args:
+            inputs: the tokens.
+            rows: of every place.
+            positions: of every place, counted from the start of the beginning, if there is one.
+        """
+        ...
+
+    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+        """Return the tokens that the model writes after prompts, end of text included.
+
+        The prompts are of one length unless :meth:`writes_side_by_side`.
+        """
+        ...
+
+    def writes_side_by_side(self) -> bool:
+        """Say whether prompts of different lengths can be written after together."""
+        ...
