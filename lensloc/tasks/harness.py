@@ -86,13 +86,11 @@ class HarnessTask:
         return self if len(kept) == len(found) else dataclasses.replace(self, documents=kept)
 
     def _texts_by_document(self) -> dict[int, frozenset[str]]:
-        from lm_eval.tasks import get_task_dict
-
         manager = _task_manager(self.task, self.include_path)
         if self.task not in manager.all_subtasks:
             return {}
         try:
-            task = get_task_dict([self.task], manager)[self.task]
+            task = _loaded(manager, self.task)
             documents = list(task.doc_iterator(limit=self.limit))
         except Exception as error:  # of data sets, of every kind
             log.warning(
@@ -252,6 +250,12 @@ def lm_eval(
     if folder is not None and not Path(folder).is_dir():
         raise LensLocError(f"There is no folder {folder} of tasks; check include_path.")
     return HarnessTask(task, metric, folder, num_fewshot, limit, bos, batch_size)
+
+
+def _loaded(manager: Any, name: str) -> Any:
+    if hasattr(manager, "load"):
+        return manager.load([name])["tasks"][name]
+    return manager.load_task_or_group([name])[name]  # of lm-eval before 0.4.12
 
 
 def _texts_of_document(task: Any, document: Any) -> Iterator[str]:

@@ -228,6 +228,55 @@ def test_limit_takes_the_first_documents(tiny_llama: Any, folder: Path) -> None:
     assert first.settings["limit"] == 2
 
 
+def test_texts_of_documents_are_known_and_can_be_left_out(tiny_llama: Any, folder: Path) -> None:
+    task = tasks.lm_eval("my_choice", include_path=folder)
+    first = QUESTIONS[0]
+    expected = {first["prompt"], *first["choices"], "the old gardener watered"}
+    assert expected <= task.texts
+    assert tasks.lm_eval("my_choice", include_path=folder, limit=1).texts >= expected
+    assert (
+        QUESTIONS[1]["prompt"] not in tasks.lm_eval("my_choice", include_path=folder, limit=1).texts
+    )
+    assert QUESTIONS[0]["prompt"] in tasks.lm_eval("my_last_word", include_path=folder).texts
+    left = task.without({"the old gardener watered", "plonder vash"})
+    every = task(tiny_llama).items.set_index("item")["value"]
+    found = left(tiny_llama)
+    assert found.items["item"].tolist() == ["1", "2", "4", "5"]
+    assert found.items["value"].tolist() == every[["1", "2", "4", "5"]].tolist()
+    assert left.settings != task.settings
+    assert left.without({"twelve plus"}).texts < left.texts < task.texts
+    assert task.without({"nothing of it"}) == task
+    with pytest.raises(LensLocError, match="No document of the task 'my_choice' is left"):
+        task.without(task.texts)
+
+
+def test_units_are_not_selected_on_texts_of_the_harness(tiny_llama: Any, folder: Path) -> None:
+    task = tasks.lm_eval("my_choice", include_path=folder)
+    texts = [question["prompt"] for question in QUESTIONS]
+    contrast = ll.Contrast.from_texts(
+        {"a": texts, "b": [f"{text} mopi" for text in texts]}, target="a", control="b"
+    )
+    study = ll.lesion_study(tiny_llama, {"x": contrast}, [task], percents=[10], progress=False)
+    half, _ = contrast.split(0)
+    left = task.without(half.text_set)
+    assert study.table["n_items"].item() == len(left(tiny_llama).items) == 3
+    assert study.warnings == ()
+    mask = ll.localize(tiny_llama, contrast, progress=False).top(percent=10)
+    told = ll.lesion_study(tiny_llama, {"x": mask}, [task], progress=False).warnings
+    assert told[0].startswith("6 texts of the task my_choice are among those")
+
+
+def test_a_task_whose_documents_cannot_be_read_is_told_in_the_log(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (folder / "data.jsonl").unlink()
+    task = tasks.lm_eval("my_choice", include_path=folder)
+    assert task.texts == frozenset()
+    assert "the texts of the harness task my_choice cannot be read" in caplog.text
+    assert task.without({"x"}) == task
+    assert tasks.lm_eval("no_such_task", include_path=folder).texts == frozenset()
+
+
 def test_a_lesion_changes_the_score_and_is_left_open(
     checkpoints: dict[str, Path], backend: Any, folder: Path
 ) -> None:
