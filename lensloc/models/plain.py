@@ -97,7 +97,8 @@ class Plain(Attached):
         placed = getattr(embedding, "_hf_hook", None)
         where = getattr(placed, "execution_device", None)
         if where is None:
-            return next(embedding.parameters()).device
+            own: torch.device = next(embedding.parameters()).device
+            return own
         return torch.device(where if not isinstance(where, int) else f"cuda:{where}")
 
     # -- hook points -------------------------------------------------------------------------------
