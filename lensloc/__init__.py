@@ -4,7 +4,7 @@ Pick a contrast, find the units of a language model that are selective for it, s
 measure what breaks.
 """
 
-from lensloc import contrasts, lape, plot, tasks
+from lensloc import alignment, contrasts, lape, plot, tasks
 from lensloc.attribution import Attribution, attribute
 from lensloc.capture import capture
 from lensloc.controls import Controls, controls
@@ -60,6 +60,7 @@ __all__ = [
     "Study",
     "TaskResult",
     "UnitMask",
+    "alignment",
     "attribute",
     "bootstrap_d",
     "capture",
