@@ -315,7 +315,7 @@ def log_probabilities(
     batch_size: BatchSize = "auto",
     progress: bool = True,
     description: str = "surprisal",
-) -> list[Float[np.ndarray, "scored 1+classes"]]:
+) -> list[Float[np.ndarray, "scored column"]]:
     """Return log p of tokens, and of some classes of tokens in their places.
 
     Args:

@@ -228,14 +228,17 @@ def pereira2018(path: str | Path) -> Dataset:
     Raises:
         LensLocError: not a MATLAB file, or one without these arrays.
     """
-    import scipy.io  # only this function needs it
+    import scipy.io.matlab  # only this function needs it
 
     path = Path(path)
     if not path.is_file():
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         raw = scipy.io.loadmat(str(path))
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:
+    except (
+        *(OSError, ValueError, NotImplementedError, TypeError),
+        scipy.io.matlab.MatReadError,
+    ) as error:
         raise LensLocError(f"{path} is not a MATLAB file that can be read ({error}).") from error
     wanted = ("examples", "keySentences", "labelsPassageForEachSentence")
     for field in wanted:
@@ -300,7 +303,7 @@ def brainscore_assembly(
     Raises:
         LensLocError: no such coordinate; values that are missing in what was selected.
     """
-    library = needed("xarray", "Reading an assembly", "xarray h5netcdf")
+    library = needed("xarray", "Reading an assembly", "xarray h5netcdf h5py")
     path = Path(path)
     if not path.is_file():
         raise LensLocError(f"There is no file {path}; check the path.")
@@ -310,7 +313,7 @@ def brainscore_assembly(
     except Exception as error:  # the engines raise of every kind
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LensLocError(
-            f"{path} cannot be read as netCDF ({line}); pip install h5netcdf may be missing."
+            f"{path} cannot be read as netCDF ({line}); it may need: pip install h5netcdf h5py."
         ) from error
     arrays = [v for v in whole.data_vars.values() if {"presentation", "neuroid"} <= set(v.dims)]
     if len(arrays) != 1 or set(arrays[0].dims) != {"presentation", "neuroid"}:

@@ -85,8 +85,8 @@ def _least_squares(
     left = len(y) - x.shape[1] - int(there.sum())
     if left < 1:
         raise LensLocError(
-            f"{len(y)} times outside a fold are too few for a regression with {x.shape[1]} "
-            "predictors and an intercept a subject; give more data."
+            f"{len(y)} times outside a fold are too few for {x.shape[1] + int(there.sum())} "
+            "coefficients; give more data."
         )
     per = np.maximum(counts, 1)
     mean_y = np.bincount(whose, weights=y, minlength=n_subjects) / per

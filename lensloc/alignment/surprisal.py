@@ -18,10 +18,21 @@ from lensloc.provenance import Provenance
 
 Marks = Literal["beginning", "end", "none"]
 
-# How tokenizers spell the white space that a token begins with: byte-level ones by these letters
-# for space, tab, line feed, carriage return and rarer ones; SentencePiece by a sign, and bytes.
-_BYTE_LEVEL = ("Ġ", "ĉ", "Ċ", "č", "ċ", "Č", "Âł", "ãĢĢ")
-_SENTENCE_PIECE = ("▁", "<0x20>", "<0x09>", "<0x0A>", "<0x0D>", " ", "\t", "\n", "\r")
+_WHITE = tuple(chr(code) for code in range(0x3001) if chr(code).isspace())
+
+
+def _byte_level() -> tuple[str, ...]:
+    """Return how byte-level tokenizers spell white space: a letter a byte."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    letter = {byte: chr(byte) for byte in shown}
+    letter |= {byte: chr(256 + place) for place, byte in enumerate(hidden)}
+    return tuple("".join(letter[byte] for byte in white.encode()) for white in _WHITE)
+
+
+# The first of each is the space. SentencePiece has a sign for it, and bytes or itself for others.
+_BYTE_LEVEL = ("Ġ", *_byte_level())
+_SENTENCE_PIECE = ("▁", *_WHITE, *(f"<0x{ord(white):02X}>" for white in _WHITE if ord(white) < 128))
 _END = "</w>"
 
 
