@@ -2,7 +2,7 @@
 
 from lensloc.alignment.brainscore import BrainScoreFiles, to_brainscore
 from lensloc.alignment.datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
-from lensloc.alignment.encoding import encode, encode_features
+from lensloc.alignment.encoding import by_layer, encode, encode_features
 from lensloc.alignment.encoding_result import Encoding
 from lensloc.alignment.evaluating import Features
 from lensloc.alignment.fetching import fetch
@@ -28,6 +28,7 @@ __all__ = [
     "Stimuli",
     "WordSurprisals",
     "brainscore_assembly",
+    "by_layer",
     "encode",
     "encode_features",
     "fetch",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from lensloc.alignment import _model
@@ -142,6 +143,23 @@ def encode(
         provenance=made,
         progress=progress,
     )
+
+
+def by_layer(mask: UnitMask) -> dict[str, UnitMask]:
+    """Return the units of a mask layer by layer, as networks of their own.
+
+    Example:
+        >>> mask = UnitMask.from_addresses(["L0.head.1", "L2.head.7", "L2.head.8"], shape=(3, 9))
+        >>> {name: len(part) for name, part in by_layer(mask).items()}
+        {'layer 0': 1, 'layer 2': 2}
+    """
+    parts = {}
+    for layer in mask.mask.any(dim=1).nonzero().squeeze(1).tolist():
+        own = torch.zeros_like(mask.mask)
+        own[layer] = mask.mask[layer]
+        made = mask.provenance.replace(selection=f"{mask.provenance.selection}, layer {layer}")
+        parts[f"layer {layer}"] = UnitMask(mask.site, own, made, magnitude=mask.magnitude)
+    return parts
 
 
 def encode_features(
