@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-gpu browser lint notebooks docs findings clean
+.PHONY: demo test test-gpu test-brainscore browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo --overwrite
@@ -16,6 +16,18 @@ test: $(VENV)/.dev lint browser
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py
+
+# brain-score needs older transformers and numpy than lensloc, so it has an environment of its own.
+BRAINSCORE := .venv-brainscore
+test-brainscore: $(VENV)/.runtime $(BRAINSCORE)/.installed
+	$(VENV)/bin/python tests/brainscore/write_mask.py $(BRAINSCORE)/brainio
+	BRAINIO=$(BRAINSCORE)/brainio $(BRAINSCORE)/bin/python tests/brainscore/read_mask.py
+
+$(BRAINSCORE)/.installed:
+	$(PYTHON) -m venv $(BRAINSCORE)
+	$(BRAINSCORE)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  brainscore-language==2.3.0
+	touch $@
 
 # Pages are tested in Chromium, which Debian packages; without it, those tests are skipped.
 browser:
@@ -47,7 +59,7 @@ findings: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python tests/benchmarks/findings.py $(SECTIONS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BRAINSCORE)
 
 # A stamp is written only after its installation succeeded, so an interrupted one is done again.
 $(VENV)/bin/python:

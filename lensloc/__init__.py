@@ -4,7 +4,7 @@ Pick a contrast, find the units of a language model that are selective for it, s
 measure what breaks.
 """
 
-from lensloc import contrasts, lape, plot, tasks
+from lensloc import alignment, contrasts, lape, plot, tasks
 from lensloc.attribution.attributing import Attribution, attribute
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol
@@ -65,6 +65,7 @@ __all__ = [
     "Study",
     "TaskResult",
     "UnitMask",
+    "alignment",
     "attribute",
     "bootstrap_d",
     "capture",

@@ -8,7 +8,7 @@ What users hold stays the library's own object; functions ask
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -77,6 +77,7 @@ def _nothing() -> None:
     return None
 
 
+@runtime_checkable
 class Surface(Protocol):
     """A model as lensloc sees it. Adapters are cheap; weights are never copied or changed."""
 

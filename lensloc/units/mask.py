@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +24,9 @@ from lensloc.units.selection import (
     ranked,
 )
 from lensloc.units.text_sets import TextSet
+
+if TYPE_CHECKING:
+    from lensloc.units.brainscore import BrainScoreFiles
 
 __all__ = [
     "UnitAddress",
@@ -466,6 +469,40 @@ class UnitMask:
         path = Path(path)
         kept = not overwrite and kind_of(path) == ".safetensors" and self._is_kept_in(path)
         return write_mask(path, self.mask, tensors, metadata, overwrite=overwrite or kept)
+
+    def to_brainscore(
+        self,
+        folder: str | Path,
+        model_id: str | None = None,
+        *,
+        benchmark: str = "Pereira2018.243sentences-linear",
+        overwrite: bool = False,
+    ) -> "BrainScoreFiles":
+        """Write the set where brain-score's localizer finds it instead of making its own.
+
+        Its ``localize_fedorenko2010`` looks for ``{model id with / as _}_language_mask.npy`` in the
+        folder that the environment variable ``BRAINIO`` names, and takes it as it is. brain-score
+        needs transformers < 5 and numpy < 2, so it has an environment of its own.
+
+        Args:
+            folder: where the file goes.
+            model_id: the model's name on the hub, by which brain-score loads it; the name that the
+                set knows if None.
+            benchmark: which of brain-score's benchmarks the lines run.
+            overwrite: replace a file that is there.
+
+        Returns:
+            The file, and the lines to run where brain-score is; shown, it shows them.
+
+        Raises:
+            LensLocError: a site other than ``resid_post``; no model's name; another file that is
+                there already.
+        """
+        from lensloc.units.brainscore import write_brainscore  # it knows this class
+
+        return write_brainscore(
+            self, Path(folder), model_id, benchmark=benchmark, overwrite=overwrite
+        )
 
     def _is_kept_in(self, path: Path) -> bool:
         """Say whether a file holds this set, made in the same way, though at another time."""

@@ -1,0 +1,40 @@
+"""Alignment with people: do units predict what brains do, and surprisal how long people read?"""
+
+from lensloc.alignment.datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
+from lensloc.alignment.encoding import by_layer, encode, encode_features
+from lensloc.alignment.encoding_result import Encoding
+from lensloc.alignment.evaluating import Features
+from lensloc.alignment.fetching import fetch
+from lensloc.alignment.published import (
+    brainscore_assembly,
+    natural_stories,
+    natural_stories_gpt3,
+    pereira2018,
+    tuckute2024,
+)
+from lensloc.alignment.reading import predict_times, reading_times
+from lensloc.alignment.reading_result import ReadingStudy
+from lensloc.alignment.surprisal import WordSurprisals, word_surprisals
+
+__all__ = [
+    "BrainResponses",
+    "Dataset",
+    "Encoding",
+    "Features",
+    "ReadingStudy",
+    "ReadingTimes",
+    "Stimuli",
+    "WordSurprisals",
+    "brainscore_assembly",
+    "by_layer",
+    "encode",
+    "encode_features",
+    "fetch",
+    "natural_stories",
+    "natural_stories_gpt3",
+    "pereira2018",
+    "predict_times",
+    "reading_times",
+    "tuckute2024",
+    "word_surprisals",
+]

@@ -1,0 +1,479 @@
+"""What people did: stimuli, brain responses to them, reading times of their words."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import xxhash
+from jaxtyping import Float, Int
+
+from lensloc.alignment.tables import (
+    Table,
+    numbers_of,
+    place,
+    read_table,
+    require_columns,
+    texts_of,
+)
+from lensloc.display import markup as html
+from lensloc.errors import LensLocError
+
+
+@dataclass(frozen=True, eq=False)
+class Stimuli:
+    """Texts in the order in which people saw them, within passages.
+
+    Attributes:
+        texts: the stimuli: sentences, words, or longer.
+        passages: the passage, story or run that each belongs to; context grows within it.
+        positions: place in the passage; only the order counts.
+        groups: what is kept whole when data are split; the passage, unless something larger (a
+            topic, a run) is given.
+        onsets: seconds from the beginning of the run, for responses that are time series.
+        name: where they come from, for messages.
+    """
+
+    texts: tuple[str, ...]
+    passages: tuple[str, ...]
+    positions: Float[np.ndarray, " stimulus"]
+    groups: tuple[str, ...]
+    onsets: Float[np.ndarray, " stimulus"] | None = None
+    name: str = "the table of stimuli"
+
+    def __post_init__(self) -> None:
+        seen: dict[tuple[str, float], int] = {}
+        of_passage: dict[str, tuple[str, int]] = {}
+        for row, (passage, position, group) in enumerate(
+            zip(self.passages, self.positions.tolist(), self.groups, strict=True)
+        ):
+            if (passage, position) in seen:
+                raise LensLocError(
+                    f"{place(self.name, row)}: passage {passage!r} has the position {position:g} "
+                    f"already (row {seen[passage, position] + 1} of the stimuli); number the "
+                    "stimuli of a passage apart."
+                )
+            seen[passage, position] = row
+            known, first = of_passage.setdefault(passage, (group, row))
+            if known != group:
+                raise LensLocError(
+                    f"{place(self.name, row)}: passage {passage!r} is in the group {group!r}, but "
+                    f"in {known!r} above (row {first + 1} of the stimuli); put a passage in one."
+                )
+
+    @classmethod
+    def of(cls, given: "Stimuli | Table | Sequence[str]") -> "Stimuli":
+        """Read stimuli: a table with these columns, or texts of which each is its own passage.
+
+        ``text``; ``passage`` (each text is its own without it); ``position`` within the passage
+        (order of the rows without it); ``group`` (passages are kept whole without it); ``onset`` in
+        seconds, for time series.
+
+        Raises:
+            LensLocError: a missing column or cell, naming file and row; a position that is taken.
+        """
+        if isinstance(given, Stimuli):
+            return given
+        source: Table = (
+            given
+            if isinstance(given, str | Path | pd.DataFrame)
+            else pd.DataFrame({"text": list(given)})
+        )
+        table, name = read_table(source, "stimuli")
+        texts = texts_of(table, "text", name)
+        columns = set(table.columns)
+        passages = (
+            texts_of(table, "passage", name)
+            if "passage" in columns
+            else [str(row) for row in range(1, len(texts) + 1)]
+        )
+        positions = (
+            numbers_of(table, ["position"], name)[:, 0]
+            if "position" in columns
+            else _order_within(passages)
+        )
+        groups = texts_of(table, "group", name) if "group" in columns else passages
+        onsets = numbers_of(table, ["onset"], name)[:, 0] if "onset" in columns else None
+        return cls(tuple(texts), tuple(passages), positions, tuple(groups), onsets, name)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __repr__(self) -> str:
+        return f"Stimuli({len(self)} in {len(set(self.passages))} passages)"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            {"passage": passage, "position": float(position), "text": html.shortened(text, 80)}
+            for passage, position, text in zip(
+                self.passages[:8], self.positions[:8].tolist(), self.texts[:8], strict=True
+            )
+        ]
+        return html.card(repr(self), html.table(rows))
+
+    def place(self, row: int) -> str:
+        """Return how a stimulus is called in a message."""
+        return f"{place(self.name, row)} ({html.shortened(self.texts[row], 40)!r})"
+
+    def by_passage(self) -> dict[str, Int[np.ndarray, " row"]]:
+        """Return each passage's rows in order of position; passages in order of appearance."""
+        rows: dict[str, list[int]] = {}
+        for row, passage in enumerate(self.passages):
+            rows.setdefault(passage, []).append(row)
+        return {
+            passage: np.array(sorted(found, key=lambda row: float(self.positions[row])))
+            for passage, found in rows.items()
+        }
+
+    def ranks(self) -> Float[np.ndarray, " stimulus"]:
+        """Return every stimulus' place in its passage, counted from 0."""
+        ranks = np.zeros(len(self))
+        for rows in self.by_passage().values():
+            ranks[rows] = np.arange(len(rows))
+        return ranks
+
+    @property
+    def hash(self) -> str:
+        """Hash of texts, passages and order."""
+        digest = xxhash.xxh3_128()
+        for passage, rows in sorted(self.by_passage().items()):
+            digest.update(f"{passage}\0".encode())
+            for row in rows:
+                digest.update(f"{self.texts[row]}\0".encode("utf-8", "surrogatepass"))
+        return f"xxh3:{digest.hexdigest()}"
+
+
+@dataclass(frozen=True, eq=False)
+class BrainResponses:
+    """What was recorded: one column a voxel, electrode or region.
+
+    Attributes:
+        values: float64 ``[sample, response]``: a sample is a stimulus, or a moment of a series.
+        names: of the responses.
+        regions: region of every response; the same for all if not known.
+        ceilings: the largest correlation that any model can reach, one a response; NaN where it is
+            not known. None without.
+        runs: run of every sample, for time series.
+        times: seconds from the beginning of the run, for time series.
+        passages: passage of the stimulus of every sample, to be compared with the stimuli's.
+        positions: its position in the passage, likewise.
+        name: where they come from, for messages.
+    """
+
+    values: Float[np.ndarray, "sample response"]
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    ceilings: Float[np.ndarray, " response"] | None = None
+    runs: tuple[str, ...] | None = None
+    times: Float[np.ndarray, " sample"] | None = None
+    passages: tuple[str, ...] | None = None
+    positions: Float[np.ndarray, " sample"] | None = None
+    name: str = "the table of responses"
+
+    def __post_init__(self) -> None:
+        wrong = np.argwhere(~np.isfinite(self.values))
+        if len(wrong):
+            row, column = (int(at) for at in wrong[0])
+            raise LensLocError(
+                f"{place(self.name, row)}: the response {self.names[column]!r} is "
+                f"{self.values[row, column]}; leave the response out, or the stimulus."
+            )
+        spread = np.ptp(self.values, axis=0)
+        if (spread == 0).any():
+            constant = np.flatnonzero(spread == 0)
+            named = ", ".join(repr(self.names[at]) for at in constant[:3])
+            more = f" and {len(constant) - 3} more" if len(constant) > 3 else ""
+            raise LensLocError(
+                f"{self.name}: the responses {named}{more} are constant over all "
+                f"{len(self.values)} samples, so nothing can explain them; leave them out."
+            )
+        if (self.runs is None) != (self.times is None):
+            raise LensLocError(
+                f"{self.name} has {'times' if self.runs is None else 'runs'} only; a time series "
+                "needs both columns, run and time."
+            )
+
+    @property
+    def is_series(self) -> bool:
+        """Whether samples are moments of time series."""
+        return self.runs is not None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __repr__(self) -> str:
+        samples = "moments" if self.is_series else "stimuli"
+        return f"BrainResponses({len(self)} {samples} x {len(self.names)} responses)"
+
+    def _repr_html_(self) -> str:
+        regions = pd.Series(self.regions).value_counts()
+        known = {f"responses in {name}": int(count) for name, count in regions.items()}
+        if self.ceilings is not None:
+            known["mean ceiling (r)"] = float(np.nanmean(self.ceilings))  # type: ignore[assignment]
+        return html.card(repr(self), html.facts(known))
+
+    @classmethod
+    def of(
+        cls,
+        given: "BrainResponses | Table | Float[np.ndarray, '...']",
+        *,
+        ceilings: "Table | Mapping[str, float] | None" = None,
+    ) -> "BrainResponses":
+        """Read responses: an array, or a wide table with one column a response.
+
+        Rows are stimuli, in the order of the table of stimuli. Columns ``passage`` and ``position``
+        may say which (they are then compared with the stimuli's). For time series, columns ``run``
+        and ``time`` (seconds) say which moment a row is.
+
+        Args:
+            given: the responses.
+            ceilings: the largest correlation that a model can reach: name of a response -> value;
+                or a table with columns ``response``, ``ceiling`` and, if known, ``region``.
+
+        Raises:
+            LensLocError: a cell that is no number, naming file and row; a constant response.
+        """
+        if isinstance(given, BrainResponses):
+            return given if ceilings is None else given.with_ceilings(ceilings)
+        source: Table
+        if not isinstance(given, np.ndarray):
+            source = given
+        else:
+            array = given[:, None] if given.ndim == 1 else given
+            if array.ndim != 2:
+                raise LensLocError(
+                    f"Responses have shape {given.shape}; give [stimulus, response]."
+                )
+            columns = [f"response {number + 1}" for number in range(array.shape[1])]
+            source = pd.DataFrame(array, columns=columns)
+        table, name = read_table(source, "responses")
+        keys = [key for key in ("passage", "position", "run", "time") if key in table.columns]
+        names = [column for column in table.columns if column not in keys]
+        if not names:
+            raise LensLocError(f"{name} has no column of responses, only {', '.join(keys)}.")
+        values = numbers_of(table, names, name)
+        runs = tuple(texts_of(table, "run", name)) if "run" in keys else None
+        times = numbers_of(table, ["time"], name)[:, 0] if "time" in keys else None
+        made = cls(
+            values,
+            tuple(names),
+            ("all",) * len(names),
+            runs=runs,
+            times=times,
+            passages=tuple(texts_of(table, "passage", name)) if "passage" in keys else None,
+            positions=numbers_of(table, ["position"], name)[:, 0] if "position" in keys else None,
+            name=name,
+        )
+        return made if ceilings is None else made.with_ceilings(ceilings)
+
+    def with_ceilings(self, ceilings: "Table | Mapping[str, float]") -> "BrainResponses":
+        """Return the responses with their ceilings, and regions where the table has them.
+
+        Raises:
+            LensLocError: a ceiling of no response, or above 1; a response without.
+        """
+        regions: dict[str, str] = {}
+        if isinstance(ceilings, Mapping):
+            known = {str(name): float(value) for name, value in ceilings.items()}
+            where = "The ceilings"
+        else:
+            table, where = read_table(ceilings, "ceilings")
+            labels = texts_of(table, "response", where)
+            values = numbers_of(table, ["ceiling"], where, missing=True)[:, 0]
+            known = dict(zip(labels, values.tolist(), strict=True))
+            if "region" in table.columns:
+                regions = dict(zip(labels, texts_of(table, "region", where), strict=True))
+        for name in known:
+            if name not in self.names:
+                raise LensLocError(f"{where} name a response {name!r} that the data do not have.")
+        for name in self.names:
+            if name not in known:
+                raise LensLocError(f"{where} have none for the response {name!r}; add it.")
+        found = np.array([known[name] for name in self.names], dtype=np.float64)
+        if np.nanmax(found, initial=0.0) > 1:
+            raise LensLocError(
+                f"{where} hold {np.nanmax(found):g}, but a ceiling is a correlation, at most 1."
+            )
+        own = zip(self.names, self.regions, strict=True)
+        return dataclasses.replace(
+            self,
+            ceilings=found,
+            regions=tuple(regions.get(name, region) for name, region in own),
+        )
+
+
+class Dataset(NamedTuple):
+    """Stimuli and responses, as the readers of published data return them."""
+
+    stimuli: Stimuli
+    responses: BrainResponses
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingTimes:
+    """Words of texts, and how long people took to read them.
+
+    Attributes:
+        words: ``story``, ``position`` (whole numbers without a gap within a story), ``word``; in
+            order.
+        times: ``story``, ``position``, ``time``; and ``subject`` for data of single readers. Empty
+            if only the words matter.
+        texts: story -> its text as it was shown, with its line ends; words are joined by a space
+            for stories that have none.
+        name: where they come from.
+    """
+
+    words: pd.DataFrame
+    times: pd.DataFrame
+    texts: Mapping[str, str] = field(default_factory=dict)
+    name: str = "the table of reading times"
+
+    @property
+    def by_subject(self) -> bool:
+        """Whether times are those of single readers."""
+        return "subject" in self.times.columns
+
+    def __repr__(self) -> str:
+        stories = self.words["story"].nunique()
+        what = "times of single readers" if self.by_subject else "times"
+        return (
+            f"ReadingTimes({len(self.words):,} words of {stories} stories; "
+            f"{len(self.times):,} {what})"
+        )
+
+    def _repr_html_(self) -> str:
+        merged = self.words.merge(self.times, on=["story", "position"], how="left").head(10)
+        rows = [
+            {str(name): value for name, value in row.items()} for row in merged.to_dict("records")
+        ]
+        return html.card(repr(self), html.table(rows))
+
+    def stories(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Yield every story's name and words, in order."""
+        for name, found in self.words.groupby("story", sort=False):
+            yield str(name), found
+
+    @classmethod
+    def of(cls, given: "ReadingTimes | Table", **options: object) -> "ReadingTimes":
+        """Return reading times as they are, or read a table; see :meth:`from_dataframe`."""
+        if isinstance(given, ReadingTimes):
+            return given
+        return cls.from_dataframe(given, **options)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        given: Table,
+        *,
+        time: str | None = "time",
+        texts: Mapping[str, str] | None = None,
+    ) -> "ReadingTimes":
+        """Read a table with columns ``story``, ``position``, ``word``, and times.
+
+        One row a word; or, with a column ``subject``, one row a word and reader. All words of a
+        story must be there, since they are the model's context; those that were not timed have an
+        empty cell.
+
+        Args:
+            given: a table, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
+            time: name of the column of times; None if there are none.
+            texts: story -> its text as it was shown.
+
+        Raises:
+            LensLocError: a missing column or cell, two words in one place, a gap; naming the row.
+        """
+        table, name = read_table(given, "reading times")
+        require_columns(table, ["story", "position", "word", *([time] if time else [])], name)
+        found = pd.DataFrame(
+            {
+                "story": texts_of(table, "story", name),
+                "position": _whole_numbers(table, name),
+                "word": texts_of(table, "word", name),
+            }
+        )
+        split = found["word"].str.contains(r"\s", regex=True)
+        if split.any():
+            row = int(np.flatnonzero(split)[0])
+            raise LensLocError(
+                f"{place(name, row)}: the word {found['word'][row]!r} holds white space; give "
+                "every word its own row."
+            )
+        words = _words(found, name)
+        times = found[["story", "position"]].copy()
+        if time is None:
+            times = times.iloc[:0].assign(time=np.zeros(0))
+        else:
+            times["time"] = numbers_of(table, [time], name, missing=True)[:, 0]
+            if "subject" in table.columns:
+                times["subject"] = texts_of(table, "subject", name)
+            _require_one_time(times, name)
+            times = times[times["time"].notna()].reset_index(drop=True)
+            if times.empty:
+                raise LensLocError(f"{name} has no time in the column {time!r}; fill it.")
+        unknown = sorted(set(texts or {}) - set(words["story"]))
+        if unknown:
+            raise LensLocError(f"There is a text of the story {unknown[0]!r}, which has no words.")
+        return cls(words, times, dict(texts or {}), name)
+
+
+def _order_within(passages: Sequence[str]) -> Float[np.ndarray, " stimulus"]:
+    seen: dict[str, int] = {}
+    order = []
+    for passage in passages:
+        seen[passage] = seen.get(passage, 0) + 1
+        order.append(seen[passage])
+    return np.array(order, dtype=np.float64)
+
+
+def _whole_numbers(table: pd.DataFrame, name: str) -> Int[np.ndarray, " row"]:
+    found = numbers_of(table, ["position"], name)[:, 0]
+    odd = np.flatnonzero(found != np.round(found))
+    if len(odd):
+        row = int(odd[0])
+        raise LensLocError(
+            f"{place(name, row)}: position is {found[row]:g}; count words in whole numbers."
+        )
+    return found.astype(np.int64)
+
+
+def _words(found: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return every word once, in order, after checking that all are there."""
+    order = {story: number for number, story in enumerate(dict.fromkeys(found["story"]))}
+    once = found.drop_duplicates()
+    clash = once.duplicated(["story", "position"])
+    if clash.any():
+        row = int(clash.index[clash.to_numpy().argmax()])
+        story, position, word = once.loc[row]
+        other = once[(once["story"] == story) & (once["position"] == position)]["word"].iloc[0]
+        raise LensLocError(
+            f"{place(name, row)}: word {position} of story {story} is {word!r}, but {other!r} "
+            "elsewhere; give every place one word."
+        )
+    once = once.assign(order=once["story"].map(order))
+    once = once.sort_values(["order", "position"], kind="stable")
+    words: pd.DataFrame = once.drop(columns="order").reset_index(drop=True)
+    same = words["story"].eq(words["story"].shift())
+    gap = same & (words["position"].diff() != 1)
+    if gap.any():
+        row = int(gap.to_numpy().argmax())
+        before, after = words["position"][row - 1] + 1, words["position"][row] - 1
+        which = f"word {before}" if before == after else f"the words {before} to {after}"
+        raise LensLocError(
+            f"{name} lacks {which} of story {words['story'][row]}; the model reads whole stories, "
+            "so give all words (with an empty time)."
+        )
+    return words
+
+
+def _require_one_time(times: pd.DataFrame, name: str) -> None:
+    keys = [key for key in ("story", "position", "subject") if key in times.columns]
+    doubled = times.duplicated(keys)
+    if doubled.any():
+        row = int(doubled.to_numpy().argmax())
+        which = " and ".join(f"{key} {times[key][row]}" for key in keys)
+        raise LensLocError(
+            f"{place(name, row)}: {which} has a time already; give one a row, or a column subject."
+        )
