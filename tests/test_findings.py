@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from benchmarks import findings
+from stories import natural_stories
 
 import lensloc as ll
 
@@ -13,9 +14,17 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
-def given(tiny_llama: Any, checkpoints: dict[str, Path], one_thread: None) -> findings.Material:
+def given(
+    tiny_llama: Any,
+    checkpoints: dict[str, Path],
+    one_thread: None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> findings.Material:
     untrained = ll.load_model(checkpoints["llama"], untrained=True, progress=False)
-    return findings.Material(tiny_llama, untrained, few=8, items=1)
+    texts = ll.contrasts.language().conditions["sentences"]
+    told = {n: " ".join(texts[5 * n : 5 * n + 5]) for n in range(1, 4)}
+    stories = natural_stories(tmp_path_factory.mktemp("data") / "stories", told)
+    return findings.Material(tiny_llama, untrained, few=8, items=1, stories=stories)
 
 
 @pytest.mark.filterwarnings("ignore::lensloc.LensLocWarning")

@@ -19,8 +19,12 @@ from lensloc.alignment.tables import (
     require_columns,
     texts_of,
 )
+from lensloc.contrasts.columns import TableForm
 from lensloc.display import markup as html
 from lensloc.errors import LensLocError
+
+_OF_STIMULI = ("text", "passage", "position", "group", "onset")
+_OF_SAMPLES = ("passage", "position", "run", "time")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,24 +69,36 @@ class Stimuli:
                 )
 
     @classmethod
-    def of(cls, given: "Stimuli | Table | Sequence[str]") -> "Stimuli":
+    def of(
+        cls,
+        given: "Stimuli | Table | Sequence[str]",
+        *,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "Stimuli":
         """Read stimuli: a table with these columns, or texts of which each is its own passage.
 
         ``text``; ``passage`` (each text is its own without it); ``position`` within the passage
         (order of the rows without it); ``group`` (passages are kept whole without it); ``onset`` in
         seconds, for time series.
 
+        Args:
+            given: the stimuli.
+            sep: what separates cells of a ``.csv`` file; found out if None.
+            encoding: of files of text; UTF-8, or what a byte order mark says, if None.
+
         Raises:
             LensLocError: a missing column or cell, naming file and row; a position that is taken.
         """
         if isinstance(given, Stimuli):
+            TableForm.of(None, sep, encoding).require_unsaid("what was read already")
             return given
         source: Table = (
             given
             if isinstance(given, str | Path | pd.DataFrame)
             else pd.DataFrame({"text": list(given)})
         )
-        table, name = read_table(source, "stimuli")
+        table, name = read_table(source, "stimuli", _OF_STIMULI, sep=sep, encoding=encoding)
         texts = texts_of(table, "text", name)
         columns = set(table.columns)
         passages = (
@@ -221,6 +237,8 @@ class BrainResponses:
         given: "BrainResponses | Table | Float[np.ndarray, '...']",
         *,
         ceilings: "Table | Mapping[str, float] | None" = None,
+        sep: str | None = None,
+        encoding: str | None = None,
     ) -> "BrainResponses":
         """Read responses: an array, or a wide table with one column a response.
 
@@ -232,11 +250,14 @@ class BrainResponses:
             given: the responses.
             ceilings: the largest correlation that a model can reach: name of a response -> value;
                 or a table with columns ``response``, ``ceiling`` and, if known, ``region``.
+            sep: what separates cells of ``.csv`` files; found out if None.
+            encoding: of files of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
             LensLocError: a cell that is no number, naming file and row; a constant response.
         """
         if isinstance(given, BrainResponses):
+            TableForm.of(None, sep, encoding).require_unsaid("what was read already")
             return given if ceilings is None else given.with_ceilings(ceilings)
         source: Table
         if not isinstance(given, np.ndarray):
@@ -249,8 +270,8 @@ class BrainResponses:
                 )
             columns = [f"response {number + 1}" for number in range(array.shape[1])]
             source = pd.DataFrame(array, columns=columns)
-        table, name = read_table(source, "responses")
-        keys = [key for key in ("passage", "position", "run", "time") if key in table.columns]
+        table, name = read_table(source, "responses", _OF_SAMPLES, sep=sep, encoding=encoding)
+        keys = [key for key in _OF_SAMPLES if key in table.columns]
         names = [column for column in table.columns if column not in keys]
         if not names:
             raise LensLocError(f"{name} has no column of responses, only {', '.join(keys)}.")
@@ -280,7 +301,7 @@ class BrainResponses:
             known = {str(name): float(value) for name, value in ceilings.items()}
             where = "The ceilings"
         else:
-            table, where = read_table(ceilings, "ceilings")
+            table, where = read_table(ceilings, "ceilings", ("response", "ceiling", "region"))
             labels = texts_of(table, "response", where)
             values = numbers_of(table, ["ceiling"], where, missing=True)[:, 0]
             known = dict(zip(labels, values.tolist(), strict=True))
@@ -370,6 +391,8 @@ class ReadingTimes:
         *,
         time: str | None = "time",
         texts: Mapping[str, str] | None = None,
+        sep: str | None = None,
+        encoding: str | None = None,
     ) -> "ReadingTimes":
         """Read a table with columns ``story``, ``position``, ``word``, and times.
 
@@ -378,14 +401,22 @@ class ReadingTimes:
         empty cell.
 
         Args:
-            given: a table, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
+            given: a table, or a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
             time: name of the column of times; None if there are none.
             texts: story -> its text as it was shown.
+            sep: what separates cells of a ``.csv`` file; found out if None.
+            encoding: of files of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
             LensLocError: a missing column or cell, two words in one place, a gap; naming the row.
         """
-        table, name = read_table(given, "reading times")
+        table, name = read_table(
+            given,
+            "reading times",
+            ("story", "position", "word", "subject", *([time] if time else [])),
+            sep=sep,
+            encoding=encoding,
+        )
         require_columns(table, ["story", "position", "word", *([time] if time else [])], name)
         found = pd.DataFrame(
             {

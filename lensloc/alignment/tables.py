@@ -1,5 +1,11 @@
-"""Tables of data, from files or from memory: columns checked, cells named when they are wrong."""
+"""Tables of data, from files or from memory: columns checked, cells named when they are wrong.
 
+Files are read as whole tables, since responses may have thousands of columns; what is in them is
+decided as :mod:`lensloc.contrasts.readers` does, row by row.
+"""
+
+import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -7,31 +13,56 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from lensloc.contrasts.columns import TABLE_KINDS, TableForm
+from lensloc.contrasts.lines import kind_of, read_text, split_lines
+from lensloc.contrasts.readers import read_records
 from lensloc.errors import LensLocError
 
 Table = pd.DataFrame | str | Path
-_SUFFIXES = (".csv", ".tsv", ".parquet")
+_OTHERS = (";", "\t", "|")
+_DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d*,?\d+([eE][-+]?\d+)?\s*$")
 
 
-def read_table(given: Table, what: str) -> tuple[pd.DataFrame, str]:
+def read_table(
+    given: Table,
+    what: str,
+    known: Sequence[str] = (),
+    *,
+    sep: str | None = None,
+    encoding: str | None = None,
+) -> tuple[pd.DataFrame, str]:
     """Return a table and what to call it.
 
     Cells of ``.csv`` and ``.tsv`` files come as text, as they stand there: ``null`` and ``NA`` are
-    words like others.
+    words like others. Where semicolons separate cells, a comma may be decimal.
 
     Args:
-        given: a table, or a ``.csv``, ``.tsv`` or ``.parquet`` file.
+        given: a table, or a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file; all but the last
+            may be compressed.
         what: what it holds, for error messages.
+        known: columns that are asked for; they are found in capital letters, too.
+        sep: what separates cells of a ``.csv``; found out if None.
+        encoding: of files of text; what a byte order mark says, and UTF-8 without one, if None.
 
     Raises:
         LensLocError: a file that is missing, unreadable, or of another kind; an empty table.
     """
+    form = TableForm.of(None, sep, encoding)
     if isinstance(given, pd.DataFrame):
+        form.require_unsaid("a table in memory")
         table, name = given.reset_index(drop=True), f"the table of {what}"
-    else:
+    elif isinstance(given, str | Path):
         path = Path(given)
-        table, name = _read(path, what), str(path)
-    table.columns = [str(column) for column in table.columns]
+        table, name = _read(path, what, form), str(path)
+    else:
+        raise LensLocError(
+            f"A table of {what} is a DataFrame, or a file that ends in {', '.join(TABLE_KINDS)}; "
+            f"something of type {type(given).__name__} is neither."
+        )
+    titles = [str(column) for column in table.columns]
+    for title, place_of in form.places(titles, (), known, where=name).items():
+        titles[place_of] = title
+    table = table.set_axis(titles, axis=1)
     doubled = table.columns[table.columns.duplicated()]
     if len(doubled):
         raise LensLocError(f"{name} has two columns {doubled[0]!r}; name them apart.")
@@ -40,32 +71,61 @@ def read_table(given: Table, what: str) -> tuple[pd.DataFrame, str]:
     return table, name
 
 
-def _read(path: Path, what: str) -> pd.DataFrame:
-    suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
+def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
+    kind = kind_of(path)
+    if kind not in TABLE_KINDS:
         raise LensLocError(
-            f"{path} must end in {', '.join(_SUFFIXES)} to be read as a table of {what}."
+            f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table of {what}."
         )
     if not path.is_file():
         raise LensLocError(f"There is no file {path} of {what}; check the path.")
+    form.require_fits(path)
     try:
-        if suffix == ".parquet":
+        if kind == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(
-            path,
-            sep="\t" if suffix == ".tsv" else ",",
+        if kind == ".jsonl":
+            return pd.DataFrame([record for _, record in read_records(path, (), form=form)])
+        text = read_text(path, form.encoding)
+        separator = _separator(split_lines(text)[:1], form, kind)
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            header=None,  # pandas would name columns apart that have one name
             dtype=str,
             keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=True,
+            skip_blank_lines=False,  # so that rows have their numbers
         )
-    except UnicodeDecodeError as error:
-        raise LensLocError(
-            f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8."
-        ) from error
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError) as error:  # pandas' own errors, and pyarrow's, are ValueErrors
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LensLocError(f"{path} cannot be read as a table of {what} ({line}).") from error
+    return _without_header(table, path, decimal_comma=separator == ";")
+
+
+def _separator(header: list[str], form: TableForm, kind: str) -> str:
+    """Return what separates cells: the usual, unless the header has only another one."""
+    line = "".join(header)
+    usual, _ = form.separator(line, (), kind)
+    if form.sep is not None or usual in line:
+        return usual
+    return next((other for other in _OTHERS if other in line), usual)
+
+
+def _without_header(table: pd.DataFrame, path: Path, *, decimal_comma: bool) -> pd.DataFrame:
+    """Take the first row as names of columns, and drop blank rows at the end."""
+    blank = (table.isna() | (table == "")).all(axis=1).to_numpy()
+    last = int(np.flatnonzero(~blank)[-1]) if (~blank).any() else 0
+    if blank[:last].any() and table.shape[1] > 1:
+        raise LensLocError(f"{path}, row {int(blank.argmax()) + 1}: the row is blank; remove it.")
+    body = table.iloc[1 : last + 1].fillna("").reset_index(drop=True)
+    for column in body.columns if decimal_comma else ():
+        cells = body[column]
+        if cells.str.contains(",").any() and cells.map(_is_decimal).all():
+            body[column] = cells.str.replace(",", ".")
+    return body.set_axis([str(title).strip() for title in table.iloc[0]], axis=1)
+
+
+def _is_decimal(cell: str) -> bool:
+    return not cell.strip() or _DECIMAL_COMMA.match(cell) is not None
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> None:
@@ -150,5 +210,6 @@ def _is_empty(cell: object) -> bool:
 
 
 def place(name: str, row: int) -> str:
-    """Return how a row is called in a message: in a file, the header is row 1."""
-    return f"{name}, row {row + 1 if name.startswith('the table') else row + 2}"
+    """Return how a row is called in a message: where a file has a header, that is row 1."""
+    has_header = kind_of(Path(name)) in (".csv", ".tsv")
+    return f"{name}, row {row + 2 if has_header else row + 1}"

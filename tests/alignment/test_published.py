@@ -1,5 +1,6 @@
 """Readers of published forms, on small files of the same form; fetching from this machine."""
 
+import gzip
 import hashlib
 from pathlib import Path
 
@@ -7,43 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+from stories import STORIES, natural_stories
 
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.alignment import fetching
-
-STORIES = {
-    1: "'Once there were \"two\" null kings.'",
-    2: "Nobody knew, not even they.",
-}
-
-
-def natural_stories(folder: Path, second: str = STORIES[2]) -> Path:
-    folder.mkdir()
-    rows = [
-        (word, zone, item)
-        for item, text in STORIES.items()
-        for zone, word in enumerate(text.split(), start=1)
-    ]
-    (folder / "all_stories.tok").write_text(
-        "word\tzone\titem\n" + "".join(f"{w}\t{z}\t{i}\n" for w, z, i in rows)
-    )
-    header = "word\tzone\titem\tnItem\tmeanItemRT\tsdItemRT\tgmeanItemRT\tgsdItemRT\n"
-    lines = [f"{w}\t{z}\t{i}\t80\t{300 + 10 * z}\t50\t{290 + 10 * z}\t1.4\n" for w, z, i in rows]
-    (folder / "processed_wordinfo.tsv").write_text(header + "".join(sorted(lines)))
-    tokens = ["token,logprob,offset,model,time,id,story"]
-    for story, text in enumerate([STORIES[1], second]):
-        at = 0
-        for part in text.split(" "):
-            word = part if at == 0 else f" {part}"
-            for piece in (word[:3], word[3:]):
-                if piece:
-                    quoted = '"' + piece.replace('"', '""') + '"'
-                    value = "" if at == 0 else f"-{1 + at / 100}"
-                    tokens.append(f"{quoted},{value},{at},davinci,1,x,{story}")
-                    at += len(piece)
-    (folder / "all_stories_gpt3.csv").write_text("\n".join(tokens) + "\n")
-    return folder
 
 
 def test_natural_stories_are_read_as_they_stand(tmp_path: Path) -> None:
@@ -91,12 +60,14 @@ def test_gpt3s_tokens_line_up_with_words(tmp_path: Path) -> None:
     assert second["word"] == "knew,"
     assert second["n_tokens"] == 2
     assert second["surprisal"] == pytest.approx(1.06 + 1.09)
-    other = natural_stories(tmp_path / "other", second="Nobody knew, not ever they.")
+    other = natural_stories(tmp_path / "other", read={**STORIES, 2: "Nobody knew, not ever they."})
     told = ll.alignment.natural_stories_gpt3(other, data)
     assert told.warnings == (
         "The text that GPT-3 read has other words: 'ever' for 'even' in story 2.",
     )
-    longer = natural_stories(tmp_path / "longer", second="Nobody knew, not even they did.")
+    longer = natural_stories(
+        tmp_path / "longer", read={**STORIES, 2: "Nobody knew, not even they did."}
+    )
     with pytest.raises(LensLocError, match="story 2 has 6 words there, but 5 in the reading times"):
         ll.alignment.natural_stories_gpt3(longer, data)
 
@@ -232,18 +203,51 @@ def test_tables_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(LensLocError, match=r"r\.csv, row 3: v2 is empty"):
         ll.alignment.BrainResponses.of(tmp_path / "r.csv")
     (tmp_path / "d.csv").write_text("v1,v1\n1,2\n3,4\n")
-    read = ll.alignment.BrainResponses.of(tmp_path / "d.csv")
-    assert len(set(read.names)) == 2  # pandas names the second apart
-    with pytest.raises(LensLocError, match=r"must end in \.csv, \.tsv, \.parquet"):
+    with pytest.raises(LensLocError, match="has two columns 'v1'"):
+        ll.alignment.BrainResponses.of(tmp_path / "d.csv")
+    (tmp_path / "b.csv").write_text("v1,v2\n1,2\n\n3,4\n\n")
+    with pytest.raises(LensLocError, match=r"b\.csv, row 3: the row is blank"):
+        ll.alignment.BrainResponses.of(tmp_path / "b.csv")
+    (tmp_path / "one.csv").write_text("v1\n1\n\n3\n\n")
+    with pytest.raises(LensLocError, match=r"one\.csv, row 3: v1 is empty"):
+        ll.alignment.BrainResponses.of(tmp_path / "one.csv")
+    (tmp_path / "wide.csv").write_text("v1,v2\n1,2\n3,4,5\n")
+    with pytest.raises(LensLocError, match="line 3, saw 3"):
+        ll.alignment.BrainResponses.of(tmp_path / "wide.csv")
+    with pytest.raises(LensLocError, match=r"must end in \.csv, \.tsv, \.jsonl, \.parquet"):
         ll.alignment.BrainResponses.of(tmp_path / "r.xlsx")
     with pytest.raises(LensLocError, match=r"There is no file .* of stimuli"):
         ll.alignment.Stimuli.of(tmp_path / "missing.csv")
     (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
-    with pytest.raises(LensLocError, match="not UTF-8"):
+    with pytest.raises(LensLocError, match=r"row 2.*not UTF-8"):
         ll.alignment.Stimuli.of(tmp_path / "latin.csv")
+    assert ll.alignment.Stimuli.of(tmp_path / "latin.csv", encoding="cp1252").texts == ("café",)
     (tmp_path / "empty.csv").write_text("text\n")
     with pytest.raises(LensLocError, match="has no rows"):
         ll.alignment.Stimuli.of(tmp_path / "empty.csv")
+
+
+def test_tables_as_spreadsheets_and_other_tools_write_them(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_bytes(b'Text;Passage\r\nOne;a\r\n"Zwei; drei";a\r\n')
+    stimuli = ll.alignment.Stimuli.of(tmp_path / "s.csv")
+    assert stimuli.texts == ("One", "Zwei; drei")
+    assert stimuli.passages == ("a", "a")
+    (tmp_path / "r.csv").write_text("v1;v2\n1,5;2\n-0,25;3\n", encoding="utf-16")
+    read = ll.alignment.BrainResponses.of(tmp_path / "r.csv")
+    np.testing.assert_array_equal(read.values, [[1.5, 2], [-0.25, 3]])
+    (tmp_path / "p.csv").write_text("v1/v2\n1/2\n3/4\n")
+    assert ll.alignment.BrainResponses.of(tmp_path / "p.csv", sep="/").names == ("v1", "v2")
+    with gzip.open(tmp_path / "z.csv.gz", "wt") as file:
+        file.write("text\nOne\n")
+    assert ll.alignment.Stimuli.of(tmp_path / "z.csv.gz").texts == ("One",)
+    (tmp_path / "j.jsonl").write_text('{"text": "One", "passage": 3}\n{"text": "", "passage": 3}\n')
+    with pytest.raises(LensLocError, match=r"j\.jsonl, row 2: text is empty"):
+        ll.alignment.Stimuli.of(tmp_path / "j.jsonl")
+    pd.DataFrame({"v": [1.0, np.nan]}).to_parquet(tmp_path / "n.parquet")
+    with pytest.raises(LensLocError, match=r"n\.parquet, row 2: v is empty"):
+        ll.alignment.BrainResponses.of(tmp_path / "n.parquet")
+    with pytest.raises(LensLocError, match="sep=';' says how a file is read, and a table in mem"):
+        ll.alignment.Stimuli.of(["One"], sep=";")
 
 
 def test_ceilings_that_do_not_fit_are_told() -> None:

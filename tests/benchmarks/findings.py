@@ -2,13 +2,15 @@
 
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda]
 
-Sections: published, profile, tasks, kinds, lesions, neurons; all if none is named. Each names the
-protocol that its figures are of. ``--store`` keeps lesions that were measured, so that an
-interrupted run goes on.
+Sections: published, profile, tasks, kinds, lesions, neurons, reading; all if none is named. Each
+names the protocol that its figures are of. ``--store`` keeps lesions that were measured, so that an
+interrupted run goes on. ``reading`` needs ``--stories``, a folder of Natural Stories, which
+``lensloc alignment fetch naturalstories`` fetches; without, it is left out of all.
 """
 
 import argparse
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ class Material:
         store: where lesions that were measured are kept; None for nowhere.
         few: use only so many texts a condition, to see that a section runs; None for all.
         items: use only so many items, questions and draws; None for all.
+        stories: folder of Natural Stories; None if it is not there.
     """
 
     model: Any
@@ -43,6 +46,7 @@ class Material:
     store: ll.Store | None = None
     few: int | None = None
     items: int | None = None
+    stories: Path | None = None
 
     def contrast(self, name: str) -> ll.Contrast:
         found = ll.contrasts.get(name)
@@ -439,6 +443,99 @@ def steering(
     )
 
 
+# -- reading times ---------------------------------------------------------------------------------
+
+
+def reading(given: Material) -> None:
+    """What surprisal tells about reading times, intact and under lesions; GPT-3's beside it."""
+    if given.stories is None:
+        raise ll.LensLocError("The section reading needs --stories, a folder of Natural Stories.")
+    data = ll.alignment.natural_stories(given.stories)
+    gpt3 = ll.alignment.natural_stories_gpt3(given.stories, data)
+    network = localized(given.model, given.contrast("language"), DEFAULT).top(percent=given.percent)
+    start = time.perf_counter()
+    study = ll.alignment.reading_times(
+        given.model,
+        data,
+        {"language": network},
+        controls=ll.controls("layer", seeds=range(given.at_most(10))),
+        progress=False,
+    )
+    seconds = time.perf_counter() - start
+    theirs = ll.alignment.predict_times(data, gpt3)
+    rows = []
+    for (kind, surprisal), part in [
+        *study.table.groupby(["kind", "surprisal"], sort=False),
+        *(((f"GPT-3, {kind}", name), part) for (kind, name), part in
+          theirs.table.groupby(["kind", "surprisal"], sort=False)),
+    ]:  # fmt: skip
+        one = len(part) == 1
+        first = part.iloc[0]
+        mean = part.mean(numeric_only=True)
+        rows.append(
+            {
+                "lesioned": kind.replace("network", "language network")
+                if one
+                else f"{kind} ({len(part)} draws)",
+                "surprisal": surprisal,
+                "nats a word": f"{mean['mean_surprisal']:.2f}",
+                "gain": f"{1000 * mean['gain']:.2f} "
+                + (
+                    millis(first, "gain")
+                    if one
+                    else f"(range {1000 * part['gain'].min():.2f} to "
+                    f"{1000 * part['gain'].max():.2f})"
+                ),
+                "loss": ""
+                if pd.isna(mean["loss"])
+                else f"{1000 * mean['loss']:.2f} {millis(first, 'loss') if one else ''}".strip(),
+                "ms a nat, word / before / before that": " / ".join(
+                    f"{mean[name]:.2f}" for name in ("slope", "slope_previous", "slope_before")
+                ),
+            }
+        )
+    intact = study.table.iloc[0]
+    show(
+        f"Natural Stories: gain in log-likelihood over length and frequency, thousandths of a nat "
+        f"a time; {intact['n_times']:,} times of {intact['n_stories']} stories; in brackets 95 % "
+        f"intervals over stories; {2 + given.at_most(10)} runs in {seconds:.0f} s",
+        f"{DEFAULT}; units set to zero",
+        rows,
+    )
+    show(
+        "What lesions take away of the gain, network against controls, thousandths of a nat a time",
+        f"{DEFAULT}; units set to zero",
+        (
+            {
+                "surprisal": row["surprisal"],
+                "control": f"{row['control']} ({row['draws']} draws)",
+                "network": f"{1000 * row['network_loss']:.2f}",
+                "controls": f"{1000 * row['control_loss']:.2f}",
+                "difference": f"{1000 * row['difference']:.2f} {millis(row, 'difference')}",
+                "p": f"{row['p']:.2f}",
+            }
+            for row in study.comparisons.to_dict("records")
+        ),
+    )
+    own = ll.alignment.word_surprisals(given.model, data, progress=False).table
+    both = own.merge(gpt3.table, on=["story", "position"], suffixes=("", "_gpt3"))
+    both = both[np.isfinite(both["surprisal"]) & np.isfinite(both["surprisal_gpt3"])]
+    whose = both.groupby("story")["surprisal_gpt3"]
+    beside = {"same": whose.shift(0), "before": whose.shift(1), "after": whose.shift(-1)}
+    show(
+        "Do words and tokens line up? Correlation with GPT-3's surprisals of the same word, of the "
+        "word before, of the word after",
+        "none, since no unit is selected",
+        [{name: f"{both['surprisal'].corr(values):.3f}" for name, values in beside.items()}],
+    )
+    print("\n" + "\n".join(study.warnings))
+
+
+def millis(row: Mapping[str, Any], name: str) -> str:
+    low, high = 1000 * row[f"{name}_low"], 1000 * row[f"{name}_high"]
+    return f"[{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else "(no interval)"
+
+
 SECTIONS: dict[str, Callable[[Material], None]] = {
     "published": published,
     "profile": profile,
@@ -446,6 +543,7 @@ SECTIONS: dict[str, Callable[[Material], None]] = {
     "kinds": kinds,
     "lesions": lesions,
     "neurons": neurons,
+    "reading": reading,
 }
 
 
@@ -454,15 +552,19 @@ def main() -> None:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--store", type=Path, help="folder for lesions that were measured")
+    parser.add_argument("--stories", type=Path, help="folder of Natural Stories, for reading")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.sections if name not in SECTIONS]
     if unknown:
         parser.error(f"there is no section {unknown[0]}; there are {', '.join(SECTIONS)}")
+    if "reading" in arguments.sections and arguments.stories is None:
+        parser.error("the section reading needs --stories, a folder of Natural Stories")
     logging.disable(logging.WARNING)
     given = Material(
         ll.load_model(MODEL, device=arguments.device, progress=False),
         ll.load_model(MODEL, device=arguments.device, untrained=True, progress=False),
         ll.Store.at(arguments.store) if arguments.store else None,
+        stories=arguments.stories,
     )
     made = ll.localize(given.model, given.contrast("theory-of-mind"), progress=False)
     card = made["resid_post"].provenance
@@ -470,7 +572,8 @@ def main() -> None:
         f"{card.model}: {card.about or card.architecture}; lensloc {card.lensloc}, TransformerLens "
         f"{card.transformer_lens}, PyTorch {card.torch}, {arguments.device}"
     )
-    for name in arguments.sections or SECTIONS:
+    every = [name for name in SECTIONS if name != "reading" or arguments.stories is not None]
+    for name in arguments.sections or every:
         print(f"\n## {name}: {SECTIONS[name].__doc__}")
         SECTIONS[name](given)
 
