@@ -2,7 +2,6 @@
 
 from lensloc.alignment.datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
 from lensloc.alignment.encoding import by_layer, encode, encode_features
-from lensloc.alignment.encoding_result import Encoding
 from lensloc.alignment.evaluating import Features
 from lensloc.alignment.fetching import fetch
 from lensloc.alignment.published import (
@@ -13,8 +12,9 @@ from lensloc.alignment.published import (
     tuckute2024,
 )
 from lensloc.alignment.reading import predict_times, reading_times
-from lensloc.alignment.reading_result import ReadingStudy
 from lensloc.alignment.surprisal import WordSurprisals, word_surprisals
+from lensloc.results.encodings import Encoding
+from lensloc.results.readings import ReadingStudy
 
 __all__ = [
     "BrainResponses",

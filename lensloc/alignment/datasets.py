@@ -20,7 +20,7 @@ from lensloc.alignment.tables import (
     texts_of,
 )
 from lensloc.contrasts.columns import TableForm
-from lensloc.display import markup as html
+from lensloc.display import markup
 from lensloc.errors import LensLocError
 
 _OF_STIMULI = ("text", "passage", "position", "group", "onset")
@@ -123,16 +123,16 @@ class Stimuli:
 
     def _repr_html_(self) -> str:
         rows = [
-            {"passage": passage, "position": float(position), "text": html.shortened(text, 80)}
+            {"passage": passage, "position": float(position), "text": markup.shortened(text, 80)}
             for passage, position, text in zip(
                 self.passages[:8], self.positions[:8].tolist(), self.texts[:8], strict=True
             )
         ]
-        return html.card(repr(self), html.table(rows))
+        return markup.card(repr(self), markup.table(rows))
 
     def place(self, row: int) -> str:
         """Return how a stimulus is called in a message."""
-        return f"{place(self.name, row)} ({html.shortened(self.texts[row], 40)!r})"
+        return f"{place(self.name, row)} ({markup.shortened(self.texts[row], 40)!r})"
 
     def by_passage(self) -> dict[str, Int[np.ndarray, " row"]]:
         """Return each passage's rows in order of position; passages in order of appearance."""
@@ -229,7 +229,7 @@ class BrainResponses:
         known = {f"responses in {name}": int(count) for name, count in regions.items()}
         if self.ceilings is not None:
             known["mean ceiling (r)"] = float(np.nanmean(self.ceilings))  # type: ignore[assignment]
-        return html.card(repr(self), html.facts(known))
+        return markup.card(repr(self), markup.facts(known))
 
     @classmethod
     def of(
@@ -370,7 +370,7 @@ class ReadingTimes:
         rows = [
             {str(name): value for name, value in row.items()} for row in merged.to_dict("records")
         ]
-        return html.card(repr(self), html.table(rows))
+        return markup.card(repr(self), markup.table(rows))
 
     def stories(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Yield every story's name and words, in order."""

@@ -11,14 +11,15 @@ from jaxtyping import Float
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize
 from lensloc.alignment.contexts import Context, Pooling, stimulus_responses
+from lensloc.alignment.control_units import each_of
 from lensloc.alignment.datasets import BrainResponses, Stimuli
-from lensloc.alignment.encoding_result import CONTROL, NETWORK, UNTRAINED, Encoding
 from lensloc.alignment.evaluating import Features, evaluate
 from lensloc.alignment.ridge import ALPHAS, Ridge
 from lensloc.alignment.splits import Split, make_folds
 from lensloc.alignment.tables import Table
 from lensloc.alignment.timecourse import Design, Trim
 from lensloc.errors import LensLocError
+from lensloc.results.encodings import CONTROL, NETWORK, UNTRAINED, Encoding
 from lensloc.units.mask import UnitMask
 from lensloc.units.matching import Controls
 from lensloc.units.matching import controls as default_controls
@@ -40,7 +41,7 @@ def encode(
     n_folds: int = 5,
     delays: Sequence[int] | None = None,
     trim: Trim = 0,
-    controls: Controls | None = CONTROLS,
+    controls: Controls | Sequence[Controls] | None = CONTROLS,
     untrained: Any = "load",
     language: str = "en",
     alphas: Sequence[float] = ALPHAS,
@@ -75,8 +76,8 @@ def encode(
         delays: of time series, in samples: a sample is predicted from what began so many samples
             before, never from another run; 1 to 4 if None.
         trim: samples left out at both ends of every run, or (first, last).
-        controls: which control units, e.g. ``ll.controls("magnitude", seeds=range(19))``; None
-            for none.
+        controls: which control units, e.g. ``ll.controls("magnitude", seeds=range(19))``, or
+            several of them; None for none.
         untrained: ``"load"`` to initialise the model's architecture anew; a loaded untrained model;
             or None for none.
         language: of the words, for their frequencies.
@@ -246,19 +247,20 @@ def _require_networks(networks: Mapping[str, UnitMask]) -> None:
 
 
 def _drawn(
-    networks: Mapping[str, UnitMask], controls: Controls | None, warnings: list[str]
+    networks: Mapping[str, UnitMask],
+    controls: Controls | Sequence[Controls] | None,
+    warnings: list[str],
 ) -> list[_Drawn]:
     found = []
     for name, mask in networks.items():
         found.append(_Drawn(name, NETWORK, name, None, mask))
-        if controls is None:
-            continue
-        try:
-            found += [
-                _Drawn(name, CONTROL, each.kind, each.seed, each.mask) for each in controls(mask)
-            ]
-        except LensLocError as error:
-            warnings.append(f"{name} stands without control units: {error}")
+        for wanted in each_of(controls):
+            try:
+                found += [
+                    _Drawn(name, CONTROL, each.kind, each.seed, each.mask) for each in wanted(mask)
+                ]
+            except LensLocError as error:
+                warnings.append(f"{name} stands without control units: {error}")
     return found
 
 

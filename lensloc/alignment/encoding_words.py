@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 
 from lensloc.alignment.baselines import PASSAGE
-from lensloc.alignment.encoding_result import BASELINE, CONTROL, NETWORK, UNTRAINED
 from lensloc.alignment.splits import Folds
 from lensloc.alignment.timecourse import Design
+from lensloc.results.encodings import BASELINE, CONTROL, NETWORK, UNTRAINED
 
 _FEW_PASSAGES = 5
 _LEVEL = 0.05
+_ENOUGH = 19  # draws, of which none reaches the network, give p = 0.05
 
 
 def sentences(
@@ -89,16 +90,18 @@ def _compared(row: Mapping[Hashable, Any]) -> Iterator[str]:
     figures = f"r {own:.3f} against {other:.3f}"
     if kind == CONTROL:
         p = _number(row["p"])
-        if p > _LEVEL:
-            least = 1 / (1 + int(_number(row["draws"])))
-            few = (
-                f"; {row['draws']} draws cannot give less than {least:.2f}"
-                if least > _LEVEL
-                else ""
+        draws = int(_number(row["draws"]))
+        least = 1 / (1 + draws)
+        if p > _LEVEL and np.isclose(p, least):
+            yield (
+                f"{name} predicts better than all {draws} draws of as many control units "
+                f"({against}): {figures}; but {draws} draws cannot give a p below {least:.2f}, so "
+                f"take at least {_ENOUGH}."
             )
+        elif p > _LEVEL:
             yield (
                 f"{name} does not predict better than as many control units ({against}): "
-                f"{figures}, p = {p:.2f}{few}."
+                f"{figures}, p = {p:.2f} over {draws} draws."
             )
     elif other >= own:
         if against == PASSAGE and kind == BASELINE:

@@ -11,7 +11,14 @@ from jaxtyping import Float
 
 from lensloc.alignment.baselines import PASSAGE, baselines
 from lensloc.alignment.datasets import BrainResponses
-from lensloc.alignment.encoding_result import (
+from lensloc.alignment.encoding_words import sentences
+from lensloc.alignment.ridge import Ridge, predict
+from lensloc.alignment.scores import Outcome, Resampled, Scores, rank_p
+from lensloc.alignment.splits import Folds
+from lensloc.alignment.timecourse import Design
+from lensloc.display.progress import progress_bar
+from lensloc.errors import LensLocError
+from lensloc.results.encodings import (
     BASELINE,
     COLUMNS,
     CONTROL,
@@ -21,13 +28,6 @@ from lensloc.alignment.encoding_result import (
     UNTRAINED,
     Encoding,
 )
-from lensloc.alignment.encoding_words import sentences
-from lensloc.alignment.ridge import Ridge, predict
-from lensloc.alignment.scores import Outcome, Resampled, Scores, rank_p
-from lensloc.alignment.splits import Folds
-from lensloc.alignment.timecourse import Design
-from lensloc.display.progress import progress_bar
-from lensloc.errors import LensLocError
 from lensloc.units.provenance import Provenance
 
 

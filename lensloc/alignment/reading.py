@@ -1,6 +1,6 @@
 """Does a model's surprisal tell how long people read a word, and do lesions take that away?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,13 +8,14 @@ import pandas as pd
 
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Bos
+from lensloc.alignment.control_units import each_of
 from lensloc.alignment.datasets import ReadingTimes
-from lensloc.alignment.reading_result import INTACT, NETWORK, ReadingStudy
 from lensloc.alignment.reading_tables import Job, Measured, compare
 from lensloc.alignment.surprisal import Marks, WordSurprisals, word_surprisals
 from lensloc.alignment.tables import Table
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
+from lensloc.results.readings import INTACT, NETWORK, ReadingStudy
 from lensloc.units.mask import UnitMask
 from lensloc.units.matching import Controls
 from lensloc.units.matching import controls as default_controls
@@ -27,7 +28,7 @@ def reading_times(
     data: ReadingTimes | Table,
     lesions: UnitMask | Mapping[str, UnitMask] | None = None,
     *,
-    controls: Controls | None = CONTROLS,
+    controls: Controls | Sequence[Controls] | None = CONTROLS,
     mode: str | Mapping[str, Any] = "zero",
     bos: Bos = "model",
     window: int | None = None,
@@ -54,7 +55,8 @@ def reading_times(
         data: reading times; see :meth:`ReadingTimes.from_dataframe
             <lensloc.alignment.ReadingTimes.from_dataframe>`.
         lesions: networks to lesion, by name; none if None.
-        controls: which units are lesioned beside each network; None for none.
+        controls: which units are lesioned beside each network, or several of these; None for
+            none.
         mode: of the lesions, as in :func:`lensloc.lesion`; or its arguments,
             ``{"mode": "scale", "scale": 0.5}``.
         bos: whether a beginning-of-text token stands before every story.
@@ -157,15 +159,15 @@ def predict_times(
 def _jobs(
     model: Any,
     lesions: UnitMask | Mapping[str, UnitMask] | None,
-    controls: Controls | None,
+    controls: Controls | Sequence[Controls] | None,
     mode: str | Mapping[str, Any],
 ) -> list[Job]:
     networks = {"network": lesions} if isinstance(lesions, UnitMask) else dict(lesions or {})
     jobs = [Job("", INTACT, None, None)]
     for name, mask in networks.items():
         jobs.append(Job(name, NETWORK, None, mask))
-        if controls is not None:
-            jobs += [Job(name, each.kind, each.seed, each.mask) for each in controls(mask)]
+        for wanted in each_of(controls):
+            jobs += [Job(name, each.kind, each.seed, each.mask) for each in wanted(mask)]
     arguments = {"mode": mode} if isinstance(mode, str) else mode
     _model.require_lesions(model, [job.mask for job in jobs if job.mask is not None], arguments)
     return jobs

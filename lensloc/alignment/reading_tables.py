@@ -1,6 +1,6 @@
 """Surprisals and reading times -> regressions, and tables of what surprisal adds to them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,12 @@ from jaxtyping import Bool, Float, Int
 
 from lensloc.alignment.datasets import ReadingTimes
 from lensloc.alignment.frequency import zipf_frequencies
-from lensloc.alignment.reading_result import (
+from lensloc.alignment.regression import Fit, cross_validated, shifted, summed
+from lensloc.alignment.scores import Resampled, rank_p
+from lensloc.alignment.splits import Folds, make_folds
+from lensloc.alignment.surprisal import WordSurprisals
+from lensloc.errors import LensLocError
+from lensloc.results.readings import (
     COLUMNS,
     CORRECTED,
     INTACT,
@@ -18,14 +23,11 @@ from lensloc.alignment.reading_result import (
     TOKENS,
     ReadingStudy,
 )
-from lensloc.alignment.regression import Fit, cross_validated, shifted, summed
-from lensloc.alignment.scores import Resampled, rank_p
-from lensloc.alignment.splits import Folds, make_folds
-from lensloc.alignment.surprisal import WordSurprisals
-from lensloc.errors import LensLocError
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 
+_LEVEL = 0.05
+_ENOUGH = 19  # draws, of which none reaches the network, give p = 0.05
 _SPILL = 2  # words whose surprisal, length and frequency still show
 _COLUMN = {CORRECTED: "corrected", TOKENS: "surprisal"}
 
@@ -191,6 +193,7 @@ def compare(
         _ranked(table, comparisons),
         comparisons,
         by_story,
+        intact.table,
         confidence,
         {
             **(settings or {}),
@@ -381,12 +384,27 @@ def _sentences(table: pd.DataFrame, comparisons: pd.DataFrame, left_out: int) ->
         for row in idle.to_dict("records")
     ]
     for row in comparisons.to_dict("records"):
-        if np.isfinite(row["p"]) and row["p"] > 0.05:
-            told.append(
-                f"Lesioning {row['network']} does not surely take away more of what predicts "
-                f"readers than lesioning as many control units ({row['control']}, surprisal "
-                f"{row['surprisal']}): {row['network_loss']:+.4f} against "
-                f"{row['control_loss']:+.4f} nats a time, p = {row['p']:.2f}, "
-                f"{row['draws']} draws."
-            )
+        told += _rank_sentence(row)
     return told
+
+
+def _rank_sentence(row: Mapping[Hashable, Any]) -> list[str]:
+    """Say where a network's loss does not surely stand out among those of its controls."""
+    p, draws = float(row["p"]), int(row["draws"])
+    if not np.isfinite(p) or p <= _LEVEL:
+        return []
+    figures = (
+        f"({row['control']}, surprisal {row['surprisal']}): {row['network_loss']:+.4f} against "
+        f"{row['control_loss']:+.4f} nats a time"
+    )
+    least = 1 / (1 + draws)
+    if np.isclose(p, least):
+        return [
+            f"Lesioning {row['network']} takes away more of what predicts readers than lesioning "
+            f"as many control units does in any of {draws} draws {figures}; but {draws} draws "
+            f"cannot give a p below {least:.2f}, so take at least {_ENOUGH}."
+        ]
+    return [
+        f"Lesioning {row['network']} does not take away more of what predicts readers than "
+        f"lesioning as many control units {figures}, p = {p:.2f} over {draws} draws."
+    ]

@@ -12,8 +12,8 @@ from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Bos
 from lensloc.alignment.datasets import ReadingTimes
 from lensloc.alignment.spans import Span, found_in, joined, tokens_of, windows
-from lensloc.display import markup as html
-from lensloc.errors import LensLocError
+from lensloc.display import markup
+from lensloc.errors import LensLocError, noted
 from lensloc.units.provenance import Provenance
 
 Marks = Literal["beginning", "end", "none"]
@@ -93,6 +93,9 @@ class WordSurprisals:
     provenance: Provenance = field(default_factory=Provenance)
 
     def __repr__(self) -> str:
+        return noted(self._line(), self.warnings)
+
+    def _line(self) -> str:
         mean = float(self.table["surprisal"].mean())
         stories = self.table["story"].nunique()
         return (
@@ -106,8 +109,7 @@ class WordSurprisals:
             {str(name): value for name, value in row.items()}
             for row in self.table[columns].head(12).to_dict("records")
         ]
-        notes = (html.Markup(f"<p>{html.escaped(found)}</p>") for found in self.warnings)
-        return html.card(repr(self), html.table(rows), *notes)
+        return markup.card(self._line(), markup.table(rows), warnings=self.warnings)
 
 
 def word_surprisals(

@@ -80,11 +80,14 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
     if not path.is_file():
         raise LensLocError(f"There is no file {path} of {what}; check the path.")
     form.require_fits(path)
+    read: pd.DataFrame
     try:
         if kind == ".parquet":
-            return pd.read_parquet(path)
+            read = pd.read_parquet(path)
+            return read
         if kind == ".jsonl":
-            return pd.DataFrame([record for _, record in read_records(path, (), form=form)])
+            read = pd.DataFrame([record for _, record in read_records(path, (), form=form)])
+            return read
         text = read_text(path, form.encoding)
         separator = _separator(split_lines(text)[:1], form, kind)
         table = pd.read_csv(
@@ -95,6 +98,8 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
             keep_default_na=False,
             skip_blank_lines=False,  # so that rows have their numbers
         )
+    except LensLocError:
+        raise
     except (OSError, ValueError) as error:  # pandas' own errors, and pyarrow's, are ValueErrors
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LensLocError(f"{path} cannot be read as a table of {what} ({line}).") from error
@@ -121,7 +126,8 @@ def _without_header(table: pd.DataFrame, path: Path, *, decimal_comma: bool) -> 
         cells = body[column]
         if cells.str.contains(",").any() and cells.map(_is_decimal).all():
             body[column] = cells.str.replace(",", ".")
-    return body.set_axis([str(title).strip() for title in table.iloc[0]], axis=1)
+    named: pd.DataFrame = body.set_axis([str(title).strip() for title in table.iloc[0]], axis=1)
+    return named
 
 
 def _is_decimal(cell: str) -> bool:

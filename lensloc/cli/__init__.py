@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 from rich.console import Console
 
+from lensloc.cli.aligning import alignment_app
 from lensloc.cli.catalogue import models_app, stimuli_app
 from lensloc.cli.evaluating import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
@@ -33,6 +34,7 @@ app.command("demo")(demo_command)
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(lape_app, name="lape")
+app.add_typer(alignment_app, name="alignment")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from lensloc.plot.lesions import dose_response, lesion_bars
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
 from lensloc.plot.matrices import language_layers, language_matrix, steering
 from lensloc.plot.overlaps import overlap
+from lensloc.plot.people import alignment, reading_times
 from lensloc.plot.profiles import response_profile
 from lensloc.plot.saving import save
 from lensloc.plot.themes import DIVERGING, SEQUENTIAL, themed
@@ -14,6 +15,7 @@ from lensloc.plot.themes import DIVERGING, SEQUENTIAL, themed
 __all__ = [
     "DIVERGING",
     "SEQUENTIAL",
+    "alignment",
     "dose_response",
     "granularity",
     "head_heatmap",
@@ -23,6 +25,7 @@ __all__ = [
     "layer_profile",
     "lesion_bars",
     "overlap",
+    "reading_times",
     "response_profile",
     "save",
     "steering",

@@ -1,14 +1,18 @@
 """A study -> one self-contained HTML page that opens offline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lensloc.display.files import require_free, write_file
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.pages.report.page import lesion_page, study_page
+from lensloc.pages.report.page import lesion_page, people_page, study_page
+from lensloc.pages.report.people import People
 from lensloc.pages.report.words import summary
+from lensloc.results.encodings import Encoding
 from lensloc.results.lesions import LesionStudy
+from lensloc.results.readings import ReadingStudy
 from lensloc.studies import Localization, Study
 from lensloc.units.mask import UnitMask
 from lensloc.units.selection import least_note
@@ -19,12 +23,13 @@ _TOP = 15
 
 
 def report(
-    study: Study | Localization | LesionStudy,
+    study: Study | Localization | LesionStudy | Encoding | ReadingStudy,
     out: str | Path = "report.html",
     *,
     percent: float | None = None,
     site: str | None = None,
     top: int = _TOP,
+    people: People | Sequence[People] = (),
     overwrite: bool = False,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
@@ -35,11 +40,15 @@ def report(
 
     Args:
         study: what :func:`lensloc.study`, :func:`lensloc.localize` or :func:`lensloc.lesion_study`
-            returned.
+            returned; or :func:`lensloc.alignment.encode` or
+            :func:`lensloc.alignment.reading_times`.
         out: the ``.html`` file.
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
         top: how many units to list; a lesion study lists none, and refuses it.
+        people: of a study or localization, what its networks predict of people, each a section of
+            the page: what :func:`lensloc.alignment.encode` or
+            :func:`lensloc.alignment.reading_times` returned, or several of these.
         overwrite: replace a file that is there.
 
     Returns:
@@ -55,6 +64,15 @@ def report(
     if top < 1:
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
     require_free(path, overwrite=overwrite)
+    beside = [people] if isinstance(people, Encoding | ReadingStudy) else list(people)
+    for each in beside:
+        if not isinstance(each, Encoding | ReadingStudy):
+            raise LensLocError(
+                "people takes what ll.alignment.encode or ll.alignment.reading_times returned; "
+                f"{type(each).__name__} is neither."
+            )
+    if beside and not isinstance(study, Study | Localization):
+        raise LensLocError("people is for the page of a study or localization; leave it out.")
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
         size = 1.0 if percent is None else percent
@@ -64,13 +82,16 @@ def report(
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
     if isinstance(study, Study):
-        page = study_page(study, top)
+        page = study_page(study, top, beside)
     elif isinstance(study, LesionStudy):
         refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)
+    elif isinstance(study, Encoding | ReadingStudy):
+        refuse_idle("an alignment lists no units; leave it out", top=top != _TOP)
+        page = people_page(study)
     else:
         raise LensLocError(
-            "A report is made of a study, a localization or a lesion study; "
+            "A report is made of a study, a localization, a lesion study or an alignment; "
             f"{type(study).__name__} is none."
         )
     return write_file(path, page.encode(), overwrite=overwrite)

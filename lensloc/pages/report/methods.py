@@ -21,12 +21,28 @@ _REFERENCES = {
     "abilities. British Journal of Psychology, 3, 296-322.",
     "Cohen 1988": "Cohen, J. (1988). Statistical Power Analysis for the Behavioral Sciences "
     "(2nd ed.). Lawrence Erlbaum.",
+    "Dupré la Tour et al. 2022": "Dupré la Tour, T., Eickenberg, M., Nunez-Elizalde, A. O., & "
+    "Gallant, J. L. (2022). Feature-space selection with banded ridge regression. NeuroImage, 264, "
+    "119728.",
     "Efron and Tibshirani 1993": "Efron, B., & Tibshirani, R. J. (1993). An Introduction to the "
     "Bootstrap. Chapman & Hall.",
+    "Feghhi et al. 2024": "Feghhi, E., Hadidi, N., Song, B., Blank, I. A., & Kao, J. C. (2024). "
+    "What Are Large Language Models Mapping to in the Brain? A Case Against Over-Reliance on Brain "
+    "Scores. arXiv:2406.01538.",
     "Nanda and Bloom 2022": "Nanda, N., & Bloom, J. (2022). TransformerLens. "
     "https://github.com/TransformerLensOrg/TransformerLens.",
+    "Oh and Schuler 2024": "Oh, B.-D., & Schuler, W. (2024). Leading Whitespaces of Language "
+    "Models' Subword Vocabulary Pose a Confound for Calculating Word Probabilities. EMNLP 2024. "
+    "arXiv:2406.10851.",
+    "Phipson and Smyth 2010": "Phipson, B., & Smyth, G. K. (2010). Permutation P-values Should "
+    "Never Be Zero: Calculating Exact P-values When Permutations Are Randomly Drawn. Statistical "
+    "Applications in Genetics and Molecular Biology, 9(1), 39.",
+    "Pimentel and Meister 2024": "Pimentel, T., & Meister, C. (2024). How to Compute the "
+    "Probability of a Word. EMNLP 2024. arXiv:2406.14561.",
     "Spearman 1910": "Spearman, C. (1910). Correlation calculated from faulty data. British "
     "Journal of Psychology, 3, 271-295.",
+    "Speer 2022": "Speer, R. (2022). rspeer/wordfreq: v3.0. Zenodo. "
+    "https://doi.org/10.5281/zenodo.7199437.",
     "Sun et al. 2024": "Sun, M., Chen, X., Kolter, J. Z., & Liu, Z. (2024). Massive Activations in "
     "Large Language Models. arXiv:2402.17762.",
     "Welch 1947": "Welch, B. L. (1947). The generalization of 'Student's' problem when several "

@@ -13,10 +13,13 @@ from lensloc.display.markup import Markup, escaped
 from lensloc.display.sentences.words import listed
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
 from lensloc.pages.explorer.page import document
-from lensloc.pages.report import sections
+from lensloc.pages.report import people, sections
 from lensloc.pages.report.figures import templates
+from lensloc.pages.report.methods import references
+from lensloc.pages.report.people import People
 from lensloc.pages.report.sections import Section
 from lensloc.pages.report.words import lesion_summary, sides, summary
+from lensloc.results.encodings import Encoding
 from lensloc.results.lesions import LesionStudy
 from lensloc.studies import Study
 
@@ -27,12 +30,13 @@ _PADDING = 1000  # of base64, which fills up every array
 _MOST_PERCENT = 5.0
 
 
-def study_page(study: Study, top: int) -> str:
+def study_page(study: Study, top: int, beside: Sequence[People] = ()) -> str:
     """Return the page of a study.
 
     Args:
         study: the study.
         top: how many units to list.
+        beside: what its networks predict of people.
     """
     made = study.network.provenance
     target, control = sides(study.selectivity)
@@ -42,18 +46,30 @@ def study_page(study: Study, top: int) -> str:
         f"{about}{target} > {control}; {len(study.network):,} units at {study.site}; "
         f"{made.date[:10]}"
     )
+    numbered = [
+        (each, [type(other) for other in beside[: at + 1]].count(type(each)))
+        for at, each in enumerate(beside)
+    ]
     body = [
         _summary(summary(study)),
-        *_warnings(study.warnings),
+        *_warnings([*study.warnings, *(note for each in beside for note in each.warnings)]),
         _explorer(study),
         sections.heatmaps(study),
         sections.top_units(study, top),
         *([sections.profile(study)] if study.profile is not None else []),
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
+        *(people.section(each, place) for each, place in numbered),
         sections.stimuli(study),
-        sections.method(study),
+        sections.method(study, " ".join(map(people.people_methods, beside))),
         sections.provenance(made, study),
-        sections.downloads(study),
+        sections.downloads(
+            study,
+            [
+                link
+                for each, place in numbered
+                for link in people.links(each, f"{study.contrast.name}-{made.model}", place)
+            ],
+        ),
     ]
     empty = data_script(_payload(study, 0))
     page = _page(title, subtitle, body, empty)
@@ -73,6 +89,24 @@ def lesion_page(lesions: LesionStudy) -> str:
         sections.lesions(lesions),
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
+    ]
+    return _page(title, subtitle, body, "")
+
+
+def people_page(found: People) -> str:
+    """Return the page of what was measured of people alone."""
+    model = found.provenance.model
+    title = people.title_of(found) + (f" and {model}" if model else "")
+    subtitle = f"{len(found.table):,} rows of scores"
+    if isinstance(found, Encoding):
+        subtitle += f"; {found.split} split"
+    body = [
+        _summary([" ".join(found.summary())]),
+        *_warnings(found.warnings),
+        people.section(found),
+        people.method([found], references),
+        people.provenance(found),
+        sections.offered(people.links(found, model or "features")),
     ]
     return _page(title, subtitle, body, "")
 
@@ -146,4 +180,4 @@ def _plotly() -> tuple[str, str]:
 
 
 def _source(name: str) -> str:
-    return (resources.files("lensloc.report") / name).read_text(encoding="utf-8")
+    return (resources.files("lensloc.pages.report") / name).read_text(encoding="utf-8")

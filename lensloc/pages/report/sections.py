@@ -209,9 +209,9 @@ def stimuli(study: Study) -> Section:
     return Section("stimuli", "Stimuli", content)
 
 
-def method(study: Study) -> Section:
-    """Give a paragraph for a paper."""
-    text = methods(study)
+def method(study: Study, more: str = "") -> Section:
+    """Give a paragraph for a paper, and more of it, on what else is on the page."""
+    text = " ".join(part for part in (methods(study), more) if part)
     return Section(
         "methods", "Methods", _joined(prose(text), "<h3>References</h3>", bullets(references(text)))
     )
@@ -268,8 +268,8 @@ def definitions(facts: Mapping[str, str]) -> Markup:
     return Markup(f"<dl>{items}</dl>")
 
 
-def downloads(study: Study) -> Section:
-    """Offer the tables."""
+def downloads(study: Study, more: Sequence[Markup] = ()) -> Section:
+    """Offer the tables, and more of them."""
     name = f"{study.contrast.name}-{study.network.provenance.model}"
     table = study.selectivity.to_dataframe(study.network)
     links = [
@@ -284,10 +284,11 @@ def downloads(study: Study) -> Section:
         links.append(link(study.profile.table, f"{name}-profile.csv", "The response profile"))
     if study.lesions is not None:
         links += lesion_links(study.lesions, name)
-    return _downloads(links)
+    return offered([*links, *more])
 
 
-def _downloads(links: Sequence[Markup]) -> Section:
+def offered(links: Sequence[Markup]) -> Section:
+    """Offer files that are in the page."""
     items = "".join(f"<li>{each}</li>" for each in links)
     words = (
         "Tables as CSV. They are inside this page. A text that a spreadsheet would take for a "
@@ -384,4 +385,4 @@ def lesion_links(found: LesionStudy, name: str) -> list[Markup]:
 
 def lesion_downloads(found: LesionStudy) -> Section:
     """Offer the tables of lesions alone."""
-    return _downloads(lesion_links(found, str(found.table["model"].iloc[0])))
+    return offered(lesion_links(found, str(found.table["model"].iloc[0])))

@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensloc.display import markup as html
+from lensloc.display import markup
+from lensloc.display.sentences.people import Beside, Predicted, predicted_sentences
+from lensloc.errors import noted
 from lensloc.units.provenance import Provenance
 
 NETWORK, CONTROL, UNTRAINED, BASELINE = "network", "control", "untrained", "baseline"
 NUISANCE, JOINT = "nuisance", "network + nuisance"
+_LABELS = {
+    CONTROL: "control units ({})",
+    UNTRAINED: "the same units untrained",
+    BASELINE: "baseline {}",
+}
 COLUMNS = (
     *("model", "network", "kind", "name", "seed", "site", "layer", "n_units", "split"),
     *("r", "r_low", "r_high", "r2", "r2_low", "r2_high", "ceiling", "r_normalised"),
@@ -50,6 +57,7 @@ class Encoding:
         settings: what was asked for.
         warnings: what a reader of the table should know, in sentences.
         provenance: which model and units.
+        call: the call that made it, as far as that is known.
     """
 
     table: pd.DataFrame
@@ -59,6 +67,7 @@ class Encoding:
     settings: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    call: str = ""
 
     @property
     def split(self) -> str:
@@ -78,31 +87,61 @@ class Encoding:
         ).reset_index()
         return table
 
+    def summary(self) -> list[str]:
+        """Say in sentences how well every network predicts, and beside what."""
+        n_responses = self.responses["response"].nunique()
+        told: list[str] = []
+        for row in self.table[self.table["kind"] == NETWORK].to_dict("records"):
+            against = self.comparisons[self.comparisons["network"] == row["network"]]
+            beside = [
+                Beside(_LABELS.get(one["kind"], "{}").format(one["against"]), float(one["other_r"]),
+                       int(one["draws"]), float(one["p"]))
+                for one in against.to_dict("records")
+            ]  # fmt: skip
+            told += predicted_sentences(
+                Predicted(
+                    network=str(row["network"]),
+                    n_units=int(row["n_units"]),
+                    n_responses=int(n_responses),
+                    split=self.split,
+                    r=float(row["r"]),
+                    low=float(row["r_low"]),
+                    high=float(row["r_high"]),
+                    normalised=float(row["r_normalised"]),
+                    beside=beside,
+                    unique=float(row["unique"]),
+                    unique_low=float(row["unique_low"]),
+                    unique_high=float(row["unique_high"]),
+                )
+            )
+        return told
+
     def __repr__(self) -> str:
+        return noted(self._line(), self.warnings)
+
+    def _line(self) -> str:
         networks = self.table[self.table["kind"] == NETWORK]
         scores = ", ".join(
             f"{name or 'units'} r {r:.3f}"
             for name, r in zip(networks["network"], networks["r"], strict=True)
         )
         mark = "; SHUFFLED split" if self.split == "shuffled" else ""
-        notes = f"; {len(self.warnings)} warnings" if self.warnings else ""
-        return f"Encoding({scores or 'no network'}; {self.split} split{mark}{notes})"
+        return f"Encoding({scores or 'no network'}; {self.split} split{mark})"
 
     def _repr_html_(self) -> str:
-        rows = summary(self.table)
+        rows = shown_scores(self.table).to_dict("records")
         ends = [(row["r_low"], row["r"], row["r_high"]) for row in rows]
         caption = f"mean r, in the order of the table, {100 * self.confidence:g} % over passages"
-        notes = (html.Markup(f"<p>{html.escaped(found)}</p>") for found in self.warnings)
-        return html.card(
-            repr(self),
-            html.table(rows),
-            html.captioned(html.intervals(ends, label=caption), caption),
-            *notes,
+        return markup.card(
+            self._line(),
+            markup.table([{str(key): value for key, value in row.items()} for row in rows]),
+            markup.captioned(markup.intervals(ends, label=caption), caption),
+            warnings=self.warnings,
         )
 
 
-def summary(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows to show: controls of one kind as one row, the mean of their draws."""
+def shown_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows to show: controls of one kind as one, with mean and range of their draws."""
     rows: list[dict[str, Any]] = []
     keys = ["network", "kind", "name"]
     for (network, kind, name), found in table.groupby(keys, sort=False, dropna=False):
@@ -124,4 +163,5 @@ def summary(table: pd.DataFrame) -> list[dict[str, Any]]:
                 "unique": float(found["unique"].iloc[0]) if kind == NETWORK else np.nan,
             }
         )
-    return rows
+    shown: pd.DataFrame = pd.DataFrame(rows)
+    return shown
