@@ -21,6 +21,8 @@ _REMEDIES = {
     "Null": "take what ll.lape.null returned",
     "MaxT": "take what ll.max_t returned",
     "LanguageMatrix": "take what ll.lape.perplexity returned",
+    "Encoding": "take what ll.alignment.encode returned",
+    "ReadingStudy": "take what ll.alignment.reading_times returned",
     "Steering": "take what ll.lape.steer returned",
     "DataFrame": "take the table that the function of that name returned",
 }

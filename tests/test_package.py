@@ -57,12 +57,15 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
 def test_no_module_is_named_like_a_public_function() -> None:
     """Such a module takes the function's place as an attribute of the package."""
     modules = [found.name for found in pkgutil.walk_packages(ll.__path__, "lensloc.")]
-    rooms = [ll, ll.contrasts, ll.lape, ll.plot, ll.tasks]
+    rooms = [ll, ll.alignment, ll.contrasts, ll.lape, ll.plot, ll.tasks]
     public = {
         name for room in rooms for name in room.__all__ if inspect.isroutine(getattr(room, name))
     }
     same = {name for name in modules if name.rpartition(".")[2] in public}
-    assert same == {"lensloc.pages.report"}  # its page is a room; ll.report is no attribute of it
+    # Rooms of another place than the function: a page is no attribute of ll.report's, and the
+    # function of the other room's name is in ll.plot.
+    assert same == {"lensloc.pages.report", "lensloc.alignment"}
+    assert ll.plot.alignment.__module__ == "lensloc.plot.people"
     assert ll.report.__module__ == "lensloc.pages.report"
 
 

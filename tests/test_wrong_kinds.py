@@ -95,6 +95,15 @@ CASES: dict[str, str] = {
     "ll.plot.language_matrix(found)": "A LanguageMatrix is needed",
     "ll.plot.language_layers([mask])": "Neurons are given by name",
     "ll.plot.steering(found)": "A Steering is needed",
+    # -- people ------------------------------------------------------------------------------------
+    "ll.plot.alignment(found)": "An Encoding is needed",
+    "ll.plot.reading_times(found)": "A ReadingStudy is needed",
+    "ll.report(found, 'x.html', people=[found])": "people takes what ll.alignment.encode",
+    "ll.alignment.Stimuli.of(3)": "something of type int is neither",
+    "ll.alignment.BrainResponses.of(3)": "something of type int is neither",
+    "ll.alignment.ReadingTimes.of(3)": "something of type int is neither",
+    'll.alignment.encode("gpt2", ["a"], [[1.0]], mask)': "load_model",
+    'll.alignment.reading_times("gpt2", "x.csv")': "load_model",
     # -- sites -------------------------------------------------------------------------------------
     'll.capture(model, ["x"], ["a"], "x")': "There is no site 'x'; the sites are resid_pre",
     'll.localize(model, c, "x")': "There is no site 'x'",

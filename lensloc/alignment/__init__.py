@@ -1,5 +1,7 @@
 """Alignment with people: do units predict what brains do, and surprisal how long people read?"""
 
+from lensloc.alignment._model import UnitResponses
+from lensloc.alignment.contexts import stimulus_responses
 from lensloc.alignment.datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
 from lensloc.alignment.encoding import by_layer, encode, encode_features
 from lensloc.alignment.evaluating import Features
@@ -24,6 +26,7 @@ __all__ = [
     "ReadingStudy",
     "ReadingTimes",
     "Stimuli",
+    "UnitResponses",
     "WordSurprisals",
     "brainscore_assembly",
     "by_layer",
@@ -35,6 +38,7 @@ __all__ = [
     "pereira2018",
     "predict_times",
     "reading_times",
+    "stimulus_responses",
     "tuckute2024",
     "word_surprisals",
 ]

@@ -82,6 +82,15 @@ def tokenize(model: Any, text: str, bos: Bos = "model") -> Tokens:
     )
 
 
+def require_model(model: Any) -> None:
+    """Check that a model is one that was loaded.
+
+    Raises:
+        LensLocError: for the name of one, or something else.
+    """
+    surface(model)
+
+
 def tokenizer_of(model: Any) -> Any:
     """Return a model's tokenizer.
 

@@ -95,6 +95,7 @@ def encode(
             a passage in two folds; constant responses; whatever the model, its units or the data
             lack. Each names what and where.
     """
+    _model.require_model(model)
     networks = {"units": units} if isinstance(units, UnitMask) else dict(units)
     _require_networks(networks)
     design = Design.of(Stimuli.of(stimuli), BrainResponses.of(responses), delays=delays, trim=trim)

@@ -73,6 +73,7 @@ def reading_times(
         LensLocError: words that do not line up with their text, fewer than two stories, too few
             times; a lesion that is refused. Each names what and where.
     """
+    _model.require_model(model)
     words = ReadingTimes.of(data)
     jobs = _jobs(model, lesions, controls, mode)
     arguments = {"mode": mode} if isinstance(mode, str) else dict(mode)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,9 @@ from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Bos
 from lensloc.alignment.datasets import ReadingTimes
 from lensloc.alignment.spans import Span, found_in, joined, tokens_of, windows
+from lensloc.alignment.tables import Table
+from lensloc.contrasts.columns import TABLE_KINDS
+from lensloc.contrasts.lines import kind_of
 from lensloc.display import markup
 from lensloc.errors import LensLocError, noted
 from lensloc.units.provenance import Provenance
@@ -114,7 +118,7 @@ class WordSurprisals:
 
 def word_surprisals(
     model: Any,
-    words: "ReadingTimes | Sequence[str] | pd.DataFrame",
+    words: "ReadingTimes | Table | Sequence[str]",
     *,
     bos: Bos = "model",
     window: int | None = None,
@@ -159,7 +163,8 @@ def word_surprisals(
     Args:
         model: a loaded model.
         words: texts as words: of reading times; a table with columns ``story``, ``position`` and
-            ``word``; or texts, of which each is a story and is split at white space.
+            ``word``, or a file of one; or texts, of which each is a story and is split at white
+            space.
         bos: whether a beginning-of-text token stands before every text.
         window: most tokens read at once; longer texts are read in windows that move on by half of
             it. At most 2048 tokens, or the model's context, if None.
@@ -224,11 +229,11 @@ class _Story:
         return f"Story {self.name}, word {self.positions[number]}"
 
 
-def _stories(words: "ReadingTimes | Sequence[str] | pd.DataFrame") -> list[_Story]:
+def _stories(words: "ReadingTimes | Table | Sequence[str]") -> list[_Story]:
     if isinstance(words, ReadingTimes):
         data = words
-    elif isinstance(words, pd.DataFrame):
-        data = ReadingTimes.from_dataframe(words, time=None)
+    elif isinstance(words, pd.DataFrame | Path) or _names_a_table(words):
+        data = ReadingTimes.from_dataframe(words, time=None)  # type: ignore[arg-type]
     else:
         texts = [words] if isinstance(words, str) else list(words)
         rows = [
@@ -242,6 +247,11 @@ def _stories(words: "ReadingTimes | Sequence[str] | pd.DataFrame") -> list[_Stor
             texts={str(number): text for number, text in enumerate(texts, start=1)},
         )
     return [_story(data, str(name), found) for name, found in data.stories()]
+
+
+def _names_a_table(words: object) -> bool:
+    """Say whether a text is the name of a file: no text is one word that ends so."""
+    return isinstance(words, str) and not words.split()[1:] and kind_of(Path(words)) in TABLE_KINDS
 
 
 def _story(data: ReadingTimes, name: str, found: pd.DataFrame) -> _Story:

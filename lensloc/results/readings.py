@@ -81,7 +81,7 @@ class ReadingStudy:
                     self.comparisons["surprisal"] == kind
                 )
                 beside = [
-                    Beside(f"as many control units ({one['control']})", float(one["control_loss"]),
+                    Beside(f"as many control units ({one['control']})", -float(one["control_loss"]),
                            int(one["draws"]), float(one["p"]))
                     for one in self.comparisons[chosen].to_dict("records")
                 ]  # fmt: skip

@@ -162,12 +162,16 @@ def writing(w: World) -> dict[str, Changes]:
     """Whether a file that is there is replaced."""
     there = [written(w, f"there.{kind}", "x") for kind in ("safetensors", "html", "neuron.pth")]
     mask, page, neurons = there
+    scored = written(w, "kept_language_mask.npy", "x")
 
     def replaced(argument: str, path: Path) -> Changes:
         return {"overwrite": Change(True, {argument: path})}
 
     return {
         "UnitMask.save": replaced("path", mask),
+        "UnitMask.to_brainscore": {
+            "overwrite": Change(True, {"folder": scored.parent, "model_id": "kept"})
+        },
         "report": replaced("out", page),
         "lape.ActivationCounts.save": replaced("path", written(w, "counts.safetensors", "x")),
         "lape.Identified.save": replaced("path", written(w, "found.safetensors", "x")),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import people
 import plotly.graph_objects as go
 import torch
 from argument_files import of_corpora, of_tasks, reading, writing
@@ -430,6 +431,15 @@ def units(w: World) -> dict[str, Entry]:
         "UnitMask.save": Entry(
             {"path": Fresh("a.safetensors")}, {"path": Fresh("a.npy")}, on=w.mask
         ),
+        "UnitMask.to_brainscore": Entry(
+            {"folder": Fresh("one"), "model_id": "a/b"},
+            {
+                "folder": Fresh("two"),
+                "model_id": "a/c",
+                "benchmark": "Blank2014-linear",
+            },
+            on=w.mask,
+        ),
         "controls": Entry(
             {},
             {
@@ -457,6 +467,7 @@ def units(w: World) -> dict[str, Entry]:
                 "percent": 10,
                 "site": under("mlp_post", study=w.found),
                 "top": 2,
+                "people": people.encoding(),
             },
         ),
     }
@@ -911,6 +922,13 @@ def figures(w: World) -> dict[str, Entry]:
             {"table": overlaps.assign(dice=0.1), "measure": "jaccard", **title},
         ),
         "plot.response_profile": Entry({"profile": profile}, {"profile": w.other_profile, **title}),
+        "plot.alignment": Entry(
+            {"found": people.encoding()},
+            {"found": people.encoding(layers=True), "measure": "r2", **title},
+        ),
+        "plot.reading_times": Entry(
+            {"study": people.reading()}, {"study": people.reading(draws=1), **title}
+        ),
         "plot.save": Entry(
             {"figure": figure, "path": Fresh("a.html")},
             {"figure": other, "path": Fresh("b.html")},

@@ -25,11 +25,11 @@ class Beside:
     draws: int = 1
     p: float = float("nan")
 
-    def words(self, digits: int) -> str:
+    def words(self, digits: int, *, sign: bool = False) -> str:
         """Return it as a part of a list."""
         drawn = f", {counted(self.draws, 'draw')}" if known(self.p) or self.draws > 1 else ""
         rank = f", p = {number(self.p)}" if known(self.p) else ""
-        return f"{self.label} {number(self.value, digits)}{drawn}{rank}"
+        return f"{self.label} {number(self.value, digits, sign=sign)}{drawn}{rank}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class Gained:
         gain: nats a time, intact; NaN if there is none.
         low: lower end of its interval over stories; NaN without one.
         high: upper end.
-        lesions: name of a network -> loss, ends of its interval, and what is held beside.
+        lesions: name of a network, loss of gain, ends of its interval, and the change of gain
+            under what is held beside.
     """
 
     surprisal: str
@@ -128,10 +129,10 @@ def gained_sentences(found: Gained) -> list[str]:
         if not known(loss):
             sentences.append(f"With {name} lesioned there is no figure.")
             continue
-        ends = interval(low, high, 4)
-        others = f"; lesions of {listed(each.words(4) for each in beside)}" if beside else ""
+        ends = interval(-high, -low, 4)
+        others = listed(each.words(4, sign=True) for each in beside) if beside else ""
         sentences.append(
-            f"The lesion of {name} takes away {number(loss, 4, sign=True)} of it"
-            f"{' ' + ends if ends else ''}{others}."
+            f"The lesion of {name} changes that gain by {number(-loss, 4, sign=True)}"
+            f"{' ' + ends if ends else ''}{'; lesions of ' + others if others else ''}."
         )
     return sentences

@@ -211,8 +211,8 @@ def _of_reading(found: ReadingStudy) -> str:
         "by linear regression from length and log frequency (Speer 2022) of the word and of the "
         "two before it, and from these and the surprisals of the three words"
         f"{subjects}. Surprisal of a word is that of its tokens, corrected for the white space "
-        "that tokens carry in front (Oh and Schuler 2024; Pimentel and Meister 2024), and without that "
-        f"correction. The gain is the difference in log-likelihood of times in held-out stories, "
+        "that tokens carry in front (Oh and Schuler 2024; Pimentel and Meister 2024), and without "
+        "that. The gain is the difference in log-likelihood of times in held-out stories, "
         f"{known['n_folds']} folds.{lesions} Intervals are from a bootstrap over stories (Efron "
         "and Tibshirani 1993)."
     )
