@@ -18,7 +18,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, overload
+from typing import Literal, get_args, overload
 
 import numpy as np
 import pandas as pd
@@ -28,16 +28,14 @@ from jaxtyping import Bool, Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
-    device_of,
     padded_right,
-    padding_options,
     require_batch_size,
     run_batches,
     sees_pads,
@@ -48,13 +46,14 @@ from lensloc.forward.sites import (
     get_site,
     hook_names,
     names_of,
-    reaches_mlp_only,
     shape,
     upcast,
 )
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Hook, Model, opened
 from lensloc.models.tokens import shortened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.units.mask import UnitAddress, UnitMask, count_units, ranked
@@ -215,7 +214,7 @@ class Attribution:
 
 @overload
 def attribute(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     method: Method = ...,
     site: str = ...,
@@ -233,7 +232,7 @@ def attribute(
 
 @overload
 def attribute(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     method: Method = ...,
     site: list[str] | tuple[str, ...] = ...,
@@ -250,7 +249,7 @@ def attribute(
 
 
 def attribute(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     method: Method = "grad_x_act",
     site: str | list[str] | tuple[str, ...] = "resid_post",
@@ -291,7 +290,7 @@ def attribute(
     lesions that are open stay in force.
 
     Args:
-        model: a HookedTransformer or TransformerBridge with a tokenizer, causal.
+        model: a loaded model of any kind with a tokenizer, causal.
         contrast: the stimuli; only the target's and the control's conditions are run.
         method: how effects are found.
         site: where the units live (see :func:`lensloc.forward.sites.get_site`), or a list of sites.
@@ -315,9 +314,9 @@ def attribute(
             or longer than the context window; an effect that is not finite; a model that is not
             causal.
     """
-    require_model(model)
+    seen = surface(model)
     require_a(Contrast, contrast, "contrast")
-    if getattr(model.cfg, "attention_dir", "causal") != "causal":
+    if not seen.is_causal:
         raise LensLocError(
             "This model reads texts in both directions, so it does not predict a token from what "
             "stands before it and units have no effect on that; take a causal model."
@@ -329,7 +328,7 @@ def attribute(
     _require_units(units, sites, model)
     used = contrast if limit is None else _first(contrast, limit)
     if truncate:
-        max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
+        max_tokens = min(max_tokens or seen.window, seen.window)
     texts = _texts(model, used, max_tokens)
     steps = f", {n_steps} steps" if method == "integrated_gradients" else ""
     made = _provenance(model, used, max_tokens).replace(
@@ -355,24 +354,15 @@ def attribute(
 
 @dataclass(frozen=True)
 class _Place:
-    """One layer of a site.
-
-    A TransformerBridge's ``hook_resid_mid`` is the input of the MLP or of its normalisation: what
-    is written there does not reach the residual stream, to which it must be added after.
-    """
+    """One layer of a site."""
 
     site: Site
     layer: int
     n_heads: int
-    reaches_mlp_only: bool
 
     @property
     def hook(self) -> str:
         return self.site.hook_name(self.layer)
-
-    @property
-    def output_hook(self) -> str:
-        return get_site("resid_post").hook_name(self.layer)
 
     def parts(self, activation: Tensor) -> Float[Tensor, "row pos unit part"]:
         """Return what each unit consists of: one number, or the dimensions of a head."""
@@ -382,7 +372,7 @@ class _Place:
         return activation.reshape(rows, positions, -1, 1)
 
 
-_Hooks = list[tuple[str, Callable[..., Tensor | None]]]
+_Hooks = list[tuple[str, Hook]]
 
 
 class _Gate:
@@ -407,14 +397,12 @@ class _Gate:
         self._opening = opening
         self._closed = closed
         self._learns = learns
-        self._difference: Tensor | None = None
 
     @property
     def hooks(self) -> _Hooks:
-        hooks: _Hooks = [(self.place.hook, self)]
-        return hooks + ([(self.place.output_hook, self._carry_on)] * self.place.reaches_mlp_only)
+        return [(self.place.hook, self)]
 
-    def __call__(self, activation: Tensor, hook: Any) -> Tensor:
+    def __call__(self, activation: Tensor) -> Tensor:
         parts = upcast(self.place.parts(activation))
         # Kept, since some hook points are passed more than once in a forward pass (the norm before
         # attention, for queries, keys and values), and the effect is that of all together.
@@ -424,10 +412,7 @@ class _Gate:
         away = parts if self._baseline is None else parts - self._baseline.to(parts)
         # Written so that open gates change no bit of the activation.
         edited = torch.addcmul(parts, (gate - 1)[:, None, :, None], away)
-        edited = edited.to(activation.dtype).reshape(activation.shape)
-        if self.place.reaches_mlp_only:
-            self._difference = edited - activation
-        return edited
+        return edited.to(activation.dtype).reshape(activation.shape)
 
     def _made(self, parts: Float[Tensor, "row pos unit part"]) -> Float[Tensor, "gates unit"]:
         # A gate a row, so that a gradient is one text's; where none is taken, one serves all.
@@ -436,11 +421,6 @@ class _Gate:
         if self._closed is not None:
             gate[:, self._closed] = 0
         return gate.requires_grad_(self._learns)
-
-    def _carry_on(self, activation: Tensor, hook: Any) -> Tensor:
-        difference, self._difference = self._difference, None
-        assert difference is not None
-        return activation + difference.to(activation.device)
 
 
 class _Survey:
@@ -453,7 +433,7 @@ class _Survey:
         self.size: Tensor | None = None
         self._read = read
 
-    def __call__(self, activation: Tensor, hook: Any) -> None:
+    def __call__(self, activation: Tensor) -> None:
         parts = upcast(self.place.parts(activation.detach()))
         read = self._read.to(device=parts.device, dtype=parts.dtype)
         self.total = einsum(parts, read, "row pos unit part, row pos -> unit part").cpu().double()
@@ -472,24 +452,7 @@ def _passed(place: _Place, value: Tensor | None) -> Tensor:
 
 
 @contextlib.contextmanager
-def _opened(model: Any, hooks: _Hooks) -> Iterator[None]:
-    """Open forward hooks on the model, and take away these and no others."""
-    opened: list[tuple[Any, Any]] = []
-    try:
-        for name, function in hooks:
-            point = model.hook_dict[name]
-            # Permanent in the model's eyes, so that nothing that runs inside takes it away.
-            point.add_hook(function, is_permanent=True)
-            opened.append((point, point.fwd_hooks[-1]))
-        yield
-    finally:
-        for point, handle in reversed(opened):
-            handle.hook.remove()
-            point.fwd_hooks = [other for other in point.fwd_hooks if other is not handle]
-
-
-@contextlib.contextmanager
-def _frozen(model: Any) -> Iterator[None]:
+def _frozen(model: Model) -> Iterator[None]:
     """Keep the weights out of the gradient, which saves the memory that theirs would take."""
     learning = [weights for weights in model.parameters() if weights.requires_grad]
     # Weights computed from others cannot be frozen, and need not be.
@@ -541,7 +504,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Runner:
-    model: Any
+    model: Model
     texts: _Texts
     units: UnitMask | None
     baseline: str
@@ -658,37 +621,34 @@ class _Runner:
         run_batches(self.model, batches, run, progress=progress, description="texts, attributed")
 
     def _token_budget(self, n_places: int) -> int:
-        cfg, device = self.model.cfg, device_of(self.model)
-        width = max(cfg.d_model, getattr(cfg, "d_mlp", None) or 4 * cfg.d_model)
+        seen, device = surface(self.model), surface(self.model).device
+        neurons = seen.width(get_site("mlp_post").hook_name(0)) or 4 * seen.d_model
+        width = max(seen.d_model, neurons)
         longest = max(len(ids) for ids in self.texts.ids)
         # Upper bounds of what autograd keeps a token: blocks, attention patterns, gates, logits.
-        a_block = 16 * cfg.d_model + 6 * width + 4 * cfg.n_heads * longest
-        elements = cfg.n_layers * a_block + 2 * n_places * width + 4 * cfg.d_vocab
+        a_block = 16 * seen.d_model + 6 * width + 4 * seen.n_heads * longest
+        elements = seen.n_layers * a_block + 2 * n_places * width + 4 * seen.vocabulary
         memory: int = _GRADIENT_BYTES.get(device.type, 2 * 2**30)
         if device.type == "cuda":
             memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 2)
         most = _TOKENS_AT_ONCE.get(device.type, 1024)
-        itemsize = torch.finfo(cfg.dtype).bits // 8
-        return int(max(1, min(most, memory // (elements * itemsize))))
+        return int(max(1, min(most, memory // (elements * seen.dtype.itemsize))))
 
     def _inputs(self, rows: Sequence[int]) -> Tensor:
         # A text's last token is predicted but never read.
-        return padded_right([self.texts.ids[row][:-1] for row in rows], device_of(self.model))
+        return padded_right([self.texts.ids[row][:-1] for row in rows], surface(self.model).device)
 
     def _slopes(
         self, gates: Sequence[_Gate], rows: list[int], surveys: "Sequence[_Survey]" = ()
     ) -> list[Float[Tensor, "row unit"]]:
         """Return the gradient of every row's mean log-probability by its gates, float64, CPU."""
+        seen = surface(self.model)
         hooks = [hook for survey in surveys for hook in survey.hooks]
         hooks += [hook for gate in gates for hook in gate.hooks]
-        # What a middle carries on must be there before the gate of the output that it goes into.
-        hooks.sort(key=lambda hook: isinstance(hook[1], _Gate))
         # In a context of its own, since run_batches switches gradients off, and callers may have
         # switched inference mode on.
-        with torch.inference_mode(mode=False), torch.enable_grad(), _opened(self.model, hooks):
-            logits = self.model(
-                self._inputs(rows), return_type="logits", **padding_options(self.model)
-            )
+        with torch.inference_mode(mode=False), torch.enable_grad(), opened(seen, hooks):
+            logits = seen.logits(self._inputs(rows))
             total = self._log_prob(logits, rows)
             values = [_passed(gate.place, gate.value) for gate in gates]
             slopes: Sequence[Tensor | None] = [None] * len(values)
@@ -729,7 +689,7 @@ class _Runner:
 
     def _mean_log_probs(self, hooks: _Hooks) -> Float[Tensor, " text"]:
         """Return every text's mean log-probability with some hooks open; no gradients."""
-        with _opened(self.model, hooks):
+        with opened(surface(self.model), hooks):
             found = token_log_probs(
                 self.model,
                 [self._scored(row) for row in range(len(self.texts.ids))],
@@ -752,8 +712,9 @@ class _Runner:
         def run(rows: list[int]) -> None:
             surveys = self._surveys(places, rows)
             hooks = [hook for survey in surveys for hook in survey.hooks]
-            with _opened(self.model, hooks):
-                self.model(self._inputs(rows), return_type=None, **padding_options(self.model))
+            seen = surface(self.model)
+            with opened(seen, hooks):
+                seen.blocks(self._inputs(rows))
             for survey in surveys:
                 found.add_survey(survey)
 
@@ -801,7 +762,7 @@ def _require_arguments(method: str, baseline: str, limit: int | None, n_steps: i
         refuse_idle(reason, n_steps=n_steps != _STEPS)
 
 
-def _require_sites(model: Any, names: Sequence[str]) -> list[Site]:
+def _require_sites(model: Model, names: Sequence[str]) -> list[Site]:
     if not names:
         raise LensLocError("No site was named; name at least one, e.g. resid_post.")
     sites = [get_site(name) for name in names]
@@ -815,7 +776,7 @@ def _require_sites(model: Any, names: Sequence[str]) -> list[Site]:
     return sites
 
 
-def _require_units(units: UnitMask | None, sites: Sequence[Site], model: Any) -> None:
+def _require_units(units: UnitMask | None, sites: Sequence[Site], model: Model) -> None:
     if units is None:
         return
     names = [site.name for site in sites]
@@ -827,7 +788,7 @@ def _require_units(units: UnitMask | None, sites: Sequence[Site], model: Any) ->
     if len(units) == 0:
         raise LensLocError("units holds no unit, so there is nothing to find; select some.")
     # Where the configuration does not say how many there are, a forward pass will.
-    known = shape(sites[0], model) or (int(model.cfg.n_layers), units.shape[1])
+    known = shape(sites[0], model) or (surface(model).n_layers, units.shape[1])
     units.require_shape(known, "this model")
 
 
@@ -837,7 +798,7 @@ def _first(contrast: Contrast, limit: int) -> Contrast:
     )
 
 
-def _texts(model: Any, contrast: Contrast, max_tokens: int | None) -> _Texts:
+def _texts(model: Model, contrast: Contrast, max_tokens: int | None) -> _Texts:
     ids = [text.ids for text in tokenize(model, contrast.texts, max_tokens=max_tokens)]
     counts: dict[str, int] = {}
     names = []
@@ -858,11 +819,9 @@ def _texts(model: Any, contrast: Contrast, max_tokens: int | None) -> _Texts:
     return _Texts(ids, names, weights / weights.sum(dim=1, keepdim=True))
 
 
-def _places(model: Any, site: Site) -> list[_Place]:
-    return [
-        _Place(site, layer, int(model.cfg.n_heads), reaches_mlp_only(site, model, layer))
-        for layer in range(int(model.cfg.n_layers))
-    ]
+def _places(model: Model, site: Site) -> list[_Place]:
+    seen = surface(model)
+    return [_Place(site, layer, seen.n_heads) for layer in range(seen.n_layers)]
 
 
 def _result(
@@ -902,7 +861,7 @@ def _result(
     )
 
 
-def _provenance(model: Any, contrast: Contrast, max_tokens: int | None) -> Provenance:
+def _provenance(model: Model, contrast: Contrast, max_tokens: int | None) -> Provenance:
     return provenance_of(
         describe(model),
         contrast=contrast.name,

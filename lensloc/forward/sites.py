@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import einops
 import torch
@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.batches import is_bridge
+from lensloc.models.adapting import surface
+from lensloc.models.surface import NO_SUCH_POINT, Model
 
 Axes = Literal[
     "width",
@@ -174,72 +175,39 @@ def get_site(name: "str | Site") -> Site:
     return Site(suffix, hook, f"element of {suffix}", "any")
 
 
-def hook_names(site: Site, model: Any) -> list[str]:
+def hook_names(site: Site, model: Model) -> list[str]:
     """Return the site's hook point names in ``model``, one a layer.
-
-    Both model classes are asked for their ``hook_dict``, since a TransformerBridge silently skips
-    a hook name that it does not have.
 
     Raises:
         LensLocError: if the model lacks one of them.
     """
-    names = [site.hook_name(layer) for layer in range(model.cfg.n_layers)]
-    missing = [name for name in names if name not in model.hook_dict]
-    if missing:
-        where = "has no" if len(missing) == len(names) else f"lacks in {len(missing)} layers the"
-        raise LensLocError(
-            f"This model {where} hook point {missing[0]!r}, so the site {site.name!r} is not "
-            "defined in it; choose another site."
-        )
-    if site.name in ("mlp_pre", "mlp_post") and _is_mixture(site, model):
-        raise LensLocError(
-            f"This model's MLPs are mixtures of experts, where a token's neurons depend on its "
-            f"experts, so the site {site.name!r} is not defined in it; choose another site."
-        )
-    return names
+    seen = surface(model)
+    names = [site.hook_name(layer) for layer in range(seen.n_layers)]
+    missing = {name: why for name in names if (why := seen.lacks(name))}
+    if not missing:
+        return names
+    first = next(iter(missing))
+    where = "has no" if len(missing) == len(names) else f"lacks in {len(missing)} layers the"
+    why = f" ({missing[first]})" if missing[first] != NO_SUCH_POINT else ""
+    raise LensLocError(
+        f"This model {where} hook point {first!r}{why}, so the site {site.name!r} is not "
+        "defined in it; choose another site."
+    )
 
 
-def _is_mixture(site: Site, model: Any) -> bool:
-    """Say whether the MLP has experts; a TransformerBridge then calls its ends the neurons."""
-    points = model.hook_dict
-    ends = [points.get(f"blocks.0.mlp.{end}") for end in ("hook_in", "hook_out")]
-    return bool(getattr(model.cfg, "num_experts", None)) or points[site.hook_name(0)] in ends
-
-
-def reaches_mlp_only(site: Site, model: Any, layer: int) -> bool:
-    """Say whether what is written at the site's hook point reaches the MLP alone.
-
-    So it is with a TransformerBridge's ``hook_resid_mid``, which is the input of the MLP or of its
-    normalisation, and not the residual stream that the MLP's output is added to.
-    """
-    if site.name != "resid_mid":
-        return False
-    points = model.hook_dict
-    ends = [points.get(f"blocks.{layer}.{part}.hook_in") for part in ("ln2", "mlp")]
-    return points[site.hook_name(layer)] in ends
-
-
-def shape(site: Site, model: Any) -> tuple[int, int] | None:
-    """Return the number of layers and of units a layer, where the model's configuration says so."""
-    cfg = model.cfg
-    heads = getattr(cfg, "n_heads", None)
-    if site.name in ("k", "v"):
-        heads = getattr(cfg, "n_key_value_heads", None) or heads
+def shape(site: Site, model: Model) -> tuple[int, int] | None:
+    """Return the number of layers and of units a layer, where that is known beforehand."""
+    seen = surface(model)
     if site.axes == "any":
         return None
     if site.axes == "head_norm" or site.is_summary:
-        width = heads
-    elif site.axes == "heads":
-        width = heads * cfg.d_head if heads and getattr(cfg, "d_head", None) else None
-    elif site.name in ("mlp_pre", "mlp_post"):
-        # A TransformerBridge's configuration guesses it where transformers' has another name.
-        width = None if is_bridge(model) else getattr(cfg, "d_mlp", None)
+        width: int | None = seen.n_heads
     else:
-        width = cfg.d_model
-    return (int(cfg.n_layers), int(width)) if width else None
+        width = seen.width(site.hook_name(0))
+    return (seen.n_layers, width) if width else None
 
 
-def activation_width(site: Site, model: Any, n_tokens: int) -> int:
+def activation_width(site: Site, model: Model, n_tokens: int) -> int:
     """Return how many numbers a token takes at the site's hook point, at most.
 
     Args:
@@ -247,16 +215,11 @@ def activation_width(site: Site, model: Any, n_tokens: int) -> int:
         model: a model.
         n_tokens: length of the text, as long as a row of an attention pattern.
     """
-    cfg = model.cfg
-    heads = getattr(cfg, "n_heads", None) or 1
+    seen = surface(model)
     if site.is_summary:
-        return int(heads * n_tokens)
-    known = None if site.axes == "head_norm" else shape(site, model)
-    if known is not None:
-        return known[1]
-    if site.axes == "head_norm":
-        return int(heads * (getattr(cfg, "d_head", None) or cfg.d_model))
-    return int(max(cfg.d_model, getattr(cfg, "d_mlp", None) or 0))
+        return seen.n_heads * n_tokens
+    neurons = get_site("mlp_post").hook_name(0)
+    return seen.width(site.hook_name(0)) or max(seen.d_model, seen.width(neurons) or 0)
 
 
 def to_units(site: Site, activation: Tensor, n_heads: int) -> Float[Tensor, "batch pos unit"]:

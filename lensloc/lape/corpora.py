@@ -17,6 +17,7 @@ from lensloc.errors import LensLocError
 from lensloc.lape.documents import Corpus, Document, Ids, one_text, rows_of_tokens
 from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import Bos, require_known, require_tokenizer, token_ids
 
 _LONGEST_WINDOW = 1024
@@ -109,7 +110,7 @@ def window_length(model: Any, window: int | None) -> int:
     Raises:
         LensLocError: unless the context holds it.
     """
-    context = int(model.cfg.n_ctx)
+    context = surface(model).window
     if window is None:
         return min(context, _LONGEST_WINDOW)
     if not 1 <= window <= context:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
@@ -33,6 +32,7 @@ from lensloc.lape.generating import (
 from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import Steering
 from lensloc.studies.measuring import PlannedLesion, Runner
@@ -110,7 +110,7 @@ def steer(
             or reference that is none; what lesion and controls refuse; an unsteered model that
             gives no numbers.
     """
-    require_model(model)
+    surface(model)
     require_neurons(masks)
     store = Store.of(store)
     targets = _targets(masks, toward)

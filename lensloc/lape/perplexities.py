@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.readers import require_texts
 from lensloc.display.sentences.lesions import lesion_notes
 from lensloc.errors import LensLocError
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
+from lensloc.models.adapting import surface
 from lensloc.results.lesion_cases import cases_of, idle_lesions, lesion_warnings
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.matrices import LanguageMatrix
@@ -74,7 +74,7 @@ def perplexity(
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
             whatever lesion and controls refuse.
     """
-    require_model(model)
+    surface(model)
     require_neurons(masks)
     if texts is None:
         missing = [name for name in masks if name not in LANGUAGES]

@@ -20,13 +20,15 @@ import xxhash
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.forward.batches import BatchSize, device_of, evaluating, open_hooks, padding_options
+from lensloc.forward.batches import BatchSize, evaluating
 from lensloc.forward.capturing import capture
-from lensloc.forward.sites import Site, get_site, hook_names, reaches_mlp_only, shape, upcast
+from lensloc.forward.sites import Site, get_site, hook_names, shape, upcast
+from lensloc.models.adapting import surface
 from lensloc.models.identity import card_of
+from lensloc.models.surface import Close, Model
 from lensloc.units.mask import UnitMask, describe
 from lensloc.units.responses import Responses
 
@@ -42,7 +44,7 @@ _PROBE_TOKENS = 12
 
 
 def lesion(
-    model: Any,
+    model: Model,
     masks: UnitMask | Sequence[UnitMask],
     mode: Mode = "zero",
     *,
@@ -58,9 +60,9 @@ def lesion(
     """Return a context manager in which the masked units of the model do not do their work.
 
     ``with lesion(model, network): ...`` holds for everything that runs the model inside it:
-    calls, ``run_with_cache``, ``run_with_hooks`` and ``generate`` with its cache, in both model
-    classes. Lesions nest; hooks opened inside see lesioned values. A unit is replaced at its hook
-    point, in the value that the rest of the model reads:
+    calls, ``run_with_cache``, ``run_with_hooks``, ``generate`` with its cache, and pipelines of
+    transformers. Lesions nest; hooks opened inside see lesioned values. A unit is replaced at its
+    hook point, in the value that the rest of the model reads:
 
     - ``zero``: 0 (the published ablation);
     - ``mean``: the unit's mean over a reference;
@@ -79,7 +81,7 @@ def lesion(
     short probe (which runs the model twice on two rows of 12 tokens).
 
     Args:
-        model: a HookedTransformer or TransformerBridge.
+        model: a loaded model of any kind.
         masks: the units; several masks for several sites.
         mode: what happens to them.
         scale: the factor of ``scale``; above 1 turns units up.
@@ -99,7 +101,7 @@ def lesion(
         LensLocError: an empty mask; one of a model of another shape; a site that the model lacks;
             an argument that the mode needs and lacks, or does not know.
     """
-    require_model(model)
+    surface(model)
     listed = isinstance(masks, Iterable) and not isinstance(masks, str | Mapping)
     chosen: tuple[UnitMask, ...] = tuple(masks) if listed else (masks,)  # type: ignore[arg-type, assignment]
     for each in chosen:
@@ -164,7 +166,7 @@ class Lesion:
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         edits: "Sequence[_Edit]",
         description: str,
         settings: Mapping[str, Any],
@@ -177,7 +179,7 @@ class Lesion:
         self._edits = tuple(edits)
         self._last_only = positions == "last"
         self._check = check
-        self._opened: list[tuple[Any, Any]] = []
+        self._opened: list[Close] = []
         self._suspended = 0
         self._forget()
 
@@ -211,8 +213,6 @@ class Lesion:
                 if edit.mode == "write":
                     self._open(edit.input_hook, self._keep_input(edit))
                 self._open(edit.hook, self._replace(edit))
-                if edit.reaches_mlp_only:
-                    self._open(edit.output_hook, self._carry_on(edit))
         except BaseException:
             self._close()
             raise
@@ -238,16 +238,12 @@ class Lesion:
     # -- hooks ---------------------------------------------------------------------------------
 
     def _open(self, name: str, function: Callable[[Tensor], Tensor | None]) -> None:
-        point = self._model.hook_dict[name]
-        # Permanent in the model's eyes, so that nothing that runs inside takes it away.
-        point.add_hook(_Hook(self, name, function, self._last_only), is_permanent=True)
-        self._opened.append((point, point.fwd_hooks[-1]))
+        hook = _Hook(self, name, function, self._last_only)
+        self._opened.append(surface(self._model).open(name, hook))
 
     def _close(self) -> None:
         while self._opened:
-            point, handle = self._opened.pop()
-            handle.hook.remove()
-            point.fwd_hooks = [other for other in point.fwd_hooks if other is not handle]
+            self._opened.pop()()
         self._kept.clear()
 
     def _keep_input(self, edit: "_Edit") -> Callable[[Tensor], None]:
@@ -256,21 +252,12 @@ class Lesion:
 
         return keep
 
-    def _carry_on(self, edit: "_Edit") -> Callable[[Tensor], Tensor]:
-        def carry_on(activation: Tensor) -> Tensor:
-            difference = self._kept.pop(edit.output_hook)
-            return activation + difference.to(activation.device)
-
-        return carry_on
-
     def _replace(self, edit: "_Edit") -> Callable[[Tensor], Tensor]:
         def replace(activation: Tensor) -> Tensor:
             edited = edit.apply(activation, self._kept.pop(edit.hook, None))
             if self._last_only:
                 edited = torch.cat([activation[:, :-1], edited[:, -1:]], dim=1)
             self._fired[edit.hook] = self._fired.get(edit.hook, 0) + 1
-            if edit.reaches_mlp_only:
-                self._kept[edit.output_hook] = edited - activation
             # One flag at a time stays on its device, unread, so that nothing waits for it.
             different = (edited != activation).any()
             if self._changed and self._changed[-1].device == different.device:
@@ -285,18 +272,14 @@ class Lesion:
 
     def _probe(self) -> Tensor | None:
         """Return the logits of a few fixed tokens, leaving all lesions' counts as they are."""
-        vocabulary, length = int(self._model.cfg.d_vocab), min(_PROBE_TOKENS, self._model.cfg.n_ctx)
-        tokens = (torch.arange(2 * length) * 7919 + 11) % vocabulary
+        seen = surface(self._model)
+        length = min(_PROBE_TOKENS, seen.window)
+        tokens = ((torch.arange(2 * length) * 7919 + 11) % seen.vocabulary).reshape(2, length)
         counting = (self, *open_lesions(self._model))
         kept = [(found, dict(found._fired), list(found._changed)) for found in counting]
         try:
             with evaluating(self._model), torch.no_grad():
-                logits: Tensor = self._model(
-                    tokens.reshape(2, length).to(device_of(self._model)),
-                    return_type="logits",
-                    **padding_options(self._model),
-                )
-                return logits.float()
+                return seen.logits(tokens.to(seen.device)).float()
         except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError) as reason:
             log.info("the lesion's effect on logits could not be probed (%s)", reason)
             return None
@@ -337,23 +320,23 @@ class _Hook:
     def __repr__(self) -> str:
         return f"lensloc: {self.owner.description} ({self._name})"
 
-    def __call__(self, activation: Tensor, hook: Any) -> Tensor | None:
+    def __call__(self, activation: Tensor) -> Tensor | None:
         return None if self.owner._suspended else self._function(activation)
 
 
-def open_lesions(model: Any) -> tuple[Lesion, ...]:
+def open_lesions(model: Model) -> tuple[Lesion, ...]:
     """Return the lesions that are open on the model, each once."""
-    found = [hook.owner for hook in open_hooks(model) if isinstance(hook, _Hook)]
+    found = [hook.owner for hook in surface(model).open_hooks() if isinstance(hook, _Hook)]
     return tuple(dict.fromkeys(found))
 
 
-def has_other_hooks(model: Any) -> bool:
+def has_other_hooks(model: Model) -> bool:
     """Say whether hooks are open on the model that are not a lesion's."""
-    return any(not isinstance(hook, _Hook) for hook in open_hooks(model))
+    return any(not isinstance(hook, _Hook) for hook in surface(model).open_hooks())
 
 
 @contextlib.contextmanager
-def intact(model: Any) -> Iterator[None]:
+def intact(model: Model) -> Iterator[None]:
     """Suspend every lesion that is open on the model, for a while."""
     suspended = open_lesions(model)
     for found in suspended:
@@ -370,11 +353,7 @@ def intact(model: Any) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class _Edit:
-    """What happens to the masked units of one layer of one site.
-
-    A TransformerBridge's ``hook_resid_mid`` is the input of the MLP or of its normalisation: what
-    is written there reaches the MLP but not the residual stream, to which it must be added after.
-    """
+    """What happens to the masked units of one layer of one site."""
 
     site: Site
     layer: int
@@ -383,7 +362,6 @@ class _Edit:
     n_heads: int
     factor: float = 1.0
     values: Float[Tensor, " value"] | None = None
-    reaches_mlp_only: bool = False
     _moved: dict[Any, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     @property
@@ -393,10 +371,6 @@ class _Edit:
     @property
     def input_hook(self) -> str:
         return get_site("resid_pre").hook_name(self.layer)
-
-    @property
-    def output_hook(self) -> str:
-        return get_site("resid_post").hook_name(self.layer)
 
     def apply(self, activation: Tensor, block_input: Tensor | None) -> Tensor:
         """Return the activation ``[batch, pos, ...]`` with the units replaced."""
@@ -462,7 +436,7 @@ class _Edit:
 
 
 def _edits(
-    model: Any,
+    model: Model,
     mask: UnitMask,
     mode: Mode,
     scale: float | None,
@@ -479,7 +453,7 @@ def _edits(
         layered = torch.as_tensor(value, dtype=torch.float64).cpu().expand(mask.shape)
     elif mode in ("mean", "resample", "clamp"):
         found = responses[reference_site(mask.site, mode)]
-        layered = _summary(found, mask, mode, quantile, seed, model)
+        layered = _summary(found, mask, mode, quantile, seed)
     for layer, units in enumerate(mask.mask):
         if units.any():
             yield _Edit(
@@ -487,21 +461,20 @@ def _edits(
                 layer,
                 units,
                 mode,
-                int(model.cfg.n_heads),
+                surface(model).n_heads,
                 factor=1.0 if scale is None else float(scale),
                 values=None if layered is None else layered[layer],
-                reaches_mlp_only=reaches_mlp_only(site, model, layer),
             )
 
 
 def _summary(
-    responses: Responses, mask: UnitMask, mode: Mode, quantile: float | None, seed: int, model: Any
+    responses: Responses, mask: UnitMask, mode: Mode, quantile: float | None, seed: int
 ) -> Float[Tensor, "layer value"]:
     """Return one value a unit of the reference responses, float64; 0 where no unit is masked."""
     values = responses.values.cpu()
     needed = mask.mask
     if responses.site != mask.site:  # a head's z, dimension by dimension
-        width = int(model.cfg.d_head)
+        width = values.shape[2] // needed.shape[1]
         needed = einops.repeat(needed, "layer head -> layer (head d_head)", d_head=width)
     if values.shape[1:] != needed.shape:
         raise LensLocError(
@@ -532,7 +505,7 @@ def reference_site(site: str, mode: str) -> str:
 
 
 def reference_responses(
-    model: Any, reference: Reference, sites: set[str], batch_size: BatchSize = "auto"
+    model: Model, reference: Reference, sites: set[str], batch_size: BatchSize = "auto"
 ) -> Mapping[str, Responses]:
     """Return the responses of a reference by site; those of a contrast are captured.
 
@@ -590,7 +563,7 @@ def mask_hash(mask: UnitMask) -> str:
 # -- bad input -------------------------------------------------------------------------------------
 
 
-def _require_masks(model: Any, masks: Sequence[UnitMask]) -> None:
+def _require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
     if not masks:
         raise LensLocError("No mask was given; give at least one.")
     card = card_of(model)
@@ -604,7 +577,7 @@ def _require_masks(model: Any, masks: Sequence[UnitMask]) -> None:
                 'themselves, UnitMask("head", mask.mask).'
             )
         known = shape(site, model)
-        layers = int(model.cfg.n_layers)
+        layers = surface(model).n_layers
         if known is not None or mask.shape[0] != layers:
             mask.require_shape(known or (layers, mask.shape[1]), name)
         if len(mask) == 0:

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lensloc.models.late import steady_length
 from lensloc.models.lens import Adapted, Lens
-from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf
+from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch
 
 
 class Bridge(Lens):
@@ -28,6 +29,14 @@ class Bridge(Lens):
     def config(self) -> Any:
         """The configuration of the transformers model inside."""
         return self.model.original_model.config
+
+    def _embedding(self) -> Tensor:
+        weight: Tensor = self.model.original_model.get_input_embeddings().weight
+        return weight
+
+    @property
+    def steady_length(self) -> float:
+        return steady_length(self.config)
 
     def _n_neurons(self) -> int | None:
         # Its configuration guesses it where transformers' has another name.
@@ -110,11 +119,13 @@ class Bridge(Lens):
         """Prompts are written after together where they are of one length."""
         return False
 
-    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
+    ) -> list[list[int]]:
         """Write after prompts of one length."""
         tokens = torch.tensor([list(ids) for ids in prompts], device=self.device)
         end = self.tokenizer.eos_token_id
-        with self._without_early_end(end, how.min_new_tokens):
+        with self._watched(end, how.min_new_tokens, len(prompts), watch):
             written = self.model.generate(
                 tokens,
                 max_new_tokens=how.max_new_tokens,
@@ -130,17 +141,18 @@ class Bridge(Lens):
         return found
 
     @contextlib.contextmanager
-    def _without_early_end(self, end: int | None, n_passes: int) -> Iterator[None]:
-        """Keep the model from writing an end of text in its first forward passes."""
+    def _watched(self, end: int | None, n_passes: int, n_rows: int, watch: Watch) -> Iterator[None]:
+        """Look at the logits, and keep the model from an end of text in its first passes."""
         passes = itertools.count()
 
-        def forbid(logits: Tensor, hook: Any) -> Tensor | None:
-            if next(passes) >= n_passes:
+        def look(logits: Tensor, hook: Any) -> Tensor | None:
+            n_written = next(passes)
+            watch(logits[:, -1], range(n_rows), [n_written] * n_rows)
+            if n_written >= n_passes or end is None:
                 return None
             logits = logits.clone()
             logits[..., end] = -torch.inf
             return logits
 
-        wanted = end is not None and n_passes > 0
-        with self.model.hooks(fwd_hooks=[("unembed.hook_out", forbid)] if wanted else []):
+        with self.model.hooks(fwd_hooks=[("unembed.hook_out", look)]):
             yield

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lensloc.arguments import listed, require_a, require_model
+from lensloc.arguments import listed, require_a
 from lensloc.contrasts.balance import Balance, measure_balance
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol, resolved
@@ -17,6 +17,7 @@ from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.forward.sites import get_site, names_of, shape
+from lensloc.models.adapting import surface
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.profiles import ResponseProfile
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
@@ -176,7 +177,7 @@ def study(
             before the model is run.
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_a(Contrast, contrast, "contrast")
     sites = names_of(resolved(protocol, contrast.protocol).sites if sites is None else sites)
     tasks = listed(tasks)

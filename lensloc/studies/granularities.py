@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lensloc.arguments import require_model, require_named
+from lensloc.arguments import require_named
 from lensloc.attribution.attributing import Attribution, Baseline, Method, attribute
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
@@ -17,6 +17,7 @@ from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling
 from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.results.lesion_cases import lesion_warnings
 from lensloc.results.lesions import NETWORK, mean_drop
 from lensloc.selectivity import Selectivity, Test, split_half
@@ -124,7 +125,7 @@ def compare_granularities(
     Raises:
         LensLocError: no contrast or site, a number that makes no sense, or what localizing refuses.
     """
-    require_model(model)
+    surface(model)
     given = {contrast.name: contrast} if isinstance(contrast, Contrast) else contrast
     like = "{name: contrast}, or one contrast"
     networks = dict(require_named(Contrast, given, "Contrasts", like=like))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import listed, require_model, require_named
+from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
@@ -21,6 +21,7 @@ from lensloc.lesions.lesioning import (
     reference_site,
 )
 from lensloc.models import ModelCard, describe
+from lensloc.models.adapting import surface
 from lensloc.results.lesion_cases import idle_lesions
 from lensloc.results.lesions import (
     NETWORK,
@@ -106,7 +107,7 @@ def lesion_study(
             row without a score.)
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
     tasks, modes = listed(tasks), listed(modes, str, Mapping)
     percents = percents if percents is None or isinstance(percents, Mapping) else listed(percents)

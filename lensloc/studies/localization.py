@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
@@ -21,6 +21,7 @@ from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moment
 from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
+from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.selectivity import (
     TESTS,
@@ -249,7 +250,7 @@ def localize(
             the model cannot take, or that a paired test cannot pair.
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_a(Contrast, contrast, "contrast")
     if store is None:
         refuse_idle("there is no store to look in; leave it out", recompute=recompute)
@@ -331,9 +332,9 @@ def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) ->
 
 def _cut_at_window(model: Any, contrast: Contrast, max_tokens: int | None) -> int | None:
     """Return after how many tokens stimuli are cut, where the window cuts some of them."""
-    if model.tokenizer is None:  # which capturing tells
+    if surface(model).tokenizer is None:  # which capturing tells
         return max_tokens
-    window = int(model.cfg.n_ctx)
+    window = surface(model).window
     longest = max(length(text, "tokens", model) for text in contrast.texts)
     used = longest if max_tokens is None else min(longest, max_tokens)
     return max_tokens if used <= window else window

@@ -12,12 +12,13 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.profiles import profile_notes
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.results.profiles import HALVES, ResponseProfile
 from lensloc.selectivity import TESTS, paired, welch
 from lensloc.studies.sides import sides_of
@@ -79,7 +80,7 @@ def response_profile(
         LensLocError: if the mask does not fit the model, or is empty; if units are to be picked
             again and the mask has no rule that halves of these stimuli could follow.
     """
-    require_model(model)
+    surface(model)
     require_a(UnitMask, mask, "mask")
     require_a(Contrast, contrast, "contrast")
     _require_units(mask)

@@ -17,6 +17,7 @@ from lensloc.display.sentences.selection import (
     shared_texts,
     unequal_lengths,
 )
+from lensloc.models.adapting import surface
 from lensloc.selectivity import Selectivity
 from lensloc.units.provenance import Provenance
 
@@ -72,7 +73,7 @@ def map_warnings(found: Selectivity) -> tuple[str, ...]:
 
 def token_lengths(model: Any, contrast: Contrast, max_tokens: int | None) -> dict[str, list[float]]:
     """Return how many tokens of every target and control text are used."""
-    most = max_tokens or model.cfg.n_ctx
+    most = max_tokens or surface(model).window
     return {
         role: [
             float(min(length(text, "tokens", model), most))

@@ -13,6 +13,7 @@ import pandas as pd
 import xxhash
 
 from lensloc.errors import LensLocError, LensLocWarning, noted
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import shortened
 
 # Above this share of ties a score says little, and that is told.
@@ -230,7 +231,7 @@ def require_fits(model: Any, length: int, where: str, text: str) -> None:
     Raises:
         LensLocError: naming the place of the text, if it does not.
     """
-    window = int(model.cfg.n_ctx)
+    window = surface(model).window
     if length > window:
         raise LensLocError(
             f"{where} ({shortened(text)}) has {length} tokens, but the model's context window is "

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from lensloc.models.adapting import surface
+
 _FALLBACK = re.compile(r"<0x[0-9A-F]{2}>")
 # Sentencepiece's sign for a space.
 _SPACE = "▁"
@@ -31,10 +33,11 @@ def bytes_of_tokens(model: Any, text: str, ids: Sequence[int]) -> list[int]:
     """
     if not ids:
         return []
+    tokenizer = surface(model).tokenizer
     return (
-        _by_surface(model.tokenizer, text, ids)
-        or _by_offsets(model.tokenizer, text, ids)
-        or _by_decoding(model.tokenizer, text, ids)
+        _by_surface(tokenizer, text, ids)
+        or _by_offsets(tokenizer, text, ids)
+        or _by_decoding(tokenizer, text, ids)
     )
 
 

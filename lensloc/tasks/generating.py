@@ -13,6 +13,7 @@ from lensloc.contrasts.readers import TableForm, read_prompts, require_texts
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.lesions.lesioning import intact
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import TaskResult, content_hash, require_fits, told
 from lensloc.tasks.decoding import Decoding, decode
@@ -119,7 +120,7 @@ class Generation:
         for number, (prompt, tokens, logs) in enumerate(
             zip(self.prompts, written, judged, strict=True), start=1
         ):
-            text = model.tokenizer.decode(tokens, skip_special_tokens=True)
+            text = surface(model).tokenizer.decode(tokens, skip_special_tokens=True)
             words = text.split()
             rows.append(
                 {

@@ -13,6 +13,7 @@ from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import TableForm, read_csv, read_texts, require_texts
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
 from lensloc.tasks.byte_counts import bytes_of_tokens
@@ -141,7 +142,7 @@ class Perplexity:
         return told(result)
 
     def _windows(self, model: Any) -> tuple[int, int]:
-        n_ctx = int(model.cfg.n_ctx)
+        n_ctx = surface(model).window
         window = min(n_ctx, _LONGEST_WINDOW) if self.window is None else self.window
         if not 2 <= window <= n_ctx:
             raise LensLocError(
