@@ -34,11 +34,6 @@ def surface(model: Any) -> Surface:
         raise LensLocError(_refused(model))
     module, name = adapter
     found = getattr(importlib.import_module(f"lensloc.models.{module}"), name)(model)
-    if found.n_layers < 1:
-        raise LensLocError(
-            f"No blocks were found in this {type(model).__name__}; give a language model whose "
-            "layers are a list of modules."
-        )
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, found)
     return found

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import xxhash
 
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import added_around
 from lensloc.units.provenance import Provenance, known_hashes
 
@@ -148,8 +149,7 @@ def config_hash(model: Any) -> str:
 
     Names, folders, versions and devices do not count, nor does what only training reads.
     """
-    inner = getattr(model, "original_model", None)
-    fields = _fields(model.cfg if inner is None else inner.config)
+    fields = _fields(surface(model).config)
     content = json.dumps(_kept(fields), sort_keys=True, ensure_ascii=False, default=str)
     return f"xxh3:{xxhash.xxh3_128_hexdigest(content.encode())}"
 

@@ -15,6 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lensloc.errors import LensLocError
+from lensloc.models.adapting import surface
 from lensloc.models.check import (
     ModelCheck,
     Reference,
@@ -145,12 +146,12 @@ def describe(model: Any) -> ModelCard:
     A model of the user's own may be odd on purpose, so what its check finds is a warning. A model
     whose weights, configuration, tokenizer or setting for BOS were changed since gets a new card.
     """
-    card = card_of(model)
+    seen, card = surface(model), card_of(model)
     now: dict[str, Any] = {
         "weights_hash": weights_hash(model),
         "config_hash": config_hash(model),
-        "tokenizer_hash": tokenizer_hash(getattr(model, "tokenizer", None)),
-        "prepends_bos": bool(getattr(model.cfg, "default_prepend_bos", False)),
+        "tokenizer_hash": tokenizer_hash(seen.tokenizer),
+        "prepends_bos": seen.prepends_bos,
     }
     where = _device_of(model)
     if card is not None and all(getattr(card, name) == value for name, value in now.items()):
@@ -158,7 +159,7 @@ def describe(model: Any) -> ModelCard:
             card = dataclasses.replace(card, device=where)
             attach(model, card)
         return card
-    name = str(getattr(model.cfg, "model_name", "") or "model given in Python")
+    name = seen.name or "model given in Python"
     training = model.training
     check = check_model(model.eval())
     model.train(training)
@@ -169,8 +170,7 @@ def describe(model: Any) -> ModelCard:
         card = dataclasses.replace(card, **now, device=where, check=str(check))
         attach(model, card)
         return card
-    folded = str(getattr(model.cfg, "normalization_type", "") or "").endswith("Pre")
-    if folded:
+    if seen.processing.startswith("folded"):
         log.warning(
             "%s has folded weights, so its residual stream differs from the raw model's; "
             "load it with lensloc.load_model for the published units",
@@ -179,10 +179,10 @@ def describe(model: Any) -> ModelCard:
     card = ModelCard(
         name=name,
         revision="",
-        architecture=str(getattr(model.cfg, "original_architecture", "") or ""),
-        backend="bridge" if hasattr(model, "original_model") else "hooked",
+        architecture=seen.architecture,
+        backend=seen.kind,
         dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
-        processing="folded LayerNorm" if folded else "as given",
+        processing=seen.processing,
         untrained=False,
         check=str(check),
         device=where,

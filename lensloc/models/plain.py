@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
+from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine, first_tensor
 from lensloc.models.late import steady_length
 from lensloc.models.surface import (
@@ -39,8 +40,23 @@ class Plain(Attached, Surface):
     kind: Kind = "transformers"
 
     def __init__(self, model: Any) -> None:
+        """Take a model.
+
+        Raises:
+            LensLocError: if it reads no tokens, or has no list of blocks.
+        """
         self.model = model
         self._opened: list[Hook] = []
+        kind = type(model).__name__
+        if not hasattr(_embedding_of(model), "num_embeddings"):
+            raise LensLocError(
+                f"A {kind} has no embedding, so it takes no token ids; give a language model."
+            )
+        if not self._blocks:
+            raise LensLocError(
+                f"No list of blocks was found in this {kind}, as many as its configuration's "
+                "num_hidden_layers; give a language model that has one."
+            )
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -83,7 +99,7 @@ class Plain(Attached, Surface):
 
     @property
     def vocabulary(self) -> int:
-        return int(self.model.get_input_embeddings().num_embeddings)
+        return int(_embedding_of(self.model).num_embeddings)
 
     @property
     def window(self) -> int:
@@ -125,7 +141,7 @@ class Plain(Attached, Surface):
 
     @property
     def device(self) -> torch.device:
-        embedding = self.model.get_input_embeddings()
+        embedding = _embedding_of(self.model)
         placed = getattr(embedding, "_hf_hook", None)
         where = getattr(placed, "execution_device", None)
         if where is None:
@@ -320,6 +336,9 @@ class Plain(Attached, Surface):
         self._decoder(input_ids=tokens, use_cache=False)
 
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
+        return self._forward(tokens)
+
+    def _forward(self, tokens: Int[Tensor, "row pos"]) -> Tensor:
         logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
         return logits
 
@@ -370,7 +389,7 @@ class Plain(Attached, Surface):
 
         handle = head.register_forward_pre_hook(pick)
         try:
-            width = int(self.logits(inputs.tokens).shape[-1])
+            width = int(self._forward(inputs.tokens).shape[-1])
         finally:
             handle.remove()
         return lambda span: finish(head(kept[0][span])), width
@@ -407,6 +426,12 @@ class Plain(Attached, Surface):
 
     def writes_side_by_side(self) -> bool:
         return False
+
+
+def _embedding_of(model: Any) -> Any:
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        return model.get_input_embeddings()
+    return None
 
 
 class _Enough(Exception):

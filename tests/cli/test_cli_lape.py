@@ -345,13 +345,13 @@ def test_an_interrupted_command_goes_on(
 def windows_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the tokens that go through the model from now on."""
     tokens: list[int] = []
-    real = HookedTransformer.run_with_hooks
+    real = HookedTransformer.forward
 
     def counted(self: Any, ids: Any, *rest: Any, **options: Any) -> Any:
         tokens.append(ids.numel())
         return real(self, ids, *rest, **options)
 
-    monkeypatch.setattr(HookedTransformer, "run_with_hooks", counted)
+    monkeypatch.setattr(HookedTransformer, "forward", counted)
     return tokens
 
 

@@ -216,7 +216,7 @@ def test_every_command_refuses_a_place_that_is_taken_before_it_runs_anything(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    for name in ("localize", "evaluate", "report", "figures", "lape"):
+    for name in ("localizing", "evaluating", "reporting", "figures", "language_neurons"):
         if hasattr(sys.modules[f"lensloc.cli.{name}"], "load_model"):
             monkeypatch.setattr(f"lensloc.cli.{name}.load_model", None)
     Path(taken).parent.mkdir(exist_ok=True)

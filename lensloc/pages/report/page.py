@@ -146,4 +146,4 @@ def _plotly() -> tuple[str, str]:
 
 
 def _source(name: str) -> str:
-    return (resources.files("lensloc.report") / name).read_text(encoding="utf-8")
+    return (resources.files("lensloc.pages.report") / name).read_text(encoding="utf-8")
