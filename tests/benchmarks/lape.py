@@ -81,10 +81,9 @@ def main() -> None:
         for backend in ("hooked", "bridge", "transformers")
         if arguments.only in (None, backend)
     }
+    any_model = next(iter(models.values()))
     windows = {
-        language: windows_of(
-            next(iter(models.values())), language, arguments.window, arguments.max_tokens
-        )
+        language: windows_of(any_model, language, arguments.window, arguments.max_tokens)
         for language in LANGUAGES
     }
     total = sum(rows.numel() for rows in windows.values())

@@ -86,8 +86,8 @@ def main() -> None:
     assert {len(row) for row in ids} == {length}
     tokens = torch.tensor(ids, device=device)
     print(
-        f"{len(ids)} texts of {length} tokens, {arguments.backend}, {device}, {arguments.dtype}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads"
+        f"{len(ids)} texts of {length} tokens, {arguments.backend}, {device}, {arguments.dtype}, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
 
     @torch.no_grad()

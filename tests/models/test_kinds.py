@@ -1,4 +1,4 @@
-"""One surface for every kind of model: the same units, the same lesions, whatever holds the model."""
+"""One surface for every kind of model: the same units and lesions, whatever holds the model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,7 +219,7 @@ def test_what_no_adapter_takes_is_told_in_a_sentence(plain: Any) -> None:
         (transformers.CLIPVisionModel(_tiny_vision()), "no token ids"),
     ]
     for model, words in cases:
-        with pytest.raises(LensLocError, match=".") as error:
+        with pytest.raises(LensLocError, match=r"\.") as error:
             surface(model)
         assert words in str(error.value), model
     with pytest.raises(LensLocError, match="keeps no attention patterns"):

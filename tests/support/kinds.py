@@ -3,6 +3,7 @@
 python tests/support/kinds.py
 """
 
+import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,9 @@ from tiny_models import CONFIGS, CORPUS, make_checkpoint
 
 import lensloc as ll
 
-try:
-    import transformer_lens.HookedTransformer
-except ImportError:  # TransformerLens 4
-    KINDS: tuple[str, ...] = ("bridge", "transformers")
-else:
-    KINDS = ("hooked", "bridge", "transformers")
+# TransformerLens 4 has no HookedTransformer.
+_HOOKED = importlib.util.find_spec("transformer_lens.HookedTransformer") is not None
+KINDS = ("hooked", "bridge", "transformers") if _HOOKED else ("bridge", "transformers")
 
 _MORE = ("mistral", "qwen2", "qwen3", "gemma2", "gemma3", "opt", "phi3")
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
