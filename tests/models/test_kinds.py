@@ -1,5 +1,8 @@
 """One surface for every kind of model: the same units and lesions, whatever holds the model."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +260,52 @@ def test_a_model_that_reads_both_ways_is_noticed_and_batches_change_nothing(
     together = ll.capture(encoder, texts, labels, progress=False).responses["resid_post"].values
     alone = ll.capture(encoder, texts, labels, batch_size=1, progress=False).responses
     torch.testing.assert_close(together, alone["resid_post"].values)
+
+
+LEAK = """
+import sys, torch, transformers, lensloc as ll
+import kinds
+from pathlib import Path
+folders = [Path(name) for name in sys.argv[1:]]
+tokens = torch.arange(2 * 24).reshape(2, 24) * 7 % 320
+
+def logits():
+    found = []
+    for folder in folders:
+        for attention in ("eager", None):  # as transformers chooses
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, attn_implementation=attention
+            ).eval()
+            with torch.no_grad():
+                found.append(model(tokens).logits)
+    return found
+
+before = logits()
+bridges = [kinds.load(folder, "bridge") for folder in folders]
+for bridge in bridges:
+    bridge(tokens)
+with ll.lesion(bridges[0], ll.UnitMask("z", torch.ones(3, 32).bool()), check=False):
+    bridges[0](tokens)
+    inside = logits()
+after = logits()
+for one, two, three in zip(before, inside, after, strict=True):
+    assert torch.equal(one, two) and torch.equal(one, three)
+print("alike", len(before))
+"""
+
+
+def test_what_a_bridge_does_to_its_process_does_not_reach_plain_models(tmp_path: Path) -> None:
+    folders = [
+        make_checkpoint(tmp_path / name, kinds.ARCHITECTURES[name]())
+        for name in ("gemma2", "gemma3", "llama")
+    ]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LEAK, *map(str, folders)],
+        capture_output=True,
+        text=True,
+        cwd=Path(kinds.__file__).parent,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["alike", "6"]
