@@ -5,7 +5,8 @@ measure what breaks.
 """
 
 from lensloc import contrasts, lape, plot, tasks
-from lensloc.attribution.attributing import Attribution, attribute
+from lensloc.attribution.attributing import attribute
+from lensloc.attribution.result import Attribution
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol
 from lensloc.errors import LensLocError, LensLocWarning

@@ -46,7 +46,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES
+from lensloc.lesions.modes import MODES
 from lensloc.models import load_model, writable_cache_folder
 from lensloc.models.quiet import stdout_to_stderr
 from lensloc.models.tokens import BOS

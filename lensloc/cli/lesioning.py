@@ -39,7 +39,9 @@ from lensloc.cli.output import collected_warnings, print_json, readable, show_no
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.sites import get_site, hook_names, shape
-from lensloc.lesions.lesioning import MODES, POSITIONS, Lesion, lesion
+from lensloc.lesions.arguments import POSITIONS
+from lensloc.lesions.lesioning import Lesion, lesion
+from lensloc.lesions.modes import MODES
 from lensloc.models import describe, load_model, writable_cache_folder
 from lensloc.studies import localize
 from lensloc.studies.store import Store

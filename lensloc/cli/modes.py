@@ -5,16 +5,9 @@ from typing import Any
 
 from lensloc.cli.options import require_one_of
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES
+from lensloc.lesions.modes import MODES
 
-# What a mode takes beside the units.
-_TAKES = {
-    "scale": ("scale",),
-    "clamp": ("value", "quantile", "reference"),
-    "mean": ("reference",),
-    "resample": ("reference",),
-}
-_NEED_REFERENCE = ("mean", "resample")
+_NEED_REFERENCE = tuple(mode.name for mode in MODES.values() if mode.needs_reference)
 # What may stand behind a mode's name, and an example of it.
 _BEHIND = {
     "scale": ("scale", "a factor, e.g. scale:0.5"),
@@ -39,7 +32,7 @@ def mode_arguments(
     numbers = {"scale": scale, "value": value, "quantile": quantile}
     given: dict[str, Any] = {**numbers, "reference": reference}
     for name, argument in given.items():
-        if argument is not None and name not in _TAKES.get(mode, ()):
+        if argument is not None and name not in MODES[mode].takes:
             raise LensLocError(f"--mode {mode} takes no --{name}; leave it out.")
         if isinstance(argument, float) and not math.isfinite(argument):
             raise LensLocError(f"--{name} must be a number; {argument} is not.")

@@ -6,39 +6,36 @@ any way, leaves no hook behind.
 
 import contextlib
 import logging
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any
 
-import einops
-import numpy as np
 import torch
-import xxhash
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.arguments import require_a
-from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, evaluating
-from lensloc.forward.capturing import capture
-from lensloc.forward.sites import Site, get_site, hook_names, shape, upcast
+from lensloc.lesions.arguments import Positions, require_arguments, require_masks, require_values
+from lensloc.lesions.edits import Edit, edits
+from lensloc.lesions.modes import Mode, get_mode, require_site
+from lensloc.lesions.references import (
+    Reference,
+    mask_hash,
+    reference_responses,
+    reference_site,
+    responses_hash,
+    values_hash,
+)
 from lensloc.models.adapting import surface
-from lensloc.models.identity import card_of
 from lensloc.models.surface import Close, Model
-from lensloc.units.mask import UnitMask, describe
+from lensloc.units.mask import UnitMask
 from lensloc.units.responses import Responses
 
 log = logging.getLogger(__name__)
-
-Mode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
-MODES: tuple[str, ...] = get_args(Mode)
-Positions = Literal["all", "last"]
-POSITIONS: tuple[str, ...] = get_args(Positions)
-Reference = Contrast | Responses | Sequence[Responses] | Mapping[str, Responses]
 
 _PROBE_TOKENS = 12
 
@@ -106,33 +103,39 @@ def lesion(
     chosen: tuple[UnitMask, ...] = tuple(masks) if listed else (masks,)  # type: ignore[arg-type, assignment]
     for each in chosen:
         require_a(UnitMask, each, "masks")
-    _require_masks(model, chosen)
-    _require_arguments(mode, positions, scale, value, quantile, reference)
+    require_masks(model, chosen)
+    require_arguments(
+        mode, positions, scale=scale, value=value, quantile=quantile, reference=reference
+    )
     if isinstance(value, Tensor):
-        _require_values(value, chosen)
-    if mode == "write":
-        _require_site_for_write(chosen)
+        require_values(value, chosen)
+    what = get_mode(mode)
+    for each in chosen:
+        require_site(what, each.site)
     sites = {reference_site(mask.site, mode) for mask in chosen}
     responses: Mapping[str, Responses] = {}
     if reference is not None:
         responses = reference_responses(model, reference, sites, batch_size)
-    edits = [
+    found = [
         edit
         for mask in chosen
-        for edit in _edits(model, mask, mode, scale, value, quantile, responses, seed)
-    ]
+        for edit in edits(
+            model, mask, what, scale=scale, value=value, quantile=quantile, responses=responses,
+            seed=seed,
+        )
+    ]  # fmt: skip
     settings = {
         "masks": [mask_hash(mask) for mask in chosen],
         "mode": mode,
         "scale": scale,
-        "value": _values_hash(value, chosen[0]) if isinstance(value, Tensor) else value,
+        "value": values_hash(value, chosen[0]) if isinstance(value, Tensor) else value,
         "quantile": quantile,
-        "reference": {site: _responses_hash(found) for site, found in sorted(responses.items())},
+        "reference": {site: responses_hash(each) for site, each in sorted(responses.items())},
         "seed": seed if mode == "resample" else None,
         "positions": positions,
     }
     words = " and ".join(f"{len(mask)} units at {mask.site}" for mask in chosen)
-    return Lesion(model, edits, f"{mode} of {words}", settings, positions, check)
+    return Lesion(model, found, f"{mode} of {words}", settings, positions, check)
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,7 @@ class Lesion:
     def __init__(
         self,
         model: Model,
-        edits: "Sequence[_Edit]",
+        edits: Sequence[Edit],
         description: str,
         settings: Mapping[str, Any],
         positions: Positions,
@@ -210,7 +213,7 @@ class Lesion:
         self._forget()
         try:
             for edit in self._edits:
-                if edit.mode == "write":
+                if edit.mode.needs_block_input:
                     self._open(edit.input_hook, self._keep_input(edit))
                 self._open(edit.hook, self._replace(edit))
         except BaseException:
@@ -246,13 +249,13 @@ class Lesion:
             self._opened.pop()()
         self._kept.clear()
 
-    def _keep_input(self, edit: "_Edit") -> Callable[[Tensor], None]:
+    def _keep_input(self, edit: Edit) -> Callable[[Tensor], None]:
         def keep(activation: Tensor) -> None:
             self._kept[edit.hook] = activation
 
         return keep
 
-    def _replace(self, edit: "_Edit") -> Callable[[Tensor], Tensor]:
+    def _replace(self, edit: Edit) -> Callable[[Tensor], Tensor]:
         def replace(activation: Tensor) -> Tensor:
             edited = edit.apply(activation, self._kept.pop(edit.hook, None))
             if self._last_only:
@@ -346,319 +349,3 @@ def intact(model: Model) -> Iterator[None]:
     finally:
         for found in suspended:
             found._suspended -= 1
-
-
-# -- what happens to a unit ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Edit:
-    """What happens to the masked units of one layer of one site."""
-
-    site: Site
-    layer: int
-    units: Bool[Tensor, " unit"]
-    mode: Mode
-    n_heads: int
-    factor: float = 1.0
-    values: Float[Tensor, " value"] | None = None
-    _moved: dict[Any, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
-
-    @property
-    def hook(self) -> str:
-        return self.site.hook_name(self.layer)
-
-    @property
-    def input_hook(self) -> str:
-        return get_site("resid_pre").hook_name(self.layer)
-
-    def apply(self, activation: Tensor, block_input: Tensor | None) -> Tensor:
-        """Return the activation ``[batch, pos, ...]`` with the units replaced."""
-        units, values = self._on(activation)
-        if self.site.axes == "head_norm":
-            return self._apply_to_heads(activation, units, values)
-        flat = activation.reshape(*activation.shape[:2], -1)
-        if flat.shape[-1] != len(units):
-            raise LensLocError(
-                f"The mask has {len(units)} units a layer at {self.site.name}, but the model has "
-                f"{flat.shape[-1]} there (layer {self.layer}); localize on this model instead."
-            )
-        new: Tensor | float
-        if self.mode == "scale":
-            new = flat * self.factor
-        elif self.mode == "write":
-            if block_input is None:
-                raise LensLocError(
-                    f"The block's input at layer {self.layer} did not pass its hook point "
-                    f"{self.input_hook!r}, so mode='write' cannot be done; use another mode."
-                )
-            new = block_input
-        else:
-            new = 0.0 if values is None else values
-        return self._chosen(units, new, flat).reshape(activation.shape)
-
-    def _apply_to_heads(self, activation: Tensor, units: Tensor, values: Tensor | None) -> Tensor:
-        heads = activation
-        if activation.ndim == 3:
-            heads = einops.rearrange(
-                activation, "batch pos (head d_head) -> batch pos head d_head", head=self.n_heads
-            )
-        new: Tensor | float
-        if self.mode == "scale":
-            new = heads * self.factor
-        elif values is None:
-            new = 0.0
-        elif self.mode == "clamp":
-            norms = torch.linalg.vector_norm(upcast(heads), dim=-1, keepdim=True)
-            target = values.to(norms.dtype)[:, None]
-            new = (heads * torch.where(norms > 0, target / norms, 0.0)).to(heads.dtype)
-        else:
-            new = einops.rearrange(values, "(head d_head) -> head d_head", head=self.n_heads)
-        return self._chosen(units[:, None], new, heads).reshape(activation.shape)
-
-    @staticmethod
-    def _chosen(units: Tensor, new: Tensor | float, old: Tensor) -> Tensor:
-        if not isinstance(new, Tensor):
-            return old.masked_fill(units, new)
-        return torch.where(units, new.to(device=old.device, dtype=old.dtype), old)
-
-    def _on(self, activation: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return units and values where the activation is; moved there once."""
-        key = (activation.device, activation.dtype)
-        if key not in self._moved:
-            # A tensor made under inference_mode could not be used outside of it.
-            with torch.inference_mode(mode=False):
-                units, values = self.units.clone().to(activation.device), self.values
-                if values is not None:
-                    values = values.clone().to(device=activation.device, dtype=activation.dtype)
-                self._moved[key] = (units, values)
-        return self._moved[key]
-
-
-def _edits(
-    model: Model,
-    mask: UnitMask,
-    mode: Mode,
-    scale: float | None,
-    value: float | Float[Tensor, "layer unit"] | None,
-    quantile: float | None,
-    responses: Mapping[str, Responses],
-    seed: int,
-) -> Iterator[_Edit]:
-    site = get_site(mask.site)
-    if mode == "write":
-        hook_names(get_site("resid_pre"), model)
-    layered: Float[Tensor, "layer value"] | None = None
-    if mode == "clamp" and value is not None:
-        layered = torch.as_tensor(value, dtype=torch.float64).cpu().expand(mask.shape)
-    elif mode in ("mean", "resample", "clamp"):
-        found = responses[reference_site(mask.site, mode)]
-        layered = _summary(found, mask, mode, quantile, seed)
-    for layer, units in enumerate(mask.mask):
-        if units.any():
-            yield _Edit(
-                site,
-                layer,
-                units,
-                mode,
-                surface(model).n_heads,
-                factor=1.0 if scale is None else float(scale),
-                values=None if layered is None else layered[layer],
-            )
-
-
-def _summary(
-    responses: Responses, mask: UnitMask, mode: Mode, quantile: float | None, seed: int
-) -> Float[Tensor, "layer value"]:
-    """Return one value a unit of the reference responses, float64; 0 where no unit is masked."""
-    values = responses.values.cpu()
-    needed = mask.mask
-    if responses.site != mask.site:  # a head's z, dimension by dimension
-        width = values.shape[2] // needed.shape[1]
-        needed = einops.repeat(needed, "layer head -> layer (head d_head)", d_head=width)
-    if values.shape[1:] != needed.shape:
-        raise LensLocError(
-            f"The reference responses at {responses.site} are of {values.shape[1]}x"
-            f"{values.shape[2]} units, but the mask needs {needed.shape[0]}x{needed.shape[1]}; "
-            "capture them on this model."
-        )
-    chosen = values[:, needed].double()
-    summary: Tensor
-    if mode == "mean":
-        summary = chosen.mean(dim=0)
-    elif mode == "resample":
-        summary = chosen[int(np.random.default_rng(seed).integers(len(chosen)))]
-    else:
-        assert quantile is not None
-        summary = torch.from_numpy(np.quantile(chosen.numpy(), quantile, axis=0))
-    layered = torch.zeros(needed.shape, dtype=torch.float64)
-    layered[needed] = summary
-    return layered
-
-
-# -- references ------------------------------------------------------------------------------------
-
-
-def reference_site(site: str, mode: str) -> str:
-    """Return the site whose reference responses a mode needs for the units of a site."""
-    return "z" if site == "head" and mode in ("mean", "resample") else site
-
-
-def reference_responses(
-    model: Model, reference: Reference, sites: set[str], batch_size: BatchSize = "auto"
-) -> Mapping[str, Responses]:
-    """Return the responses of a reference by site; those of a contrast are captured.
-
-    Raises:
-        LensLocError: if the reference lacks a site, or holds no stimulus there.
-    """
-    if isinstance(reference, Contrast):
-        captured = capture(
-            model,
-            reference.texts,
-            reference.labels,
-            sorted(sites),
-            pooling="mean",
-            batch_size=batch_size,
-            truncate=True,
-            progress=False,
-        )
-        return captured.responses
-    if isinstance(reference, Responses):
-        reference = (reference,)
-    given = reference.values() if isinstance(reference, Mapping) else reference
-    by_site = {found.site: found for found in given}
-    missing = sites - set(by_site)
-    if missing:
-        raise LensLocError(
-            f"The reference holds responses at {', '.join(by_site) or 'no site'}, but this lesion "
-            f"needs them at {', '.join(sorted(missing))}; capture them there, or give a contrast."
-        )
-    empty = [site for site in sites if len(by_site[site].values) == 0]
-    if empty:
-        raise LensLocError(f"The reference responses at {empty[0]} hold no stimulus; give some.")
-    return {site: by_site[site] for site in sites}
-
-
-def _responses_hash(responses: Responses) -> str:
-    values = responses.values.detach().cpu().contiguous()
-    digest = xxhash.xxh3_128(f"{values.dtype} {tuple(values.shape)}".encode())
-    digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _values_hash(values: Float[Tensor, "layer unit"], mask: UnitMask) -> str:
-    """Return a hash of the values of the masked units."""
-    chosen = values.cpu().double()[mask.mask]
-    return xxhash.xxh3_128_hexdigest(chosen.contiguous().numpy().data)
-
-
-def mask_hash(mask: UnitMask) -> str:
-    """Return a hash of a mask's site and units, whatever their provenance."""
-    digest = xxhash.xxh3_128(f"{mask.site} {mask.shape}".encode())
-    digest.update(mask.mask.contiguous().numpy().data)
-    return digest.hexdigest()
-
-
-# -- bad input -------------------------------------------------------------------------------------
-
-
-def _require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
-    if not masks:
-        raise LensLocError("No mask was given; give at least one.")
-    card = card_of(model)
-    name = card.name if card is not None else "the model"
-    for mask in masks:
-        site = get_site(mask.site)
-        hook_names(site, model)
-        if site.is_summary:
-            raise LensLocError(
-                f"Units at {site.name} say where heads attend and cannot be set; lesion the heads "
-                'themselves, UnitMask("head", mask.mask).'
-            )
-        known = shape(site, model)
-        layers = surface(model).n_layers
-        if known is not None or mask.shape[0] != layers:
-            mask.require_shape(known or (layers, mask.shape[1]), name)
-        if len(mask) == 0:
-            raise LensLocError(
-                f"The mask {describe(mask)} holds no unit, so there is nothing to lesion; "
-                "select some."
-            )
-        made = mask.provenance
-        parts = [] if card is None else made.differing(card.hashes)
-        if parts:
-            trained = ", untrained" if made.untrained else ""
-            differ = "differ" if len(parts) > 1 or parts == ["weights"] else "differs"
-            warnings.warn(
-                f"The mask {describe(mask)} was made on another model than {name} "
-                f"({made.model}{trained}: its {' and '.join(parts)} {differ}); its units may mean "
-                "nothing here.",
-                LensLocWarning,
-                stacklevel=3,
-            )
-
-
-def _require_arguments(
-    mode: str,
-    positions: str,
-    scale: float | None,
-    value: float | Float[Tensor, "layer unit"] | None,
-    quantile: float | None,
-    reference: Reference | None,
-) -> None:
-    if mode not in MODES:
-        raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
-    if positions not in POSITIONS:
-        raise LensLocError(f"positions is 'all' or 'last'; {positions!r} is neither.")
-    given = {"scale": scale, "value": value, "quantile": quantile, "reference": reference}
-    takes = {
-        "scale": ("scale",),
-        "clamp": ("value", "quantile", "reference"),
-        "mean": ("reference",),
-        "resample": ("reference",),
-    }.get(mode, ())
-    for name, argument in given.items():
-        if argument is not None and name not in takes:
-            raise LensLocError(f"mode={mode!r} takes no {name}; leave it out, or change the mode.")
-        if isinstance(argument, float | int) and not math.isfinite(argument):
-            raise LensLocError(f"{name} must be a number; {argument} is not.")
-    if mode == "scale" and scale is None:
-        raise LensLocError("mode='scale' needs scale, the factor, e.g. scale=0.5.")
-    if mode in ("mean", "resample") and reference is None:
-        raise LensLocError(
-            f"mode={mode!r} needs reference: a contrast, or responses of the units' site."
-        )
-    if mode == "clamp":
-        if (value is None) == (quantile is None):
-            raise LensLocError("mode='clamp' needs either value, or quantile with reference.")
-        if (quantile is None) != (reference is None):
-            raise LensLocError("quantile and reference belong together; give both or neither.")
-        if quantile is not None and not 0 <= quantile <= 1:
-            raise LensLocError(f"quantile lies between 0 and 1; {quantile:g} does not.")
-
-
-def _require_values(values: Float[Tensor, "layer unit"], masks: Sequence[UnitMask]) -> None:
-    """Check that there is a number for every masked unit."""
-    if len(masks) != 1 or tuple(values.shape) != masks[0].shape:
-        shapes = " and ".join(f"{n}x{m}" for n, m in (mask.shape for mask in masks))
-        raise LensLocError(
-            f"value has the shape {'x'.join(map(str, values.shape))}, but the mask {shapes}; give "
-            "one number, or one for every unit of one mask."
-        )
-    wrong = (masks[0].mask & ~values.cpu().isfinite()).nonzero()
-    if len(wrong):
-        layer, unit = wrong[0].tolist()
-        raise LensLocError(
-            f"value must be numbers; that of the unit L{layer}.{masks[0].site}.{unit} is "
-            f"{float(values[layer, unit])}."
-        )
-
-
-def _require_site_for_write(masks: Sequence[UnitMask]) -> None:
-    for mask in masks:
-        if mask.site not in ("resid_mid", "resid_post"):
-            raise LensLocError(
-                f"mode='write' removes what a block adds to the residual stream, so it is defined "
-                f"at resid_mid and resid_post, not at {mask.site}; choose another mode."
-            )

@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from lensloc.arguments import require_named
-from lensloc.attribution.attributing import Attribution, Baseline, Method, attribute
+from lensloc.attribution.attributing import Baseline, Method, attribute
+from lensloc.attribution.result import Attribution
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize

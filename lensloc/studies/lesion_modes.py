@@ -11,7 +11,10 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES, Positions, Reference, lesion
+from lensloc.lesions.arguments import Positions
+from lensloc.lesions.lesioning import lesion
+from lensloc.lesions.modes import get_mode
+from lensloc.lesions.references import Reference
 
 Mode = str | Mapping[str, Any]
 
@@ -91,8 +94,7 @@ def _planned(
     given: Mode, reference: Reference | None, positions: Positions, seed: int
 ) -> PlannedMode:
     mode = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
-    if mode not in MODES:
-        raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
+    known = get_mode(mode)
     extra = {} if isinstance(given, str) else {k: _plain(v) for k, v in given.items()}
     extra.pop("mode", None)
     for name in extra:
@@ -100,7 +102,7 @@ def _planned(
             raise LensLocError(
                 f"A lesion takes no {name!r} (mode {mode!r}); it takes {', '.join(_TAKEN)}."
             )
-    needs = (mode in ("mean", "resample") or "quantile" in extra) and "reference" not in extra
+    needs = (known.needs_reference or "quantile" in extra) and "reference" not in extra
     arguments = {
         "positions": positions,
         "seed": seed,

@@ -13,13 +13,9 @@ from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
-from lensloc.lesions.lesioning import (
-    Effect,
-    Positions,
-    Reference,
-    reference_responses,
-    reference_site,
-)
+from lensloc.lesions.arguments import Positions
+from lensloc.lesions.lesioning import Effect
+from lensloc.lesions.references import Reference, reference_responses, reference_site
 from lensloc.models import ModelCard, describe
 from lensloc.models.adapting import surface
 from lensloc.results.lesion_cases import idle_lesions

@@ -17,7 +17,8 @@ from torch import Tensor
 
 import lensloc as ll
 from lensloc import SITES, Contrast, LensLocError, Responses, UnitMask, attribution
-from lensloc.attribution.attributing import METHODS, Attribution, attribute
+from lensloc.attribution.attributing import METHODS, attribute
+from lensloc.attribution.result import Attribution
 from lensloc.errors import NotFiniteError
 from lensloc.forward.sites import get_site, hook_names
 from lensloc.lesions.lesioning import open_lesions

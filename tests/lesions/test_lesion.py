@@ -18,7 +18,8 @@ from torch import Tensor
 import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, Responses, UnitMask, lesion
 from lensloc.forward.sites import SITES, get_site, hook_names, shape
-from lensloc.lesions.lesioning import MODES, Lesion, open_lesions
+from lensloc.lesions.lesioning import Lesion, open_lesions
+from lensloc.lesions.modes import MODES
 from lensloc.models import describe
 
 LESIONED = [name for name, site in SITES.items() if not site.is_summary]

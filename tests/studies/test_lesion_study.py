@@ -16,7 +16,8 @@ import torch
 
 import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, UnitMask, lesion_study, plot, tasks
-from lensloc.lesions.lesioning import mask_hash, open_lesions
+from lensloc.lesions.lesioning import open_lesions
+from lensloc.lesions.references import mask_hash
 from lensloc.results.lesions import Intervals, Scores, cohen_h, drop, mean_drop
 from lensloc.studies.store import Store
 from lensloc.tasks import TaskResult
