@@ -10,10 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import (
-    Site,
-    upcast,
-)
+from lensloc.forward.sites import Site, upcast
 from lensloc.models.surface import Hook, Model
 
 

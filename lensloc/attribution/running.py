@@ -1,5 +1,6 @@
 """The three methods: gradients, integrated gradients, and one gate closed after another."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -18,24 +19,17 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
-from lensloc.forward.sites import (
-    get_site,
-    upcast,
-)
+from lensloc.forward.sites import get_site, upcast
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, opened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.units.mask import UnitAddress, UnitMask
 
-# What the activations kept for the backward pass, the logits and their gradients may take.
 log = logging.getLogger(__name__)
 
+# What the activations kept for the backward pass, the logits and their gradients may take.
 _GRADIENT_BYTES = {"cpu": 3 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
-
-
 _TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384, "mps": 2048}
-
-
 # A larger share of a layer's effect missed by the integral is worth a warning.
 _WARN_ABOVE = 0.05
 
