@@ -28,6 +28,7 @@ from lensloc.cli.options import (
     Masks,
     ModelName,
     Reference,
+    Revision,
     Sep,
     Separator,
     Site,
@@ -154,6 +155,7 @@ def evaluate_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
@@ -196,8 +198,7 @@ def evaluate_command(
     with collected_warnings() as notes, stdout_to_stderr():
         model: Any = load_model(
             model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
-            trust_remote_code=trust_remote_code,
-            progress=not as_json,
+            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
         study = lesion_study(
             model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,

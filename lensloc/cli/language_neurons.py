@@ -23,6 +23,7 @@ from lensloc.cli.options import (
     Dtype,
     Encoding,
     ModelName,
+    Revision,
     Sep,
     TrustRemoteCode,
     require_known,
@@ -146,6 +147,7 @@ def record_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -163,7 +165,7 @@ def record_command(
     corpora: Mapping[str, Any] = given or lape.prose()
     checkpoint = _checkpoint_of(out)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
+        model = _model(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         counts = lape.record(
             model, corpora, site=site, threshold=threshold, max_tokens=max_tokens, window=window,
             keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
@@ -259,6 +261,7 @@ def perplexity_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     plot_out: PlotOut = None,
@@ -277,7 +280,7 @@ def perplexity_command(
     wanted = _Neurons.parse(neurons, names, language)
     several = parse_controls(control or ["random:3"])
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
+        model = _model(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         found = lape.perplexity(
             model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=_store(), progress=not as_json,
@@ -318,6 +321,7 @@ def generate_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
@@ -336,7 +340,7 @@ def generate_command(
     asked = _prompts(files, limit, _form(sep, encoding, files, prompt=prompt_column))
     wanted = _Neurons.parse(neurons, names, language)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
+        model = _model(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         masks = wanted.of(model)
         found = lape.generate(
             model, asked or _questions(masks, limit, instruction=True), masks,
@@ -378,6 +382,7 @@ def steer_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
@@ -403,7 +408,7 @@ def steer_command(
     levels = [_level(text) for text in level or ["mean", "0.95"]]
     several = parse_controls(control or ["layer:1"])
     with collected_warnings() as notes, stdout_to_stderr():
-        model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
+        model = _model(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         masks = wanted.of(model)
         questions = given or _questions(masks, limit, instruction=False)
         unknown = [name for name in asked or () if name not in questions]
@@ -575,13 +580,13 @@ def _model(
     device: str | None,
     dtype: str,
     backend: str,
+    revision: str | None,
     trust_remote_code: bool,
     quiet: bool,
 ) -> Any:
     return load_model(
         name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
-        trust_remote_code=trust_remote_code,
-        progress=not quiet,
+        revision=revision, trust_remote_code=trust_remote_code, progress=not quiet,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from lensloc.cli.options import (
     Pooling,
     Protocol,
     Reference,
+    Revision,
     Site,
     Stimuli,
     TrustRemoteCode,
@@ -99,6 +100,7 @@ def lesion_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -119,8 +121,7 @@ def lesion_command(
     with collected_warnings() as notes:
         model: Any = load_model(
             model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
-            trust_remote_code=trust_remote_code,
-            progress=not as_json,
+            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
         units = target.units(model, progress=not as_json)
         for sentence in dict.fromkeys(note for mask in units for note in mask.warnings):

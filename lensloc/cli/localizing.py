@@ -19,6 +19,7 @@ from lensloc.cli.options import (
     AsJson,
     Backend,
     BatchSize,
+    ChatTemplate,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
@@ -32,8 +33,10 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Revision,
     Sep,
     Stimuli,
+    SystemPrompt,
     TargetConditions,
     TextColumn,
     Truncate,
@@ -43,6 +46,7 @@ from lensloc.cli.options import (
     file_form,
     require_known,
     require_percentage,
+    templated,
 )
 from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.tables import MASKS, require_place
@@ -92,6 +96,9 @@ def localize_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
+    chat_template: ChatTemplate = False,
+    system_prompt: SystemPrompt = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
@@ -127,9 +134,10 @@ def localize_command(
     model: Any = load_model(
         model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
         device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
-        progress=not as_json,
+        revision=revision, progress=not as_json,
     )  # fmt: skip
     load_seconds = time.perf_counter() - start
+    texts = templated(texts, model, chat_template, system_prompt)
     for name in sites:
         selection.require_possible(model, name)
     with collected_warnings() as more:

@@ -98,8 +98,29 @@ Separator = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
-Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]
+Dtype = Annotated[
+    str,
+    typer.Option(help=f"One of {', '.join(DTYPES)}, or auto for what the checkpoint says."),
+]
+Backend = Annotated[
+    str,
+    typer.Option(
+        help="The class that the model becomes: hooked, bridge, transformers; auto for the first "
+        "of these that can hold it."
+    ),
+]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a model on the hub, e.g. step3000.")
+]
+ChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--chat-template", help="Put every text into the chat template of the model's tokenizer."
+    ),
+]
+SystemPrompt = Annotated[
+    str | None, typer.Option(help="What stands as the system's turn in --chat-template.")
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python code that comes with the model."),
@@ -136,6 +157,23 @@ def require_known(
         require_one_of("pooling", pooling, POOLINGS)
     require_one_of("protocol", protocol, PROTOCOLS)
     require_one_of("backend", backend, BACKENDS)
+
+
+def templated(
+    contrast: Contrast, model: Any, chat_template: bool, system_prompt: str | None
+) -> Contrast:
+    """Put a contrast into the chat template of a model, if ``--chat-template`` says so.
+
+    Raises:
+        LensLocError: a system prompt without template, or a model without one.
+    """
+    if chat_template:
+        return contrast.with_template(model, system_prompt)
+    if system_prompt is not None:
+        raise LensLocError(
+            "--system-prompt has no effect without --chat-template; say that, or leave it out."
+        )
+    return contrast
 
 
 def load_mask(path: Path, site: str | None) -> UnitMask:

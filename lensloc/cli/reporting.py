@@ -15,6 +15,7 @@ from lensloc.cli.options import (
     Backend,
     BadColumn,
     BatchSize,
+    ChatTemplate,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
@@ -31,9 +32,11 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Revision,
     Sep,
     Separator,
     Stimuli,
+    SystemPrompt,
     TargetConditions,
     TextColumn,
     Truncate,
@@ -43,6 +46,7 @@ from lensloc.cli.options import (
     file_form,
     require_known,
     require_percentage,
+    templated,
 )
 from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
@@ -108,6 +112,9 @@ def report_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
+    chat_template: ChatTemplate = False,
+    system_prompt: SystemPrompt = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
@@ -149,8 +156,9 @@ def report_command(
         model: Any = load_model(
             model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
             device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
-            progress=not as_json,
+            revision=revision, progress=not as_json,
         )  # fmt: skip
+        texts = templated(texts, model, chat_template, system_prompt)
         found = study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
             pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]

@@ -276,7 +276,8 @@ def rewritten(
 
 
 @pytest.fixture
-def packed(tmp_path: Path, checkpoints: dict[str, Path]) -> Path:
+def packed(tmp_path: Path, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     return write_gguf(tmp_path / "model.gguf", checkpoints["llama"])
 
 
@@ -409,6 +410,7 @@ def test_the_path_of_the_temporary_folder_does_not_matter(
     import tempfile
 
     (tmp_path / word).mkdir()
+    monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / word))
     monkeypatch.chdir(tmp_path / word)
     packed = write_gguf(tmp_path / word / "model.gguf", checkpoints["llama"])
