@@ -14,6 +14,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
+from kinds import KINDS
 from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
@@ -37,7 +38,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: make_checkpoint(root / f"my-{name}", make()) for name, make in CONFIGS.items()}
 
 
-@pytest.fixture(scope="session", params=["hooked", "bridge"])
+@pytest.fixture(scope="session", params=[kind for kind in KINDS if kind != "transformers"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

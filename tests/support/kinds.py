@@ -64,12 +64,6 @@ def contrast() -> ll.Contrast:
 
 
 def load(folder: Path, kind: str) -> Any:
-    if kind == "transformers":
-        import transformers
-
-        m = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
-        m.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        return m
     return ll.load_model(folder, backend=kind, dtype="float64")  # type: ignore[arg-type]
 
 
