@@ -17,6 +17,7 @@ from lensloc.contrasts.lines import kind_of, stem_of
 from lensloc.contrasts.readers import TableForm, read_records, require_text, text_fault
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import (
     TaskResult,
@@ -192,10 +193,10 @@ class MultipleChoice:
             return np.ones(len(sequences))
         if self.normalize == "tokens":
             return np.array([float(len(scored.ids) - scored.first) for scored in sequences])
-        sizes = []
+        tokenizer, sizes = surface(model).tokenizer, []
         for choice, scored in zip(question.choices, sequences, strict=True):
             text = question.prompt + choice
-            n_bytes = sum(bytes_of_tokens(model, text, scored.ids)[scored.first :])
+            n_bytes = sum(bytes_of_tokens(tokenizer, text, scored.ids)[scored.first :])
             whole = text.encode()
             # A token may begin within a character.
             behind = whole[len(whole) - n_bytes :].decode(errors="surrogateescape").strip()

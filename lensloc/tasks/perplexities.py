@@ -93,7 +93,7 @@ class Perplexity:
             ]
             counts.append(len(parts))
             scored.append(len(ids) - 1)
-            n_bytes.append(sum(bytes_of_tokens(model, text, ids)[1:]))
+            n_bytes.append(sum(bytes_of_tokens(surface(model).tokenizer, text, ids)[1:]))
         found = token_log_probs(
             model,
             sequences,
