@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lensloc.models.surface import Attached
 
 # Bytes that are copied at once where a weight does not lie as it is read, or on another device.
-_AT_ONCE = 2**26
+_AT_ONCE = 2**24
 
 State = tuple[Any, ...]
 
@@ -105,21 +105,28 @@ def _places(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...] 
 
 
 def in_parts(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield a tensor's rows in order, contiguous and on the CPU, without a second copy of it."""
+    """Yield a tensor's numbers in order, contiguous and on the CPU, without a second copy of it."""
     if hasattr(tensor, "full_tensor"):  # spread over processes
         tensor = tensor.full_tensor()
-    here = tensor.device.type == "cpu"
-    if (here and tensor.is_contiguous()) or tensor.ndim == 0:
+    if (tensor.is_contiguous() and tensor.device.type == "cpu") or tensor.ndim < 2:
         yield tensor.cpu().contiguous()
         return
-    row = max(1, tensor[:1].numel() * tensor.element_size())
-    step = max(1, _AT_ONCE // row)
-    for start in range(0, tensor.shape[0], step):
-        yield tensor[start : start + step].cpu().contiguous()
+    try:
+        rows = tensor.view(-1, tensor.shape[-1])
+    except RuntimeError:  # its first axes do not lie in order
+        for part in tensor:
+            yield from in_parts(part)
+        return
+    step = max(1, _AT_ONCE // max(1, rows.shape[1] * rows.element_size()))
+    for start in range(0, rows.shape[0], step):
+        part = rows[start : start + step]
+        if part.stride(0) == 1:  # it lies by columns: whole matrices are turned quickly
+            part = part.T.contiguous().T
+        yield part.cpu().contiguous()
 
 
-def offloaded(model: nn.Module) -> dict[str, tuple[Mapping[str, Tensor], str]]:
-    """Return what keeps weights that are on no device while nothing runs, by the parameter's name.
+def offloaded(model: nn.Module) -> dict[str, tuple[Any, str]]:
+    """Return what keeps weights that are on no device while nothing runs, and their name there.
 
     accelerate keeps them in memory or on disk, and moves them while a part of the model runs.
     """

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 from lensloc.models.adapting import surface
@@ -39,6 +40,8 @@ def describe(model: Any) -> ModelCard:
             attach(model, card)
         return card
     name = seen.name or "model given in Python"
+    if Path(name).is_dir():
+        name = Path(name).name
     training = model.training
     check = check_model(model.eval())
     model.train(training)

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import quantization_config
 
 from lensloc.errors import LensLocError
-from lensloc.models.gguf_parts import quick_parts
+from lensloc.models.gguf_parts import QuickReader, quick_parts
 from lensloc.models.quiet import quiet, untrained_like
 from lensloc.models.weights import require_complete, unused_weights
 
@@ -55,7 +55,7 @@ def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = No
     """
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     with _told(path):
-        reader = gguf.GGUFReader(path)
+        reader = QuickReader(path)
     _require_whole(reader, path)
     with _told(path), quiet(), quick_parts(reader, path):
         tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
@@ -92,7 +92,7 @@ def file_type(path: Path) -> str:
         LensLocError: if the file is no GGUF file.
     """
     with _told(path):
-        number = _setting(gguf.GGUFReader(path), "general.file_type")
+        number = _setting(QuickReader(path), "general.file_type")
     try:
         return gguf.LlamaFileType(int(number)).name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except (TypeError, ValueError):

@@ -17,6 +17,19 @@ _AT_ONCE = 2**20
 _GROUP = 16  # rows that gguf.dequantize takes at once
 
 
+class QuickReader(gguf.GGUFReader):
+    """Parses a file whose bytes are a plain array, which numpy slices quicker than a mapped one."""
+
+    @property
+    def data(self) -> Any:
+        """The bytes of the file, mapped."""
+        return self._bytes
+
+    @data.setter
+    def data(self, mapped: Any) -> None:
+        self._bytes = np.asarray(mapped)
+
+
 @contextlib.contextmanager
 def quick_parts(reader: Any, path: Path) -> Iterator[None]:
     """Let transformers read a file with what was read of it already, for a while.

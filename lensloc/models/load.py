@@ -262,6 +262,8 @@ def _already_loaded(model: Any, tokenizer: Any, name: str | None, given: dict[st
             f"A {type(model).__name__} is not a HookedTransformer, TransformerBridge or model of "
             f"transformers; pass one of these, or {WAYS}."
         ) from None
+    if given.get("backend") == kind:
+        del given["backend"]
     if kind != "transformers":
         given = given | {
             key: value

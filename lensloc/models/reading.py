@@ -295,6 +295,12 @@ def _told(location: str, name: str, wanted: Wanted) -> Iterator[None]:
                 f"There is no argument {unknown[1]!r}: load_model has none, and neither has "
                 f"transformers where it reads {name}."
             ) from error
+        told = next((key for key in wanted.more if key in str(error)), None)
+        if told is not None:
+            raise LensLocError(
+                f"{name} could not be loaded with {told}={wanted.more[told]!r} "
+                f"({first_line(error)})."
+            ) from error
         if "trust_remote_code" in str(error):
             raise LensLocError(
                 f"{location} needs code of its own (auto_map in its configuration), which could do "

@@ -40,8 +40,8 @@ def resident(field):
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 source, options = sys.argv[1], json.loads(sys.argv[2])
-ll.load_model  # imports what loading imports
-import lensloc.models.load
+import lensloc.models.load, transformers, transformer_lens.model_bridge  # not counted
+transformers.LlamaForCausalLM
 before, start = resident("VmRSS"), time.perf_counter()
 model = ll.load_model(source, device="cpu", **options)
 seconds, peak = time.perf_counter() - start, resident("VmHWM") - before
