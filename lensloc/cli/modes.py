@@ -5,7 +5,7 @@ from typing import Any
 
 from lensloc.cli.options import require_one_of
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES
+from lensloc.vocabulary import MODES
 
 # What a mode takes beside the units.
 _TAKES = {

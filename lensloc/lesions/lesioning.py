@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import einops
 import numpy as np
@@ -29,13 +29,12 @@ from lensloc.forward.sites import Site, get_site, hook_names, reaches_mlp_only, 
 from lensloc.models.identity import card_of
 from lensloc.units.mask import UnitMask, describe
 from lensloc.units.responses import Responses
+from lensloc.vocabulary import MODES, POSITIONS
+from lensloc.vocabulary import Mode as Mode
+from lensloc.vocabulary import Positions as Positions
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
-MODES: tuple[str, ...] = get_args(Mode)
-Positions = Literal["all", "last"]
-POSITIONS: tuple[str, ...] = get_args(Positions)
 Reference = Contrast | Responses | Sequence[Responses] | Mapping[str, Responses]
 
 _PROBE_TOKENS = 12

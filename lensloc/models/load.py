@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -35,11 +35,11 @@ from lensloc.models.quiet import quiet, stdout_to_stderr
 from lensloc.models.reading import WAYS, Source, Wanted, first_line, read, unreadable
 from lensloc.models.texts import adopt_tokenizer
 from lensloc.models.tokens import token_ids
+from lensloc.vocabulary import BACKENDS as BACKENDS
+from lensloc.vocabulary import Backend as Backend
 
 log = logging.getLogger(__name__)
 
-Backend = Literal["hooked", "bridge", "auto"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
 DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,

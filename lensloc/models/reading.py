@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
 from lensloc.models.gguf_files import read_gguf
+from lensloc.models.names import known_names
 from lensloc.models.quiet import hub_is_off, untrained_like
 from lensloc.models.tokenizer_files import read_tokenizer
 from lensloc.models.weights import require_complete, require_language_model
@@ -214,11 +215,6 @@ def _commit(repository: str) -> str:
 
 
 # -- names -----------------------------------------------------------------------------------------
-
-
-def known_names() -> list[str]:
-    """Return every name and alias that needs no path: bundled ones and TransformerLens'."""
-    return [*bundled.BUNDLED, *sorted(loading.make_model_alias_map())]
 
 
 def closest(name: str) -> str:

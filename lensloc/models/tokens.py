@@ -7,16 +7,15 @@ and one that the text itself begins with is never taken away.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from lensloc.arguments import require_model
 from lensloc.errors import LensLocError
-
-Bos = Literal["model", "add", "none"]
-BOS: tuple[str, ...] = get_args(Bos)
+from lensloc.vocabulary import BOS as BOS
+from lensloc.vocabulary import Bos as Bos
 
 # Short texts, of which every tokenizer makes something of at least one.
 _PROBES = ("a", "1", "the")

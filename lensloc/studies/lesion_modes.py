@@ -11,7 +11,8 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES, Positions, Reference, lesion
+from lensloc.lesions.lesioning import Positions, Reference, lesion
+from lensloc.vocabulary import MODES
 
 Mode = str | Mapping[str, Any]
 

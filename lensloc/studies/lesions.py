@@ -44,8 +44,7 @@ from lensloc.units.mask import UnitMask, count_from_percent
 from lensloc.units.matching import Controls
 from lensloc.units.selection import least_note
 from lensloc.units.text_sets import TextSet
-
-PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+from lensloc.vocabulary import PERCENTS as PERCENTS
 
 
 def lesion_study(
