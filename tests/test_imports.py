@@ -19,7 +19,7 @@ from lensloc.models import BACKENDS, BUNDLED, DTYPES, known_names
 from lensloc.vocabulary import Dtype
 
 HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "plotly", "scipy"}
-ROOMS = [ll, ll.contrasts, ll.lape, ll.plot, ll.tasks]
+ROOMS = [ll, *(value for name in ll.__all__ if inspect.ismodule(value := getattr(ll, name)))]
 
 # Prints what is loaded when the command ends, in whatever way.
 WATCHED = """
