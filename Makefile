@@ -48,7 +48,7 @@ notebooks: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python notebooks/refresh.py
 
 docs: $(VENV)/.dev
-	$(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
+	EAGER_IMPORT=1 $(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
 
 # The figures of README and docs, printed again; takes hours. One section: make findings SECTIONS=published
 findings: $(VENV)/.dev

@@ -14,11 +14,16 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
+from hypothesis import settings
 from kinds import KINDS
 from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
 from lensloc.models import BUNDLED, cache_folder, fetch
+
+# The same few examples everywhere, however slow the machine is.
+settings.register_profile("lensloc", max_examples=30, deadline=None, derandomize=True)
+settings.load_profile("lensloc")
 
 collect_ignore = ["conftest.py"]  # holds no doctests, and notebooks/ has one of this name
 

@@ -1,20 +1,26 @@
 """Reading which controls to hold beside a network."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
 
 from lensloc.cli.options import whole_number
 from lensloc.errors import LensLocError
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls, controls
+from lensloc.vocabulary import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Match
+
+if TYPE_CHECKING:
+    from lensloc.units.matching import Controls
 
 SEEDS = 5
 
 
-def parse_controls(texts: Sequence[str], option: str = "--control") -> list[Controls]:
+def parse_controls(texts: Sequence[str], option: str = "--control") -> "list[Controls]":
     """Read ``--control``, or an option of another name.
 
     Raises:
         LensLocError: a control that there is not, one given twice, or draws that are no number.
     """
+    from lensloc.units.matching import controls
+
     found: dict[str, Controls] = {}
     for text in texts:
         kind, colon, number = text.partition(":")
@@ -27,7 +33,7 @@ def parse_controls(texts: Sequence[str], option: str = "--control") -> list[Cont
                     f"{option} {text} has no number of draws behind the colon; write e.g. "
                     f"{kind}:{SEEDS}."
                 )
-            found[kind] = controls(kind, seeds=range(draws))  # type: ignore[arg-type]
+            found[kind] = controls(cast(Match, kind), seeds=range(draws))
         elif kind not in (LEAST_SELECTIVE, WITHOUT_OUTLIERS):
             known = ", ".join((*MATCHES, LEAST_SELECTIVE, WITHOUT_OUTLIERS))
             raise LensLocError(f"There is no control {kind!r}; there are {known}.")

@@ -5,9 +5,9 @@ from typing import Any
 
 from lensloc.cli.options import require_one_of
 from lensloc.errors import LensLocError
-from lensloc.lesions.modes import MODES
+from lensloc.vocabulary import MODES
 
-_NEED_REFERENCE = tuple(mode.name for mode in MODES.values() if mode.needs_reference)
+_NEED_REFERENCE = ("mean", "resample")
 # What may stand behind a mode's name, and an example of it.
 _BEHIND = {
     "scale": ("scale", "a factor, e.g. scale:0.5"),
@@ -28,11 +28,13 @@ def mode_arguments(
     Raises:
         LensLocError: an unknown mode, or an option that it lacks or does not take.
     """
+    from lensloc.lesions.modes import get_mode
+
     require_one_of("mode", mode, MODES)
     numbers = {"scale": scale, "value": value, "quantile": quantile}
     given: dict[str, Any] = {**numbers, "reference": reference}
     for name, argument in given.items():
-        if argument is not None and name not in MODES[mode].takes:
+        if argument is not None and name not in get_mode(mode).takes:
             raise LensLocError(f"--mode {mode} takes no --{name}; leave it out.")
         if isinstance(argument, float) and not math.isfinite(argument):
             raise LensLocError(f"--{name} must be a number; {argument} is not.")

@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+import lensloc as ll
 from lensloc.cli.control_units import SEEDS, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
 from lensloc.cli.options import (
@@ -15,6 +16,7 @@ from lensloc.cli.options import (
     Backend,
     BadColumn,
     BatchSize,
+    Bos,
     ChatTemplate,
     ConditionColumn,
     ContrastOptions,
@@ -44,20 +46,19 @@ from lensloc.cli.options import (
     Untrained,
     batch_size_of,
     file_form,
-    require_known,
     require_percentage,
+    require_sites,
     templated,
 )
 from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import SITES
-from lensloc.models import load_model, writable_cache_folder
-from lensloc.models.quiet import stdout_to_stderr
-from lensloc.pages.report import report, summary
-from lensloc.studies import Study, study
-from lensloc.studies.store import Store
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.forward.site_table import SITES
+from lensloc.models.cache import writable_cache_folder
+from lensloc.vocabulary import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+
+if TYPE_CHECKING:
+    from lensloc.studies import Study
 
 
 def report_command(
@@ -105,9 +106,7 @@ def report_command(
     percents: Annotated[
         str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
     ] = None,
-    bos: Annotated[
-        str, typer.Option(help="Beginning-of-text token before texts of tasks: model, add, none.")
-    ] = "model",
+    bos: Bos = "model",
     seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
     device: Device = None,
     dtype: Dtype = "float32",
@@ -131,7 +130,10 @@ def report_command(
     The page opens offline. Lesions that were measured before are not measured again.
     """
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    from lensloc.models.quiet import stdout_to_stderr
+    from lensloc.pages.report import summary
+
+    require_sites(sites)
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
@@ -153,20 +155,20 @@ def report_command(
         seed, item_column, form,
     ).read()  # fmt: skip
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
-        model: Any = load_model(
+        model: Any = ll.load_model(
             model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
-            device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
+            device=device, backend=backend, trust_remote_code=trust_remote_code,
             revision=revision, progress=not as_json,
         )  # fmt: skip
         texts = templated(texts, model, chat_template, system_prompt)
-        found = study(
+        found = ll.study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
-            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]
+            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,
-            store=Store.at(writable_cache_folder("studies")), progress=not as_json,
+            store=ll.Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
     found = dataclasses.replace(found, call=command_line())
-    page = report(found, out, overwrite=overwrite)
+    page = ll.report(found, out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -185,8 +187,10 @@ def report_command(
     console.print(f"Wrote {page}.", markup=False, highlight=False, soft_wrap=True)
 
 
-def show_summary(console: Console, found: Study) -> None:
+def show_summary(console: Console, found: "Study") -> None:
     """Print what a study found, and what to mind."""
+    from lensloc.pages.report import summary
+
     for paragraph in summary(found):
         console.print(f"{paragraph}\n", markup=False, highlight=False)
     show_notes(found.warnings)

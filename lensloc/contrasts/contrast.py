@@ -7,10 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from lensloc.contrasts import reading
 from lensloc.contrasts.balance import Balance, Measure, Method, Text, match, measure_balance
@@ -21,6 +20,9 @@ from lensloc.errors import LensLocError
 from lensloc.models.templates import chat_writer, described_template
 from lensloc.units.pairing import paired_rows
 from lensloc.units.text_sets import TextSet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +117,7 @@ class Contrast:
     @classmethod
     def from_dataframe(
         cls,
-        table: pd.DataFrame,
+        table: "pd.DataFrame",
         *,
         target: Names,
         control: Names,

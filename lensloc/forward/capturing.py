@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from einops import einsum
@@ -35,9 +35,8 @@ from lensloc.models.surface import Model
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
 from lensloc.selectivity import Moments
 from lensloc.units.responses import Responses
-
-Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
-POOLINGS: tuple[str, ...] = get_args(Pooling)
+from lensloc.vocabulary import POOLINGS as POOLINGS
+from lensloc.vocabulary import Pooling as Pooling
 
 _WORD = re.compile(r"\S+")
 # Large enough that a batch's fixed costs do not show, small enough to stay in a CPU's caches.

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,9 +15,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.identity import card_of
 from lensloc.models.surface import Model
 from lensloc.units.mask import UnitMask, describe
-
-Positions = Literal["all", "last"]
-POSITIONS: tuple[str, ...] = get_args(Positions)
+from lensloc.vocabulary import POSITIONS
 
 
 def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:

@@ -19,9 +19,9 @@ from torch import Tensor
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, evaluating
-from lensloc.lesions.arguments import Positions, require_arguments, require_masks, require_values
+from lensloc.lesions.arguments import require_arguments, require_masks, require_values
 from lensloc.lesions.edits import Edit, edits
-from lensloc.lesions.modes import Mode, get_mode, require_site
+from lensloc.lesions.modes import get_mode, require_site
 from lensloc.lesions.references import (
     Reference,
     mask_hash,
@@ -34,6 +34,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.surface import Close, Model
 from lensloc.units.mask import UnitMask
 from lensloc.units.responses import Responses
+from lensloc.vocabulary import Mode, Positions
 
 log = logging.getLogger(__name__)
 

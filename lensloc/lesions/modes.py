@@ -1,11 +1,11 @@
 """What a lesion does to a unit: one table of modes, with arguments, rules and words.
 
-A mode is a row of :data:`MODES`; its name also stands in :data:`Mode`, for type checkers.
+A mode is a row of :data:`MODES`; its name also stands in :mod:`lensloc.vocabulary`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import einops
 import numpy as np
@@ -15,9 +15,6 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.forward.sites import upcast
-
-Mode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
-NAMES: tuple[str, ...] = get_args(Mode)
 
 
 class Passing(NamedTuple):

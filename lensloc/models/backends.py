@@ -5,7 +5,7 @@ import importlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -36,8 +36,6 @@ from lensloc.models.tokens import added_around, token_ids
 
 log = logging.getLogger(__name__)
 
-Backend = Literal["hooked", "bridge", "transformers", "auto"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
 
 _NATIVE_PREFIXES = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
 

@@ -10,8 +10,6 @@ import torch
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.backends import (
-    BACKENDS,
-    Backend,
     become,
     give_tokenizer,
     load_native,
@@ -29,6 +27,7 @@ from lensloc.models.identity import (
 from lensloc.models.quantized import is_quantized
 from lensloc.models.quiet import quiet, stdout_to_stderr
 from lensloc.models.reading import WAYS, Source, Wanted, read
+from lensloc.vocabulary import BACKENDS, Backend
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +196,7 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | str:
     return DTYPES[name]
 
 
-def _require_consistent(given: dict[str, Any], backend: str) -> str:
+def _require_consistent(given: dict[str, Any], backend: Backend) -> Backend:
     """Check arguments against each other; return the backend, where they leave no choice.
 
     Raises:

@@ -22,6 +22,7 @@ from lensloc.errors import LensLocError
 from lensloc.models import bundled
 from lensloc.models.gguf_files import GgufModel, read_gguf
 from lensloc.models.gguf_kept import converted
+from lensloc.models.names import known_names
 from lensloc.models.quiet import hub_is_off, untrained_like
 from lensloc.models.tokenizer_files import read_tokenizer
 from lensloc.models.unmapping import unmapped
@@ -341,11 +342,6 @@ def aliases() -> dict[str, str]:
         for name in known.OFFICIAL_MODEL_NAMES
         for alias in (*known.MODEL_ALIASES.get(name, ()), name)
     }
-
-
-def known_names() -> list[str]:
-    """Return every name and alias that needs no path: bundled ones and TransformerLens'."""
-    return [*bundled.BUNDLED, *sorted(aliases())]
 
 
 def closest(name: str) -> str:

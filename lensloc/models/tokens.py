@@ -7,7 +7,7 @@ and one that the text itself begins with is never taken away.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -15,9 +15,8 @@ from jaxtyping import Int
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
-
-Bos = Literal["model", "add", "none"]
-BOS: tuple[str, ...] = get_args(Bos)
+from lensloc.vocabulary import BOS as BOS
+from lensloc.vocabulary import Bos as Bos
 
 _ADDED = "lensloc_added"
 # What may change which special tokens a tokenizer adds.

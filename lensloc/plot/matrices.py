@@ -18,7 +18,7 @@ from lensloc.plot.themes import DIVERGING, INK, SEQUENTIAL
 from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import LanguageMatrix, Steering
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import MATCHES
+from lensloc.vocabulary import MATCHES
 
 _GAP, _LEFT, _SCALE = 44, 110, 140  # between panels side by side, and beside them
 _WIDEST = 800  # of panels side by side

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+from markupsafe import Markup
 
 from lensloc.arguments import listed, require_a
 from lensloc.contrasts.balance import Balance, measure_balance
@@ -123,7 +124,7 @@ class Study:
         told |= set(self.profile.warnings if self.profile is not None else ())
         told |= set(self.lesions.warnings if self.lesions is not None else ())
         own = markup.notes([sentence for sentence in self.warnings if sentence not in told])
-        return markup.stacked([*parts, own] if own else parts)
+        return markup.stacked(map(Markup, [*parts, own] if own else parts))
 
 
 def study(

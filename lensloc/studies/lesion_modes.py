@@ -11,10 +11,10 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
-from lensloc.lesions.arguments import Positions
 from lensloc.lesions.lesioning import lesion
 from lensloc.lesions.modes import get_mode
 from lensloc.lesions.references import Reference
+from lensloc.vocabulary import Positions
 
 Mode = str | Mapping[str, Any]
 

@@ -13,7 +13,6 @@ from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
-from lensloc.lesions.arguments import Positions
 from lensloc.lesions.lesioning import Effect
 from lensloc.lesions.references import Reference, reference_responses, reference_site
 from lensloc.models import ModelCard, describe
@@ -41,8 +40,8 @@ from lensloc.units.mask import UnitMask, count_from_percent
 from lensloc.units.matching import Controls
 from lensloc.units.selection import least_note
 from lensloc.units.text_sets import TextSet
-
-PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+from lensloc.vocabulary import PERCENTS as PERCENTS
+from lensloc.vocabulary import Positions
 
 
 def lesion_study(

@@ -30,10 +30,10 @@ from lensloc.tasks.base import (
 )
 from lensloc.tasks.byte_counts import bytes_of_tokens
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
+from lensloc.vocabulary import BUNDLED_CHOICES as BUNDLED_CHOICES
 
 Normalize = Literal["none", "tokens", "bytes"]
 _REQUIRED, _OPTIONAL = ("prompt", "choices", "answer"), ("kind", "item", "separator")
-BUNDLED_CHOICES: tuple[str, ...] = ("arithmetic", "commonsense")
 TIED = -1
 """What stands for the chosen one where several are equally good."""
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,10 +13,8 @@ from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.mask import UnitMask, describe
 from lensloc.units.outliers import outliers
 from lensloc.units.selection import SelectionRule, ranked
-
-Match = Literal["random", "layer", "magnitude", "layer+magnitude"]
-MATCHES: tuple[str, ...] = get_args(Match)
-LEAST_SELECTIVE, WITHOUT_OUTLIERS = "least-selective", "without-outliers"
+from lensloc.vocabulary import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.vocabulary import Match as Match
 
 _SMALLEST_BIN = 25
 _BINS = 100

@@ -499,7 +499,7 @@ def test_bad_arguments_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lensloc.cli.language_neurons.load_model", lambda *_, **__: tiny_llama)
+    monkeypatch.setattr(ll, "load_model", lambda *_, **__: tiny_llama)
     random_counts(1, layers=3, neurons=48, most=1000).save("counts.safetensors")
     Path("blank.txt").write_text(" \n")
     before = {path: path.read_bytes() for path in workplace.iterdir()}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from markupsafe import escape
 from sentence_table import (
     CONTROLS,
     MEASURES,
@@ -24,7 +25,6 @@ from sentence_table import (
 
 import lensloc as ll
 from lensloc import Contrast, LensLocWarning, UnitMask, localize
-from lensloc.display import markup
 from lensloc.display.sentences import lesions, profiles, selection
 from lensloc.display.sentences.lesions import CONTROL, LESION, NOTE, OUTCOMES, RELATIONS
 from lensloc.display.sentences.words import interval, known, number, percentage
@@ -296,7 +296,7 @@ def test_every_result_shows_its_warnings(tiny_llama: Any, small_contrast: Contra
         assert isinstance(result.warnings, tuple), name
         for sentence in result.warnings:
             assert f"\n  Warning: {sentence}" in repr(result), name
-            assert markup.escaped(sentence) in result._repr_html_(), name
+            assert escape(sentence) in result._repr_html_(), name
     for part in (study.found, study.network, study.profile, study.lesions):
         assert set(part.warnings) <= set(study.warnings)
     table = ll.compare_granularities(tiny_llama, small_contrast, ["resid_post"], 10, progress=False)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from lensloc.display.markup import Markup, escaped
 from lensloc.display.sentences.words import listed
+from lensloc.display.templates import rendered
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
 from lensloc.pages.explorer.page import document
-from lensloc.pages.report import sections
+from lensloc.pages.report import pieces, sections
 from lensloc.pages.report.figures import templates
 from lensloc.pages.report.sections import Section
 from lensloc.pages.report.words import lesion_summary, sides, summary
@@ -74,7 +75,7 @@ def lesion_page(lesions: LesionStudy) -> str:
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
     ]
-    return _page(title, subtitle, body, "")
+    return _page(title, subtitle, body, Markup(""))
 
 
 def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
@@ -88,13 +89,13 @@ def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
 
 
 def _summary(paragraphs: Sequence[str]) -> Section:
-    return Section("summary", "Summary", Markup("".join(map(sections.prose, paragraphs))))
+    return Section("summary", "Summary", pieces.joined(*map(pieces.prose, paragraphs)))
 
 
 def _warnings(sentences: Sequence[str]) -> list[Section]:
     if not sentences:
         return []
-    return [Section("warnings", "What to mind", sections.bullets(sentences))]
+    return [Section("warnings", "What to mind", pieces.bullets(sentences))]
 
 
 def _explorer(study: Study) -> Section:
@@ -103,36 +104,25 @@ def _explorer(study: Study) -> Section:
         "Choose how many units are selected, then a cell to list its units, then a unit to see "
         f"its statistics{kept}."
     )
-    place = Markup('<div id="lensloc-explorer"></div>')
-    return Section("explore", "Explore", Markup(sections.prose(words) + place))
+    return Section("explore", "Explore", pieces.joined(pieces.prose(words), pieces.explorer()))
 
 
-def _page(title: str, subtitle: str, body: Sequence[Section], explored: str) -> str:
-    links = "".join(f'<li><a href="#{each.name}">{escaped(each.title)}</a></li>' for each in body)
-    parts = "".join(
-        f'<section id="{each.name}" aria-labelledby="{each.name}-heading">'
-        f'<h2 id="{each.name}-heading">{escaped(each.title)}</h2>{each.content}</section>'
-        for each in body
-    )
+def _page(title: str, subtitle: str, body: Sequence[Section], explored: Markup) -> str:
     figures = [figure.data() for each in body for figure in each.figures]
-    data = data_script({"figures": figures, "templates": templates()}, "lensloc-figures")
-    content = (
-        '<a class="skip" href="#main">Skip to the content</a>'
-        f'<header><div><h1>{escaped(title)}</h1><p class="subtitle">{escaped(subtitle)}</p></div>'
-        '<button type="button" id="theme" hidden>Dark</button></header>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
-        '<noscript><p class="note">Figures and the explorer need JavaScript; words, tables and '
-        "downloads do not.</p></noscript>"
-        f'<main id="main" tabindex="-1">{parts}</main>'
-        "<footer><p>Made with lensloc. This page loads nothing from the network.</p></footer>"
-        f"{data}{explored}"
-    )
     # The explorer's module and the page's share one script, so that neither needs an address.
     module = source("explorer.js") + source("model.js") + _source("report.js")
     style = explorer_style() + _source("report.css")
     plotly, packed = _plotly()
-    packed_script = f'<script type="text/plain" id="lensloc-plotly">{packed}</script>'
-    return document(escaped(title), style, content + packed_script, module, unpacked=[plotly])
+    content = rendered(
+        "pages/report/body.html.jinja",
+        title=title,
+        subtitle=subtitle,
+        sections=body,
+        figures=data_script({"figures": figures, "templates": templates()}, "lensloc-figures"),
+        explored=explored,
+        plotly=packed,
+    )
+    return document(title, style, content, module, unpacked=[plotly])
 
 
 @functools.cache

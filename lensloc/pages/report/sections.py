@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from lensloc import plot
-from lensloc.display.markup import Markup, escaped, shortened
+from lensloc.display.markup import shortened
 from lensloc.display.sentences.lesions import control_name
 from lensloc.pages.explorer import best
 from lensloc.pages.report.figures import PageFigure
@@ -19,6 +20,7 @@ from lensloc.pages.report.methods import (
     references,
     what_the_model_is,
 )
+from lensloc.pages.report.pieces import bullets, definitions, grid, heading, joined, listing, prose
 from lensloc.pages.report.words import sides
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.studies import Study
@@ -43,54 +45,6 @@ class Section:
     title: str
     content: Markup
     figures: tuple[PageFigure, ...] = ()
-
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-
-def prose(text: str) -> Markup:
-    """Return a paragraph."""
-    return Markup(f"<p>{escaped(text)}</p>")
-
-
-def bullets(sentences: Sequence[str]) -> Markup:
-    """Return a list of sentences."""
-    return Markup(f"<ul>{''.join(f'<li>{escaped(each)}</li>' for each in sentences)}</ul>")
-
-
-def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:
-    """Return rows of texts as a table that scrolls where a page is narrow.
-
-    Columns whose texts are all numbers stand right, but for the first, which names the row.
-    """
-    names = list(rows[0])
-    right = {name for name in names[1:] if all(_is_number(row[name]) for row in rows)}
-
-    def cell(tag: str, name: str, text: str, scope: str = "") -> str:
-        kind = ' class="number"' if name in right else ""
-        return f"<{tag}{scope}{kind}>{escaped(text)}</{tag}>"
-
-    head = "".join(cell("th", name, name, ' scope="col"') for name in names)
-    body = "".join(
-        "<tr>"
-        + cell("th", names[0], row[names[0]], ' scope="row"')
-        + "".join(cell("td", name, row[name]) for name in names[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return Markup(
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{escaped(caption)}"><table>'
-        f"<caption>{escaped(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] in ("-", "+", "–", "") or text.startswith("<")
-
-
-def _joined(*parts: str) -> Markup:
-    return Markup("".join(parts))
 
 
 # -- sections of a study ---------------------------------------------------------------------------
@@ -119,8 +73,7 @@ def heatmaps(study: Study) -> Section:
         )
         for number, (site, found) in enumerate(study.found.items())
     ]
-    grid = "".join(figure.element() for figure in units)
-    content = _joined(layers.element(), f'<div class="grid">{grid}</div>')
+    content = joined(layers.element(), grid([figure.element() for figure in units]))
     return Section("heatmaps", "Heatmaps", content, (layers, *units))
 
 
@@ -148,7 +101,7 @@ def top_units(study: Study, top: int) -> Section:
         else "Size in its layer: which percentage of the layer's units have a mean absolute "
         "response no larger than this one."
     )
-    content = _joined(listing(rows, caption), prose(note))
+    content = joined(listing(rows, caption), prose(note))
     return Section("units", "Top units", content)
 
 
@@ -190,14 +143,14 @@ def stimuli(study: Study) -> Section:
         for row in balance.table.to_dict("records")
     ]
     differences = ", ".join(f"{name} {value:+.2f}" for name, value in balance.differences.items())
-    examples = "".join(
-        f"<h3>{escaped(name)}</h3>"
-        + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]]).replace(
-            "<ul>", '<ul class="examples">'
+    examples = joined(
+        *(
+            heading(name)
+            + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]], "examples")
+            for name, texts in contrast.conditions.items()
         )
-        for name, texts in contrast.conditions.items()
     )
-    content = _joined(
+    content = joined(
         prose(f"Source: {source}."),
         listing(rows, "Lengths a text: mean and standard deviation"),
         prose(
@@ -213,7 +166,7 @@ def method(study: Study) -> Section:
     """Give a paragraph for a paper."""
     text = methods(study)
     return Section(
-        "methods", "Methods", _joined(prose(text), "<h3>References</h3>", bullets(references(text)))
+        "methods", "Methods", joined(prose(text), heading("References"), bullets(references(text)))
     )
 
 
@@ -258,16 +211,6 @@ def provenance(made: Provenance, study: Study) -> Section:
     return Section("provenance", "Provenance", definitions(facts))
 
 
-def definitions(facts: Mapping[str, str]) -> Markup:
-    """Return names and what they stand for; names without anything are left out."""
-    items = "".join(
-        f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>"
-        for name, value in facts.items()
-        if value
-    )
-    return Markup(f"<dl>{items}</dl>")
-
-
 def downloads(study: Study) -> Section:
     """Offer the tables."""
     name = f"{study.contrast.name}-{study.network.provenance.model}"
@@ -288,12 +231,11 @@ def downloads(study: Study) -> Section:
 
 
 def _downloads(links: Sequence[Markup]) -> Section:
-    items = "".join(f"<li>{each}</li>" for each in links)
     words = (
         "Tables as CSV. They are inside this page. A text that a spreadsheet would take for a "
         "formula has an apostrophe in front."
     )
-    return Section("downloads", "Downloads", _joined(prose(words), f"<ul>{items}</ul>"))
+    return Section("downloads", "Downloads", joined(prose(words), bullets(links)))
 
 
 # -- sections of lesions ---------------------------------------------------------------------------
@@ -322,7 +264,7 @@ def lesions(found: LesionStudy) -> Section:
             panels=True,
         )
     rows = _compared(found) or _measured(found)
-    content = _joined(dose.element(), listing(rows, f"What lesions cost, with {level} intervals"))
+    content = joined(dose.element(), listing(rows, f"What lesions cost, with {level} intervals"))
     return Section("lesions", "Lesions", content, (dose,))
 
 
@@ -368,8 +310,8 @@ def _interval(row: Mapping[Any, Any], name: str) -> str:
 def lesion_method(found: LesionStudy) -> Section:
     """Give a paragraph on lesions for a paper."""
     text = lesion_methods(found)
-    call = _joined("<h3>Call</h3>", prose(found.call)) if found.call else ""
-    content = _joined(prose(text), call, "<h3>References</h3>", bullets(references(text)))
+    call = joined(heading("Call"), prose(found.call)) if found.call else ""
+    content = joined(prose(text), call, heading("References"), bullets(references(text)))
     return Section("methods", "Methods", content)
 
 

@@ -1,0 +1,30 @@
+from .depth import layer_profile
+from .distributions import t_histogram
+from .granularities import granularity
+from .lesions import dose_response, lesion_bars
+from .maps import head_heatmap, layer_heatmap, unit_heatmap
+from .matrices import language_layers, language_matrix, steering
+from .overlaps import overlap
+from .profiles import response_profile
+from .saving import save
+from .themes import DIVERGING, SEQUENTIAL, themed
+
+__all__ = [
+    "DIVERGING",
+    "SEQUENTIAL",
+    "dose_response",
+    "granularity",
+    "head_heatmap",
+    "language_layers",
+    "language_matrix",
+    "layer_heatmap",
+    "layer_profile",
+    "lesion_bars",
+    "overlap",
+    "response_profile",
+    "save",
+    "steering",
+    "t_histogram",
+    "themed",
+    "unit_heatmap",
+]

@@ -1,0 +1,44 @@
+"""The words that arguments take: as types, and as tuples of what these hold.
+
+They stand in one light module, so that the command line offers them without loading a library.
+"""
+
+from typing import Literal, get_args
+
+Backend = Literal["hooked", "bridge", "transformers", "auto"]
+"""The class that a model becomes."""
+BACKENDS: tuple[str, ...] = get_args(Backend)
+
+Dtype = Literal["float32", "float64", "bfloat16", "float16", "auto"]
+"""The numbers that weights are held in; ``auto`` for what the checkpoint says."""
+
+Bos = Literal["model", "add", "none"]
+"""Whether a beginning-of-text token stands before a text."""
+BOS: tuple[str, ...] = get_args(Bos)
+
+Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
+"""The tokens of a text over which a response is pooled."""
+POOLINGS: tuple[str, ...] = get_args(Pooling)
+
+ProtocolName = Literal["lensloc", "alkhamissi2024"]
+"""A published way to localize, or our own."""
+PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
+
+Mode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
+"""What becomes of a lesioned unit."""
+MODES: tuple[str, ...] = get_args(Mode)
+
+Positions = Literal["all", "last"]
+"""The tokens at which units are lesioned."""
+POSITIONS: tuple[str, ...] = get_args(Positions)
+
+Match = Literal["random", "layer", "magnitude", "layer+magnitude"]
+"""In what control units are like a network's."""
+MATCHES: tuple[str, ...] = get_args(Match)
+LEAST_SELECTIVE, WITHOUT_OUTLIERS = "least-selective", "without-outliers"
+
+PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""The sizes of networks that are lesioned if none is given, in per cent of units."""
+
+BUNDLED_CHOICES = ("arithmetic", "commonsense")
+"""The bundled multiple choice tasks."""
