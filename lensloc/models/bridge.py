@@ -39,7 +39,11 @@ class Bridge(Lens):
         return steady_length(self.config)
 
     def _n_neurons(self) -> int | None:
-        # Its configuration guesses it where transformers' has another name.
+        # From the matrix that writes, since its configuration guesses the number where
+        # transformers' has another name for it.
+        with contextlib.suppress(AttributeError, IndexError):
+            weight = self.model.blocks[0].mlp.out.original_component.weight
+            return int(weight.numel()) // self.d_model if weight.ndim == 2 else None
         return None
 
     def _takes(self, argument: str) -> bool:
