@@ -39,8 +39,8 @@ from lensloc.studies import (
 from lensloc.studies.confounds import confound_check
 from lensloc.studies.store import Store
 from lensloc.tasks import TaskResult
+from lensloc.units.control_sets import Controls, controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls, controls
 from lensloc.units.overlaps import overlap
 from lensloc.units.responses import Responses
 

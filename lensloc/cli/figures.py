@@ -20,8 +20,8 @@ from lensloc.pages.report import report
 from lensloc.studies import study
 from lensloc.studies.store import Store
 from lensloc.tasks import minimal_pairs
+from lensloc.units.control_sets import controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import controls
 
 
 def heatmap_command(
@@ -77,7 +77,7 @@ def demo_command(
             sites,
             percent=percentage,
             tasks=[minimal_pairs(limit=1)],
-            controls=controls(["layer", "magnitude"], seeds=range(2), without_outliers=True),
+            controls=controls(["layer", "magnitude+outliers"], without_outliers=True),
             store=Store.at(writable_cache_folder("studies")),
         )
     network = found.network

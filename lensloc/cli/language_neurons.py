@@ -108,13 +108,15 @@ TextColumnName = Annotated[
 PromptColumn = Annotated[
     str | None, typer.Option(help="Column of prompts in files of --prompts (default prompt).")
 ]
+_DRAWS = 5  # each of them is measured in every language
 NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
 Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
 Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
 ControlOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--control", help="Control units: random, layer, each with :N for N draws; repeatable."
+        "--control",
+        help=f"Control units: random, layer, each with :N for N draws ({_DRAWS}); repeatable.",
     ),
 ]
 
@@ -275,7 +277,7 @@ def perplexity_command(
     texts = _pairs(text, "--text")
     form = _form(sep, encoding, texts, text=text_column)
     wanted = _Neurons.parse(neurons, names, language)
-    several = parse_controls(control or ["random:3"])
+    several = parse_controls(control or ["random:3"], draws=_DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         found = lape.perplexity(
@@ -401,7 +403,7 @@ def steer_command(
     given = _prompts(files, limit, of_prompts)
     wanted = _Neurons.parse(neurons, names, language)
     levels = [_level(text) for text in level or ["mean", "0.95"]]
-    several = parse_controls(control or ["layer:1"])
+    several = parse_controls(control or ["layer:1"], draws=_DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
         model = _model(model_name, device, dtype, backend, trust_remote_code, as_json)
         masks = wanted.of(model)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from lensloc.cli.control_units import SEEDS, parse_controls
+from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
 from lensloc.cli.options import (
     DEFAULT_MODEL,
@@ -53,7 +53,6 @@ from lensloc.models.quiet import stdout_to_stderr
 from lensloc.pages.report import report, summary
 from lensloc.studies import Study, study
 from lensloc.studies.store import Store
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
 
 
 def report_command(
@@ -93,11 +92,12 @@ def report_command(
     control_units: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to lesion beside the network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable "
-            "(default layer, magnitude)."
+            help=f"What to lesion beside the network: {CONTROLS_HELP}. Repeatable (default "
+            "layer, magnitude+outliers)."
         ),
     ] = None,
+    exact: Exact = False,
+    anywhere: Anywhere = False,
     percents: Annotated[
         str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
     ] = None,
@@ -132,10 +132,15 @@ def report_command(
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
-    several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    several = parse_controls(
+        control_units or ["layer", "magnitude+outliers"], "--control-units", elsewhere=not anywhere
+    )
     if not tasks:
         several = []
-        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        given: dict[str, Any] = {
+            "--control-units": control_units, "--percents": percents, "--limit": limit,
+            "--exact": exact or None, "--anywhere": anywhere or None,
+        }  # fmt: skip
         for option in (name for name, value in given.items() if value is not None):
             raise LensLocError(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
@@ -153,7 +158,8 @@ def report_command(
         )  # fmt: skip
         found = study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
-            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]
+            exact=exact, pooling=pooling, protocol=protocol, seed=seed,  # type: ignore[arg-type]
+            batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,
             store=Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip

@@ -20,8 +20,8 @@ from lensloc.results.matrices import LanguageMatrix
 from lensloc.studies import lesion_study
 from lensloc.studies.store import StoreLike
 from lensloc.tasks import perplexity as perplexity_task
+from lensloc.units.control_sets import Controls, controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls, controls
 
 _RANDOM = controls(seeds=range(3))
 

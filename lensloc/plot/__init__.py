@@ -3,7 +3,7 @@
 from lensloc.plot.depth import layer_profile
 from lensloc.plot.distributions import t_histogram
 from lensloc.plot.granularities import granularity
-from lensloc.plot.lesions import dose_response, lesion_bars
+from lensloc.plot.lesions import dose_response, lesion_bars, lesion_modes
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
 from lensloc.plot.matrices import language_layers, language_matrix, steering
 from lensloc.plot.overlaps import overlap
@@ -22,6 +22,7 @@ __all__ = [
     "layer_heatmap",
     "layer_profile",
     "lesion_bars",
+    "lesion_modes",
     "overlap",
     "response_profile",
     "save",

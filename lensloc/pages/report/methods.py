@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 from lensloc.contrasts.protocols import ALKHAMISSI2024, Protocol
 from lensloc.display.sentences.lesions import control_name
 from lensloc.display.sentences.words import counted, listed
@@ -17,6 +19,8 @@ _REFERENCES = {
     "Benjamini and Hochberg 1995": "Benjamini, Y., & Hochberg, Y. (1995). Controlling the false "
     "discovery rate: a practical and powerful approach to multiple testing. Journal of the Royal "
     "Statistical Society B, 57(1), 289-300.",
+    "Besag and Clifford 1991": "Besag, J., & Clifford, P. (1991). Sequential Monte Carlo "
+    "p-values. Biometrika, 78(2), 301-304.",
     "Brown 1910": "Brown, W. (1910). Some experimental results in the correlation of mental "
     "abilities. British Journal of Psychology, 3, 296-322.",
     "Cohen 1988": "Cohen, J. (1988). Statistical Power Analysis for the Behavioral Sciences "
@@ -25,6 +29,8 @@ _REFERENCES = {
     "Bootstrap. Chapman & Hall.",
     "Nanda and Bloom 2022": "Nanda, N., & Bloom, J. (2022). TransformerLens. "
     "https://github.com/TransformerLensOrg/TransformerLens.",
+    "Phipson and Smyth 2010": "Phipson, B., & Smyth, G. K. (2010). Permutation p-values should "
+    "never be zero. Statistical Applications in Genetics and Molecular Biology, 9(1), 39.",
     "Spearman 1910": "Spearman, C. (1910). Correlation calculated from faulty data. British "
     "Journal of Psychology, 3, 271-295.",
     "Sun et al. 2024": "Sun, M., Chen, X., Kolter, J. Z., & Liu, Z. (2024). Massive Activations in "
@@ -238,6 +244,14 @@ def _profile(study: Study) -> str:
     )
 
 
+def _elsewhere(table: pd.DataFrame) -> str:
+    """Say that controls used none of the network's dimensions, where that is so."""
+    shared = table["dimensions_shared"].dropna()
+    if shared.empty or (shared > 0).any():
+        return ""
+    return ", none of which lie on the network's dimensions of the residual stream"
+
+
 def lesion_methods(lesions: LesionStudy) -> str:
     """Describe how lesions were made and compared."""
     table = lesions.table
@@ -260,6 +274,9 @@ def lesion_methods(lesions: LesionStudy) -> str:
         f"{control_name(str(kind))}{f' ({n} draws)' if n > 1 else ''}" for kind, n in kinds.items()
     )
     return (
-        f"{text}. Controls have exactly as many units: {controls}; differences to them are "
-        "bootstrapped over items and draws together."
+        f"{text}. Controls have as many units: {controls}{_elsewhere(table)}. Whether the network "
+        "does more harm was tested by its place among the draws, p = (1 + draws at least as "
+        "harmful) / (1 + draws), one-sided (Phipson and Smyth 2010); draws were measured one by "
+        "one and stopped when the answer was known (Besag and Clifford 1991). Differences have "
+        f"{100 * lesions.confidence:g} % intervals over draws and items."
     )

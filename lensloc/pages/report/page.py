@@ -50,6 +50,8 @@ def study_page(study: Study, top: int) -> str:
         sections.top_units(study, top),
         *([sections.profile(study)] if study.profile is not None else []),
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
+        *(sections.groups(study.lesions, study.percent) if study.lesions is not None else []),
+        *([sections.modes(study.modes)] if study.modes is not None else []),
         sections.stimuli(study),
         sections.method(study),
         sections.provenance(made, study),
@@ -71,6 +73,7 @@ def lesion_page(lesions: LesionStudy) -> str:
         _summary([" ".join(lesion_summary(lesions))]),
         *_warnings(lesions.warnings),
         sections.lesions(lesions),
+        *sections.groups(lesions, 1.0),
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
     ]
@@ -146,4 +149,4 @@ def _plotly() -> tuple[str, str]:
 
 
 def _source(name: str) -> str:
-    return (resources.files("lensloc.report") / name).read_text(encoding="utf-8")
+    return (resources.files("lensloc.pages.report") / name).read_text(encoding="utf-8")
