@@ -3,7 +3,7 @@
 from lensloc.plot.depth import layer_profile
 from lensloc.plot.distributions import t_histogram
 from lensloc.plot.granularities import granularity
-from lensloc.plot.lesions import dose_response, lesion_bars, lesion_modes
+from lensloc.plot.lesions import ablation_modes, dose_response, lesion_bars
 from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
 from lensloc.plot.matrices import language_layers, language_matrix, steering
 from lensloc.plot.overlaps import overlap
@@ -14,6 +14,7 @@ from lensloc.plot.themes import DIVERGING, SEQUENTIAL, themed
 __all__ = [
     "DIVERGING",
     "SEQUENTIAL",
+    "ablation_modes",
     "dose_response",
     "granularity",
     "head_heatmap",
@@ -22,7 +23,6 @@ __all__ = [
     "layer_heatmap",
     "layer_profile",
     "lesion_bars",
-    "lesion_modes",
     "overlap",
     "response_profile",
     "save",

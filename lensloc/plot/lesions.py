@@ -168,7 +168,7 @@ def lesion_bars(
     return figure
 
 
-def lesion_modes(
+def ablation_modes(
     study: LesionStudy,
     *,
     percent: float | None = None,
@@ -235,6 +235,7 @@ def lesion_modes(
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
     networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
     model = brief(table["model"].iloc[0])
+    figure.update_xaxes(type="category")
     default = f"What units become, and what it costs {model}: {size:g} % of the units, {networks}"
     finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
     figure.update_layout(

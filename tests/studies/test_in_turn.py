@@ -327,7 +327,7 @@ def test_dimensions_in_every_layer(
     neurons = ll.UnitMask("mlp_post", mask.mask)
     with pytest.raises(LensLocError, match="Only dimensions of the residual stream recur"):
         lesion_study(tiny_llama, {"x": neurons}, [pairs], modes=["dims-zero"], progress=False)
-    figure = ll.plot.lesion_modes(found)
+    figure = ll.plot.ablation_modes(found)
     assert {trace.name for trace in figure.data} == {"x", "control: dimension"}
     drops = found.table[found.table["kind"] == "network"]["drop"].tolist()
     (bars,) = (trace for trace in figure.data if trace.name == "x")

@@ -305,6 +305,10 @@ def localizing(w: World) -> dict[str, Entry]:
                 "tasks": [w.perplexity],
                 "controls": under(ll.controls(seeds=[0]), tasks=[w.perplexity]),
                 "percents": under([2], tasks=[w.perplexity]),
+                "modes": under(["zero"], tasks=[w.perplexity]),
+                "exact": under(
+                    True, tasks=[w.perplexity], controls=ll.controls(seeds=range(20)), modes="zero"
+                ),
                 "n_splits": 3,
                 "seed": 1,
                 "store": under(ll.Store.at(w.folder / "studied"), tasks=[w.perplexity]),
@@ -515,6 +519,7 @@ def lesions(w: World) -> dict[str, Entry]:
                 "seed": 1,
                 "n_resamples": 40,
                 "confidence": 0.5,
+                "exact": under(True, controls=ll.controls(seeds=range(20))),
                 "store": ll.Store.at(w.folder / "lesioned"),
                 "progress": same(True, PROGRESS),
             },
@@ -636,6 +641,15 @@ def tasks(w: World) -> dict[str, Entry]:
         ),
         "TaskResult.without_numbers": Entry({"reason": "a"}, {"reason": "b"}, on=w.result),
         "LesionStudy.summary": Entry({"percent": 2}, {"percent": 5}, on=w.lesions),
+        "LesionStudy.by_group": Entry(
+            {}, {"column": "phenomenon", "network": "b"}, on=w.grouped_lesions
+        ),
+        "TaskResult.at": Entry({"positions": [0]}, {"positions": [1, 0]}, on=w.result),
+        "tasks.MinimalPairs.at": Entry({"items": [0]}, {"items": [1]}, on=w.minimal_pairs),
+        "tasks.Perplexity.at": Entry({"items": [0]}, {"items": [1]}, on=w.perplexity),
+        "tasks.MultipleChoice.at": Entry(
+            {"items": [0]}, {"items": [1]}, on=ll.tasks.multiple_choice("commonsense", limit=2)
+        ),
         "TaskResult.from_record": Entry(
             {"record": w.result.to_record()},
             {"record": w.minimal_pairs(w.model).to_record()},
@@ -865,6 +879,10 @@ def figures(w: World) -> dict[str, Entry]:
     return {
         "plot.dose_response": Entry({"study": w.lesions}, {"study": w.other_lesions, **title}),
         "plot.lesion_bars": Entry(
+            {"study": w.lesions, "percent": 2},
+            {"study": w.other_lesions, "percent": 5, **title},
+        ),
+        "plot.ablation_modes": Entry(
             {"study": w.lesions, "percent": 2},
             {"study": w.other_lesions, "percent": 5, **title},
         ),

@@ -50,6 +50,7 @@ _MODES = {
     "zero": "set to zero",
     "mean": "set to their mean over reference stimuli",
     "resample": "set to their response to another stimulus",
+    "dims-mean": "set to their mean, with their dimensions, in every layer",
 }
 
 
@@ -74,7 +75,19 @@ def methods(study: Study) -> str:
         sentences.append(_profile(study))
     if study.lesions is not None:
         sentences.append(lesion_methods(study.lesions))
+        if study.modes is not None:
+            sentences.append(_other_modes(study.lesions, study.modes))
     return " ".join(sentences)
+
+
+def _other_modes(first: LesionStudy, every: LesionStudy) -> str:
+    known = set(first.table["mode"])
+    others = [mode for mode in dict.fromkeys(every.table["mode"]) if mode not in known]
+    size = every.table["percent"].iloc[0]
+    return (
+        f"The lesion of {size:g} % of the units was repeated for comparison, with activations "
+        f"{listed(_MODES.get(mode, f'changed ({mode})') for mode in others)}."
+    )
 
 
 def references(text: str) -> list[str]:
@@ -252,6 +265,24 @@ def _elsewhere(table: pd.DataFrame) -> str:
     return ", none of which lie on the network's dimensions of the residual stream"
 
 
+def _in_turn(table: pd.DataFrame) -> str:
+    """Say that draws were measured on parts of the items, or stopped, where that is so."""
+    place = ["model", "network", "mode", "percent", "task"]
+    whole = table[table["kind"] == NETWORK].set_index(place)["n_items"].to_dict()
+    controls = table[(table["kind"] != NETWORK) & table["seed"].notna()]
+    parts = any(
+        row["n_items"] < whole.get(tuple(row[name] for name in place), 0)
+        for row in controls.to_dict("records")
+    )
+    draws = controls.groupby([*place, "kind"]).size().groupby("kind").nunique()
+    if not parts and not (draws > 1).any():
+        return ""
+    return (
+        "; draws were measured in turn, on a part of the items where that settled which of the two "
+        "is more harmful, and stopped when the answer was known (Besag and Clifford 1991)"
+    )
+
+
 def lesion_methods(lesions: LesionStudy) -> str:
     """Describe how lesions were made and compared."""
     table = lesions.table
@@ -276,7 +307,6 @@ def lesion_methods(lesions: LesionStudy) -> str:
     return (
         f"{text}. Controls have as many units: {controls}{_elsewhere(table)}. Whether the network "
         "does more harm was tested by its place among the draws, p = (1 + draws at least as "
-        "harmful) / (1 + draws), one-sided (Phipson and Smyth 2010); draws were measured one by "
-        "one and stopped when the answer was known (Besag and Clifford 1991). Differences have "
-        f"{100 * lesions.confidence:g} % intervals over draws and items."
+        f"harmful) / (1 + draws), one-sided (Phipson and Smyth 2010){_in_turn(table)}. Differences "
+        f"have {100 * lesions.confidence:g} % intervals over draws and items."
     )

@@ -375,7 +375,7 @@ def modes(found: LesionStudy) -> Section:
     level = f"{100 * found.confidence:g} %"
     figure = PageFigure(
         "figure-modes",
-        plot.lesion_modes(found),
+        plot.ablation_modes(found),
         "Harm by what the units become",
         f"Bars: the network, with its {level} interval over items.",
         panels=True,
