@@ -9,6 +9,7 @@ from rich.console import Console
 
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -96,6 +97,14 @@ def report_command(
             "layer, magnitude+outliers)."
         ),
     ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the network's units become, as in lensloc evaluate; repeatable, the first "
+            "is held beside control units (default zero, mean, resample, and at the residual "
+            "stream dims-mean). The contrast is the reference."
+        ),
+    ] = None,
     exact: Exact = False,
     anywhere: Anywhere = False,
     percents: Annotated[
@@ -139,7 +148,7 @@ def report_command(
         several = []
         given: dict[str, Any] = {
             "--control-units": control_units, "--percents": percents, "--limit": limit,
-            "--exact": exact or None, "--anywhere": anywhere or None,
+            "--mode": mode, "--exact": exact or None, "--anywhere": anywhere or None,
         }  # fmt: skip
         for option in (name for name, value in given.items() if value is not None):
             raise LensLocError(
@@ -158,6 +167,7 @@ def report_command(
         )  # fmt: skip
         found = study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
+            modes=None if mode is None else parse_modes(mode, None, of_contrast=True),
             exact=exact, pooling=pooling, protocol=protocol, seed=seed,  # type: ignore[arg-type]
             batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,

@@ -390,6 +390,7 @@ def _with_drops(
         [task],
         controls(match, seeds=seeds),
         seed=seed,
+        exact=True,  # drops of control and network stand side by side, on the same items
         store=store,
         progress=progress,
     )

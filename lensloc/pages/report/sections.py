@@ -406,8 +406,12 @@ def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
     """List which groups of items fall first, of every task that has several; none if none has."""
     if found.items.empty:
         return []
-    has_phenomena = bool((found.items["phenomenon"].astype(str) != "").any())
-    table = found.by_group("phenomenon" if has_phenomena else "group")
+    # Phenomena of pairs, which are fewer than paradigms; of other tasks whatever groups they have.
+    table = found.by_group()
+    if (found.items["phenomenon"].astype(str) != "").any():
+        coarse = found.by_group("phenomenon")
+        rest = table[~table["task"].isin(set(coarse["task"]))]
+        table = pd.concat([coarse, rest], ignore_index=True)
     sizes = sorted(set(table["percent"]), key=lambda size: abs(size - percent))
     rows = []
     for (_, task), same in pd.DataFrame(first_to_fall(table, sizes[0])).groupby(
