@@ -34,8 +34,8 @@ from .studies import (
 from .studies.confounds import confound_check
 from .studies.store import Store
 from .tasks import TaskResult
+from .units.control_sets import Controls, controls
 from .units.mask import UnitMask
-from .units.matching import Controls, controls
 from .units.overlaps import overlap
 from .units.responses import Responses
 

@@ -32,10 +32,20 @@ Positions = Literal["all", "last"]
 """The tokens at which units are lesioned."""
 POSITIONS: tuple[str, ...] = get_args(Positions)
 
-Match = Literal["random", "layer", "magnitude", "layer+magnitude"]
-"""In what control units are like a network's."""
-MATCHES: tuple[str, ...] = get_args(Match)
-LEAST_SELECTIVE, WITHOUT_OUTLIERS = "least-selective", "without-outliers"
+RANDOM = "random"
+LAYER, MAGNITUDE, OUTLIERS, DIMENSION = "layer", "magnitude", "outliers", "dimension"
+LEAST_ACTIVE, LEAST_SELECTIVE, OWN_DIMENSIONS = "least-active", "least-selective", "own-dimensions"
+MATCHED = (LAYER, MAGNITUDE, OUTLIERS, DIMENSION)
+"""In what control units may be like a network's; several are joined by ``+``."""
+UNSEEDED = (LEAST_ACTIVE, LEAST_SELECTIVE)
+"""Controls of which there is one only."""
+CONTROL_KINDS = (RANDOM, *MATCHED, *UNSEEDED, OWN_DIMENSIONS)
+WITHOUT_OUTLIERS = "without-outliers"
+DRAWS = 20
+"""As many draws of a control as the rank test at 5 % needs, and one more."""
+
+THROUGHOUT = "dims-"
+"""Before a mode's name: it acts on the network's dimensions in every layer."""
 
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 """The sizes of networks that are lesioned if none is given, in per cent of units."""

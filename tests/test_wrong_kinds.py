@@ -90,6 +90,7 @@ CASES: dict[str, str] = {
     "ll.plot.response_profile(found)": "A ResponseProfile is needed",
     "ll.plot.dose_response(found)": "A LesionStudy is needed",
     "ll.plot.lesion_bars(None)": "A LesionStudy is needed",
+    "ll.plot.ablation_modes(found)": "A LesionStudy is needed",
     "ll.plot.granularity(found)": "A DataFrame is needed for table",
     "ll.plot.overlap({'a': mask})": "A DataFrame is needed for table",
     "ll.plot.language_matrix(found)": "A LanguageMatrix is needed",

@@ -11,7 +11,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
-from lensloc.cli.control_units import SEEDS, parse_controls
+from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
@@ -47,16 +47,13 @@ from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import writable_cache_folder
 from lensloc.units.rules import count_from_percent
 from lensloc.vocabulary import (
     BUNDLED_CHOICES,
-    LEAST_SELECTIVE,
-    MATCHES,
     MODES,
     PERCENTS,
-    WITHOUT_OUTLIERS,
 )
 
 if TYPE_CHECKING:
@@ -64,8 +61,8 @@ if TYPE_CHECKING:
 
     from lensloc.results.lesions import LesionStudy
     from lensloc.tasks import Task
+    from lensloc.units.control_sets import Controls
     from lensloc.units.mask import UnitMask
-    from lensloc.units.matching import Controls
 
 # What a task is called here -> in ll.tasks.
 _TASKS = {
@@ -125,10 +122,7 @@ def evaluate_command(
     encoding: Encoding = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"What to hold beside every network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable."
-        ),
+        typer.Option(help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable."),
     ] = None,
     percents: Annotated[
         str | None,
@@ -157,6 +151,8 @@ def evaluate_command(
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
+    exact: Exact = False,
+    anywhere: Anywhere = False,
     plot_out: Annotated[
         Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
@@ -173,7 +169,10 @@ def evaluate_command(
 
     require_sites([] if site is None else [site])
     modes = parse_modes(mode or ["zero"], reference)
-    several = parse_controls(control or [])
+    several = parse_controls(control or [], elsewhere=not anywhere)
+    if not several:
+        idle = {"--exact": exact, "--anywhere": anywhere}
+        refuse_idle("no --control is given; leave it out", **idle)
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
@@ -202,7 +201,7 @@ def evaluate_command(
         )  # fmt: skip
         study = ll.lesion_study(
             model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,
-            site=site if by_name else None, reference=held, seed=seed, store=store,
+            site=site if by_name else None, reference=held, seed=seed, exact=exact, store=store,
             progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
@@ -403,9 +402,13 @@ def _show(study: "LesionStudy") -> None:
         rows = compared.assign(
             difference=_with_interval(compared, "difference"),
             control=[f"{row.kind} ({row.draws})" for row in compared.itertuples()],
+            p=["" if p != p else f"{p:.3f}" for p in compared["p_more"]],
         )
-        words = f"differences with intervals ({level}) over items and draws"
-        shown = ["percent", "task", "control", "network_drop", "control_drop", "difference"]
+        words = (
+            f"differences with intervals ({level}) over draws and items, and p of the test over "
+            "draws that the network does more harm"
+        )
+        shown = ["percent", "task", "control", "network_drop", "control_drop", "difference", "p"]
     constant = [name for name in ("network", "mode") if rows[name].nunique() > 1]
     names = ", ".join(map(str, rows["network"].unique()))
     modes = ", ".join(map(str, rows["mode"].unique()))

@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 
 import lensloc as ll
-from lensloc.cli.control_units import SEEDS, parse_controls
+from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -55,7 +56,6 @@ from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
 from lensloc.models.cache import writable_cache_folder
-from lensloc.vocabulary import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
 
 if TYPE_CHECKING:
     from lensloc.studies import Study
@@ -98,11 +98,20 @@ def report_command(
     control_units: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to lesion beside the network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable "
-            "(default layer, magnitude)."
+            help=f"What to lesion beside the network: {CONTROLS_HELP}. Repeatable (default "
+            "layer, magnitude+outliers)."
         ),
     ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the network's units become, as in lensloc evaluate; repeatable, the first "
+            "is held beside control units (default zero, mean, resample, and at the residual "
+            "stream dims-mean). The contrast is the reference."
+        ),
+    ] = None,
+    exact: Exact = False,
+    anywhere: Anywhere = False,
     percents: Annotated[
         str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
     ] = None,
@@ -141,10 +150,15 @@ def report_command(
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
-    several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    several = parse_controls(
+        control_units or ["layer", "magnitude+outliers"], "--control-units", elsewhere=not anywhere
+    )
     if not tasks:
         several = []
-        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        given: dict[str, Any] = {
+            "--control-units": control_units, "--percents": percents, "--limit": limit,
+            "--mode": mode, "--exact": exact or None, "--anywhere": anywhere or None,
+        }  # fmt: skip
         for option in (name for name, value in given.items() if value is not None):
             raise LensLocError(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
@@ -163,7 +177,9 @@ def report_command(
         texts = templated(texts, model, chat_template, system_prompt)
         found = ll.study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
-            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),
+            modes=None if mode is None else parse_modes(mode, None, of_contrast=True),
+            exact=exact, pooling=pooling, protocol=protocol, seed=seed,
+            batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,
             store=ll.Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip

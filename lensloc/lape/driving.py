@@ -37,8 +37,8 @@ from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import Steering
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store, StoreLike
+from lensloc.units.control_sets import Controls, controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls, controls
 
 Level = float | str
 MEAN, UNCLAMPED = "mean", "-"

@@ -1,7 +1,7 @@
 from .depth import layer_profile
 from .distributions import t_histogram
 from .granularities import granularity
-from .lesions import dose_response, lesion_bars
+from .lesions import ablation_modes, dose_response, lesion_bars
 from .maps import head_heatmap, layer_heatmap, unit_heatmap
 from .matrices import language_layers, language_matrix, steering
 from .overlaps import overlap
@@ -12,6 +12,7 @@ from .themes import DIVERGING, SEQUENTIAL, themed
 __all__ = [
     "DIVERGING",
     "SEQUENTIAL",
+    "ablation_modes",
     "dose_response",
     "granularity",
     "head_heatmap",

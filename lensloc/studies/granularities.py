@@ -26,8 +26,8 @@ from lensloc.studies.lesions import lesion_study
 from lensloc.studies.localization import Localization, localize
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, minimal_pairs
+from lensloc.units.control_sets import controls, units_of
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Match, controls
 from lensloc.units.outliers import outliers
 from lensloc.units.selection import count_from_percent
 
@@ -368,25 +368,31 @@ def _with_drops(
     for row, (network, site, n_selected) in enumerate(selected):
         sizes: dict[_Size, int] = {"fraction": int(n_selected), "number": number}
         for size, k in sizes.items():
-            if 2 * k <= tops[network, site].t.numel():
-                label = f"{network} at {site}, {k} units ({size})"
-                with unwarned():
-                    masks[label] = _to_lesion(tops[network, site].top(k=k))
-                places[label] = (row, size)
+            if 2 * k > tops[network, site].t.numel():
+                continue
+            label = f"{network} at {site}, {k} units ({size})"
+            with unwarned():
+                mask = _to_lesion(tops[network, site].top(k=k))
+            if units_of(mask).candidates.sum() >= k:
+                masks[label], places[label] = mask, (row, size)
     if not masks:
         raise LensLocError(
-            f"No site of {describe(model).name} has twice as many units as were to be lesioned; "
-            "use a smaller percent or number."
+            f"No site of {describe(model).name} has as many units elsewhere as were to be "
+            "lesioned; use a smaller percent or number."
         )
     # One kind of control for the whole table, so that its rows compare.
-    roomy = all(2 * int(mask.per_layer().max()) <= mask.shape[1] for mask in masks.values())
-    match: Match = "layer" if roomy else "random"
+    roomy = all(
+        (units_of(mask).candidates.sum(axis=1) >= mask.per_layer().numpy()).all()
+        for mask in masks.values()
+    )
+    match = "layer" if roomy else "random"
     study = lesion_study(
         model,
         masks,
         [task],
         controls(match, seeds=seeds),
         seed=seed,
+        exact=True,  # drops of control and network stand side by side, on the same items
         store=store,
         progress=progress,
     )

@@ -113,6 +113,11 @@ class TaskResult:
         head = f"{self.task}: {self.measure} {self.score:.4g}, {len(self.items)} items{ties}"
         return noted(f"TaskResult({head})", self.warnings)
 
+    def at(self, positions: Iterable[int]) -> "TaskResult":
+        """Return the result on some of the items, by position, as the same model gave it."""
+        items = self.items.iloc[list(positions)].reset_index(drop=True)
+        return dataclasses.replace(self, items=items)
+
     def to_record(self) -> dict[str, Any]:
         """Return what :meth:`from_record` reads, in plain lists and numbers."""
         return {
@@ -144,7 +149,9 @@ class Task(Protocol):
     All tasks of the library also have ``texts``, every text that the model reads (and every part of
     it that could be a stimulus), and ``without(texts)``, the task without the items that hold one
     of some texts. With these, a study sees that units were selected on a task's texts, and keeps
-    them apart; a task of your own may have them too.
+    them apart. Pairs, questions and texts also have ``at(positions)``, the task with some of its
+    items, in that order, with which a study measures control draws on a part of the items first.
+    A task of your own may have these too.
 
     Attributes:
         name: short name, as it stands in tables.

@@ -107,6 +107,10 @@ class MultipleChoice:
             )
         return dataclasses.replace(self, questions=kept)
 
+    def at(self, items: Sequence[int]) -> "MultipleChoice":
+        """Return the task with some of its questions, by position."""
+        return dataclasses.replace(self, questions=tuple(self.questions[item] for item in items))
+
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Score every choice of every question.
 

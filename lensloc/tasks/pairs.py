@@ -91,6 +91,10 @@ class MinimalPairs:
             raise LensLocError(f"No pair of the task {self.name!r} is left; give it other pairs.")
         return dataclasses.replace(self, pairs=kept)
 
+    def at(self, items: Sequence[int]) -> "MinimalPairs":
+        """Return the task with some of its pairs, by position."""
+        return dataclasses.replace(self, pairs=tuple(self.pairs[item] for item in items))
+
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Score every pair.
 

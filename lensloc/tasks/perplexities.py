@@ -63,6 +63,11 @@ class Perplexity:
         left, places = zip(*kept, strict=True)
         return dataclasses.replace(self, texts=left, places=places)
 
+    def at(self, items: Sequence[int]) -> "Perplexity":
+        """Return the task with some of its texts, by position."""
+        texts, places = (tuple(one[item] for item in items) for one in (self.texts, self.places))
+        return dataclasses.replace(self, texts=texts, places=places)
+
     def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
         """Score every text.
 

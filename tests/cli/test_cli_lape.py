@@ -555,8 +555,14 @@ def test_help_names_every_command(capfd: pytest.CaptureFixture[str]) -> None:
 def test_controls_of_the_command_line() -> None:
     (random, layer, least) = parse_controls(["random:3", "layer", "least-selective"])
     assert (random.matches, random.seeds) == (("random",), (0, 1, 2))
-    assert (layer.matches, layer.seeds) == (("layer",), (0, 1, 2, 3, 4))
-    assert (least.matches, least.least_selective) == ((), True)
+    assert (layer.matches, layer.seeds) == (("layer",), tuple(range(20)))
+    assert least.matches == ("least-selective",)
+    (matched, away) = (
+        parse_controls(["magnitude+outliers:3"], elsewhere=False),
+        parse_controls(["layer"], draws=2),
+    )
+    assert (matched[0].matches, matched[0].elsewhere) == (("magnitude+outliers",), False)
+    assert away[0].seeds == (0, 1)
     assert parse_controls([]) == []
     for texts, message in (
         (["random", "random:2"], "random is given twice"),

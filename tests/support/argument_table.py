@@ -305,6 +305,10 @@ def localizing(w: World) -> dict[str, Entry]:
                 "tasks": [w.perplexity],
                 "controls": under(ll.controls(seeds=[0]), tasks=[w.perplexity]),
                 "percents": under([2], tasks=[w.perplexity]),
+                "modes": under(["zero"], tasks=[w.perplexity]),
+                "exact": under(
+                    True, tasks=[w.perplexity], controls=ll.controls(seeds=range(20)), modes="zero"
+                ),
                 "n_splits": 3,
                 "seed": 1,
                 "store": under(ll.Store.at(w.folder / "studied"), tasks=[w.perplexity]),
@@ -420,7 +424,7 @@ def units(w: World) -> dict[str, Entry]:
             },
         ),
         "UnitMask.load": Entry({"path": npy}, {"path": safe, "site": "resid_pre"}),
-        "UnitMask.random_like": Entry({"seed": 0}, {"seed": 1}, on=w.mask),
+        "UnitMask.random_like": Entry({"seed": 0}, {"seed": 1, "elsewhere": False}, on=w.mask),
         "UnitMask.resized": Entry({}, {"percent": 5, "k": 3}, on=w.mask),
         "UnitMask.require_shape": Entry(
             {"shape": (9, 9), "model": "one"},
@@ -437,7 +441,9 @@ def units(w: World) -> dict[str, Entry]:
                 "seeds": [7],
                 "least_selective": True,
                 "without_outliers": True,
-                "n_bins": under(2, match="magnitude"),
+                "masks": {"mine": w.other_mask},
+                "others": {"sums": w.other_mask},
+                "elsewhere": False,
             },
             use=lambda found: list(found(w.mask)),
         ),
@@ -513,6 +519,7 @@ def lesions(w: World) -> dict[str, Entry]:
                 "seed": 1,
                 "n_resamples": 40,
                 "confidence": 0.5,
+                "exact": under(True, controls=ll.controls(seeds=range(20))),
                 "store": ll.Store.at(w.folder / "lesioned"),
                 "progress": same(True, PROGRESS),
             },
@@ -634,6 +641,15 @@ def tasks(w: World) -> dict[str, Entry]:
         ),
         "TaskResult.without_numbers": Entry({"reason": "a"}, {"reason": "b"}, on=w.result),
         "LesionStudy.summary": Entry({"percent": 2}, {"percent": 5}, on=w.lesions),
+        "LesionStudy.by_group": Entry(
+            {}, {"column": "phenomenon", "network": "b"}, on=w.grouped_lesions
+        ),
+        "TaskResult.at": Entry({"positions": [0]}, {"positions": [1, 0]}, on=w.result),
+        "tasks.MinimalPairs.at": Entry({"items": [0]}, {"items": [1]}, on=w.minimal_pairs),
+        "tasks.Perplexity.at": Entry({"items": [0]}, {"items": [1]}, on=w.perplexity),
+        "tasks.MultipleChoice.at": Entry(
+            {"items": [0]}, {"items": [1]}, on=ll.tasks.multiple_choice("commonsense", limit=2)
+        ),
         "TaskResult.from_record": Entry(
             {"record": w.result.to_record()},
             {"record": w.minimal_pairs(w.model).to_record()},
@@ -866,6 +882,10 @@ def figures(w: World) -> dict[str, Entry]:
             {"study": w.lesions, "percent": 2},
             {"study": w.other_lesions, "percent": 5, **title},
         ),
+        "plot.ablation_modes": Entry(
+            {"study": w.lesions, "percent": 2},
+            {"study": w.other_lesions, "percent": 5, **title},
+        ),
         "plot.granularity": Entry(
             {"table": granular},
             {"table": granular.assign(selected_d=9.0, reliability=0.1), **title},
@@ -957,7 +977,6 @@ IDLE = (
         "none of which uses it",
     ),
     Idle("localize", ("recompute",), lambda w: {"recompute": True}),
-    Idle("controls", ("n_bins",), lambda w: {"match": "layer", "n_bins": 3}),
     Idle("report", ("top",), lambda w: {"study": w.lesions, "percent": None, "top": 3}),
     Idle("plot.layer_heatmap", ("percent",), lambda w: {"masks": {"a": w.mask}, "percent": 5}),
     Idle("plot.layer_profile", ("percent",), lambda w: {"found": {"a": w.mask}, "percent": 5}),

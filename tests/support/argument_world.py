@@ -279,6 +279,12 @@ class World:
         )
 
     @functools.cached_property
+    def grouped_lesions(self) -> ll.LesionStudy:
+        masks = {"a": self.map.top(k=3), "b": self.map.bottom(k=3)}
+        task = ll.tasks.minimal_pairs(limit=1)
+        return ll.lesion_study(self.model, masks, [task], n_resamples=20, progress=False)
+
+    @functools.cached_property
     def other_lesions(self) -> ll.LesionStudy:
         return ll.lesion_study(
             self.model,

@@ -7,6 +7,7 @@ import typer
 import lensloc as ll
 from lensloc.cli.control_units import parse_controls
 from lensloc.cli.neurons.options import (
+    DRAWS,
     AnswersOut,
     Code,
     ControlOption,
@@ -109,7 +110,7 @@ def steer_command(
     given = prompts_of(files, limit, of_prompts)
     wanted = GivenNeurons.parse(neurons, names, language)
     levels = [_level(text) for text in level or ["mean", "0.95"]]
-    several = parse_controls(control or ["layer:1"])
+    several = parse_controls(control or ["layer:1"], draws=DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
         model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         masks = wanted.of(model)

@@ -8,6 +8,7 @@ from rich.console import Console
 import lensloc as ll
 from lensloc.cli.control_units import parse_controls
 from lensloc.cli.neurons.options import (
+    DRAWS,
     AnswersOut,
     Code,
     ControlOption,
@@ -96,7 +97,7 @@ def perplexity_command(
     texts = named_values(text, "--text")
     form = form_of(sep, encoding, texts, text=text_column)
     wanted = GivenNeurons.parse(neurons, names, language)
-    several = parse_controls(control or ["random:3"])
+    several = parse_controls(control or ["random:3"], draws=DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
         model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         found = ll.lape.perplexity(

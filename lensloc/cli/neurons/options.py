@@ -77,13 +77,16 @@ TextColumnName = Annotated[
 PromptColumn = Annotated[
     str | None, typer.Option(help="Column of prompts in files of --prompts (default prompt).")
 ]
+DRAWS = 5
+"""Of a control that says nothing of them: each is measured in every language."""
 NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
 Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
 Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
 ControlOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--control", help="Control units: random, layer, each with :N for N draws; repeatable."
+        "--control",
+        help=f"Control units: random, layer, each with :N for N draws ({DRAWS}); repeatable.",
     ),
 ]
 

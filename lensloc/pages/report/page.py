@@ -51,6 +51,8 @@ def study_page(study: Study, top: int) -> str:
         sections.top_units(study, top),
         *([sections.profile(study)] if study.profile is not None else []),
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
+        *(sections.groups(study.lesions, study.percent) if study.lesions is not None else []),
+        *([sections.modes(study.modes)] if study.modes is not None else []),
         sections.stimuli(study),
         sections.method(study),
         sections.provenance(made, study),
@@ -72,6 +74,7 @@ def lesion_page(lesions: LesionStudy) -> str:
         _summary([" ".join(lesion_summary(lesions))]),
         *_warnings(lesions.warnings),
         sections.lesions(lesions),
+        *sections.groups(lesions, 1.0),
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
     ]

@@ -22,6 +22,7 @@ from lensloc.pages.report.methods import (
 )
 from lensloc.pages.report.pieces import bullets, definitions, grid, heading, joined, listing, prose
 from lensloc.pages.report.words import sides
+from lensloc.results.lesion_groups import first_to_fall
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.studies import Study
 from lensloc.units.provenance import Provenance
@@ -264,8 +265,124 @@ def lesions(found: LesionStudy) -> Section:
             panels=True,
         )
     rows = _compared(found) or _measured(found)
-    content = joined(dose.element(), listing(rows, f"What lesions cost, with {level} intervals"))
-    return Section("lesions", "Lesions", content, (dose,))
+    parts = [dose.element(), listing(rows, f"What lesions cost, with {level} intervals")]
+    if not found.comparisons.empty:
+        parts.append(prose(_ON_TESTS))
+    held = _balanced(found)
+    if held:
+        parts += [listing(held, "How alike network and controls are"), prose(_ON_BALANCE)]
+    return Section("lesions", "Lesions", joined(*parts), (dose,))
+
+
+_ON_TESTS = (
+    "p: of the test over draws that the network does more harm, (1 + draws that do at least as "
+    "much) / (1 + draws), one-sided. Differences are on the items that all draws were measured on."
+)
+_ON_BALANCE = (
+    "Means over draws. Standardised difference: of log magnitude, control minus network, in "
+    "standard deviations; beyond 0.25, or with fewer than half as many outliers, the match is "
+    "poor. Draws alike: share of its units that a draw has in common with another."
+)
+
+
+def _balanced(found: LesionStudy) -> list[dict[str, str]]:
+    """Return how alike controls are to their networks, where magnitudes are known."""
+    held = found.balance
+    if held.empty or held["smd"].isna().all():
+        return []
+    several = held["network"].nunique() > 1
+    return [
+        {
+            **({"network": row["network"]} if several else {}),
+            "units": f"{row['percent']:g} %",
+            "control": control_name(row["kind"]),
+            "standardised difference": _known(row["smd"], "+.2f"),
+            "outliers, network": _known(row["outliers_network"], ".0f"),
+            "outliers, control": _known(row["outliers_control"], ".1f"),
+            "in other layers": _known(row["layers_apart"], ".2f"),
+            "dimensions shared": _known(row["dimensions_shared"], ".0f"),
+            "draws alike": _known(row["alike"], ".2f"),
+            "match": "poor" if row["poor"] else "",
+        }
+        for row in held.to_dict("records")
+    ]
+
+
+def _known(value: float, form: str) -> str:
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def modes(found: LesionStudy) -> Section:
+    """Show what units become side by side."""
+    level = f"{100 * found.confidence:g} %"
+    figure = PageFigure(
+        "figure-modes",
+        plot.ablation_modes(found),
+        "Harm by what the units become",
+        f"Bars: the network, with its {level} interval over items.",
+        panels=True,
+    )
+    rows = [
+        {
+            "units become": row["mode"],
+            "units": f"{int(row['n_units']):,}",
+            "task": row["task"],
+            "intact": f"{row['intact']:.3g}",
+            "lesioned": f"{row['score']:.3g}",
+            "drop": _interval(row, "drop"),
+            "took effect": "yes" if row["took_effect"] else "no",
+        }
+        for row in found.table[found.table["kind"] == NETWORK].to_dict("records")
+    ]
+    words = (
+        "Zero may take the model where no text takes it; the mean, and the response to another "
+        "stimulus, keep each unit among values that it has. dims-mean sets the network's "
+        "dimensions of the residual stream to their means in every layer, so that later blocks "
+        "cannot write to them again. Where only zero does harm, the harm may be owed to that."
+    )
+    parts = [prose(words), figure.element(), listing(rows, f"Drops with {level} intervals")]
+    return Section("modes", "What the units become", joined(*parts), (figure,))
+
+
+def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
+    """List which groups of items fall first, of every task that has several; none if none has."""
+    if found.items.empty:
+        return []
+    # Phenomena of pairs, which are fewer than paradigms; of other tasks whatever groups they have.
+    table = found.by_group()
+    if (found.items["phenomenon"].astype(str) != "").any():
+        coarse = found.by_group("phenomenon")
+        rest = table[~table["task"].isin(set(coarse["task"]))]
+        table = pd.concat([coarse, rest], ignore_index=True)
+    sizes = sorted(set(table["percent"]), key=lambda size: abs(size - percent))
+    rows = []
+    for (_, task), same in pd.DataFrame(first_to_fall(table, sizes[0])).groupby(
+        ["network", "task"], sort=False
+    ):
+        if same["group"].nunique() > 1:
+            rows += [_fallen(row, str(task)) for row in same.head(most).to_dict("records")]
+    if not rows:
+        return []
+    words = (
+        f"At {sizes[0]:g} % of the units; the first to fall first, at most {most} a task. Falls "
+        "at: the smallest size from which on more items lose than gain, by an exact sign test, at "
+        "a false discovery rate of 5 % over all groups of the task."
+    )
+    table_of = listing(rows, "What groups of items lost")
+    return [Section("groups", "What falls first", joined(prose(words), table_of))]
+
+
+def _fallen(row: Mapping[Any, Any], task: str) -> dict[str, str]:
+    beside = [f"{control_name(kind)} {drop:.2f}" for kind, drop in row["controls"].items()]
+    return {
+        "task": task,
+        "group": row["group"],
+        "items": str(row["n_items"]),
+        "intact": f"{row['intact']:.2f}",
+        "drop": f"{row['drop']:.2f}",
+        "controls": ", ".join(beside),
+        "falls at": "" if pd.isna(row["falls_at"]) else f"{row['falls_at']:g} %",
+    }
 
 
 def _compared(found: LesionStudy) -> list[dict[str, str]]:
@@ -280,6 +397,7 @@ def _compared(found: LesionStudy) -> list[dict[str, str]]:
             "network's drop": f"{row['network_drop']:.3f}",
             "control's drop": f"{row['control_drop']:.3f}",
             "difference": _interval(row, "difference"),
+            "p": "" if pd.isna(row["p_more"]) else f"{row['p_more']:.3f}",
         }
         for row in found.comparisons.to_dict("records")
     ]
