@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lensloc.errors import LensLocError
-from lensloc.models.tokens import token_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +128,8 @@ def match(
 def length(text: str, measure: str, model: Any = None) -> int:
     """Return how many tokens, characters or words a text has."""
     if measure == "tokens":
+        from lensloc.models.tokens import token_ids  # which loads torch
+
         return len(token_ids(model, text))
     return len(text) if measure == "characters" else len(text.split())
 

@@ -17,7 +17,6 @@ from lensloc.contrasts.protocols import Protocol
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError
-from lensloc.models.templates import chat_writer, described_template
 from lensloc.units.pairing import paired_rows
 from lensloc.units.text_sets import TextSet
 
@@ -308,6 +307,8 @@ class Contrast:
         Raises:
             LensLocError: if the tokenizer has no template, or the template does not take the turns.
         """
+        from lensloc.models.templates import chat_writer, described_template  # load torch
+
         write = chat_writer(model, system, add_generation_prompt=add_generation_prompt)
         conditions = {
             name: tuple(write(text) for text in texts) for name, texts in self.conditions.items()
