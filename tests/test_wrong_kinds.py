@@ -20,8 +20,9 @@ from plotted import granularities, lesions, matrix, null_of, selectivity, steeri
 
 import lensloc as ll
 from lensloc import LensLocError
-from lensloc.arguments import listed, require_model
+from lensloc.arguments import listed
 from lensloc.forward.sites import names_of
+from lensloc.models.adapting import surface
 
 # What is run -> what the sentence must say.
 CASES: dict[str, str] = {
@@ -215,9 +216,9 @@ def test_one_of_several_is_one(tiny_llama: Any, small_contrast: ll.Contrast) -> 
 
 
 def test_a_loaded_model_passes(tiny: Any) -> None:
-    require_model(tiny)
+    surface(tiny)
     with pytest.raises(LensLocError, match="not something of type Linear"):
-        require_model(torch.nn.Linear(2, 2))
+        surface(torch.nn.Linear(2, 2))
 
 
 # -- results are values ----------------------------------------------------------------------------

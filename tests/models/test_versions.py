@@ -36,8 +36,8 @@ print(json.dumps(found))
 
 BUNDLED = """
 import json
-import test_versions
-print(json.dumps(test_versions.of_bundled("hooked")))
+import kinds
+print(json.dumps(kinds.of_bundled("hooked")))
 """
 
 
@@ -45,7 +45,7 @@ def under_3(code: str, *arguments: str) -> Any:
     """Run code without the folder in which TransformerLens 4 lies, and return what it prints."""
     four = Path(transformer_lens.__file__).parents[1]
     paths = [path for path in sys.path if path and Path(path).resolve() != four.resolve()]
-    paths = [str(Path(kinds.__file__).parent), str(Path(__file__).parent), *paths]
+    paths = [str(Path(kinds.__file__).parent), *paths]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
         capture_output=True,
@@ -55,14 +55,6 @@ def under_3(code: str, *arguments: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def of_bundled(kind: str) -> list[str]:
-    """The units of a small part of the language contrast in the bundled model."""
-    contrast = ll.contrasts.language()
-    few = contrast.keep({name: list(range(40)) for name in contrast.conditions})
-    model = ll.load_model("smollm2-135m", backend=kind, progress=False)  # type: ignore[arg-type]
-    return sorted(ll.localize(model, few, progress=False)["resid_post"].top(percent=1).addresses)
 
 
 def test_tiny_models_have_the_same_masks_at_every_site(tmp_path: Path) -> None:
@@ -85,7 +77,7 @@ def test_the_bundled_model_has_the_same_mask(pretrained_folder: Path) -> None:
     before = under_3(BUNDLED)
     assert len(before) == 172
     for kind in kinds.KINDS:
-        found = of_bundled(kind)
+        found = kinds.of_bundled(kind)
         assert len(set(found) & set(before)) >= 171, kind  # float32: a tie at the edge may fall
 
 

@@ -67,6 +67,14 @@ def load(folder: Path, kind: str) -> Any:
     return ll.load_model(folder, backend=kind, dtype="float64")  # type: ignore[arg-type]
 
 
+def of_bundled(kind: str) -> list[str]:
+    """The units of a small part of the language contrast in the bundled model."""
+    contrast = ll.contrasts.language()
+    few = contrast.keep({name: list(range(40)) for name in contrast.conditions})
+    model = ll.load_model("smollm2-135m", backend=kind, progress=False)  # type: ignore[arg-type]
+    return sorted(ll.localize(model, few, progress=False)["resid_post"].top(percent=1).addresses)
+
+
 def look(model: Any) -> Seen:
     """Localize and lesion at every site that a model has."""
     from lensloc.models.adapting import surface
