@@ -1,5 +1,6 @@
 """What importing the package and asking for help load, and what a name then gives."""
 
+import ast
 import copy
 import inspect
 import os
@@ -14,6 +15,7 @@ from typing import Any, get_args
 import pytest
 
 import lensloc as ll
+from lensloc import models
 from lensloc.contrasts import protocols
 from lensloc.models import BACKENDS, BUNDLED, DTYPES, known_names
 from lensloc.vocabulary import Dtype
@@ -107,6 +109,13 @@ def test_every_public_name_is_there_and_documented(room: Any) -> None:
         assert value is not None
         if inspect.isroutine(value) or inspect.isclass(value):
             assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize("room", [*ROOMS, models], ids=lambda room: str(room.__name__))
+def test_type_checkers_are_told_the_names_that_there_are(room: Any) -> None:
+    stub = ast.parse(Path(room.__file__).with_suffix(".pyi").read_text())
+    (told,) = [node.value for node in stub.body if isinstance(node, ast.Assign)]
+    assert sorted(ast.literal_eval(told)) == sorted(room.__all__)
 
 
 def test_an_unknown_name_is_told() -> None:

@@ -21,7 +21,7 @@ from lensloc.cli import main
 from lensloc.cli.output import any_encoding
 
 ROOT = Path(__file__).parents[2]
-ENCODINGS = ["ascii", "cp1252", "latin-1"]
+ENCODINGS = ["ascii", "cp1252"]
 Run = Callable[..., tuple[int, str, str]]
 
 
