@@ -28,6 +28,14 @@ settings.load_profile("lensloc")
 collect_ignore = ["conftest.py"]  # holds no doctests, and notebooks/ has one of this name
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what TransformerLens 4 cannot run: ``-m "not hooked"`` leaves it out."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        if given is not None and "hooked" in [str(value) for value in given.params.values()]:
+            item.add_marker("hooked")
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Several threads cost more than they save on models this small."""

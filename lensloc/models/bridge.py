@@ -3,7 +3,8 @@
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,6 +98,14 @@ class Bridge(Lens):
         return points[point] in [points.get(f"{layer}.{part}.hook_in") for part in ("ln2", "mlp")]
 
     # -- running -----------------------------------------------------------------------------------
+
+    def capture(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        with warnings.catch_warnings():
+            # TransformerLens 4 says so of points that a setting closes; they are told elsewhere.
+            warnings.filterwarnings("ignore", "run_with_cache: skipped", UserWarning)
+            return super().capture(tokens, points)
 
     def shares_beginnings(self) -> bool:
         """Its cache is transformers' own, which is not taken apart here."""

@@ -178,6 +178,7 @@ def test_a_head_is_the_sum_of_its_dimensions(double: Any, method: str) -> None:
     torch.testing.assert_close(found["head"].mean_target, summed)
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["olmo2", "gemma2", "opt", "qwen3", "mixtral"])
 def test_both_classes_agree_where_blocks_are_built_otherwise(name: str, tmp_path: Path) -> None:
     """Norms after attention and MLP, soft caps, experts."""
@@ -300,6 +301,7 @@ def test_units_that_were_not_asked_for(tiny: Any, method: str) -> None:
 # -- the three together ----------------------------------------------------------------------------
 
 
+@pytest.mark.hooked
 def test_the_three_agree_where_the_model_is_linear(checkpoints: dict[str, Path]) -> None:
     model = ll.load_model(checkpoints["gpt2"], dtype="float64")
     with torch.no_grad():

@@ -574,6 +574,7 @@ def test_a_hook_point_that_does_not_exist(checkpoints: dict[str, Path], backend:
         lesion(model, UnitMask("resid_mid", torch.ones(3, 32) > 0))
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["olmo2", "gemma2", "opt", "qwen3"])
 def test_both_classes_agree_where_blocks_are_built_otherwise(name: str, tmp_path: Path) -> None:
     """Norms after attention and MLP, soft caps, other MLP widths."""

@@ -153,6 +153,7 @@ def test_batches_and_order_change_nothing(tiny: Any, original: Any) -> None:
             assert dict(zip(order, found, strict=True)) == expected
 
 
+@pytest.mark.hooked
 def test_prompts_of_any_length_are_read_side_by_side(tiny_llama: Any) -> None:
     prompts = ids_of_all(tiny_llama, MANY)
     shortest, longest = (choose(map(len, prompts)) for choose in (min, max))
@@ -167,6 +168,7 @@ def test_prompts_of_any_length_are_read_side_by_side(tiny_llama: Any) -> None:
     assert rows[-1] == sum(len(prompt) == longest for prompt in prompts)
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "mistral", "opt", "neox, sequential"])
 def test_architectures_that_cannot_keep_what_they_read(name: str, tmp_path: Path) -> None:
     """Attention to the last few tokens only, soft caps; beside one that can keep it."""
