@@ -33,6 +33,7 @@ from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import Steering
 from lensloc.studies.measuring import PlannedLesion, Runner
@@ -47,7 +48,7 @@ _TOKENS = 10_000
 
 
 def steer(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask],
     prompts: Mapping[str, Sequence[str]] | None = None,
     corpora: Mapping[str, Any] | None = None,

@@ -25,6 +25,7 @@ from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.matrices import Answers
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import StoreLike
@@ -38,7 +39,7 @@ STOPS = ("\nQ:",)
 
 
 def generate(
-    model: Any,
+    model: Model,
     prompts: Mapping[str, Sequence[str]] | None = None,
     masks: Mapping[str, UnitMask] | None = None,
     *,

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from lensloc.errors import LensLocError
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesion_cases import cases_of, idle_lesions, lesion_warnings, matches_of
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.matrices import LanguageMatrix
@@ -28,7 +28,7 @@ _RANDOM = controls(seeds=range(3))
 
 
 def perplexity(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask],
     texts: Mapping[str, Sequence[str] | str | Path] | None = None,
     *,

@@ -24,6 +24,7 @@ from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos
 from lensloc.units.provenance import Provenance
 
@@ -34,7 +35,7 @@ _BLOCKS, _EVERY = 256, 1_000_000
 
 
 def record(
-    model: Any,
+    model: Model,
     corpora: Mapping[str, Any],
     *,
     site: str = "mlp_pre",
@@ -158,7 +159,7 @@ def record(
 
 
 def _require_options(
-    model: Any,
+    model: Model,
     corpora: Mapping[str, Any],
     threshold: float,
     max_tokens: int | None,
@@ -187,7 +188,7 @@ def _begun(stream: Iterator[Window]) -> Iterator[Window] | None:
     return None if first is None else itertools.chain([first], stream)
 
 
-def _provenance(model: Any, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
+def _provenance(model: Model, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
     return provenance_of(
         describe(model),
         prepends_bos=surface(model).tokenizer is not None and prepends_bos(model, bos),

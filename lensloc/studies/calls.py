@@ -9,6 +9,7 @@ from lensloc.contrasts import bundled
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
 from lensloc.models import describe
+from lensloc.models.surface import Model
 from lensloc.selectivity import Selectivity
 from lensloc.tasks import Task
 from lensloc.units.control_sets import Controls
@@ -52,7 +53,7 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def _model(model: Any) -> str:
+def _model(model: Model) -> str:
     card = describe(model)
     untrained = ", untrained=True" if card.untrained else ""
     return (

@@ -11,13 +11,14 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.errors import unwarned
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.studies.localization import localize
 from lensloc.studies.stimulus_warnings import token_lengths
 from lensloc.units.mask import UnitMask
 
 
 def confound_check(
-    model: Any,
+    model: Model,
     contrast: Contrast | None = None,
     *,
     percent: float = 1,

@@ -21,6 +21,7 @@ from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.forward.sites import get_site, names_of, shape
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesions import NETWORK, LesionStudy, tabulate
 from lensloc.results.profiles import ResponseProfile
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
@@ -138,7 +139,7 @@ class Study:
 
 
 def study(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str] | None = None,
     *,
@@ -292,7 +293,7 @@ def _modes(modes: Sequence[Mode] | None, site: str) -> list[Mode]:
 
 
 def _side_by_side(
-    model: Any,
+    model: Model,
     networks: Mapping[str, Selectivity],
     tasks: Sequence[Task],
     percent: float,
@@ -333,7 +334,7 @@ def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T 
 
 
 def _to_every_text(
-    model: Any, contrast: Contrast, known: Responses, options: dict[str, Any]
+    model: Model, contrast: Contrast, known: Responses, options: dict[str, Any]
 ) -> Responses:
     """Return responses to the texts of all conditions, of which some are known."""
     others = {n: texts for n, texts in contrast.conditions.items() if n not in known.conditions}

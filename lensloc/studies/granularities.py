@@ -19,6 +19,7 @@ from lensloc.forward.capturing import Pooling
 from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.models import describe
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesion_cases import lesion_warnings
 from lensloc.results.lesions import NETWORK, mean_drop
 from lensloc.selectivity import Selectivity, Test, split_half
@@ -40,7 +41,7 @@ _FEWEST = 10
 
 
 def compare_granularities(
-    model: Any,
+    model: Model,
     contrast: Contrast | Mapping[str, Contrast],
     sites: Sequence[str] | None = None,
     percent: float = 1,
@@ -203,7 +204,7 @@ def compare_granularities(
     return table
 
 
-def _sites(model: Any, sites: Sequence[str] | None) -> list[str]:
+def _sites(model: Model, sites: Sequence[str] | None) -> list[str]:
     if sites is not None:
         return names_of(sites)
     kept = []
@@ -351,7 +352,7 @@ _Size = Literal["fraction", "number"]
 
 
 def _with_drops(
-    model: Any,
+    model: Model,
     table: pd.DataFrame,
     tops: Mapping[tuple[str, str], Selectivity],
     task: Task,

@@ -4,7 +4,6 @@ import math
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
@@ -14,6 +13,7 @@ from lensloc.lesions.lesioning import Effect
 from lensloc.lesions.references import Reference, reference_responses, reference_site
 from lensloc.models import describe
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.selectivity import Selectivity
 from lensloc.studies.calls import written_call
@@ -35,7 +35,7 @@ from lensloc.vocabulary import Positions
 
 
 def lesion_study(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask | Selectivity | Contrast],
     tasks: Sequence[Task],
     controls: Controls | Sequence[Controls] = (),
@@ -229,7 +229,7 @@ def _sizes(
 
 
 def _network(
-    model: Any,
+    model: Model,
     name: str,
     given: UnitMask | Selectivity | Contrast,
     tasks: Sequence[Task],
@@ -317,7 +317,7 @@ def own_percent(mask: UnitMask) -> float:
 
 
 def _groups(
-    model: Any,
+    model: Model,
     name: str,
     network: _Network,
     controls: Sequence[Controls],

@@ -23,6 +23,7 @@ from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Model
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -195,7 +196,7 @@ class Localization(Mapping[str, Selectivity]):
 
 
 def localize(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str] | None = None,
     *,
@@ -318,7 +319,7 @@ def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
-def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
+def _checked(model: Model, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
     """Return the sites' own names."""
     if pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
@@ -330,7 +331,7 @@ def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) ->
     return [site.name for site in chosen]
 
 
-def _cut_at_window(model: Any, contrast: Contrast, max_tokens: int | None) -> int | None:
+def _cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> int | None:
     """Return after how many tokens stimuli are cut, where the window cuts some of them."""
     if surface(model).tokenizer is None:  # which capturing tells
         return max_tokens
@@ -350,7 +351,7 @@ def _as_told(found: Selectivity, made: Provenance) -> Selectivity:
 
 
 def _by_stimulus(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str],
     made: Provenance,
@@ -374,7 +375,7 @@ def _by_stimulus(
 
 
 def _by_moments(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str],
     made: Provenance,

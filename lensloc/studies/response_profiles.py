@@ -19,6 +19,7 @@ from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.models import describe
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.profiles import HALVES, ResponseProfile
 from lensloc.selectivity import TESTS, paired, welch
 from lensloc.studies.sides import sides_of
@@ -34,7 +35,7 @@ CrossValidate = bool | Literal["auto"]
 
 
 def response_profile(
-    model: Any,
+    model: Model,
     mask: UnitMask,
     contrast: Contrast,
     *,

@@ -14,6 +14,7 @@ import xxhash
 
 from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
 
 # Above this share of ties a score says little, and that is told.
@@ -168,7 +169,7 @@ class Task(Protocol):
         """Everything that the score depends on beside the model."""
         ...
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score the model as it is, with whatever lesion is open."""
         ...
 
@@ -232,7 +233,7 @@ def content_hash(content: Any) -> str:
     return xxhash.xxh3_128(text.encode()).hexdigest()
 
 
-def require_fits(model: Any, length: int, where: str, text: str) -> None:
+def require_fits(model: Model, length: int, where: str, text: str) -> None:
     """Check that a text fits the context window.
 
     Raises:

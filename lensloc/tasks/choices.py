@@ -18,6 +18,7 @@ from lensloc.contrasts.readers import TableForm, read_records, require_text, tex
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import (
     TaskResult,
@@ -111,7 +112,7 @@ class MultipleChoice:
         """Return the task with some of its questions, by position."""
         return dataclasses.replace(self, questions=tuple(self.questions[item] for item in items))
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score every choice of every question.
 
         All choices of a question are scored from one position on: the first one at which the
@@ -172,7 +173,7 @@ class MultipleChoice:
         )
         return told(result, self.warnings)
 
-    def _tokenized(self, model: Any, question: Question) -> list[Scored]:
+    def _tokenized(self, model: Model, question: Question) -> list[Scored]:
         prompt = token_ids(model, question.prompt, self.bos)
         texts = [question.prompt + choice for choice in question.choices]
         ids = [token_ids(model, text, self.bos) for text in texts]
@@ -190,7 +191,7 @@ class MultipleChoice:
         return [Scored(tuple(own), first, question.place) for own in ids]
 
     def _sizes(
-        self, model: Any, question: Question, sequences: Sequence[Scored]
+        self, model: Model, question: Question, sequences: Sequence[Scored]
     ) -> Float[np.ndarray, " choice"]:
         """Return what the choices' summed log-probabilities are divided by."""
         if self.normalize == "none":

@@ -16,6 +16,7 @@ import pandas as pd
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import (
     Bos,
     prepends_bos,
@@ -108,7 +109,7 @@ class HarnessTask:
             if wanted is None or number in wanted
         }
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Run the task.
 
         Returns:
@@ -148,7 +149,7 @@ class HarnessTask:
             )
         return told(self._result(model, found))
 
-    def _result(self, model: Any, found: Mapping[str, Any]) -> TaskResult:
+    def _result(self, model: Model, found: Mapping[str, Any]) -> TaskResult:
         filters: dict[str, str] = {}
         scores: dict[str, float] = {}
         for key, value in found["results"][self.task].items():
@@ -298,7 +299,7 @@ def _harness_tasks() -> Any:
 
 
 def harness_model(
-    model: Any, *, bos: Bos = "model", batch_size: BatchSize = "auto", progress: bool = False
+    model: Model, *, bos: Bos = "model", batch_size: BatchSize = "auto", progress: bool = False
 ) -> Any:
     """Return the model as the harness' ``LM``, for calls to the harness of your own."""
     from lm_eval.api.model import LM
@@ -331,7 +332,7 @@ def harness_model(
 class _Answers:
     """What the harness asks of a model."""
 
-    model: Any
+    model: Model
     bos: Bos
     batch_size: BatchSize
     progress: bool

@@ -14,6 +14,7 @@ from lensloc.contrasts.readers import TableForm, read_csv, read_texts, require_t
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
 from lensloc.tasks.byte_counts import bytes_of_tokens
@@ -68,7 +69,7 @@ class Perplexity:
         texts, places = (tuple(one[item] for item in items) for one in (self.texts, self.places))
         return dataclasses.replace(self, texts=texts, places=places)
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score every text.
 
         Returns:
@@ -146,7 +147,7 @@ class Perplexity:
             result = dataclasses.replace(result, warnings=(reason,))
         return told(result)
 
-    def _windows(self, model: Any) -> tuple[int, int]:
+    def _windows(self, model: Model) -> tuple[int, int]:
         n_ctx = surface(model).window
         window = min(n_ctx, _LONGEST_WINDOW) if self.window is None else self.window
         if not 2 <= window <= n_ctx:
