@@ -133,7 +133,7 @@ def load_model(
     given = {key: value for key, value in given.items() if value is not None}
     if not isinstance(name_or_path, (str, Path)):
         return _already_loaded(name_or_path, tokenizer, name, given)
-    backend = _require_consistent(given, backend)
+    chosen = _require_consistent(given, backend)
     place = Place(_device(device), n_devices or 1)
     drawn = (_SEED if seed is None else seed) if untrained else None
     wanted = Wanted(
@@ -145,10 +145,10 @@ def load_model(
     unchanged_rng = torch.random.fork_rng(devices=[])  # libraries initialise what they then load
     with quiet(), stdout_to_stderr(), unchanged_rng:
         native = native_name(str(name_or_path))
-        if native and backend in ("hooked", "auto"):
+        if native and chosen in ("hooked", "auto"):
             return _native(native, given, numbers, place, name)
         model, source, used, check = become(
-            lambda: read(str(name_or_path), wanted), place, backend, spread=spread
+            lambda: read(str(name_or_path), wanted), place, chosen, spread=spread
         )
     for sentence in source.warnings:
         log.warning("%s", sentence)
@@ -270,7 +270,8 @@ def _already_loaded(model: Any, tokenizer: Any, name: str | None, given: dict[st
             if value is not None
         }
     if given:
-        shown = [f"{key}={value!r}" for key, value in given.items()]
+        long = ("tokenizer", "token", "quantization_config")
+        shown = [f"{key}=" + ("" if key in long else repr(value)) for key, value in given.items()]
         raise LensLocError(
             f"{' and '.join(shown)} {'has' if len(shown) == 1 else 'have'} no effect on a model "
             "that is already loaded; leave them out, or give its name or folder."

@@ -44,7 +44,17 @@ def selecting(w: World) -> dict[str, Mapping[str, Any]]:
         "Localization.bottom": {"unique_dims": under(True, percent=20)},
         "compare_granularities": {"test": "paired"},
         "lesion_study": {"site": under("mlp_post", masks={"small": w.contrast})},
-        "load_model": {"trust_remote_code": same(True, "this checkpoint comes with no code")},
+        "load_model": {
+            "trust_remote_code": same(True, "this checkpoint comes with no code"),
+            "tokenizer": w.other_tokenizer,
+            "revision": refused("step3000", "revision='step3000' is of a model on the hub"),
+            "name": "another",
+            "token": refused("t", "token= is of a model on the hub"),
+            "device_map": "cpu",
+            "n_devices": refused(99, "n_devices=99 needs as many GPUs"),
+            "quantization_config": refused({}, "takes no quantization_config", backend="hooked"),
+            "more": {"num_hidden_layers": 2},
+        },
         "response_profile": {"pooling": "mean"},
     }
 
@@ -101,6 +111,15 @@ def stimuli(w: World) -> dict[str, Entry]:
         "Contrast.with_roles": Entry(
             {"target": "lists", "control": "nonwords"},
             {"target": "sentences", "control": "sentences"},
+            on=w.contrast,
+        ),
+        "Contrast.with_template": Entry(
+            {"model": w.chatting()},
+            {
+                "model": w.chatting("<{{ messages[0]['content'] }}>"),
+                "system": "Be brief.",
+                "add_generation_prompt": True,
+            },
             on=w.contrast,
         ),
         "Contrast.keep": Entry(
