@@ -29,8 +29,8 @@ CASES: dict[str, str] = {
     # -- a model -----------------------------------------------------------------------------------
     'll.localize("smollm2-135m", c)': "load it first: ll.load_model('smollm2-135m')",
     "ll.localize(c, model)": "A loaded model is needed first, not something of type Contrast",
-    "ll.localize(None, c)": "not something of type None; load one with ll.load_model",
-    "ll.localize(raw, c)": "A LlamaForCausalLM of transformers has no hook points",
+    "ll.localize(None, c)": "A loaded model is needed first, not something of type None",
+    "ll.localize(raw, c)": "The model has no tokenizer, so texts cannot be run through it",
     'll.capture("gpt2", ["x"], ["a"])': "ll.load_model('gpt2')",
     'll.study("gpt2", c)': "ll.load_model('gpt2')",
     'll.lesion("gpt2", mask)': "ll.load_model('gpt2')",
