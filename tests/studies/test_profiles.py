@@ -10,7 +10,6 @@ import torch
 
 import lensloc as ll
 from lensloc import (
-from lensloc.display import markup
     Contrast,
     LensLocError,
     UnitMask,
@@ -19,6 +18,7 @@ from lensloc.display import markup
     plot,
     response_profile,
 )
+from lensloc.display import markup
 from lensloc.studies.store import Store
 
 WORDS = (
