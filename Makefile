@@ -5,7 +5,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-gpu test-brainscore browser lint notebooks docs findings clean
+.PHONY: demo test test-tl4 test-gpu test-brainscore browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo --overwrite
@@ -13,6 +13,14 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev lint browser
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest --nbmake \
 	  -n $(WORKERS) --dist worksteal notebooks lensloc tests
+
+# TransformerLens 4 stands in front of the other one, and everything else is shared. It has no
+# HookedTransformer: what is run here is for bridges and plain models, or for any.
+test-tl4: $(VENV)/.tl4
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(VENV)/tl4 \
+	  $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not hooked" \
+	  tests/models/test_kinds.py tests/models/test_versions.py tests/forward tests/lesions \
+	  tests/attribution tests/tasks/test_tasks.py tests/tasks/test_decoding.py
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py
@@ -52,11 +60,15 @@ notebooks: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python notebooks/refresh.py
 
 docs: $(VENV)/.dev
-	$(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
+	EAGER_IMPORT=1 $(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
 
 # The figures of README and docs, printed again; takes hours. One section: make findings SECTIONS=published
 findings: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python tests/benchmarks/findings.py $(SECTIONS)
+
+$(VENV)/.tl4: $(VENV)/.dev
+	$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/tl4 'transformer-lens>=4,<5'
+	touch $@
 
 clean:
 	rm -rf $(VENV) $(BRAINSCORE)

@@ -1,12 +1,9 @@
-"""What was given for a model, a contrast, masks: checked in one place, told in one sentence."""
+"""What was given for a contrast, masks, tables: checked in one place, told in one sentence."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lensloc.errors import LensLocError
-
-# What every function asks of a model, whatever its class.
-_OF_A_MODEL = ("cfg", "run_with_cache", "hook_dict")
 
 _REMEDIES = {
     "Contrast": "make one with ll.Contrast.from_texts or from_file, or take a bundled one, "
@@ -26,29 +23,6 @@ _REMEDIES = {
     "Steering": "take what ll.lape.steer returned",
     "DataFrame": "take the table that the function of that name returned",
 }
-
-
-def require_model(model: Any) -> None:
-    """Check that a model is one that was loaded.
-
-    Raises:
-        LensLocError: for the name of one, or something else.
-    """
-    if all(hasattr(model, name) for name in _OF_A_MODEL):
-        return
-    if isinstance(model, str):
-        raise LensLocError(
-            f"A loaded model is needed, not a name; load it first: ll.load_model({model!r})."
-        )
-    if type(model).__module__.split(".")[0] == "transformers":
-        raise LensLocError(
-            f"A {type(model).__name__} of transformers has no hook points; give it to "
-            "ll.load_model, or its name."
-        )
-    raise LensLocError(
-        f"A loaded model is needed first, not something of type {_kind(model)}; load one with "
-        "ll.load_model."
-    )
 
 
 def require_a(kind: type | tuple[type, ...], value: Any, name: str) -> None:

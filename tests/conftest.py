@@ -17,12 +17,26 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import pytest
 import torch
+from hypothesis import settings
+from kinds import KINDS
 from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
 from lensloc.models import BUNDLED, cache_folder, fetch
 
+# The same few examples everywhere, however slow the machine is.
+settings.register_profile("lensloc", max_examples=30, deadline=None, derandomize=True)
+settings.load_profile("lensloc")
+
 collect_ignore = ["conftest.py"]  # holds no doctests, and notebooks/ has one of this name
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what TransformerLens 4 cannot run: ``-m "not hooked"`` leaves it out."""
+    for item in items:
+        given = getattr(item, "callspec", None)
+        if given is not None and "hooked" in [str(value) for value in given.params.values()]:
+            item.add_marker("hooked")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +54,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: make_checkpoint(root / f"my-{name}", make()) for name, make in CONFIGS.items()}
 
 
-@pytest.fixture(scope="session", params=["hooked", "bridge"])
+@pytest.fixture(scope="session", params=[kind for kind in KINDS if kind != "transformers"])
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

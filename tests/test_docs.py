@@ -1,6 +1,10 @@
 """README and docs say what is so: commands parse, names exist, links lead somewhere."""
 
+import inspect
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +86,31 @@ def _commands(group: Any) -> list[Any]:
     for command in group.commands.values():
         found += _commands(command) if hasattr(command, "commands") else [command]
     return found
+
+
+def test_make_docs_shows_every_public_name(tmp_path: Path) -> None:
+    recipe = re.search(r"^docs:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert recipe is not None
+    command = recipe[1].replace("$(VENV)/bin/pdoc", f"{sys.executable} -m pdoc")
+    command = command.replace("docs/api", str(tmp_path))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, shell=True, env=environment, text=True, capture_output=True, check=True
+    )
+    assert done.stderr == ""
+    rooms = [value for name in ll.__all__ if inspect.ismodule(value := getattr(ll, name))]
+    assert len(rooms) >= 4
+    for room in (ll, *rooms):
+        page = (tmp_path / f"{room.__name__.replace('.', '/')}.html").read_text()
+        for name in room.__all__:
+            shown = (
+                f'href="lensloc/{name}.html"'
+                if any(getattr(room, name) is each for each in rooms)
+                else f'id="{name}"'
+            )
+            assert shown in page, f"{room.__name__}.{name}"
+        for name, value in vars(room).items():
+            if name in room.__all__ and callable(value):  # with what is said of it
+                words = re.findall(r"\w{4,}", inspect.getdoc(value) or "")[:3]
+                assert words
+                assert all(word in page for word in words), name

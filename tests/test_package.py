@@ -38,7 +38,9 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     script = (
         "import lensloc; from lensloc.contrasts import bundled_folder\n"
-        "print(lensloc.__file__); print(bundled_folder())"
+        "print(lensloc.__file__); print(bundled_folder())\n"
+        # Stubs and templates are files of the package.
+        "assert '<svg' in lensloc.contrasts.language()._repr_html_()"
     )
     where = subprocess.check_output(
         [python, "-c", script], text=True, cwd=tmp_path, env=environment

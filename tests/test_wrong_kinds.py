@@ -20,16 +20,17 @@ from plotted import granularities, lesions, matrix, null_of, selectivity, steeri
 
 import lensloc as ll
 from lensloc import LensLocError
-from lensloc.arguments import listed, require_model
+from lensloc.arguments import listed
 from lensloc.forward.sites import names_of
+from lensloc.models.adapting import surface
 
 # What is run -> what the sentence must say.
 CASES: dict[str, str] = {
     # -- a model -----------------------------------------------------------------------------------
     'll.localize("smollm2-135m", c)': "load it first: ll.load_model('smollm2-135m')",
     "ll.localize(c, model)": "A loaded model is needed first, not something of type Contrast",
-    "ll.localize(None, c)": "not something of type None; load one with ll.load_model",
-    "ll.localize(raw, c)": "A LlamaForCausalLM of transformers has no hook points",
+    "ll.localize(None, c)": "A loaded model is needed first, not something of type None",
+    "ll.localize(raw, c)": "The model has no tokenizer, so texts cannot be run through it",
     'll.capture("gpt2", ["x"], ["a"])': "ll.load_model('gpt2')",
     'll.study("gpt2", c)': "ll.load_model('gpt2')",
     'll.lesion("gpt2", mask)': "ll.load_model('gpt2')",
@@ -90,6 +91,7 @@ CASES: dict[str, str] = {
     "ll.plot.response_profile(found)": "A ResponseProfile is needed",
     "ll.plot.dose_response(found)": "A LesionStudy is needed",
     "ll.plot.lesion_bars(None)": "A LesionStudy is needed",
+    "ll.plot.ablation_modes(found)": "A LesionStudy is needed",
     "ll.plot.granularity(found)": "A DataFrame is needed for table",
     "ll.plot.overlap({'a': mask})": "A DataFrame is needed for table",
     "ll.plot.language_matrix(found)": "A LanguageMatrix is needed",
@@ -223,9 +225,9 @@ def test_one_of_several_is_one(tiny_llama: Any, small_contrast: ll.Contrast) -> 
 
 
 def test_a_loaded_model_passes(tiny: Any) -> None:
-    require_model(tiny)
+    surface(tiny)
     with pytest.raises(LensLocError, match="not something of type Linear"):
-        require_model(torch.nn.Linear(2, 2))
+        surface(torch.nn.Linear(2, 2))
 
 
 # -- results are values ----------------------------------------------------------------------------

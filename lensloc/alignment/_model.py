@@ -7,7 +7,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -23,17 +23,18 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
-from lensloc.forward.capturing import POOLINGS
 from lensloc.forward.sites import get_site, hook_names, shape, to_units, upcast
 from lensloc.lesions.lesioning import Lesion, lesion
 from lensloc.models import describe, load_model
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos as Bos
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
 from lensloc.tasks.scoring import Scored, token_log_probs
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
+from lensloc.vocabulary import POOLINGS, Backend
 
 # Attention over more tokens at once costs memory that grows with their square.
 LONGEST_WINDOW = 2048
@@ -56,7 +57,7 @@ class Tokens:
     spans: tuple[tuple[int, int] | None, ...]
 
 
-def tokenize(model: Any, text: str, bos: Bos = "model") -> Tokens:
+def tokenize(model: Model, text: str, bos: Bos = "model") -> Tokens:
     """Return a text's tokens and where in the text they lie.
 
     Raises:
@@ -82,7 +83,7 @@ def tokenize(model: Any, text: str, bos: Bos = "model") -> Tokens:
     )
 
 
-def require_model(model: Any) -> None:
+def require_model(model: Model) -> None:
     """Check that a model is one that was loaded.
 
     Raises:
@@ -91,7 +92,7 @@ def require_model(model: Any) -> None:
     surface(model)
 
 
-def tokenizer_of(model: Any) -> Any:
+def tokenizer_of(model: Model) -> Any:
     """Return a model's tokenizer.
 
     Raises:
@@ -118,7 +119,7 @@ def spelling(tokenizer: Any, text: str) -> list[str]:
     return [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
 
 
-def window_of(model: Any, window: int | None) -> int:
+def window_of(model: Model, window: int | None) -> int:
     """Return how many tokens are read at once.
 
     Raises:
@@ -134,7 +135,7 @@ def window_of(model: Any, window: int | None) -> int:
     return window
 
 
-def reads_ahead(model: Any) -> bool:
+def reads_ahead(model: Model) -> bool:
     """Say whether what stands behind a token changes the model's activations there."""
     return not surface(model).is_causal
 
@@ -177,7 +178,7 @@ class UnitResponses:
 
 
 def unit_responses(
-    model: Any,
+    model: Model,
     readings: Sequence[Reading],
     n_stimuli: int,
     masks: Sequence[UnitMask],
@@ -266,7 +267,7 @@ def unit_responses(
 
 
 def _captured(
-    model: Any,
+    model: Model,
     sequences: Sequence[tuple[int, ...]],
     layers: Mapping[str, Sequence[tuple[str, Tensor]]],
     chosen: Int[Tensor, "place 3"],
@@ -317,7 +318,7 @@ def _require_finite(
 
 
 def log_probabilities(
-    model: Any,
+    model: Model,
     sequences: Sequence[tuple[tuple[int, ...], int]],
     classes: Sequence[Bool[np.ndarray, " vocabulary"]],
     *,
@@ -366,32 +367,36 @@ def log_probabilities(
 # -- what a model is ---------------------------------------------------------------------------
 
 
-def name_of(model: Any) -> str:
+def name_of(model: Model) -> str:
     """Return what the model was asked for by."""
     return describe(model).name
 
 
-def provenance(model: Any, **procedure: Any) -> Provenance:
+def provenance(model: Model, **procedure: Any) -> Provenance:
     """Return what is known of the model here and now, and of the procedure."""
     return provenance_of(describe(model), **procedure)
 
 
-def untrained_twin(model: Any, seed: int, progress: bool) -> Any:
+def untrained_twin(model: Model, seed: int, progress: bool) -> Model:
     """Return the model's architecture as transformers initialises it.
 
     Raises:
         LensLocError: if it cannot be made from what is known of the model.
     """
     card = describe(model)
-    return load_model(
-        card.name,
+    # Of a model of the hub, the commit that was read; it stands in the name if it was asked for.
+    name = card.name.partition("@")[0] if card.revision else card.name
+    twin: Model = load_model(
+        name,
         untrained=True,
         seed=seed,
         dtype=card.dtype,
         device=str(surface(model).device),
-        backend="bridge" if card.backend == "bridge" else "hooked",
+        backend=cast(Backend, card.backend),
+        revision=card.revision or None,
         progress=progress,
     )
+    return twin
 
 
 # -- lesions -----------------------------------------------------------------------------------
@@ -399,7 +404,7 @@ def untrained_twin(model: Any, seed: int, progress: bool) -> Any:
 
 @contextlib.contextmanager
 def quietly_lesioned(
-    model: Any, mask: UnitMask | None, arguments: Mapping[str, Any]
+    model: Model, mask: UnitMask | None, arguments: Mapping[str, Any]
 ) -> Iterator[Lesion | None]:
     """Open a lesion of a mask, or none; its ``effect`` is known afterwards, and not warned of.
 
@@ -415,7 +420,7 @@ def quietly_lesioned(
             yield opened
 
 
-def require_lesions(model: Any, masks: Sequence[UnitMask], arguments: Mapping[str, Any]) -> None:
+def require_lesions(model: Model, masks: Sequence[UnitMask], arguments: Mapping[str, Any]) -> None:
     """Refuse, before anything is run, what a lesion would refuse.
 
     Raises:

@@ -1,27 +1,23 @@
 """Stimuli -> what the model reads of each: itself, and what came before it in its passage."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
 
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Reading, UnitResponses
 from lensloc.alignment.datasets import Stimuli
 from lensloc.alignment.spans import joined, tokens_of, windows
 from lensloc.errors import LensLocError
+from lensloc.models.surface import Model
 from lensloc.units.mask import UnitMask
-
-Pooling = Literal["last-token", "mean"]
-POOLINGS: tuple[str, ...] = get_args(Pooling)
-Context = Literal["passage", "none"]
-CONTEXTS: tuple[str, ...] = get_args(Context)
+from lensloc.vocabulary import CONTEXTS, STIMULUS_POOLINGS, Context, StimulusPooling
 
 
 def stimulus_responses(
-    model: Any,
+    model: Model,
     stimuli: Stimuli,
     masks: Sequence[UnitMask],
     *,
-    pooling: Pooling = "last-token",
+    pooling: StimulusPooling = "last-token",
     context: Context = "passage",
     separator: str = " ",
     window: int | None = None,
@@ -52,7 +48,7 @@ def stimulus_responses(
     Raises:
         LensLocError: a stimulus without tokens, or that shares a token with the next, naming it.
     """
-    _model.require_pooling(pooling, POOLINGS)
+    _model.require_pooling(pooling, STIMULUS_POOLINGS)
     if context not in CONTEXTS:
         raise LensLocError(f"There is no context {context!r}; there are {', '.join(CONTEXTS)}.")
     size = _model.window_of(model, window)
@@ -83,11 +79,11 @@ def stimulus_responses(
 
 
 def _readings(
-    model: Any,
+    model: Model,
     stimuli: Stimuli,
     rows: Sequence[int],
     wanted: Sequence[int],
-    pooling: Pooling,
+    pooling: StimulusPooling,
     separator: str,
     size: int,
 ) -> list[Reading]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lensloc.units.matching import Controls
+from lensloc.units.control_sets import Controls
 
 
 def each_of(controls: Controls | Sequence[Controls] | None) -> tuple[Controls, ...]:

@@ -10,30 +10,33 @@ from jaxtyping import Float
 
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize
-from lensloc.alignment.contexts import Context, Pooling, stimulus_responses
+from lensloc.alignment.contexts import stimulus_responses
 from lensloc.alignment.control_units import each_of
 from lensloc.alignment.datasets import BrainResponses, Stimuli
 from lensloc.alignment.evaluating import Features, evaluate
 from lensloc.alignment.ridge import ALPHAS, Ridge
-from lensloc.alignment.splits import Split, make_folds
+from lensloc.alignment.splits import make_folds
 from lensloc.alignment.tables import Table
 from lensloc.alignment.timecourse import Design, Trim
 from lensloc.errors import LensLocError
-from lensloc.results.encodings import CONTROL, NETWORK, UNTRAINED, Encoding
+from lensloc.models.surface import Model
+from lensloc.results.encodings import CONTROL, NETWORK, UNTRAINED
+from lensloc.results.encodings import Encoding as Encoding
+from lensloc.units.control_sets import Controls
+from lensloc.units.control_sets import controls as default_controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls
-from lensloc.units.matching import controls as default_controls
+from lensloc.vocabulary import Context, Split, StimulusPooling
 
 CONTROLS = default_controls("layer", seeds=range(19))
 
 
 def encode(
-    model: Any,
+    model: Model,
     stimuli: Stimuli | Table | Sequence[str],
     responses: BrainResponses | Table | Float[np.ndarray, "sample response"],
     units: UnitMask | Mapping[str, UnitMask],
     *,
-    pooling: Pooling = "last-token",
+    pooling: StimulusPooling = "last-token",
     context: Context = "passage",
     separator: str = " ",
     window: int | None = None,
@@ -42,7 +45,7 @@ def encode(
     delays: Sequence[int] | None = None,
     trim: Trim = 0,
     controls: Controls | Sequence[Controls] | None = CONTROLS,
-    untrained: Any = "load",
+    untrained: Model | str | None = "load",
     language: str = "en",
     alphas: Sequence[float] = ALPHAS,
     n_resamples: int = 1000,
@@ -265,7 +268,9 @@ def _drawn(
     return found
 
 
-def _twin(model: Any, untrained: Any, seed: int, progress: bool, warnings: list[str]) -> Any:
+def _twin(
+    model: Model, untrained: Model | str | None, seed: int, progress: bool, warnings: list[str]
+) -> Model | None:
     if not isinstance(untrained, str):
         return untrained
     if untrained != "load":

@@ -15,16 +15,18 @@ from lensloc.alignment.surprisal import Marks, WordSurprisals, word_surprisals
 from lensloc.alignment.tables import Table
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
-from lensloc.results.readings import INTACT, NETWORK, ReadingStudy
+from lensloc.models.surface import Model
+from lensloc.results.readings import INTACT, NETWORK
+from lensloc.results.readings import ReadingStudy as ReadingStudy
+from lensloc.units.control_sets import Controls
+from lensloc.units.control_sets import controls as default_controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls
-from lensloc.units.matching import controls as default_controls
 
 CONTROLS = default_controls("layer", seeds=range(10))
 
 
 def reading_times(
-    model: Any,
+    model: Model,
     data: ReadingTimes | Table,
     lesions: UnitMask | Mapping[str, UnitMask] | None = None,
     *,
@@ -158,7 +160,7 @@ def predict_times(
 
 
 def _jobs(
-    model: Any,
+    model: Model,
     lesions: UnitMask | Mapping[str, UnitMask] | None,
     controls: Controls | Sequence[Controls] | None,
     mode: str | Mapping[str, Any],

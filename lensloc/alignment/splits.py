@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Int
 
 from lensloc.alignment.optional import needed
 from lensloc.errors import LensLocError
-
-Split = Literal["grouped", "shuffled"]
-SPLITS: tuple[str, ...] = get_args(Split)
+from lensloc.vocabulary import SPLITS, Split
 
 
 @dataclass(frozen=True, eq=False)

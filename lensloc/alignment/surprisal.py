@@ -18,6 +18,7 @@ from lensloc.contrasts.columns import TABLE_KINDS
 from lensloc.contrasts.lines import kind_of
 from lensloc.display import markup
 from lensloc.errors import LensLocError, noted
+from lensloc.models.surface import Model
 from lensloc.units.provenance import Provenance
 
 Marks = Literal["beginning", "end", "none"]
@@ -117,7 +118,7 @@ class WordSurprisals:
 
 
 def word_surprisals(
-    model: Any,
+    model: Model,
     words: "ReadingTimes | Table | Sequence[str]",
     *,
     bos: Bos = "model",

@@ -1,22 +1,32 @@
-"""The command line: a thin layer over studies."""
+"""The command line: a thin layer over studies.
+
+Its modules load what a command needs when it runs, so that help and lists come at once.
+"""
 
 import logging
+import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
-from lensloc.cli.aligning import alignment_app
 from lensloc.cli.catalogue import models_app, stimuli_app
 from lensloc.cli.evaluating import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
-from lensloc.cli.language_neurons import lape_app
 from lensloc.cli.lesioning import lesion_command
 from lensloc.cli.localizing import localize_command
+from lensloc.cli.neurons import lape_app
 from lensloc.cli.output import any_encoding, given_arguments
+from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
 from lensloc.errors import LensLocError
+
+_UNKNOWN = re.compile(
+    r"Invalid value for '--(?P<what>[\w-]+)': (?P<given>\S.*) is not one of (?P<known>.*)"
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -37,6 +47,22 @@ app.add_typer(lape_app, name="lape")
 app.add_typer(alignment_app, name="alignment")
 
 
+def _show_version(wanted: bool) -> bool:
+    if wanted:
+        Console().print(f"lensloc {version('lensloc')}", highlight=False)
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _of_all_commands(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version)
+    ] = False,
+) -> None:
+    """Options that come before a command."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with status 2 and one sentence on bad input."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="lensloc: %(message)s")
@@ -44,8 +70,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with any_encoding():
         try:
             with given_arguments(given):
-                app(args=given, prog_name="lensloc")
+                status = app(args=given, prog_name="lensloc", standalone_mode=False)
         except LensLocError as error:
-            console = Console(stderr=True)
-            console.print(f"lensloc: {error}", style="red", markup=False, soft_wrap=True)
-            sys.exit(2)
+            _end_with(str(error))
+        except typer.TyperException as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # the help is shown already
+                sys.exit(error.exit_code)
+            _end_with(_sentence_of(error))
+        except typer.Abort:
+            _end_with("Aborted.", status=1)
+    sys.exit(status or 0)
+
+
+def _sentence_of(error: typer.TyperException) -> str:
+    """Say in a sentence what was wrong with what was given, and where to look it up."""
+    said = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    unknown = _UNKNOWN.match(said)
+    if unknown is not None:
+        known = unknown["known"].replace("'", "")
+        return f"There is no {unknown['what']} {unknown['given']}; there are {known}."
+    context = getattr(error, "ctx", None)
+    command = "lensloc" if context is None else context.command_path
+    return f"{said}; {command} --help lists what there is."
+
+
+def _end_with(sentence: str, status: int = 2) -> NoReturn:
+    console = Console(stderr=True)
+    console.print(f"lensloc: {sentence}", style="red", markup=False, soft_wrap=True)
+    sys.exit(status)

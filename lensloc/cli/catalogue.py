@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lensloc import contrasts
+import lensloc as ll
+from lensloc import contrasts, models
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     Encoding,
@@ -19,15 +20,9 @@ from lensloc.cli.options import (
 from lensloc.contrasts import fetching
 from lensloc.contrasts.balance import measure_balance
 from lensloc.contrasts.contrast import Contrast
-from lensloc.models import (
-    BUNDLED,
-    cache_folder,
-    fetch,
-    is_ready,
-    known_names,
-    load_model,
-    pull_from_hub,
-)
+from lensloc.models.bundled import BUNDLED, fetch, is_ready
+from lensloc.models.cache import cache_folder
+from lensloc.models.names import known_names
 
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch them.")
 stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")
@@ -63,7 +58,7 @@ def models_list(
 def models_pull(name: Annotated[str, typer.Argument(help="Bundled model or hub name.")]) -> None:
     """Fetch a model, so that it loads without network afterwards."""
     bundled = BUNDLED.get(name.lower())
-    folder = fetch(bundled) if bundled else pull_from_hub(name)
+    folder = fetch(bundled) if bundled else models.pull_from_hub(name)
     Console().print(f"{name} is ready in {folder}.", highlight=False, soft_wrap=True)
 
 
@@ -127,7 +122,7 @@ def stimuli_check(
     model = (
         None
         if model_name == "none"
-        else load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
+        else ll.load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
     )
     repeated = [_show_check(Console(), contrast, model) for contrast in checked]
     if any(repeated):

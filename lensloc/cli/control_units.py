@@ -1,42 +1,90 @@
 """Reading which controls to hold beside a network."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+import lensloc as ll
 from lensloc.cli.options import whole_number
 from lensloc.errors import LensLocError
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls, controls
+from lensloc.vocabulary import CONTROL_KINDS, DRAWS, UNSEEDED, WITHOUT_OUTLIERS
 
-SEEDS = 5
+if TYPE_CHECKING:
+    from lensloc.units.control_sets import Controls
+
+OWN = "mask"
+"""A control of one's own, ``mask=FILE``."""
+
+CONTROLS_HELP = (
+    f"{', '.join(kind for kind in CONTROL_KINDS if kind not in UNSEEDED)}, each with :N for N "
+    f"draws (default {DRAWS}), matches joined by +, e.g. magnitude+outliers; "
+    f"{', '.join(UNSEEDED)}; {WITHOUT_OUTLIERS}; {OWN}=FILE, a mask of your own"
+)
 
 
-def parse_controls(texts: Sequence[str], option: str = "--control") -> list[Controls]:
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Measure all draws of controls on all items, however clear the case."
+    ),
+]
+Anywhere = Annotated[
+    bool,
+    typer.Option(
+        "--anywhere",
+        help="Let controls use the network's dimensions of the residual stream in other layers, as "
+        "published random controls do.",
+    ),
+]
+
+
+def parse_controls(
+    texts: Sequence[str], option: str = "--control", *, elsewhere: bool = True, draws: int = DRAWS
+) -> "list[Controls]":
     """Read ``--control``, or an option of another name.
 
+    Args:
+        texts: what was given.
+        option: its name.
+        elsewhere: whether controls avoid the network's dimensions of the residual stream.
+        draws: of a control that says nothing of them.
+
     Raises:
-        LensLocError: a control that there is not, one given twice, or draws that are no number.
+        LensLocError: a control that there is not, one given twice, draws that are no number, or a
+            mask that cannot be read.
     """
+
+    from lensloc.units.matching import check_kind
+
     found: dict[str, Controls] = {}
     for text in texts:
         kind, colon, number = text.partition(":")
+        if text.startswith(f"{OWN}="):
+            kind, colon = text, ""
         if kind in found:
             raise LensLocError(f"{option} {kind} is given twice; give it once.")
-        if kind in MATCHES:
-            draws = whole_number(number) if colon else SEEDS
-            if draws is None:
+        if kind.startswith(f"{OWN}="):
+            path = Path(kind.removeprefix(f"{OWN}="))
+            found[kind] = ll.controls(
+                (), masks={path.stem: ll.UnitMask.load(path)}, elsewhere=elsewhere
+            )
+        elif kind == WITHOUT_OUTLIERS or kind in UNSEEDED:
+            if colon:
+                raise LensLocError(f"{option} {kind} draws nothing; write it without :{number}.")
+            found[kind] = (
+                ll.controls((), without_outliers=True, elsewhere=elsewhere)
+                if kind == WITHOUT_OUTLIERS
+                else ll.controls(kind, elsewhere=elsewhere)
+            )
+        else:
+            check_kind(kind)
+            n = whole_number(number) if colon else draws
+            if n is None:
                 raise LensLocError(
                     f"{option} {text} has no number of draws behind the colon; write e.g. "
-                    f"{kind}:{SEEDS}."
+                    f"{kind}:{DRAWS}."
                 )
-            found[kind] = controls(kind, seeds=range(draws))  # type: ignore[arg-type]
-        elif kind not in (LEAST_SELECTIVE, WITHOUT_OUTLIERS):
-            known = ", ".join((*MATCHES, LEAST_SELECTIVE, WITHOUT_OUTLIERS))
-            raise LensLocError(f"There is no control {kind!r}; there are {known}.")
-        elif colon:
-            raise LensLocError(f"{option} {kind} draws nothing; write it without :{number}.")
-        else:
-            found[kind] = controls(
-                (),
-                least_selective=kind == LEAST_SELECTIVE,
-                without_outliers=kind == WITHOUT_OUTLIERS,
-            )
+            found[kind] = ll.controls(kind, seeds=range(n), elsewhere=elsewhere)
     return list(found.values())

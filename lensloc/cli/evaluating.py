@@ -4,14 +4,14 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 from rich.console import Console
 
-from lensloc import contrasts, plot
-from lensloc.cli.control_units import SEEDS, parse_controls
+import lensloc as ll
+from lensloc import contrasts, vocabulary
+from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
@@ -19,6 +19,7 @@ from lensloc.cli.options import (
     Backend,
     BadColumn,
     BatchSize,
+    Bos,
     Device,
     Dtype,
     Encoding,
@@ -28,6 +29,7 @@ from lensloc.cli.options import (
     Masks,
     ModelName,
     Reference,
+    Revision,
     Sep,
     Separator,
     Site,
@@ -37,43 +39,39 @@ from lensloc.cli.options import (
     load_mask,
     reference_contrast,
     reference_files,
-    require_known,
     require_percentage,
+    require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
-from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES
-from lensloc.models import load_model, writable_cache_folder
-from lensloc.models.quiet import stdout_to_stderr
-from lensloc.models.tokens import BOS
-from lensloc.results.lesions import NETWORK, LesionStudy
-from lensloc.studies import PERCENTS, lesion_study, own_percent
-from lensloc.studies.store import Store
-from lensloc.tasks import (
+from lensloc.errors import LensLocError, refuse_idle
+from lensloc.models.cache import writable_cache_folder
+from lensloc.units.rules import count_from_percent
+from lensloc.vocabulary import (
     BUNDLED_CHOICES,
-    HarnessTask,
-    Task,
-    bits_per_byte,
-    generation,
-    lm_eval,
-    minimal_pairs,
-    multiple_choice,
-    perplexity,
+    MODES,
+    PERCENTS,
 )
-from lensloc.units.mask import UnitMask, count_from_percent
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS, Controls
 
-_TASKS: dict[str, Any] = {
-    "minimal-pairs": minimal_pairs,
-    "perplexity": perplexity,
-    "bits-per-byte": bits_per_byte,
-    "choice": multiple_choice,
-    "generation": generation,
-    "lm-eval": lm_eval,
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lensloc.results.lesions import LesionStudy
+    from lensloc.tasks import Task
+    from lensloc.units.control_sets import Controls
+    from lensloc.units.mask import UnitMask
+
+# What a task is called here -> in ll.tasks.
+_TASKS = {
+    "minimal-pairs": "minimal_pairs",
+    "perplexity": "perplexity",
+    "bits-per-byte": "bits_per_byte",
+    "choice": "multiple_choice",
+    "generation": "generation",
+    "lm-eval": "lm_eval",
 }
 # Tasks that read files of one's own, and the columns of these that can be named.
 _READS = {
@@ -124,10 +122,7 @@ def evaluate_command(
     encoding: Encoding = None,
     control: Annotated[
         list[str] | None,
-        typer.Option(
-            help=f"What to hold beside every network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable."
-        ),
+        typer.Option(help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable."),
     ] = None,
     percents: Annotated[
         str | None,
@@ -146,17 +141,18 @@ def evaluate_command(
         ),
     ] = None,
     reference: Reference = None,
-    bos: Annotated[
-        str, typer.Option(help=f"Beginning-of-text token before every text: {', '.join(BOS)}.")
-    ] = "model",
+    bos: Bos = "model",
     site: Site = None,
     seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 42,
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
+    exact: Exact = False,
+    anywhere: Anywhere = False,
     plot_out: Annotated[
         Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
@@ -169,9 +165,14 @@ def evaluate_command(
 
     An interrupted run goes on where it stopped.
     """
-    require_known(sites=[] if site is None else [site], backend=backend)
+    from lensloc.models.quiet import stdout_to_stderr
+
+    require_sites([] if site is None else [site])
     modes = parse_modes(mode or ["zero"], reference)
-    several = parse_controls(control or [])
+    several = parse_controls(control or [], elsewhere=not anywhere)
+    if not several:
+        idle = {"--exact": exact, "--anywhere": anywhere}
+        refuse_idle("no --control is given; leave it out", **idle)
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
@@ -188,27 +189,26 @@ def evaluate_command(
     held = reference_contrast(reference, form)
     networks = _networks(masks or [], network or [], site)
     for given in networks.values():
-        if isinstance(given, UnitMask):
+        if isinstance(given, ll.UnitMask):
             _require_possible(given, sizes, several)
     by_name = any(isinstance(given, Contrast) for given in networks.values())
-    store = Store.at(writable_cache_folder("studies"))
+    store = ll.Store.at(writable_cache_folder("studies"))
 
     with collected_warnings() as notes, stdout_to_stderr():
-        model: Any = load_model(
-            model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
-            trust_remote_code=trust_remote_code,
-            progress=not as_json,
+        model: Any = ll.load_model(
+            model_name, dtype=dtype, device=device, backend=backend,
+            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
-        study = lesion_study(
+        study = ll.lesion_study(
             model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,
-            site=site if by_name else None, reference=held, seed=seed, store=store,
+            site=site if by_name else None, reference=held, seed=seed, exact=exact, store=store,
             progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:
         write_file(out, encoded(study.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
-        plot.save(plot.dose_response(study), plot_out, overwrite=overwrite)
+        ll.plot.save(ll.plot.dose_response(study), plot_out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -233,7 +233,7 @@ def evaluate_command(
 
 def _networks(
     paths: Sequence[Path], names: Sequence[str], site: str | None
-) -> dict[str, UnitMask | Contrast]:
+) -> "dict[str, UnitMask | Contrast]":
     """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
     if not paths and not names:
         names = ["language"]
@@ -244,9 +244,13 @@ def _networks(
     return networks
 
 
-def _sizes_of_masks(networks: Mapping[str, UnitMask | Contrast]) -> dict[str, list[float]] | None:
+def _sizes_of_masks(
+    networks: "Mapping[str, UnitMask | Contrast]",
+) -> dict[str, list[float]] | None:
     """Return sizes for networks by name: those of the masks beside them, if there are some."""
-    own = [own_percent(given) for given in networks.values() if isinstance(given, UnitMask)]
+    from lensloc.studies import own_percent
+
+    own = [own_percent(given) for given in networks.values() if isinstance(given, ll.UnitMask)]
     sizes = list(dict.fromkeys(size for size in own if size))
     if not sizes:
         return None
@@ -254,7 +258,7 @@ def _sizes_of_masks(networks: Mapping[str, UnitMask | Contrast]) -> dict[str, li
 
 
 def _require_possible(
-    mask: UnitMask, sizes: Sequence[float] | None, several: Sequence[Controls]
+    mask: "UnitMask", sizes: Sequence[float] | None, several: "Sequence[Controls]"
 ) -> None:
     """Refuse sizes and controls that a mask cannot have, before a model is loaded."""
     for size in sizes or ():
@@ -292,12 +296,12 @@ def parse_percents(text: str) -> list[float]:
 def parse_tasks(
     texts: Sequence[str],
     limit: int | None,
-    bos: str,
+    bos: vocabulary.Bos,
     batch_size: str,
     form: TableForm,
     columns: Mapping[str, str | None],
     separator: str | None = None,
-) -> list[Task]:
+) -> "list[Task]":
     """Read ``--task``; tasks that would have one name are called as they were written.
 
     Args:
@@ -312,8 +316,6 @@ def parse_tasks(
     Raises:
         LensLocError: a task or an option that there is not, or a column or separator of no task.
     """
-    if bos not in BOS:
-        raise LensLocError(f"--bos is one of {', '.join(BOS)}; {bos!r} is not.")
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
     named = {name: title for name, title in columns.items() if title is not None}
     read = {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
@@ -339,7 +341,7 @@ def parse_tasks(
     names = Counter(task.name for task in made.values())
     return [
         task
-        if names[task.name] == 1 or isinstance(task, HarnessTask)
+        if names[task.name] == 1 or isinstance(task, ll.tasks.HarnessTask)
         else dataclasses.replace(task, name=text)
         for text, task in made.items()
     ]
@@ -355,13 +357,14 @@ def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping
         raise LensLocError(f"--task {kind} needs {_NEED[kind]}.")
     if equals and not argument:
         raise LensLocError(f"--task {text} names no file; write {kind} or {kind}=PATH.")
+    make = getattr(ll.tasks, _TASKS[kind])
     if not argument:
-        return _TASKS[kind](**options)
+        return make(**options)
     if not task_files([text]):
-        return _TASKS[kind](argument, **options)
+        return make(argument, **options)
     columns = {name: title for name, title in named.items() if name in _READS[kind]}
     said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
-    return _TASKS[kind](argument, **options, **said)
+    return make(argument, **options, **said)
 
 
 def _kind(text: str) -> str:
@@ -381,7 +384,9 @@ def task_files(texts: Sequence[str]) -> list[Path]:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _show(study: LesionStudy) -> None:
+def _show(study: "LesionStudy") -> None:
+    from lensloc.results.lesions import NETWORK
+
     console = Console()
     table, level = study.table, f"{100 * study.confidence:g} %"
     console.print(f"{table['model'].iloc[0]}, intact:", markup=False, highlight=False)
@@ -397,9 +402,13 @@ def _show(study: LesionStudy) -> None:
         rows = compared.assign(
             difference=_with_interval(compared, "difference"),
             control=[f"{row.kind} ({row.draws})" for row in compared.itertuples()],
+            p=["" if p != p else f"{p:.3f}" for p in compared["p_more"]],
         )
-        words = f"differences with intervals ({level}) over items and draws"
-        shown = ["percent", "task", "control", "network_drop", "control_drop", "difference"]
+        words = (
+            f"differences with intervals ({level}) over draws and items, and p of the test over "
+            "draws that the network does more harm"
+        )
+        shown = ["percent", "task", "control", "network_drop", "control_drop", "difference", "p"]
     constant = [name for name in ("network", "mode") if rows[name].nunique() > 1]
     names = ", ".join(map(str, rows["network"].unique()))
     modes = ", ".join(map(str, rows["mode"].unique()))
@@ -414,7 +423,7 @@ def _show(study: LesionStudy) -> None:
         console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
-def _with_interval(rows: pd.DataFrame, name: str) -> list[str]:
+def _with_interval(rows: "pd.DataFrame", name: str) -> list[str]:
     """Write values with their intervals, e.g. ``0.120 [0.050, 0.190]``."""
     low, high = rows[f"{name}_low"], rows[f"{name}_high"]
     return [

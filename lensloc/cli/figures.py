@@ -2,26 +2,22 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from lensloc import contrasts, plot
+import lensloc as ll
 from lensloc.cli.localizing import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
 from lensloc.cli.output import collected_warnings, command_line, show_notes
 from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
 from lensloc.display.files import require_writable_folder
-from lensloc.models import load_model, writable_cache_folder
-from lensloc.pages.explorer import best
-from lensloc.pages.report import report
-from lensloc.studies import study
-from lensloc.studies.store import Store
-from lensloc.tasks import minimal_pairs
-from lensloc.units.mask import UnitMask
-from lensloc.units.matching import controls
+from lensloc.models.cache import writable_cache_folder
+
+if TYPE_CHECKING:
+    from lensloc.units.mask import UnitMask
 
 
 def heatmap_command(
@@ -36,13 +32,13 @@ def heatmap_command(
     require_place(out, "--out", FIGURES, overwrite)
     labelled: dict[str, UnitMask] = {}
     for path in masks:
-        mask = UnitMask.load(path)
+        mask = ll.UnitMask.load(path)
         made = mask.provenance
         label = " ".join(part for part in (made.model, made.contrast, mask.site) if part)
         if not made.model or label in labelled:
             label = path.stem
         labelled[label if label not in labelled else str(path)] = mask
-    plot.save(plot.layer_heatmap(labelled, title=title), out, overwrite=overwrite)
+    ll.plot.save(ll.plot.layer_heatmap(labelled, title=title), out, overwrite=overwrite)
     show_notes(
         f"{label}: {note}" if len(labelled) > 1 else note
         for label, mask in labelled.items()
@@ -61,6 +57,8 @@ def demo_command(
     ),
 ) -> None:
     """Find the language network of the bundled model, lesion it, and write a report."""
+    from lensloc.pages.explorer import best
+
     mask_path, figure_path, page_path = (
         out / name for name in ("language.safetensors", "heatmap.html", "index.html")
     )
@@ -68,28 +66,28 @@ def demo_command(
         require_place(path, "--out", (path.suffix,), overwrite)
     require_writable_folder(out, "The folder")
     console = Console()
-    model = load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
+    model = ll.load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
     sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
     with collected_warnings():  # what they say is in the report
-        found = study(
+        found = ll.study(
             model,
-            contrasts.language(),
+            ll.contrasts.language(),
             sites,
             percent=percentage,
-            tasks=[minimal_pairs(limit=1)],
-            controls=controls(["layer", "magnitude"], seeds=range(2), without_outliers=True),
-            store=Store.at(writable_cache_folder("studies")),
+            tasks=[ll.tasks.minimal_pairs(limit=1)],
+            controls=ll.controls(["layer", "magnitude+outliers"], without_outliers=True),
+            store=ll.Store.at(writable_cache_folder("studies")),
         )
     network = found.network
     network.save(mask_path, overwrite=overwrite)
     masks = {name: best(found.found[name], "target", percentage) for name in sites}
-    figure = plot.layer_heatmap(
+    figure = ll.plot.layer_heatmap(
         {name: mask for name, mask in masks.items() if mask is not None},
         title=f"Language network of {network.provenance.model}",
     )
-    plot.save(figure, figure_path, overwrite=overwrite)
+    ll.plot.save(figure, figure_path, overwrite=overwrite)
     found = dataclasses.replace(found, call=command_line())
-    page = report(found, page_path, overwrite=overwrite)
+    page = ll.report(found, page_path, overwrite=overwrite)
     show_layers(console, network)
     show_units(console, found.found, network, top=8)
     show_summary(console, found)

@@ -5,15 +5,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lensloc import contrasts
+import lensloc as ll
+from lensloc import contrasts, vocabulary
 from lensloc.cli.modes import mode_arguments
 from lensloc.cli.options import (
     DEFAULT_MODEL,
@@ -26,26 +26,27 @@ from lensloc.cli.options import (
     Pooling,
     Protocol,
     Reference,
+    Revision,
     Site,
     Stimuli,
     TrustRemoteCode,
     load_mask,
     reference_contrast,
-    require_known,
     require_one_of,
     require_percentage,
+    require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.forward.sites import get_site, hook_names, shape
-from lensloc.lesions.lesioning import MODES, POSITIONS, Lesion, lesion
-from lensloc.models import describe, load_model, writable_cache_folder
-from lensloc.studies import localize
-from lensloc.studies.store import Store
-from lensloc.tasks import TaskResult, generation
-from lensloc.units.mask import UnitMask, count_from_percent, count_units, draw
+from lensloc.models.cache import writable_cache_folder
 from lensloc.units.provenance import Provenance
+from lensloc.units.rules import count_from_percent, count_units
+
+if TYPE_CHECKING:
+    from lensloc.lesions.lesioning import Lesion
+    from lensloc.tasks import TaskResult
+    from lensloc.units.mask import UnitMask
 
 _PROMPT = "The quick brown fox"
 _RANDOM, _NONE = "random", "none"
@@ -74,9 +75,7 @@ def lesion_command(
         float, typer.Option(help="0 takes the most probable token; above 0, tokens are drawn.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of drawn tokens, units and stimuli.")] = 42,
-    mode: Annotated[
-        str, typer.Option(help=f"What happens to the units: {', '.join(MODES)}.")
-    ] = "zero",
+    mode: Annotated[vocabulary.Mode, typer.Option(help="What happens to the units.")] = "zero",
     scale: Annotated[
         float | None, typer.Option(help="Factor of --mode scale; above 1 turns units up.")
     ] = None,
@@ -88,7 +87,7 @@ def lesion_command(
     ] = None,
     reference: Reference = None,
     positions: Annotated[
-        str, typer.Option(help="Tokens lesioned: all, or the last of each pass.")
+        vocabulary.Positions, typer.Option(help="Tokens lesioned: all, or the last of each pass.")
     ] = "all",
     site: Site = None,
     pooling: Pooling = None,
@@ -97,37 +96,33 @@ def lesion_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
     trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
-    require_known(
-        sites=[] if site is None else [site], pooling=pooling, protocol=protocol, backend=backend
-    )
+    require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
-    if positions not in POSITIONS:
-        raise LensLocError(f"--positions is all or last; {positions!r} is neither.")
     with collected_warnings() as told:
         target = _Target.parse(masks, network, percentage, site, seed, stimuli, pooling, protocol)
     held = reference_contrast(reference)
-    task = generation(
+    task = ll.tasks.generation(
         prompt or [_PROMPT], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
 
     with collected_warnings() as notes:
-        model: Any = load_model(
-            model_name, dtype=dtype, device=device, backend=backend,  # type: ignore[arg-type]
-            trust_remote_code=trust_remote_code,
-            progress=not as_json,
+        model: Any = ll.load_model(
+            model_name, dtype=dtype, device=device, backend=backend,
+            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
         units = target.units(model, progress=not as_json)
         for sentence in dict.fromkeys(note for mask in units for note in mask.warnings):
             warnings.warn(sentence, LensLocWarning, stacklevel=2)
         opened = lesioned = None
         if units:
-            opened = lesion(
-                model, units, mode, reference=held, seed=seed, positions=positions, **numbers  # type: ignore[arg-type]
-            )  # fmt: skip
+            opened = ll.lesion(
+                model, units, mode, reference=held, seed=seed, positions=positions, **numbers
+            )
         intact = task(model, progress=not as_json)
         if opened is not None:
             with opened:
@@ -157,14 +152,14 @@ def lesion_command(
 class _Target:
     """What ``--mask``, ``--network`` and ``--percentage`` ask for."""
 
-    masks: Mapping[Path, UnitMask]
+    masks: "Mapping[Path, UnitMask]"
     network: str
     contrast: Contrast | None
     percent: float
     site: str
     seed: int
-    pooling: str | None
-    protocol: str
+    pooling: vocabulary.Pooling | None
+    protocol: vocabulary.ProtocolName
 
     @classmethod
     def parse(
@@ -175,8 +170,8 @@ class _Target:
         site: str | None,
         seed: int,
         stimuli: Path | None,
-        pooling: str | None,
-        protocol: str,
+        pooling: vocabulary.Pooling | None,
+        protocol: vocabulary.ProtocolName,
     ) -> "_Target":
         if paths and network is not None:
             raise LensLocError("--mask and --network both say what is lesioned; give one of them.")
@@ -199,7 +194,7 @@ class _Target:
             return {"masks": [str(path) for path in self.masks]}
         return {"network": self.network}
 
-    def units(self, model: Any, *, progress: bool) -> list[UnitMask]:
+    def units(self, model: Any, *, progress: bool) -> "list[UnitMask]":
         """Return the masks to lesion together; none for the intact model alone."""
         if self.masks:
             return _without_overlap(list(self.masks.values()))
@@ -207,18 +202,26 @@ class _Target:
             return []
         if self.contrast is None:
             return [self._random(model)]
+        from lensloc.forward.sites import get_site, shape
+
         known = shape(get_site(self.site), model)
         if known is not None:
             count_from_percent(self.percent, known[0] * known[1])
-        store = Store.at(writable_cache_folder("results"))
-        found = localize(
-            model, self.contrast, [self.site], pooling=self.pooling, protocol=self.protocol,  # type: ignore[arg-type]
+        store = ll.Store.at(writable_cache_folder("results"))
+        found = ll.localize(
+            model, self.contrast, [self.site], pooling=self.pooling, protocol=self.protocol,
             progress=progress, store=store,
         )  # fmt: skip
         return [found.top(percent=self.percent)]
 
-    def _random(self, model: Any) -> UnitMask:
+    def _random(self, model: Any) -> "UnitMask":
         """Draw units from the whole site."""
+        import torch
+
+        from lensloc.forward.sites import get_site, hook_names, shape
+        from lensloc.models import describe
+        from lensloc.units.selection import draw
+
         site, card = get_site(self.site), describe(model)
         hook_names(site, model)
         known = shape(site, model)
@@ -239,10 +242,10 @@ class _Target:
             selection=f"random, seed {self.seed}, {words}",
             seeds=(f"selection {self.seed}",),
         )
-        return UnitMask.from_indices(self.site, drawn, known, made)
+        return ll.UnitMask.from_indices(self.site, drawn, known, made)
 
 
-def _without_overlap(masks: Sequence[UnitMask]) -> list[UnitMask]:
+def _without_overlap(masks: "Sequence[UnitMask]") -> "list[UnitMask]":
     """Leave out of every mask what an earlier one holds, so that no unit is lesioned twice."""
     kept: list[UnitMask] = []
     for mask in masks:
@@ -258,7 +261,7 @@ def _without_overlap(masks: Sequence[UnitMask]) -> list[UnitMask]:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _counts(units: Sequence[UnitMask]) -> dict[str, Any]:
+def _counts(units: "Sequence[UnitMask]") -> dict[str, Any]:
     """Return how many units are lesioned, and where; by site if they are at several."""
     per_site: dict[str, Any] = {}
     for mask in units:
@@ -277,7 +280,7 @@ def _n_layers(per_layer: Any) -> int:
 
 
 def _outputs(
-    prompts: Sequence[str], intact: TaskResult, lesioned: TaskResult | None
+    prompts: Sequence[str], intact: "TaskResult", lesioned: "TaskResult | None"
 ) -> list[dict[str, Any]]:
     columns = {"intact": intact, "lesioned": lesioned}
     outputs: list[dict[str, Any]] = [{"prompt": prompt} for prompt in prompts]
@@ -290,21 +293,21 @@ def _outputs(
     return outputs
 
 
-def _fluency(result: TaskResult, row: int) -> float | None:
+def _fluency(result: "TaskResult", row: int) -> float | None:
     """Return the mean log-probability a token of one continuation; None of an empty one."""
     item = result.items.iloc[row]
     return float(item["value"]) / float(item["weight"]) if item["weight"] else None
 
 
-def _score(result: TaskResult) -> str:
+def _score(result: "TaskResult") -> str:
     return f"{result.score:.2f}" if math.isfinite(result.score) else "none, as nothing was written"
 
 
 def _show(
     result: Mapping[str, Any],
-    opened: Lesion | None,
-    intact: TaskResult,
-    lesioned: TaskResult | None,
+    opened: "Lesion | None",
+    intact: "TaskResult",
+    lesioned: "TaskResult | None",
 ) -> None:
     console = Console()
     columns = ["intact"] if lesioned is None else ["intact", "lesioned"]

@@ -8,17 +8,19 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+import lensloc as ll
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
     BatchSize,
+    ChatTemplate,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
@@ -32,8 +34,10 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Revision,
     Sep,
     Stimuli,
+    SystemPrompt,
     TargetConditions,
     TextColumn,
     Truncate,
@@ -41,19 +45,21 @@ from lensloc.cli.options import (
     Untrained,
     batch_size_of,
     file_form,
-    require_known,
     require_percentage,
+    require_sites,
+    templated,
 )
 from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import SITES, get_site, shape
-from lensloc.models import load_model, writable_cache_folder
-from lensloc.pages.report import strongest
-from lensloc.selectivity import Selectivity
-from lensloc.studies import Localization, localize
-from lensloc.studies.store import Store
-from lensloc.units.mask import UnitMask, count_from_percent
+from lensloc.forward.site_table import SITES
+from lensloc.models.cache import writable_cache_folder
+from lensloc.units.rules import count_from_percent
+
+if TYPE_CHECKING:
+    from lensloc.selectivity import Selectivity
+    from lensloc.studies import Localization
+    from lensloc.units.mask import UnitMask
 
 _RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
 
@@ -92,6 +98,9 @@ def localize_command(
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
+    chat_template: ChatTemplate = False,
+    system_prompt: SystemPrompt = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
@@ -110,7 +119,7 @@ def localize_command(
 ) -> None:
     """Find a network: the units most selective for a contrast; write their mask."""
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    require_sites(sites)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
     form = file_form(sep, encoding, [contrast] if contrast else [])
     texts = ContrastOptions(
@@ -121,20 +130,21 @@ def localize_command(
     if out is not None:
         for name in sites:
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
-    store = Store.at(writable_cache_folder("results"))
+    store = ll.Store.at(writable_cache_folder("results"))
 
     start = time.perf_counter()
-    model: Any = load_model(
+    model: Any = ll.load_model(
         model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
-        device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
-        progress=not as_json,
+        device=device, backend=backend, trust_remote_code=trust_remote_code,
+        revision=revision, progress=not as_json,
     )  # fmt: skip
     load_seconds = time.perf_counter() - start
+    texts = templated(texts, model, chat_template, system_prompt)
     for name in sites:
         selection.require_possible(model, name)
     with collected_warnings() as more:
-        found = localize(
-            model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,  # type: ignore[arg-type]
+        found = ll.localize(
+            model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,
             progress=not as_json, store=store, recompute=recompute,
             max_tokens=max_tokens, truncate=truncate,
         )  # fmt: skip
@@ -193,6 +203,8 @@ class _Selection:
 
     def require_possible(self, model: Any, site: str) -> None:
         """Refuse more units than the model has, before it is run."""
+        from lensloc.forward.sites import get_site, shape
+
         known = shape(get_site(site), model)
         if known is None:
             return
@@ -204,7 +216,7 @@ class _Selection:
                 f"--num-units {self.k} is more than the {total} units that the model has at {site}."
             )
 
-    def apply(self, found: Selectivity) -> UnitMask:
+    def apply(self, found: "Selectivity") -> "UnitMask":
         if self.low == self.high == 100:
             return found.top(percent=self.percent, k=self.k)
         if self.low == self.high == 0:
@@ -221,7 +233,7 @@ def _named(out: Path, site: str, *, many: bool) -> Path:
     return out.with_name(f"{out.stem}.{site}{out.suffix}") if many else out
 
 
-def _mask_path(mask: UnitMask, out: Path | None, *, many: bool) -> Path:
+def _mask_path(mask: "UnitMask", out: Path | None, *, many: bool) -> Path:
     if out is not None:
         return _named(out, mask.site, many=many)
     made = mask.provenance
@@ -232,7 +244,7 @@ def _mask_path(mask: UnitMask, out: Path | None, *, many: bool) -> Path:
     return Path("lensloc-masks") / name
 
 
-def _hash_of(mask: UnitMask) -> str:
+def _hash_of(mask: "UnitMask") -> str:
     """Return a hash of what a mask was made from and which units it holds."""
     made = mask.provenance
     model = "".join(made.model_hashes.values())
@@ -240,12 +252,12 @@ def _hash_of(mask: UnitMask) -> str:
     return hashlib.sha256(("\0".join(parts)).encode() + mask.mask.numpy().tobytes()).hexdigest()
 
 
-def _require_same(path: Path, mask: UnitMask, overwrite: bool) -> None:
+def _require_same(path: Path, mask: "UnitMask", overwrite: bool) -> None:
     """Refuse a file under a name of ours that holds something else."""
     if overwrite or not path.exists():
         return
     with contextlib.suppress(LensLocError):
-        if UnitMask.load(path) == mask:
+        if ll.UnitMask.load(path) == mask:
             return
     raise LensLocError(f"{path} holds another mask; add --overwrite to replace it, or give --out.")
 
@@ -255,8 +267,8 @@ def _require_same(path: Path, mask: UnitMask, overwrite: bool) -> None:
 
 def _result(
     model_name: str,
-    found: Localization,
-    masks: dict[str, UnitMask],
+    found: "Localization",
+    masks: "dict[str, UnitMask]",
     paths: dict[str, Path],
     load_seconds: float,
     notes: list[str],
@@ -294,7 +306,7 @@ def _result(
 
 
 def _show(
-    found: Localization, masks: dict[str, UnitMask], paths: dict[str, Path], notes: list[str]
+    found: "Localization", masks: "dict[str, UnitMask]", paths: dict[str, Path], notes: list[str]
 ) -> None:
     console = Console()
     for name, mask in masks.items():
@@ -305,13 +317,13 @@ def _show(
     show_notes(notes)
 
 
-def _notes(found: Localization, masks: dict[str, UnitMask], more: list[str]) -> list[str]:
+def _notes(found: "Localization", masks: "dict[str, UnitMask]", more: list[str]) -> list[str]:
     """Return what to mind in the localization and in the masks, each sentence once."""
     told = [*found.warnings, *(note for mask in masks.values() for note in mask.warnings), *more]
     return list(dict.fromkeys(told))
 
 
-def show_layers(console: Console, mask: UnitMask) -> None:
+def show_layers(console: Console, mask: "UnitMask") -> None:
     """Print the layers with most of a mask's units."""
     counts = mask.per_layer()
     console.print(
@@ -326,8 +338,10 @@ def show_layers(console: Console, mask: UnitMask) -> None:
     console.print(table)
 
 
-def show_units(console: Console, found: Localization, mask: UnitMask, *, top: int) -> None:
+def show_units(console: Console, found: "Localization", mask: "UnitMask", *, top: int) -> None:
     """Print a mask's units of largest t."""
+    from lensloc.pages.report import strongest
+
     rows = strongest(found, mask, top)
     console.print("Units of largest t:")
     table = Table(*rows.columns, box=None)

@@ -5,16 +5,9 @@ from typing import Any
 
 from lensloc.cli.options import require_one_of
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES
+from lensloc.vocabulary import MODES, THROUGHOUT
 
-# What a mode takes beside the units.
-_TAKES = {
-    "scale": ("scale",),
-    "clamp": ("value", "quantile", "reference"),
-    "mean": ("reference",),
-    "resample": ("reference",),
-}
-_NEED_REFERENCE = ("mean", "resample")
+NEED_REFERENCE = ("mean", "resample")
 # What may stand behind a mode's name, and an example of it.
 _BEHIND = {
     "scale": ("scale", "a factor, e.g. scale:0.5"),
@@ -35,25 +28,34 @@ def mode_arguments(
     Raises:
         LensLocError: an unknown mode, or an option that it lacks or does not take.
     """
+    from lensloc.lesions.modes import get_mode
+
     require_one_of("mode", mode, MODES)
     numbers = {"scale": scale, "value": value, "quantile": quantile}
     given: dict[str, Any] = {**numbers, "reference": reference}
     for name, argument in given.items():
-        if argument is not None and name not in _TAKES.get(mode, ()):
+        if argument is not None and name not in get_mode(mode).takes:
             raise LensLocError(f"--mode {mode} takes no --{name}; leave it out.")
         if isinstance(argument, float) and not math.isfinite(argument):
             raise LensLocError(f"--{name} must be a number; {argument} is not.")
     if mode == "scale" and scale is None:
         raise LensLocError("--mode scale needs --scale, the factor, e.g. --scale 0.5.")
-    if mode in _NEED_REFERENCE:
+    if mode in NEED_REFERENCE:
         _require_reference(mode, reference)
     if mode == "clamp":
         _require_clamp(value, quantile, reference)
     return {name: number for name, number in numbers.items() if number is not None}
 
 
-def parse_modes(texts: list[str], reference: str | None) -> list[dict[str, Any]]:
+def parse_modes(
+    texts: list[str], reference: str | None, *, of_contrast: bool = False
+) -> list[dict[str, Any]]:
     """Read modes with what stands behind them, e.g. ``scale:0.5``; each once.
+
+    Args:
+        texts: what was given.
+        reference: of the modes that need one.
+        of_contrast: whether the contrast itself is the reference, so that none is asked for.
 
     Raises:
         LensLocError: an unknown mode; a number that is missing, unwanted or none; a reference that
@@ -61,26 +63,31 @@ def parse_modes(texts: list[str], reference: str | None) -> list[dict[str, Any]]
     """
     modes: list[dict[str, Any]] = []
     for text in texts:
-        mode = _parse_mode(text, reference)
+        mode = _parse_mode(text, "the contrast" if of_contrast else reference)
         if mode not in modes:
             modes.append(mode)
-    if reference is not None and not any(mode["mode"] in _NEED_REFERENCE for mode in modes):
+    from lensloc.studies.lesion_modes import needs_reference
+
+    if reference is not None and not any(needs_reference(mode) for mode in modes):
         raise LensLocError(
-            f"--reference is for --mode {' and '.join(_NEED_REFERENCE)}, which were not asked for; "
+            f"--reference is for --mode {' and '.join(NEED_REFERENCE)}, which were not asked for; "
             "leave it out."
         )
     return modes
 
 
 def _parse_mode(text: str, reference: str | None) -> dict[str, Any]:
-    mode, colon, number = text.partition(":")
+    named, colon, number = text.partition(":")
+    mode = named.removeprefix(THROUGHOUT)
     require_one_of("mode", mode, MODES)
-    if mode in _NEED_REFERENCE:
-        _require_reference(mode, reference)
+    if mode in NEED_REFERENCE:
+        _require_reference(named, reference)
     if mode not in _BEHIND:
         if colon:
-            raise LensLocError(f"--mode {mode} takes no number; write it without {colon + number}.")
-        return {"mode": mode}
+            raise LensLocError(
+                f"--mode {named} takes no number; write it without {colon + number}."
+            )
+        return {"mode": named}
     name, example = _BEHIND[mode]
     try:
         parsed = float(number)
@@ -88,7 +95,7 @@ def _parse_mode(text: str, reference: str | None) -> dict[str, Any]:
         parsed = math.nan
     if not math.isfinite(parsed):
         raise LensLocError(f"--mode {text} needs {example}.")
-    return {"mode": mode, name: parsed}
+    return {"mode": named, name: parsed}
 
 
 def _require_reference(mode: str, reference: str | None) -> None:

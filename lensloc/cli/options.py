@@ -4,21 +4,20 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from lensloc import contrasts
+from lensloc import contrasts, vocabulary
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.lines import kind_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
-from lensloc.forward.capturing import POOLINGS
-from lensloc.forward.sites import SITES, get_site
-from lensloc.models import BACKENDS, DTYPES
-from lensloc.studies import PROTOCOLS
-from lensloc.units.mask import UnitMask
+from lensloc.forward.site_table import SITES
+
+if TYPE_CHECKING:
+    from lensloc.units.mask import UnitMask
 
 DEFAULT_MODEL = "smollm2-135m"
 _PLAIN = TableForm()
@@ -35,13 +34,13 @@ Site = Annotated[
     ),
 ]
 Pooling = Annotated[
-    str | None,
+    vocabulary.Pooling | None,
     typer.Option(
-        help=f"One of {', '.join(POOLINGS)} (default: the protocol's; last-token, but mean for "
-        "theory of mind and multiple demand under alkhamissi2024)."
+        help="Over which tokens (default: the protocol's; last-token, but mean for theory of mind "
+        "and multiple demand under alkhamissi2024)."
     ),
 ]
-Protocol = Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")]
+Protocol = Annotated[vocabulary.ProtocolName, typer.Option(help="How units are localized.")]
 Stimuli = Annotated[Path | None, typer.Option(help="Folder of the published stimulus files.")]
 Reference = Annotated[
     str | None,
@@ -98,8 +97,29 @@ Separator = Annotated[
     ),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(help=f"One of {', '.join(DTYPES)}.")]
-Backend = Annotated[str, typer.Option(help="hooked, bridge or auto.")]
+Dtype = Annotated[
+    vocabulary.Dtype,
+    typer.Option(help="Numbers that weights are held in; auto for what the checkpoint says."),
+]
+Backend = Annotated[
+    vocabulary.Backend,
+    typer.Option(
+        help="The class that the model becomes; auto for the first of these that can hold it."
+    ),
+]
+Bos = Annotated[vocabulary.Bos, typer.Option(help="Beginning-of-text token before every text.")]
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of a model on the hub, e.g. step3000.")
+]
+ChatTemplate = Annotated[
+    bool,
+    typer.Option(
+        "--chat-template", help="Put every text into the chat template of the model's tokenizer."
+    ),
+]
+SystemPrompt = Annotated[
+    str | None, typer.Option(help="What stands as the system's turn in --chat-template.")
+]
 TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python code that comes with the model."),
@@ -118,32 +138,44 @@ def require_one_of(what: str, name: str, known: Collection[str]) -> None:
         raise LensLocError(f"There is no {what} {name!r}; there are {', '.join(known)}.")
 
 
-def require_known(
-    *,
-    sites: Sequence[str] = (),
-    pooling: str | None = None,
-    protocol: str = PROTOCOLS[0],
-    backend: str = BACKENDS[0],
-) -> None:
-    """Check names of sites, pooling, protocol and backend.
+def require_sites(names: Sequence[str]) -> None:
+    """Check names of sites.
 
     Raises:
         LensLocError: for the first that does not exist.
     """
-    for name in sites:
+    from lensloc.forward.sites import get_site
+
+    for name in names:
         get_site(name)
-    if pooling is not None:
-        require_one_of("pooling", pooling, POOLINGS)
-    require_one_of("protocol", protocol, PROTOCOLS)
-    require_one_of("backend", backend, BACKENDS)
 
 
-def load_mask(path: Path, site: str | None) -> UnitMask:
+def templated(
+    contrast: "Contrast", model: Any, chat_template: bool, system_prompt: str | None
+) -> "Contrast":
+    """Put a contrast into the chat template of a model, if ``--chat-template`` says so.
+
+    Raises:
+        LensLocError: a system prompt without template, or a model without one.
+    """
+    if chat_template:
+        return contrast.with_template(model, system_prompt)
+    if system_prompt is not None:
+        raise LensLocError(
+            "--system-prompt has no effect without --chat-template; say that, or leave it out."
+        )
+    return contrast
+
+
+def load_mask(path: Path, site: str | None) -> "UnitMask":
     """Read a mask of ``--mask``; ``--site`` says where those that do not know it belong.
 
     Raises:
         LensLocError: a file that is no mask, or a mask of another site than was asked for.
     """
+    from lensloc.forward.sites import get_site
+    from lensloc.units.mask import UnitMask
+
     mask = UnitMask.load(path, site=site or "resid_post")
     if site is not None and mask.site != get_site(site).name:
         raise LensLocError(
@@ -209,7 +241,7 @@ class ContrastOptions:
     text_column: str
     condition_column: str
     stimuli: Path | None
-    protocol: str
+    protocol: vocabulary.ProtocolName
     seed: int
     item_column: str | None
     form: TableForm

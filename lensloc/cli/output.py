@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from rich.console import Console
 
 from lensloc.errors import LensLocWarning
@@ -98,11 +96,21 @@ def plain(value: Any) -> Any:
         return {str(key): plain(found) for key, found in value.items()}
     if isinstance(value, list | tuple):
         return [plain(found) for found in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+    if value is not None and not isinstance(value, str | int | float):
+        value = _python_value(value)
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _python_value(value: Any) -> Any:
+    """Return what numpy's and pandas' values are in Python."""
+    import numpy as np
+    import pandas as pd
+
+    if value is pd.NA:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def readable(text: str) -> str:

@@ -2,19 +2,23 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from lensloc.cli.control_units import SEEDS, parse_controls
+import lensloc as ll
+from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
     Backend,
     BadColumn,
     BatchSize,
+    Bos,
+    ChatTemplate,
     ConditionColumn,
     ContrastOptions,
     ControlConditions,
@@ -31,9 +35,11 @@ from lensloc.cli.options import (
     OwnContrast,
     Pooling,
     Protocol,
+    Revision,
     Sep,
     Separator,
     Stimuli,
+    SystemPrompt,
     TargetConditions,
     TextColumn,
     Truncate,
@@ -41,19 +47,18 @@ from lensloc.cli.options import (
     Untrained,
     batch_size_of,
     file_form,
-    require_known,
     require_percentage,
+    require_sites,
+    templated,
 )
 from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import SITES
-from lensloc.models import load_model, writable_cache_folder
-from lensloc.models.quiet import stdout_to_stderr
-from lensloc.pages.report import report, summary
-from lensloc.studies import Study, study
-from lensloc.studies.store import Store
-from lensloc.units.matching import LEAST_SELECTIVE, MATCHES, WITHOUT_OUTLIERS
+from lensloc.forward.site_table import SITES
+from lensloc.models.cache import writable_cache_folder
+
+if TYPE_CHECKING:
+    from lensloc.studies import Study
 
 
 def report_command(
@@ -93,21 +98,31 @@ def report_command(
     control_units: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to lesion beside the network: {', '.join(MATCHES)}, each with :N for N "
-            f"draws (default {SEEDS}); {LEAST_SELECTIVE}; {WITHOUT_OUTLIERS}. Repeatable "
-            "(default layer, magnitude)."
+            help=f"What to lesion beside the network: {CONTROLS_HELP}. Repeatable (default "
+            "layer, magnitude+outliers)."
         ),
     ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the network's units become, as in lensloc evaluate; repeatable, the first "
+            "is held beside control units (default zero, mean, resample, and at the residual "
+            "stream dims-mean). The contrast is the reference."
+        ),
+    ] = None,
+    exact: Exact = False,
+    anywhere: Anywhere = False,
     percents: Annotated[
         str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
     ] = None,
-    bos: Annotated[
-        str, typer.Option(help="Beginning-of-text token before texts of tasks: model, add, none.")
-    ] = "model",
+    bos: Bos = "model",
     seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",
+    revision: Revision = None,
+    chat_template: ChatTemplate = False,
+    system_prompt: SystemPrompt = None,
     trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     max_tokens: MaxTokens = None,
@@ -124,7 +139,10 @@ def report_command(
     The page opens offline. Lesions that were measured before are not measured again.
     """
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    require_known(sites=sites, pooling=pooling, protocol=protocol, backend=backend)
+    from lensloc.models.quiet import stdout_to_stderr
+    from lensloc.pages.report import summary
+
+    require_sites(sites)
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
@@ -132,10 +150,15 @@ def report_command(
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
-    several = parse_controls(control_units or ["layer", "magnitude"], "--control-units")
+    several = parse_controls(
+        control_units or ["layer", "magnitude+outliers"], "--control-units", elsewhere=not anywhere
+    )
     if not tasks:
         several = []
-        given = {"--control-units": control_units, "--percents": percents, "--limit": limit}
+        given: dict[str, Any] = {
+            "--control-units": control_units, "--percents": percents, "--limit": limit,
+            "--mode": mode, "--exact": exact or None, "--anywhere": anywhere or None,
+        }  # fmt: skip
         for option in (name for name, value in given.items() if value is not None):
             raise LensLocError(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
@@ -146,19 +169,22 @@ def report_command(
         seed, item_column, form,
     ).read()  # fmt: skip
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
-        model: Any = load_model(
+        model: Any = ll.load_model(
             model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
-            device=device, backend=backend, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
-            progress=not as_json,
+            device=device, backend=backend, trust_remote_code=trust_remote_code,
+            revision=revision, progress=not as_json,
         )  # fmt: skip
-        found = study(
+        texts = templated(texts, model, chat_template, system_prompt)
+        found = ll.study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
-            pooling=pooling, protocol=protocol, seed=seed, batch_size=batch_size_of(batch_size),  # type: ignore[arg-type]
+            modes=None if mode is None else parse_modes(mode, None, of_contrast=True),
+            exact=exact, pooling=pooling, protocol=protocol, seed=seed,
+            batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,
-            store=Store.at(writable_cache_folder("studies")), progress=not as_json,
+            store=ll.Store.at(writable_cache_folder("studies")), progress=not as_json,
         )  # fmt: skip
     found = dataclasses.replace(found, call=command_line())
-    page = report(found, out, overwrite=overwrite)
+    page = ll.report(found, out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -177,8 +203,10 @@ def report_command(
     console.print(f"Wrote {page}.", markup=False, highlight=False, soft_wrap=True)
 
 
-def show_summary(console: Console, found: Study) -> None:
+def show_summary(console: Console, found: "Study") -> None:
     """Print what a study found, and what to mind."""
+    from lensloc.pages.report import summary
+
     for paragraph in summary(found):
         console.print(f"{paragraph}\n", markup=False, highlight=False)
     show_notes(found.warnings)

@@ -6,16 +6,17 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lensloc.cli.output import plain
 from lensloc.errors import LensLocError
-from lensloc.plot.saving import require_drawable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MASKS = (".safetensors", ".npy")
 TABLES, FIGURES = (".parquet", ".csv", ".json"), (".html", ".png", ".svg", ".pdf")
@@ -39,6 +40,8 @@ def require_place(path: Path | None, option: str, suffixes: Sequence[str], overw
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
     if path.suffix.lower() in FIGURES:
+        from lensloc.plot.saving import require_drawable
+
         require_drawable(path)
 
 
@@ -55,7 +58,7 @@ def require_different(**places: Path | None) -> None:
             )
 
 
-def encoded(table: pd.DataFrame, suffix: str) -> bytes:
+def encoded(table: "pd.DataFrame", suffix: str) -> bytes:
     """Return the content of a file of a table."""
     suffix = suffix.lower()
     if suffix == ".csv":
@@ -68,18 +71,20 @@ def encoded(table: pd.DataFrame, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def records(table: "pd.DataFrame") -> list[dict[str, Any]]:
     """Return a table's rows; what is missing is None."""
     return [plain(row) for row in table.to_dict("records")]
 
 
 def show_rows(
-    console: Console, rows: pd.DataFrame, columns: Sequence[str], titles: Mapping[str, str]
+    console: Console, rows: "pd.DataFrame", columns: Sequence[str], titles: Mapping[str, str]
 ) -> None:
     """Print columns of a table, each different row once."""
+    from pandas.api.types import is_numeric_dtype
+
     shown = Table(box=None)
     for name in columns:
-        right = pd.api.types.is_numeric_dtype(rows[name])
+        right = is_numeric_dtype(rows[name])
         shown.add_column(titles.get(name, name), justify="right" if right else "left")
     for row in rows[list(columns)].drop_duplicates().itertuples(index=False):
         shown.add_row(*(Text(cell(value, name)) for value, name in zip(row, columns, strict=True)))

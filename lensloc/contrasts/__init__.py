@@ -1,33 +1,6 @@
 """The bundled contrasts by name, and what can be asked of them: ``ll.contrasts``."""
 
-import builtins
+import lazy_loader
 
-from lensloc.contrasts.bundled import (
-    NAMES,
-    bundled_folder,
-    emotion,
-    formal,
-    get,
-    language,
-    languages,
-    multiple_demand,
-    theory_of_mind,
-)
-
-__all__ = [
-    "NAMES",
-    "bundled_folder",
-    "emotion",
-    "formal",
-    "get",
-    "language",
-    "languages",
-    "list",
-    "multiple_demand",
-    "theory_of_mind",
-]
-
-
-def list() -> builtins.list[str]:
-    """Return the names of the bundled contrasts."""
-    return [*NAMES]
+# What there is stands in __init__.pyi, and is loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
 from lensloc.errors import LensLocError
-from lensloc.models.tokens import token_ids
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Measure = Literal["tokens", "characters", "words"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -33,7 +34,7 @@ class Balance:
             the pooled standard deviation.
     """
 
-    table: pd.DataFrame
+    table: "pd.DataFrame"
     differences: Mapping[str, float]
 
     @property
@@ -54,6 +55,8 @@ def measure_balance(
     model: Any = None,
 ) -> Balance:
     """Measure how long the texts of every condition are; tokens only with a model."""
+    import pandas as pd  # takes long to load, and stimuli are listed without it
+
     measures = [measure for measure in MEASURES if measure != "tokens" or model is not None]
     rows = []
     lengths: dict[str, dict[str, list[float]]] = {measure: {} for measure in measures}
@@ -125,6 +128,8 @@ def match(
 def length(text: str, measure: str, model: Any = None) -> int:
     """Return how many tokens, characters or words a text has."""
     if measure == "tokens":
+        from lensloc.models.tokens import token_ids  # which loads torch
+
         return len(token_ids(model, text))
     return len(text) if measure == "characters" else len(text.split())
 

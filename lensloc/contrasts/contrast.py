@@ -7,10 +7,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from lensloc.contrasts import reading
 from lensloc.contrasts.balance import Balance, Measure, Method, Text, match, measure_balance
@@ -20,6 +19,9 @@ from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError
 from lensloc.units.pairing import paired_rows
 from lensloc.units.text_sets import TextSet
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class Contrast:
     @classmethod
     def from_dataframe(
         cls,
-        table: pd.DataFrame,
+        table: "pd.DataFrame",
         *,
         target: Names,
         control: Names,
@@ -287,6 +289,41 @@ class Contrast:
         """
         return dataclasses.replace(
             self, target=reading.names(target), control=reading.names(control)
+        )
+
+    def with_template(
+        self, model: Any, system: str | None = None, *, add_generation_prompt: bool = False
+    ) -> "Contrast":
+        """Return the same contrast with every text as a user's turn in a model's chat template.
+
+        The tokens are exactly those that the tokenizer's own template gives. That texts stand in a
+        template is part of the contrast's name, and so of all that comes of it.
+
+        Args:
+            model: a model whose tokenizer has a chat template.
+            system: what stands in the system's turn; none if None.
+            add_generation_prompt: also write the beginning of the answer, as before generating.
+
+        Raises:
+            LensLocError: if the tokenizer has no template, or the template does not take the turns.
+        """
+        from lensloc.models.templates import chat_writer, described_template  # load torch
+
+        write = chat_writer(model, system, add_generation_prompt=add_generation_prompt)
+        conditions = {
+            name: tuple(write(text) for text in texts) for name, texts in self.conditions.items()
+        }
+        parts = ["chat template"]
+        if system is not None:
+            parts.append("system prompt")
+        if add_generation_prompt:
+            parts.append("generation prompt")
+        return dataclasses.replace(
+            self,
+            name=f"{self.name} ({', '.join(parts)})",
+            conditions=conditions,
+            source=f"{self.source}, in the chat template of {described_template(model)}"
+            + ("" if system is None else f" with the system prompt {system!r}"),
         )
 
     def keep(self, rows: Mapping[str, Sequence[int]]) -> "Contrast":

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from lensloc.errors import LensLocError
-from lensloc.units.selection import SelectionRule
+from lensloc.units.rules import SelectionRule
+from lensloc.vocabulary import PROTOCOLS as PROTOCOLS
 
 _TESTS = ("welch", "paired")
 
@@ -78,7 +79,6 @@ PUBLISHED: Mapping[str, Protocol] = MappingProxyType(
 """What AlKhamissi et al. do with each of their contrasts."""
 
 _NAMED = {LENSLOC.name: LENSLOC, ALKHAMISSI2024.name: ALKHAMISSI2024}
-PROTOCOLS: tuple[str, ...] = tuple(_NAMED)
 
 
 def resolved(protocol: str | Protocol, carried: Protocol | None) -> Protocol:

@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.contrasts.lines import Line, kind_of, lines_of, read_text, split_lines
 from lensloc.contrasts.texts import label, require_text, require_texts, text_fault
 from lensloc.errors import LensLocError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "TABLE_KINDS",
@@ -203,7 +205,7 @@ def read_huggingface(
 
 
 def from_dataframe(
-    table: pd.DataFrame,
+    table: "pd.DataFrame",
     columns: Sequence[str],
     source: str = "the table",
     *,
@@ -214,6 +216,8 @@ def from_dataframe(
     Raises:
         LensLocError: if it is no table, or lacks a column or has it twice.
     """
+    import pandas as pd  # takes long to load, and most files are read without it
+
     if not isinstance(table, pd.DataFrame):
         raise LensLocError(
             f"A pandas DataFrame is needed, not something of type {type(table).__name__}."
@@ -229,6 +233,8 @@ def from_dataframe(
 
 def _known(value: Any) -> Any:
     """Return a value; None for what stands for a missing one."""
+    import pandas as pd
+
     missing = pd.isna(value)
     return None if isinstance(missing, bool | np.bool_) and missing else value
 

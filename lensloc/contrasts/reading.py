@@ -4,15 +4,16 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from lensloc.contrasts import readers
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import kind_of, printable, stem_of
 from lensloc.contrasts.texts import as_name, label, require_name, require_text, require_texts
 from lensloc.errors import LensLocError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ASKED = ("condition", "text", "item")
 
@@ -50,7 +51,7 @@ class Columns:
         return TableForm.of(names, self.sep, self.encoding)
 
 
-def from_table(table: pd.DataFrame, columns: Columns) -> Read:
+def from_table(table: "pd.DataFrame", columns: Columns) -> Read:
     """Read a table in memory."""
     rows = readers.from_dataframe(table, columns.asked, form=columns.form)
     return _read(rows, "custom", "the table", columns)

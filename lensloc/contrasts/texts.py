@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lensloc.errors import LensLocError
 
@@ -77,9 +76,9 @@ def require_texts(
         raise LensLocError(
             f"{what}s{whose}: a list is needed, not a single text ({shown(texts)}); write [text]."
         )
-    if isinstance(texts, bytes | bytearray | Mapping | Set | pd.DataFrame) or not isinstance(
-        texts, Iterable
-    ):
+    # Tables of any library have columns; pandas is not loaded just to know them.
+    no_list = isinstance(texts, bytes | bytearray | Mapping | Set) or hasattr(texts, "columns")
+    if no_list or not isinstance(texts, Iterable):
         raise LensLocError(
             f"{what}s{whose}: a list of texts is needed, not something of type "
             f"{type(texts).__name__}."

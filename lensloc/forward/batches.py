@@ -5,9 +5,7 @@ pads; a model that attends in both directions gets batches of equal length.
 """
 
 import contextlib
-import inspect
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -17,6 +15,8 @@ from torch import Tensor
 
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def batches_by_length(
 
 
 def run_batches(
-    model: Any,
+    model: Model,
     batches: Sequence[list[int]],
     run: Callable[[list[int]], None],
     *,
@@ -123,12 +123,7 @@ def padded_right(sequences: Sequence[Sequence[int]], device: Any) -> Int[Tensor,
     return tokens.to(device)
 
 
-def device_of(model: Any) -> torch.device:
-    """Return the device that the model takes tokens on."""
-    return torch.device(model.cfg.device or "cpu")
-
-
-def sees_pads(model: Any, longest: int = 0) -> bool:
+def sees_pads(model: Model, longest: int = 0) -> bool:
     """Say whether pads behind a text would change it.
 
     They do where tokens attend to what stands behind them, under a hook that says that it edits the
@@ -139,71 +134,14 @@ def sees_pads(model: Any, longest: int = 0) -> bool:
         model: the model.
         longest: tokens of the longest text that is read.
     """
-    if getattr(model.cfg, "attention_dir", "causal") != "causal":
+    seen = surface(model)
+    if not seen.is_causal or longest > seen.steady_length:
         return True
-    if longest > _length_without_effect(model):
-        return True
-    return any(getattr(hook, "last_only", False) for hook in open_hooks(model))
-
-
-def _length_without_effect(model: Any) -> float:
-    """Return up to which length of what is read the length itself changes nothing."""
-    config = getattr(getattr(model, "original_model", None), "config", None)
-    if config is None:  # HookedTransformers that do so are refused when they are loaded
-        return math.inf
-    text = config.get_text_config()
-    parameters = getattr(text, "rope_parameters", None) or {}
-    kinds = [parameters, *(kind for kind in parameters.values() if isinstance(kind, dict))]
-    return min(
-        (
-            int(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
-            for kind in kinds
-            if kind.get("rope_type") in ("longrope", "dynamic")
-        ),
-        default=math.inf,
-    )
-
-
-def open_hooks(model: Any) -> list[Any]:
-    """Return the hook functions that are open on the model's forward pass, by whomever."""
-    points = {id(point): point for point in model.hook_dict.values()}
-    return [handle.user_hook for point in points.values() for handle in point.fwd_hooks]
-
-
-def is_bridge(model: Any) -> bool:
-    """Say whether the model is a TransformerBridge, which runs transformers' own forward pass."""
-    return hasattr(model, "original_model")
-
-
-def bridge_takes(model: Any, argument: str) -> bool:
-    """Say whether the transformers model inside a TransformerBridge takes an argument."""
-    return argument in inspect.signature(model.original_model.forward).parameters
-
-
-def padding_options(model: Any) -> dict[str, Any]:
-    """Return what keeps a HookedTransformer from looking for pads on the left.
-
-    It does so for a tokenizer that is set to pad there, whatever the tokens are.
-    """
-    if is_bridge(model) or model.tokenizer is None:
-        return {}
-    return {"padding_side": "right"}
-
-
-def blocks_only(model: Any) -> dict[str, Any]:
-    """Return what keeps a forward pass from computing logits, as far as the model can do without.
-
-    For calls with ``return_type=None``.
-    """
-    if not is_bridge(model):
-        return padding_options(model)
-    # A TransformerBridge runs the output layer regardless.
-    options: dict[str, Any] = {"output_attentions": False}
-    return options | ({"logits_to_keep": 1} if bridge_takes(model, "logits_to_keep") else {})
+    return any(getattr(hook, "last_only", False) for hook in seen.open_hooks())
 
 
 @contextlib.contextmanager
-def evaluating(model: Any) -> Iterator[None]:
+def evaluating(model: Model) -> Iterator[None]:
     """Switch dropout off for a while."""
     training = model.training
     if training:

@@ -1,24 +1,21 @@
-"""Model x texts x sites -> Responses or Moments, in one ``run_with_cache`` pass a batch."""
+"""Model x texts x sites -> Responses or Moments, in one forward pass a batch."""
 
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from einops import einsum
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.texts import require_texts
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
-    blocks_only,
-    device_of,
     padded_right,
     require_batch_size,
     run_batches,
@@ -33,12 +30,13 @@ from lensloc.forward.sites import (
     to_units,
     upcast,
 )
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
 from lensloc.selectivity import Moments
 from lensloc.units.responses import Responses
-
-Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
-POOLINGS: tuple[str, ...] = get_args(Pooling)
+from lensloc.vocabulary import POOLINGS as POOLINGS
+from lensloc.vocabulary import Pooling as Pooling
 
 _WORD = re.compile(r"\S+")
 # Large enough that a batch's fixed costs do not show, small enough to stay in a CPU's caches.
@@ -90,7 +88,7 @@ class Summarised:
 
 
 def capture(
-    model: Any,
+    model: Model,
     texts: Sequence[str],
     conditions: Sequence[str],
     sites: Sequence[str] = ("resid_post",),
@@ -108,7 +106,7 @@ def capture(
     that attends in both directions gets batches of equal length.
 
     Args:
-        model: a HookedTransformer or TransformerBridge with a tokenizer.
+        model: a loaded model with a tokenizer.
         texts: the stimuli, in a list.
         conditions: the condition of each stimulus.
         sites: name of a site, or a list of names (see :func:`lensloc.forward.sites.get_site`).
@@ -152,7 +150,7 @@ def capture(
 
 
 def capture_moments(
-    model: Any,
+    model: Model,
     texts: Sequence[str],
     conditions: Sequence[str],
     sites: Sequence[str] = ("resid_post",),
@@ -210,7 +208,7 @@ def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]
 
 
 def tokenize(
-    model: Any, texts: Sequence[str], *, word_ends: bool = False, max_tokens: int | None = None
+    model: Model, texts: Sequence[str], *, word_ends: bool = False, max_tokens: int | None = None
 ) -> list[Tokenized]:
     """Tokenize each text by itself, with the special tokens that the model's settings ask for.
 
@@ -226,8 +224,8 @@ def tokenize(
     require_tokenizer(model)
     if max_tokens is not None and max_tokens < 1:
         raise LensLocError(f"At least one token of a text must be kept; {max_tokens} keeps none.")
-    window = model.cfg.n_ctx
-    result = []
+    seen, result = surface(model), []
+    window = seen.window
     for row, text in enumerate(texts, start=1):
         ids = token_ids(model, text)[:max_tokens]
         if not ids:
@@ -237,7 +235,7 @@ def tokenize(
                 f"Text {row} ({shortened(text)}) has {len(ids)} tokens, but the model's context "
                 f"window is {window}; shorten it, or say truncate."
             )
-        ends = _word_ends(model.tokenizer, text, ids, row) if word_ends else ()
+        ends = _word_ends(seen.tokenizer, text, ids, row) if word_ends else ()
         result.append(Tokenized(tuple(ids), ends))
     return result
 
@@ -286,7 +284,7 @@ def _position_of(plain: list[int], ids: list[int]) -> int | None:
 
 @dataclass(frozen=True)
 class _Runner:
-    model: Any
+    model: Model
     sites: tuple[Site, ...]
     hooks: Mapping[str, Sequence[str]]
     pooling: Pooling
@@ -295,7 +293,7 @@ class _Runner:
     @classmethod
     def of(
         cls,
-        model: Any,
+        model: Model,
         sites: Sequence[str],
         pooling: Pooling,
         truncate: bool,
@@ -303,11 +301,11 @@ class _Runner:
     ) -> "_Runner":
         if pooling not in POOLINGS:
             raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
-        require_model(model)
+        window = surface(model).window
         chosen = {name: get_site(name) for name in names_of(sites)}
         hooks = {name: hook_names(site, model) for name, site in chosen.items()}
         if truncate:
-            max_tokens = min(max_tokens or model.cfg.n_ctx, model.cfg.n_ctx)
+            max_tokens = min(max_tokens or window, window)
         return cls(model, tuple(chosen.values()), hooks, pooling, max_tokens)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
@@ -341,11 +339,10 @@ class _Runner:
         run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
 
     def _token_budget(self, longest: int) -> int:
-        cfg = self.model.cfg
-        device = device_of(self.model)
+        seen = surface(self.model)
+        device = seen.device
         by_hook = {site.hook: activation_width(site, self.model, longest) for site in self.sites}
-        itemsize = torch.finfo(cfg.dtype).bits // 8
-        bytes_a_token = sum(by_hook.values()) * cfg.n_layers * itemsize
+        bytes_a_token = sum(by_hook.values()) * seen.n_layers * seen.dtype.itemsize
         memory: int = _CACHE_BYTES.get(device.type, 2**30)
         if device.type == "cuda":
             memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
@@ -355,20 +352,14 @@ class _Runner:
     def _run_batch(self, texts: list[Tokenized]) -> dict[str, Float[Tensor, "row layer unit"]]:
         longest = max(len(text.ids) for text in texts)
         pooled_over = _pooled_positions(texts, longest, self.pooling)
-        names = {name for hooks in self.hooks.values() for name in hooks}
-        _, cache = self.model.run_with_cache(
-            padded_right([text.ids for text in texts], device_of(self.model)),
-            names_filter=lambda name: name in names,
-            return_cache_object=False,
-            return_type=None,
-            **blocks_only(self.model),
-        )
-        _require_units(cache, self.hooks, (len(texts), longest), self.sites)
-        n_heads = self.model.cfg.n_heads
+        seen = surface(self.model)
+        names = list(dict.fromkeys(name for hooks in self.hooks.values() for name in hooks))
+        passed = seen.capture(padded_right([text.ids for text in texts], seen.device), names)
+        _require_units(passed, self.hooks, (len(texts), longest), self.sites)
         return {
             site.name: torch.stack(
                 [
-                    pool(to_units(site, cache[name], n_heads), pooled_over, self.pooling)
+                    pool(to_units(site, passed[name], seen.n_heads), pooled_over, self.pooling)
                     for name in self.hooks[site.name]
                 ],
                 dim=1,
@@ -378,19 +369,19 @@ class _Runner:
 
 
 def _require_units(
-    cache: Mapping[str, Tensor],
+    passed: Mapping[str, Tensor],
     hooks: Mapping[str, Sequence[str]],
     size: tuple[int, int],
     sites: Sequence[Site],
 ) -> None:
     for site in sites:
         for name in hooks[site.name]:
-            if name not in cache:
+            if name not in passed:
                 raise LensLocError(
                     f"The hook point {name!r} is never reached in this model (some need a setting "
                     f"of it), so nothing can be captured at the site {site.name!r}; choose another."
                 )
-            shape = tuple(cache[name].shape)
+            shape = tuple(passed[name].shape)
             if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
                 raise LensLocError(
                     f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts "

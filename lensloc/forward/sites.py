@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import einops
 import torch
@@ -11,96 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.batches import is_bridge
+from lensloc.forward.site_table import HEAD_SITES as HEAD_SITES
+from lensloc.forward.site_table import LAYER
+from lensloc.forward.site_table import SITES as SITES
+from lensloc.forward.site_table import Axes as Axes
+from lensloc.forward.site_table import Site as Site
+from lensloc.models.adapting import surface
+from lensloc.models.surface import NO_SUCH_POINT, Model
 
-Axes = Literal[
-    "width",
-    "heads",
-    "any",
-    "head_norm",
-    "pattern_entropy",
-    "pattern_first",
-    "pattern_distance",
-]
-
-_LAYER = "{layer}"
 _HOOK_SUFFIX = re.compile(r"^(\w+\.)*hook_\w+$")
-
-
-@dataclass(frozen=True)
-class Site:
-    """A kind of place in a transformer at which units are looked for.
-
-    Attributes:
-        name: short name, as it stands in unit addresses (``L3.head.7``).
-        hook: name of the hook point of a layer, with ``{layer}`` in it.
-        unit: what one unit is, in words.
-        axes: ``"width"`` if each element of the activation is a unit; ``"heads"`` if the last two
-            axes are head and head dimension, flattened to units; ``"any"`` for whichever of the
-            two the activation shows; ``"head_norm"`` if a whole head is one unit, its response
-            being the Euclidean norm over the head dimension; ``"pattern_..."`` if a head is a unit
-            and its response a summary, token by token, of where it attends: the ``entropy`` of its
-            attention in nats, its attention to the ``first`` token (0 to 1), or the mean
-            ``distance`` in tokens to what it attends to.
-    """
-
-    name: str
-    hook: str
-    unit: str
-    axes: Axes = "width"
-
-    def hook_name(self, layer: int) -> str:
-        """Return the name of this site's hook point in a layer."""
-        return self.hook.replace(_LAYER, str(layer))
-
-    @property
-    def is_summary(self) -> bool:
-        """Whether units summarise an attention pattern, and so cannot themselves be replaced."""
-        return self.axes.startswith("pattern_")
-
-
-SITES: dict[str, Site] = {
-    site.name: site
-    for site in (
-        Site("resid_pre", "blocks.{layer}.hook_resid_pre", "dimension of a block's input"),
-        Site("resid_mid", "blocks.{layer}.hook_resid_mid", "dimension between attention and MLP"),
-        Site("resid_post", "blocks.{layer}.hook_resid_post", "dimension of a block's output"),
-        Site("attn_out", "blocks.{layer}.hook_attn_out", "dimension of what attention adds"),
-        Site("mlp_out", "blocks.{layer}.hook_mlp_out", "dimension of what the MLP adds"),
-        Site("mlp_pre", "blocks.{layer}.mlp.hook_pre", "MLP neuron, before its nonlinearity"),
-        Site(
-            "mlp_post", "blocks.{layer}.mlp.hook_post", "MLP neuron, as the output matrix sees it"
-        ),
-        Site("q", "blocks.{layer}.attn.hook_q", "query dimension of a head", "heads"),
-        Site("k", "blocks.{layer}.attn.hook_k", "key dimension of a head", "heads"),
-        Site("v", "blocks.{layer}.attn.hook_v", "value dimension of a head", "heads"),
-        Site("z", "blocks.{layer}.attn.hook_z", "output dimension of a head", "heads"),
-        Site(
-            "head", "blocks.{layer}.attn.hook_z", "attention head, norm of its output", "head_norm"
-        ),
-        Site(
-            "attn_entropy",
-            "blocks.{layer}.attn.hook_pattern",
-            "attention head, entropy of its attention",
-            "pattern_entropy",
-        ),
-        Site(
-            "attn_first",
-            "blocks.{layer}.attn.hook_pattern",
-            "attention head, attention to the first token",
-            "pattern_first",
-        ),
-        Site(
-            "attn_distance",
-            "blocks.{layer}.attn.hook_pattern",
-            "attention head, mean distance attended to",
-            "pattern_distance",
-        ),
-    )
-}
-HEAD_SITES: tuple[str, ...] = tuple(
-    name for name, site in SITES.items() if site.axes == "head_norm" or site.is_summary
-)
 
 
 def names_of(sites: "str | Site | Sequence[str | Site]") -> list[str]:
@@ -155,7 +72,7 @@ def get_site(name: "str | Site") -> Site:
         )
     if name in SITES:
         return SITES[name]
-    prefix = f"blocks.{_LAYER}."
+    prefix = f"blocks.{LAYER}."
     suffix = name.removeprefix(prefix)
     if _HOOK_SUFFIX.match(suffix) is None:
         raise LensLocError(
@@ -174,72 +91,39 @@ def get_site(name: "str | Site") -> Site:
     return Site(suffix, hook, f"element of {suffix}", "any")
 
 
-def hook_names(site: Site, model: Any) -> list[str]:
+def hook_names(site: Site, model: Model) -> list[str]:
     """Return the site's hook point names in ``model``, one a layer.
-
-    Both model classes are asked for their ``hook_dict``, since a TransformerBridge silently skips
-    a hook name that it does not have.
 
     Raises:
         LensLocError: if the model lacks one of them.
     """
-    names = [site.hook_name(layer) for layer in range(model.cfg.n_layers)]
-    missing = [name for name in names if name not in model.hook_dict]
-    if missing:
-        where = "has no" if len(missing) == len(names) else f"lacks in {len(missing)} layers the"
-        raise LensLocError(
-            f"This model {where} hook point {missing[0]!r}, so the site {site.name!r} is not "
-            "defined in it; choose another site."
-        )
-    if site.name in ("mlp_pre", "mlp_post") and _is_mixture(site, model):
-        raise LensLocError(
-            f"This model's MLPs are mixtures of experts, where a token's neurons depend on its "
-            f"experts, so the site {site.name!r} is not defined in it; choose another site."
-        )
-    return names
+    seen = surface(model)
+    names = [site.hook_name(layer) for layer in range(seen.n_layers)]
+    missing = {name: why for name in names if (why := seen.lacks(name))}
+    if not missing:
+        return names
+    first = next(iter(missing))
+    where = "has no" if len(missing) == len(names) else f"lacks in {len(missing)} layers the"
+    why = f" ({missing[first]})" if missing[first] != NO_SUCH_POINT else ""
+    raise LensLocError(
+        f"This model {where} hook point {first!r}{why}, so the site {site.name!r} is not "
+        "defined in it; choose another site."
+    )
 
 
-def _is_mixture(site: Site, model: Any) -> bool:
-    """Say whether the MLP has experts; a TransformerBridge then calls its ends the neurons."""
-    points = model.hook_dict
-    ends = [points.get(f"blocks.0.mlp.{end}") for end in ("hook_in", "hook_out")]
-    return bool(getattr(model.cfg, "num_experts", None)) or points[site.hook_name(0)] in ends
-
-
-def reaches_mlp_only(site: Site, model: Any, layer: int) -> bool:
-    """Say whether what is written at the site's hook point reaches the MLP alone.
-
-    So it is with a TransformerBridge's ``hook_resid_mid``, which is the input of the MLP or of its
-    normalisation, and not the residual stream that the MLP's output is added to.
-    """
-    if site.name != "resid_mid":
-        return False
-    points = model.hook_dict
-    ends = [points.get(f"blocks.{layer}.{part}.hook_in") for part in ("ln2", "mlp")]
-    return points[site.hook_name(layer)] in ends
-
-
-def shape(site: Site, model: Any) -> tuple[int, int] | None:
-    """Return the number of layers and of units a layer, where the model's configuration says so."""
-    cfg = model.cfg
-    heads = getattr(cfg, "n_heads", None)
-    if site.name in ("k", "v"):
-        heads = getattr(cfg, "n_key_value_heads", None) or heads
+def shape(site: Site, model: Model) -> tuple[int, int] | None:
+    """Return the number of layers and of units a layer, where that is known beforehand."""
+    seen = surface(model)
     if site.axes == "any":
         return None
     if site.axes == "head_norm" or site.is_summary:
-        width = heads
-    elif site.axes == "heads":
-        width = heads * cfg.d_head if heads and getattr(cfg, "d_head", None) else None
-    elif site.name in ("mlp_pre", "mlp_post"):
-        # A TransformerBridge's configuration guesses it where transformers' has another name.
-        width = None if is_bridge(model) else getattr(cfg, "d_mlp", None)
+        width: int | None = seen.n_heads
     else:
-        width = cfg.d_model
-    return (int(cfg.n_layers), int(width)) if width else None
+        width = seen.width(site.hook_name(0))
+    return (seen.n_layers, width) if width else None
 
 
-def activation_width(site: Site, model: Any, n_tokens: int) -> int:
+def activation_width(site: Site, model: Model, n_tokens: int) -> int:
     """Return how many numbers a token takes at the site's hook point, at most.
 
     Args:
@@ -247,16 +131,11 @@ def activation_width(site: Site, model: Any, n_tokens: int) -> int:
         model: a model.
         n_tokens: length of the text, as long as a row of an attention pattern.
     """
-    cfg = model.cfg
-    heads = getattr(cfg, "n_heads", None) or 1
+    seen = surface(model)
     if site.is_summary:
-        return int(heads * n_tokens)
-    known = None if site.axes == "head_norm" else shape(site, model)
-    if known is not None:
-        return known[1]
-    if site.axes == "head_norm":
-        return int(heads * (getattr(cfg, "d_head", None) or cfg.d_model))
-    return int(max(cfg.d_model, getattr(cfg, "d_mlp", None) or 0))
+        return seen.n_heads * n_tokens
+    neurons = get_site("mlp_post").hook_name(0)
+    return seen.width(site.hook_name(0)) or max(seen.d_model, seen.width(neurons) or 0)
 
 
 def to_units(site: Site, activation: Tensor, n_heads: int) -> Float[Tensor, "batch pos unit"]:

@@ -7,33 +7,7 @@ switch them off and measure :func:`perplexity` in every language, let the model 
 answers, or :func:`steer` it to another language.
 """
 
-from lensloc.lape.active import Activity, activity
-from lensloc.lape.bundled import prose, questions
-from lensloc.lape.counts import ActivationCounts, WindowCounts
-from lensloc.lape.driving import steer
-from lensloc.lape.generating import generate
-from lensloc.lape.identifying import Identified, identify
-from lensloc.lape.nulls import Null, null
-from lensloc.lape.perplexities import perplexity
-from lensloc.lape.published import PUBLISHED_LANGUAGES, read_neurons, write_neurons
-from lensloc.lape.recording import record
+import lazy_loader
 
-__all__ = [
-    "PUBLISHED_LANGUAGES",
-    "ActivationCounts",
-    "Activity",
-    "Identified",
-    "Null",
-    "WindowCounts",
-    "activity",
-    "generate",
-    "identify",
-    "null",
-    "perplexity",
-    "prose",
-    "questions",
-    "read_neurons",
-    "record",
-    "steer",
-    "write_neurons",
-]
+# What there is stands in __init__.pyi, and is loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

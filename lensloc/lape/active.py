@@ -1,6 +1,5 @@
 """Corpus -> the values of some neurons at every token, and what to clamp them to."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,11 @@ from torch import Tensor
 
 from lensloc.contrasts.columns import TableForm
 from lensloc.errors import LensLocError
-from lensloc.forward.batches import blocks_only, device_of, evaluating
+from lensloc.forward.batches import evaluating
 from lensloc.forward.sites import get_site, hook_names, to_units
 from lensloc.lape.corpora import open_corpus, window_length, windows
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Hook, Model, opened
 from lensloc.models.tokens import Bos
 from lensloc.units.mask import UnitMask
 
@@ -51,7 +52,7 @@ class Activity:
 
 
 def activity(
-    model: Any,
+    model: Model,
     corpus: Any,
     mask: UnitMask,
     *,
@@ -63,7 +64,7 @@ def activity(
     """Read a corpus and keep the values of the masked units at every token.
 
     Args:
-        model: a HookedTransformer or TransformerBridge.
+        model: a loaded model of any kind.
         corpus: what :func:`lensloc.lape.record` takes for a language.
         mask: the units.
         max_tokens: read so many tokens at most; ``4 * tokens * units`` bytes are kept.
@@ -79,7 +80,7 @@ def activity(
         raise LensLocError("The mask holds no unit whose activity could be read; select some.")
     if max_tokens < 1:
         raise LensLocError(f"max_tokens is at least 1; {max_tokens} is not.")
-    length = window_length(model, window)
+    seen, length = surface(model), window_length(model, window)
     site = get_site(mask.site)
     names = hook_names(site, model)
     if len(names) != mask.shape[0]:
@@ -90,9 +91,9 @@ def activity(
     parts: list[Tensor] = []
     found: dict[int, Tensor] = {}
 
-    def keep(layer: int) -> Callable[..., None]:
-        def hook(activation: Tensor, hook: Any) -> None:
-            units = to_units(site, activation, model.cfg.n_heads)[0]
+    def keep(layer: int) -> Hook:
+        def hook(activation: Tensor) -> None:
+            units = to_units(site, activation, seen.n_heads)[0]
             if units.shape[-1] != mask.shape[1]:
                 raise LensLocError(
                     f"The mask is of {mask.shape[1]} units a layer at {site.name}, but the model "
@@ -105,10 +106,10 @@ def activity(
     layers = [layer for layer in range(len(names)) if mask.mask[layer].any()]
     hooks = [(names[layer], keep(layer)) for layer in layers]
     name = mask.provenance.target[0] if mask.provenance.target else "the language"
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), opened(seen, hooks):
         for each in windows(open_corpus(name, corpus, form), model, length, bos, max_tokens):
-            ids = torch.from_numpy(np.array(each.ids))[None].to(device_of(model))
-            model.run_with_hooks(ids, fwd_hooks=hooks, return_type=None, **blocks_only(model))
+            ids = torch.from_numpy(np.array(each.ids))[None].to(seen.device)
+            seen.blocks(ids)
             parts.append(torch.cat([found[layer] for layer in layers], dim=1))
     if not parts:
         raise LensLocError(f"The corpus of {name!r} holds no text; give it some.")

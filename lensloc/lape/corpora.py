@@ -17,6 +17,8 @@ from lensloc.errors import LensLocError
 from lensloc.lape.documents import Corpus, Document, Ids, one_text, rows_of_tokens
 from lensloc.lape.hub import HUB, data_set
 from lensloc.lape.readers import open_path
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, require_known, require_tokenizer, token_ids
 
 _LONGEST_WINDOW = 1024
@@ -77,7 +79,7 @@ def require_fitting_file(corpora: Mapping[str, Any], form: TableForm) -> None:
 
 
 def windows(
-    corpus: Corpus, model: Any, length: int, bos: Bos, max_tokens: int | None
+    corpus: Corpus, model: Model, length: int, bos: Bos, max_tokens: int | None
 ) -> Iterator[Window]:
     """Tokenize the documents, join them, and cut them into windows; the last may be shorter.
 
@@ -103,13 +105,13 @@ def windows(
                 return
 
 
-def window_length(model: Any, window: int | None) -> int:
+def window_length(model: Model, window: int | None) -> int:
     """Return how many tokens a window holds: the model's context, at most 1024, if None.
 
     Raises:
         LensLocError: unless the context holds it.
     """
-    context = int(model.cfg.n_ctx)
+    context = surface(model).window
     if window is None:
         return min(context, _LONGEST_WINDOW)
     if not 1 <= window <= context:
@@ -119,7 +121,7 @@ def window_length(model: Any, window: int | None) -> int:
     return window
 
 
-def _packed(corpus: Corpus, model: Any, length: int, bos: Bos) -> Iterator[Window]:
+def _packed(corpus: Corpus, model: Model, length: int, bos: Bos) -> Iterator[Window]:
     rest, read = np.zeros(0, dtype=np.int64), None
     for document in corpus.documents:
         ids, read = _encoded(document, model, bos), document.read
@@ -132,7 +134,7 @@ def _packed(corpus: Corpus, model: Any, length: int, bos: Bos) -> Iterator[Windo
         yield Window(rest, read)
 
 
-def _ready(corpus: Corpus, model: Any, length: int) -> Iterator[Window]:
+def _ready(corpus: Corpus, model: Model, length: int) -> Iterator[Window]:
     for document in corpus.documents:
         ids = document.content
         assert not isinstance(ids, str)
@@ -146,7 +148,7 @@ def _ready(corpus: Corpus, model: Any, length: int) -> Iterator[Window]:
             yield Window(ids, document.read)
 
 
-def _encoded(document: Document, model: Any, bos: Bos) -> Ids:
+def _encoded(document: Document, model: Model, bos: Bos) -> Ids:
     if not isinstance(document.content, str):
         require_known(model, document.content, document.place)
         return document.content

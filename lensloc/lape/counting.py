@@ -1,6 +1,5 @@
 """Counter: windows of tokens -> at how many of them every neuron is active."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +8,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.batches import blocks_only, device_of
 from lensloc.forward.sites import Site, get_site, hook_names, to_units
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Hook, Model, opened
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,14 +18,14 @@ class Counter:
     """Runs windows through a model and counts active neurons, by hooks that change nothing.
 
     Attributes:
-        model: a HookedTransformer or TransformerBridge.
+        model: a loaded model of any kind.
         site: where activations are read.
         hooks: its hook points, one a layer.
         threshold: above which a neuron is active, in activation units.
         by_row: whether windows are counted one by one, or all together.
     """
 
-    model: Any
+    model: Model
     site: Site
     hooks: tuple[str, ...]
     threshold: float
@@ -33,7 +33,7 @@ class Counter:
     _buffers: dict[Any, Tensor]
 
     @classmethod
-    def of(cls, model: Any, site: str, threshold: float, by_row: bool) -> "Counter":
+    def of(cls, model: Model, site: str, threshold: float, by_row: bool) -> "Counter":
         """Return a counter at a site.
 
         Raises:
@@ -50,25 +50,25 @@ class Counter:
         """
         found: dict[str, Tensor] = {}
         finite: list[Tensor] = []
-        device = device_of(self.model)
+        seen = surface(self.model)
+        device = seen.device
 
-        def count(name: str) -> Callable[..., None]:
-            def hook(activation: Tensor, hook: Any) -> None:
+        def count(name: str) -> Hook:
+            def hook(activation: Tensor) -> None:
                 found[name] = self._count(activation, name, (len(ids), ids.shape[1])).to(device)
 
             return hook
 
-        def check(activation: Tensor, hook: Any) -> None:
+        def check(activation: Tensor) -> None:
             finite.append(activation.isfinite().all())
 
-        hooks: list[tuple[str, Callable[..., None]]] = [(name, count(name)) for name in self.hooks]
+        hooks: list[tuple[str, Hook]] = [(name, count(name)) for name in self.hooks]
         # What is not finite anywhere in the model stays so up to the last block's output.
-        end = get_site("resid_post").hook_name(self.model.cfg.n_layers - 1)
-        if end in self.model.hook_dict:
+        end = get_site("resid_post").hook_name(seen.n_layers - 1)
+        if seen.lacks(end) is None:
             hooks.append((end, check))
-        self.model.run_with_hooks(
-            ids.to(device), fwd_hooks=hooks, return_type=None, **blocks_only(self.model)
-        )
+        with opened(seen, hooks):
+            seen.blocks(ids.to(device))
         for name in self.hooks:
             if name not in found:
                 raise LensLocError(
@@ -93,7 +93,7 @@ class Counter:
                 f"{size[1]} tokens, not one vector a token, so it has no units; choose another "
                 "site."
             )
-        units = to_units(self.site, activation, self.model.cfg.n_heads)
+        units = to_units(self.site, activation, surface(self.model).n_heads)
         active = torch.gt(units, self.threshold, out=self._buffer(units))
         # Sums of ones by a matrix product, several times as fast as summing booleans.
         if self.by_row:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
@@ -33,12 +32,14 @@ from lensloc.lape.generating import (
 from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import Steering
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store, StoreLike
+from lensloc.units.control_sets import Controls, controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls, controls
 
 Level = float | str
 MEAN, UNCLAMPED = "mean", "-"
@@ -47,7 +48,7 @@ _TOKENS = 10_000
 
 
 def steer(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask],
     prompts: Mapping[str, Sequence[str]] | None = None,
     corpora: Mapping[str, Any] | None = None,
@@ -110,7 +111,7 @@ def steer(
             or reference that is none; what lesion and controls refuse; an unsteered model that
             gives no numbers.
     """
-    require_model(model)
+    surface(model)
     require_neurons(masks)
     store = Store.of(store)
     targets = _targets(masks, toward)

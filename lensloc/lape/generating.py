@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.readers import require_texts
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, refuse_idle
@@ -25,6 +24,8 @@ from lensloc.lape.bundled import LANGUAGES, questions
 from lensloc.lape.identifying import require_neurons
 from lensloc.lape.recall import Recall, recall_told
 from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.matrices import Answers
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import StoreLike
@@ -38,7 +39,7 @@ STOPS = ("\nQ:",)
 
 
 def generate(
-    model: Any,
+    model: Model,
     prompts: Mapping[str, Sequence[str]] | None = None,
     masks: Mapping[str, UnitMask] | None = None,
     *,
@@ -83,7 +84,7 @@ def generate(
             without neurons; a code or reference that is none; what the lesion refuses; an intact
             model that gives no numbers.
     """
-    require_model(model)
+    surface(model)
     if masks is None:
         reason = "without masks nothing is lesioned; leave it out, or give masks"
         refuse_idle(reason, mode=mode != "zero")

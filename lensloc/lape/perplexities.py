@@ -3,31 +3,32 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.readers import require_texts
+from lensloc.display.sentences.control_draws import draw_notes
 from lensloc.display.sentences.lesions import lesion_notes
 from lensloc.errors import LensLocError
 from lensloc.lape.bundled import LANGUAGES, prose
 from lensloc.lape.identifying import require_neurons
-from lensloc.results.lesion_cases import cases_of, idle_lesions, lesion_warnings
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
+from lensloc.results.lesion_cases import cases_of, idle_lesions, lesion_warnings, matches_of
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.matrices import LanguageMatrix
 from lensloc.studies import lesion_study
 from lensloc.studies.store import StoreLike
 from lensloc.tasks import perplexity as perplexity_task
+from lensloc.units.control_sets import Controls, controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls, controls
 
 _RANDOM = controls(seeds=range(3))
 
 
 def perplexity(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask],
     texts: Mapping[str, Sequence[str] | str | Path] | None = None,
     *,
@@ -74,7 +75,7 @@ def perplexity(
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
             whatever lesion and controls refuse.
     """
-    require_model(model)
+    surface(model)
     require_neurons(masks)
     if texts is None:
         missing = [name for name in masks if name not in LANGUAGES]
@@ -105,6 +106,7 @@ def perplexity(
         seed=seed,
         n_resamples=n_resamples,
         confidence=confidence,
+        exact=True,  # a matrix has as many draws and texts in every cell
         store=store,
         progress=progress,
     )
@@ -126,14 +128,20 @@ def _matrix(study: LesionStudy) -> LanguageMatrix:
     columns = [
         *("model", "lesioned", "kind", "seed", "n_units", "tested", "n_texts"),
         *("log_perplexity", "intact", "change", "change_low", "change_high"),
-        *("difference", "difference_low", "difference_high", "took_effect", "moved", "finite"),
+        *("difference", "difference_low", "difference_high", "p_more", "p_less"),
+        *("took_effect", "moved", "finite"),
     ]
     return LanguageMatrix(table[columns], study.confidence, _warnings(study))
 
 
 def _warnings(study: LesionStudy) -> tuple[str, ...]:
     """Return what to mind; controls matter where a language's units meet their own language."""
-    of_table = set(lesion_warnings(study.table))
+    of_table = set(lesion_warnings(study.table, study.confidence))
     given = [sentence for sentence in study.warnings if sentence not in of_table]
     own = study.table[study.table["network"] == study.table["task"]]
-    return tuple(dict.fromkeys([*given, *idle_lesions(study.table), *lesion_notes(cases_of(own))]))
+    notes = [
+        *idle_lesions(study.table),
+        *lesion_notes(cases_of(own, confidence=study.confidence)),
+        *draw_notes(matches_of(own), study.confidence),
+    ]
+    return tuple(dict.fromkeys([*given, *notes]))

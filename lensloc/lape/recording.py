@@ -10,11 +10,10 @@ import numpy as np
 import torch
 import xxhash
 
-from lensloc.arguments import require_model
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import require_writable_folder
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.forward.batches import device_of, run_batches
+from lensloc.forward.batches import run_batches
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
 from lensloc.lape.corpora import Window, open_corpus, require_fitting_file, window_length, windows
@@ -23,7 +22,9 @@ from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.tally import Blocks, Tally, window_counts
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos
 from lensloc.units.provenance import Provenance
 
@@ -34,7 +35,7 @@ _BLOCKS, _EVERY = 256, 1_000_000
 
 
 def record(
-    model: Any,
+    model: Model,
     corpora: Mapping[str, Any],
     *,
     site: str = "mlp_pre",
@@ -63,7 +64,7 @@ def record(
     can flip a neuron that lies within rounding of the threshold.
 
     Args:
-        model: a HookedTransformer or TransformerBridge.
+        model: a loaded model of any kind.
         corpora: language (or script, register, domain) -> its text: texts in a list or from an
             iterator; a ``datasets`` data set or another source of rows with a ``text``; the name
             of one, ``"hf:wikimedia/wikipedia:20231101.de"`` (``hf:NAME:CONFIGURATION@SPLIT``; it is
@@ -104,7 +105,7 @@ def record(
             site that the model lacks; an option out of range; a checkpoint that is damaged, or of
             another model, corpus or options (it is left as it is); a non-finite activation.
     """
-    require_model(model)
+    surface(model)
     _require_options(model, corpora, threshold, max_tokens, batch_tokens, n_blocks)
     form = TableForm.of({"text": text}, sep, encoding)
     require_fitting_file(corpora, form)
@@ -116,7 +117,7 @@ def record(
         refuse_idle(reason, checkpoint_every=checkpoint_every != _EVERY)
     length = window_length(model, window)
     counter = Counter.of(model, site, threshold, keep_windows)
-    device = device_of(model)
+    device = surface(model).device
     made = _provenance(model, site, max_tokens, bos)
     settings = {
         "model": ", ".join([*made.model_hashes.values(), made.backend]),
@@ -158,7 +159,7 @@ def record(
 
 
 def _require_options(
-    model: Any,
+    model: Model,
     corpora: Mapping[str, Any],
     threshold: float,
     max_tokens: int | None,
@@ -187,10 +188,10 @@ def _begun(stream: Iterator[Window]) -> Iterator[Window] | None:
     return None if first is None else itertools.chain([first], stream)
 
 
-def _provenance(model: Any, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
+def _provenance(model: Model, site: str, max_tokens: int | None, bos: Bos) -> Provenance:
     return provenance_of(
         describe(model),
-        prepends_bos=model.tokenizer is not None and prepends_bos(model, bos),
+        prepends_bos=surface(model).tokenizer is not None and prepends_bos(model, bos),
         site=site,
         protocol="lape",
         absolute=False,

@@ -1,27 +1,6 @@
-"""Models: name, path or model -> HookedTransformer or TransformerBridge. Nothing else loads one."""
+"""Models: name, path or model -> a checked model of any kind. Nothing else loads one."""
 
-from lensloc.models.bundled import BUNDLED, BundledModel, fetch, is_ready
-from lensloc.models.cache import cache_folder, writable_cache_folder
-from lensloc.models.check import ModelCheck, check_model
-from lensloc.models.identity import ModelCard
-from lensloc.models.load import BACKENDS, DTYPES, Backend, describe, load_model
-from lensloc.models.reading import known_names, pull_from_hub
+import lazy_loader
 
-__all__ = [
-    "BACKENDS",
-    "BUNDLED",
-    "DTYPES",
-    "Backend",
-    "BundledModel",
-    "ModelCard",
-    "ModelCheck",
-    "cache_folder",
-    "check_model",
-    "describe",
-    "fetch",
-    "is_ready",
-    "known_names",
-    "load_model",
-    "pull_from_hub",
-    "writable_cache_folder",
-]
+# What there is stands in __init__.pyi, and is loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,7 +20,7 @@ def surface(model: Any) -> Surface:
     """Return what lensloc asks of a model; the same object every time.
 
     Args:
-        model: a HookedTransformer, a TransformerBridge, or a model of transformers.
+        model: a HookedTransformer, a TransformerBridge, or a language model of transformers.
 
     Raises:
         LensLocError: for anything else.
@@ -29,16 +29,27 @@ def surface(model: Any) -> Surface:
     if known is not None and known.model is model:
         found: Surface = known
         return found
-    ancestors = [parent.__name__ for parent in type(model).__mro__]
-    adapter = next((_ADAPTERS[name] for name in ancestors if name in _ADAPTERS), None)
+    adapter = _adapter_of(type(model))
     if adapter is None:
-        raise LensLocError(
-            f"A {type(model).__name__} is not a model that lensloc can hold: give a "
-            "HookedTransformer or TransformerBridge of TransformerLens, or a model of "
-            "transformers; lensloc.load_model loads each of them by name."
-        )
+        raise LensLocError(_refused(model))
     module, name = adapter
     found = getattr(importlib.import_module(f"lensloc.models.{module}"), name)(model)
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, found)
     return found
+
+
+def _adapter_of(kind: type) -> tuple[str, str] | None:
+    ancestors = [parent.__name__ for parent in kind.__mro__]
+    return next((_ADAPTERS[name] for name in ancestors if name in _ADAPTERS), None)
+
+
+def _refused(model: Any) -> str:
+    if isinstance(model, str):
+        return f"A loaded model is needed, not a name; load it first: ll.load_model({model!r})."
+    kind = "None" if model is None else type(model).__name__
+    return (
+        f"A loaded model is needed first, not something of type {kind}: a HookedTransformer or "
+        "TransformerBridge of TransformerLens, or a language model of transformers; load one with "
+        "ll.load_model."
+    )

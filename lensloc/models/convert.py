@@ -6,18 +6,21 @@ configurations is given the configuration itself, and the shapes that it has no 
 from the configuration too.
 """
 
+import gc
+import importlib
+import importlib.util
 import math
 import warnings
 from collections.abc import Callable, Collection
-from types import FunctionType, SimpleNamespace
+from dataclasses import dataclass
+from importlib import metadata
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens import loading_from_pretrained as loading
 
 from lensloc.errors import LensLocError
-from lensloc.models.layout import lay_out_as_read
+from lensloc.models.layout import in_order, reading_orders
 from lensloc.models.texts import adopt_tokenizer
 from lensloc.models.weights import counted_weights, listed
 
@@ -50,22 +53,74 @@ CONVERTIBLE = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a HookedTransformer goes.
+
+    Attributes:
+        device: of its weights, or of the first of them.
+        n_devices: number of devices of that kind over which its blocks are spread.
+    """
+
+    device: str
+    n_devices: int = 1
+
+    def put(self, model: Any) -> None:
+        """Move a model there."""
+        model.cfg.device = self.device
+        model.cfg.n_devices = self.n_devices
+        if self.n_devices > 1:
+            model.move_model_modules_to_device()
+        else:
+            model.to(self.device, print_details=False)
+
+
+def require_hooked(name: str) -> None:
+    """Check that the installed TransformerLens has a HookedTransformer.
+
+    Raises:
+        LensLocError: if it does not, as from version 4 on.
+    """
+    if not has_hooked():
+        raise LensLocError(
+            f"TransformerLens {metadata.version('transformer-lens')} has no HookedTransformer, "
+            f'which {name} was to become; install one that has (pip install "transformer-lens<4"), '
+            'or take backend="bridge", "transformers" or "auto".'
+        )
+
+
+def has_hooked() -> bool:
+    """Whether the installed TransformerLens has a HookedTransformer: up to version 3."""
+    return importlib.util.find_spec("transformer_lens.HookedTransformer") is not None
+
+
+def _loading() -> ModuleType:
+    """Return TransformerLens' own loading, which its version 4 does not have."""
+    return importlib.import_module("transformer_lens.loading_from_pretrained")
+
+
 def to_hooked_transformer(
-    hf_model: Any, tokenizer: Any, *, name: str, dtype: torch.dtype, device: str
-) -> HookedTransformer:
+    given: list[Any], tokenizer: Any, *, name: str, dtype: torch.dtype, place: Place
+) -> Any:
     """Convert a transformers model, without folding or centring any weight.
 
     Args:
-        hf_model: the model, on the CPU.
+        given: the model, on the CPU; taken out of the list, and given up weight by weight, so that
+            the two models are never both in memory.
         tokenizer: its tokenizer, or None.
         name: name for ``cfg.model_name``.
         dtype: of the weights.
-        device: where the converted model goes.
+        place: where the converted model goes.
+
+    Returns:
+        A HookedTransformer.
 
     Raises:
         LensLocError: if TransformerLens has no converter for the architecture, or it fails.
     """
+    hf_model = given.pop()
     architecture = type(hf_model).__name__
+    require_hooked(name)
     if architecture not in CONVERTIBLE:
         raise LensLocError(
             f"HookedTransformer cannot hold a {architecture}; load {name} with "
@@ -73,29 +128,28 @@ def to_hooked_transformer(
         )
     try:
         cfg = _config(hf_model, architecture, name, dtype)
-        state_dict = loading.get_pretrained_state_dict(".", cfg, hf_model, dtype=dtype)
+        state_dict = _loading().get_pretrained_state_dict(".", cfg, hf_model, dtype=dtype)
+        del hf_model
+        gc.collect()  # parts of some models know their whole
         model = filled(cfg, state_dict)
-        lay_out_as_read(model)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LensLocError(
             f"TransformerLens could not convert {name} ({architecture}) to a HookedTransformer: "
             f'{_first_line(error)} Load it with backend="bridge".'
         ) from error
     adopt_tokenizer(model, tokenizer)
-    model.cfg.device = device
-    model.to(device, print_details=False)
+    place.put(model)
     return model.eval()
 
 
-def filled(
-    cfg: HookedTransformerConfig, state_dict: dict[str, torch.Tensor], *, required: str = ""
-) -> HookedTransformer:
+def filled(cfg: Any, state_dict: dict[str, torch.Tensor], *, required: str = "") -> Any:
     """Return a HookedTransformer on the CPU, without a tokenizer, that holds these weights.
 
     Args:
         cfg: its configuration.
-        state_dict: the weights by TransformerLens' names. What they lack is filled in as
-            TransformerLens does: biases with 0, norms with 1, but no weight matrix of a block.
+        state_dict: the weights by TransformerLens' names; emptied, so that each is freed as soon as
+            it is there. What it lacks is filled in as TransformerLens does: biases with 0, norms
+            with 1, but no weight matrix of a block.
         required: also refuse other weight matrices that are missing, of the model of this name.
 
     Raises:
@@ -103,6 +157,8 @@ def filled(
         ValueError: a missing weight matrix of a block.
         RuntimeError: weights of another shape.
     """
+    from transformer_lens import HookedTransformer
+
     cfg.tokenizer_name = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -118,14 +174,30 @@ def filled(
             f"describes ({listed(missing)}), which would be made up; fetch it again."
         )
     # Its own loader, which folds nothing either, walks all modules for every weight.
-    complete = loading.fill_missing_keys(model, state_dict)
-    model.load_state_dict(complete, strict=False)
+    complete = _loading().fill_missing_keys(model, state_dict)
+    orders, taken = reading_orders(model), set()
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name in complete:
+                buffer.copy_(complete.pop(name))
+        for name, parameter in model.named_parameters():
+            weight = complete.pop(name).detach()
+            if weight.shape != parameter.shape:
+                raise RuntimeError(
+                    f"{name} is {tuple(weight.shape)}, not {tuple(parameter.shape)}."
+                )
+            own = in_order(weight.to("cpu", parameter.dtype), orders.get(name))
+            if own.data_ptr() in taken:  # tied: here each has its own
+                own = own.clone()
+            taken.add(own.data_ptr())
+            parameter.data = own
+            del weight, own
     return model
 
 
-def _config(
-    hf_model: Any, architecture: str, name: str, dtype: torch.dtype
-) -> HookedTransformerConfig:
+def _config(hf_model: Any, architecture: str, name: str, dtype: torch.dtype) -> Any:
+    from transformer_lens import HookedTransformerConfig
+
     reader = _READERS.get(architecture)
     fields = reader(hf_model.config) if reader else _read_by_transformer_lens(hf_model)
     fields |= _overrides(hf_model.config, architecture)
@@ -146,6 +218,7 @@ def _read_by_transformer_lens(hf_model: Any) -> dict[str, Any]:
     Its reader takes a name or a path, draws conclusions from either, and fetches the configuration
     from there. Here it runs with another way to fetch one, so that there is no path to mistake.
     """
+    loading = _loading()
     config = type(hf_model.config).from_dict(hf_model.config.to_dict())
     config.architectures = [type(hf_model).__name__]
     if hasattr(config, "n_positions") and not hasattr(config, "n_ctx"):

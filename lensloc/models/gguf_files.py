@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import quantization_config
 
 from lensloc.errors import LensLocError
+from lensloc.models.gguf_parts import QuickReader, quick_parts
 from lensloc.models.quiet import quiet, untrained_like
 from lensloc.models.weights import require_complete, unused_weights
 
@@ -54,29 +55,32 @@ def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = No
     """
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     with _told(path):
-        reader = gguf.GGUFReader(path)
+        reader = QuickReader(path)
     _require_whole(reader, path)
-    with _told(path), quiet():
+    with _told(path), quiet(), quick_parts(reader, path):
         tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
         config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
     _require_read(reader, config, path)
     if untrained_seed is not None:
         with _told(path):
             return GgufModel(untrained_like(_plain(config), untrained_seed, dtype), tokenizer, "")
-    with _told(path), quiet():
+    with _told(path), quiet(), quick_parts(reader, path):
         packed, info = AutoModelForCausalLM.from_pretrained(
             **source,
             **_dequantised(),
+            config=config,
             dtype=dtype,
             trust_remote_code=False,
             ignore_mismatched_sizes=True,  # told below
             output_loading_info=True,
         )
     warnings = require_complete(info, packed, config, str(path))
-    with _told(path):
-        plain = type(packed)(_plain(packed.config)).to(dtype)
-        plain.load_state_dict(packed.state_dict())
-        plain.tie_weights()
+    with _told(path), quiet():
+        # Of the weights themselves, without one that knows that they were packed.
+        plain = type(packed).from_pretrained(
+            None, config=_plain(packed.config), state_dict=packed.state_dict(), dtype=dtype
+        )
+        del packed
     warnings += unused_weights(_unused(reader, plain), type(plain).__name__, str(path))
     return GgufModel(plain.eval(), tokenizer, stored_as(reader), warnings)
 
@@ -88,7 +92,7 @@ def file_type(path: Path) -> str:
         LensLocError: if the file is no GGUF file.
     """
     with _told(path):
-        number = _setting(gguf.GGUFReader(path), "general.file_type")
+        number = _setting(QuickReader(path), "general.file_type")
     try:
         return gguf.LlamaFileType(int(number)).name.removeprefix("MOSTLY_").removeprefix("ALL_")
     except (TypeError, ValueError):

@@ -10,7 +10,7 @@ from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap, sample_logits
 
 from lensloc.models.lens import Lens
-from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf
+from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf, Watch
 
 
 class Hooked(Lens):
@@ -81,7 +81,9 @@ class Hooked(Lens):
         """Prompts of different lengths are written after without pads."""
         return True
 
-    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
+    ) -> list[list[int]]:
         """Write after prompts of any lengths, side by side.
 
         All begin with as many tokens as the shortest prompt has. From there a longer one reads its
@@ -96,6 +98,12 @@ class Hooked(Lens):
         while open_rows:
             seen = torch.tensor([rows[row][:length] for row in open_rows], device=self.device)
             logits = reader.next_logits(seen, done, kept)
+            writing = [place for place, row in enumerate(open_rows) if len(rows[row]) == length]
+            watch(
+                logits[writing],
+                [open_rows[place] for place in writing],
+                [length - len(prompts[open_rows[place]]) for place in writing],
+            )
             early = [length < len(prompts[row]) + how.min_new_tokens for row in open_rows]
             chosen = _chosen(logits, seen, [end if soon else None for soon in early], how).tolist()
             done, length = length, length + 1
@@ -170,6 +178,8 @@ def _chosen(
     how: Decoding,
 ) -> Int[Tensor, " row"]:
     """Return the next token of every row; ``forbidden`` names one that a row must not take."""
+    # So that neither penalty nor temperature overflows.
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     rows = [row for row, token in enumerate(forbidden) if token is not None]
     if rows:
         logits = logits.clone()

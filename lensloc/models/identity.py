@@ -11,11 +11,15 @@ from typing import Any
 import torch
 import xxhash
 
+from lensloc.models.adapting import surface
+from lensloc.models.changes import Snapshot, in_parts, offloaded
+from lensloc.models.quantized import is_quantized
 from lensloc.models.tokens import added_around
 from lensloc.units.provenance import Provenance, known_hashes
 
 _ATTRIBUTE = "lensloc_card"
 _HASHED = "lensloc_hash"
+_WEIGHTS = "lensloc_weights"
 
 # What a configuration says beside how activations come about: names, origin, training, devices,
 # which of its activations are offered to hooks, and special tokens (which the tokenizer has).
@@ -28,7 +32,7 @@ _NO_MATTER = frozenset(
     default_prepend_bos tokenizer_prepends_bos tokenizer_appends_eos
     use_attn_result use_attn_in use_split_qkv_input use_hook_mlp_in use_hook_tokens
     ungroup_grouped_query_attention output_attentions output_hidden_states return_dict use_cache
-    torchscript attn_implementation
+    torchscript attn_implementation experts_implementation
     """.split()
 )
 _TRAINING = ("dropout", "pdrop", "initializer", "aux_loss")
@@ -40,9 +44,10 @@ class ModelCard:
 
     Attributes:
         name: what it was asked for by.
-        revision: commit of the hub, where it comes from one.
+        revision: commit of the hub, where it comes from one; that which was asked for, if it was,
+            stands in the name (``EleutherAI/pythia-70m@step3000``).
         architecture: class that transformers gives it, e.g. ``LlamaForCausalLM``.
-        backend: ``"hooked"`` or ``"bridge"``.
+        backend: ``"hooked"``, ``"bridge"`` or ``"transformers"``.
         dtype: of the weights, e.g. ``"float32"``.
         processing: ``"raw"`` weights, or how they were changed (folded LayerNorm).
         untrained: whether its weights are as initialised.
@@ -134,13 +139,36 @@ def provenance_of(card: ModelCard, **procedure: Any) -> Provenance:
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """Return an XXH3 hash of all parameters: names, dtypes, shapes and bytes."""
+    """Return an XXH3 hash of all parameters: names, dtypes, shapes and bytes.
+
+    It is kept on the model, and made again only where something changed since
+    (:class:`lensloc.models.changes.Snapshot`). Of a model with packed weights, all that belongs to
+    them counts.
+    """
+    kept = getattr(model, "__dict__", {}).get(_WEIGHTS)
+    if isinstance(kept, Snapshot) and kept.still_holds(model):
+        return kept.hash
+    found = Snapshot.of(model, f"xxh3:{_hashed(model)}")
+    object.__setattr__(model, _WEIGHTS, found)
+    return found.hash
+
+
+def _hashed(model: torch.nn.Module) -> str:
     digest = xxhash.xxh3_128()
-    for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
-        tensor = parameter.detach().cpu().contiguous()
+    weights = model.state_dict(keep_vars=True) if is_quantized(model) else None
+    named = model.named_parameters() if weights is None else weights.items()
+    elsewhere = offloaded(model)
+    for name, weight in sorted(named, key=lambda item: item[0]):
+        if not isinstance(weight, torch.Tensor):
+            continue
+        tensor = weight.detach()
+        if weight.is_meta and name in elsewhere:
+            kept, key = elsewhere[name]
+            tensor = kept[key]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return f"xxh3:{digest.hexdigest()}"
+        for part in in_parts(tensor):
+            digest.update(part.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def config_hash(model: Any) -> str:
@@ -148,9 +176,9 @@ def config_hash(model: Any) -> str:
 
     Names, folders, versions and devices do not count, nor does what only training reads.
     """
-    inner = getattr(model, "original_model", None)
-    fields = _fields(model.cfg if inner is None else inner.config)
-    content = json.dumps(_kept(fields), sort_keys=True, ensure_ascii=False, default=str)
+    content = json.dumps(
+        _kept(_fields(surface(model).config)), sort_keys=True, ensure_ascii=False, default=str
+    )
     return f"xxh3:{xxhash.xxh3_128_hexdigest(content.encode())}"
 
 

@@ -4,6 +4,7 @@ A window that slides, a rotary embedding that is scaled beyond the context it wa
 of attention: before their length nothing of them shows, and a model that has them wrong is right.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +71,25 @@ def context_window(fields: dict[str, Any]) -> int | None:
         if isinstance(length, int) and length > 0:
             return length
     return None
+
+
+def steady_length(config: Any) -> float:
+    """Return up to how many tokens a rotary embedding does not follow from the length itself.
+
+    Args:
+        config: transformers' configuration.
+    """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    parameters = getattr(text, "rope_parameters", None) or {}
+    kinds = [parameters, *(kind for kind in parameters.values() if isinstance(kind, dict))]
+    return min(
+        (
+            float(kind.get("original_max_position_embeddings") or text.max_position_embeddings)
+            for kind in kinds
+            if kind.get("rope_type") in ("longrope", "dynamic")
+        ),
+        default=math.inf,
+    )
 
 
 def _lengths(value: Any, name: str = "") -> Iterator[tuple[str, int]]:

@@ -9,6 +9,8 @@ where few tokens are read at once: writing, lesions of few texts.
 import re
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 # Axes in the order of reading, outermost first. Only gated MLPs read theirs transposed.
 _ORDERS = {
@@ -19,8 +21,8 @@ _ORDERS = {
 _GATE = re.compile(r"(blocks\.\d+\.mlp\.)W_gate")
 
 
-def lay_out_as_read(model: torch.nn.Module) -> None:
-    """Move every weight that is read transposed to where its transpose is contiguous, in place.
+def reading_orders(model: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return in which order the axes of weights are read, outermost first, of those that differ.
 
     Args:
         model: a HookedTransformer.
@@ -34,8 +36,19 @@ def lay_out_as_read(model: torch.nn.Module) -> None:
     }
     for gate in filter(None, map(_GATE.fullmatch, parameters)):
         orders |= {f"{gate[1]}{name}": (1, 0) for name in ("W_gate", "W_in", "W_out")}
-    for name, order in orders.items():
-        weight = parameters[name]
-        if weight.ndim == len(order):
-            back = [order.index(axis) for axis in range(weight.ndim)]
-            weight.data = weight.data.permute(order).contiguous().permute(back)
+    return {name: order for name, order in orders.items() if parameters[name].ndim == len(order)}
+
+
+def in_order(
+    weight: Float[Tensor, "*shape"], order: tuple[int, ...] | None
+) -> Float[Tensor, "*shape"]:
+    """Return a weight in memory of its own, its axes there in an order; of the same shape.
+
+    Nothing is copied where it lies so already, and fills its memory.
+    """
+    axes = order or tuple(range(weight.ndim))
+    lying = weight.permute(axes)
+    n_bytes = lying.numel() * lying.element_size()
+    if not lying.is_contiguous() or lying.untyped_storage().nbytes() != n_bytes:
+        lying = lying.clone(memory_format=torch.contiguous_format)
+    return lying.permute([axes.index(axis) for axis in range(weight.ndim)])

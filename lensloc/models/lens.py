@@ -1,5 +1,7 @@
 """What both model classes of TransformerLens have in common: ``cfg``, ``hook_dict``, hooks."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lensloc.models.surface import Attached, Close, Hook
+from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface
 
 
-class Lens(Attached):
+class Lens(Attached, Surface):
     """The part of a surface that HookedTransformer and TransformerBridge share.
 
     Attributes:
@@ -65,7 +67,14 @@ class Lens(Attached):
     @property
     def vocabulary(self) -> int:
         """How many tokens the embedding knows."""
+        # The embedding itself, since tokens may have been added to it.
+        with contextlib.suppress(AttributeError, NotImplementedError):
+            return int(self._embedding().shape[0])
         return int(self.model.cfg.d_vocab)
+
+    def _embedding(self) -> Tensor:
+        weight: Tensor = self.model.embed.W_E
+        return weight
 
     @property
     def window(self) -> int:
@@ -76,6 +85,10 @@ class Lens(Attached):
     def is_causal(self) -> bool:
         """Whether no token sees what stands behind it."""
         return bool(getattr(self.model.cfg, "attention_dir", "causal") == "causal")
+
+    @property
+    def steady_length(self) -> float:
+        return math.inf
 
     @property
     def dtype(self) -> torch.dtype:
@@ -96,7 +109,7 @@ class Lens(Attached):
         A TransformerBridge may silently skip a hook name that it does not have.
         """
         if point not in self.model.hook_dict:
-            return "it has no such hook point"
+            return NO_SUCH_POINT
         if point.endswith((".mlp.hook_pre", ".mlp.hook_post")) and self._is_mixture(point):
             return "its MLPs are mixtures of experts, where a token's neurons depend on its experts"
         return None
@@ -138,6 +151,9 @@ class Lens(Attached):
             place.fwd_hooks = [other for other in place.fwd_hooks if other is not handle]
 
         return close
+
+    def unproven(self, layer: int) -> list[str]:
+        return [f"blocks.{layer}.hook_resid_post"]
 
     def open_hooks(self) -> list[Any]:
         """Return the hook functions that are open on the forward pass, by whomever."""

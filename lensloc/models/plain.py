@@ -8,17 +8,29 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 
+from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine, first_tensor
-from lensloc.models.surface import Attached, Close, Decoding, Hook, Inputs, Kind, LogitsOf
+from lensloc.models.late import steady_length
+from lensloc.models.surface import (
+    Attached,
+    Close,
+    Decoding,
+    Hook,
+    Inputs,
+    Kind,
+    LogitsOf,
+    Surface,
+    Watch,
+)
 
 # Enough rows and tokens that no two parts of a block agree by chance.
 _PROBE = (2, 7)
 _MOST_TOKENS = 2**31
 
 
-class Plain(Attached):
+class Plain(Attached, Surface):
     """The surface of a language model of transformers.
 
     Attributes:
@@ -28,8 +40,23 @@ class Plain(Attached):
     kind: Kind = "transformers"
 
     def __init__(self, model: Any) -> None:
+        """Take a model.
+
+        Raises:
+            LensLocError: if it reads no tokens, or has no list of blocks.
+        """
         self.model = model
         self._opened: list[Hook] = []
+        kind = type(model).__name__
+        if not hasattr(_embedding_of(model), "num_embeddings"):
+            raise LensLocError(
+                f"A {kind} has no embedding, so it takes no token ids; give a language model."
+            )
+        if not self._blocks:
+            raise LensLocError(
+                f"No list of blocks was found in this {kind}, as many as its configuration's "
+                "num_hidden_layers; give a language model that has one."
+            )
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -60,7 +87,7 @@ class Plain(Attached):
 
     @property
     def n_layers(self) -> int:
-        return int(self.config.num_hidden_layers)
+        return len(self._blocks)
 
     @property
     def n_heads(self) -> int:
@@ -72,7 +99,7 @@ class Plain(Attached):
 
     @property
     def vocabulary(self) -> int:
-        return int(self.model.get_input_embeddings().num_embeddings)
+        return int(_embedding_of(self.model).num_embeddings)
 
     @property
     def window(self) -> int:
@@ -82,9 +109,30 @@ class Plain(Attached):
                 return int(found)
         return _MOST_TOKENS
 
-    @property
+    @cached_property
     def is_causal(self) -> bool:
-        return True
+        """Found out by trying: whether an exchanged last token changes what stands before it."""
+        tokens = self._probe_tokens(1, min(_PROBE[1], self.window))
+        seen: list[Tensor] = []
+
+        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
+            found = first_tensor(output)
+            if found is not None:
+                seen.append(found[:, :-1].float().cpu())
+
+        with self._alone():
+            handle = self._blocks[-1].register_forward_hook(keep)
+            try:
+                for last in (0, 1):
+                    tokens[:, -1] = last
+                    self.blocks(tokens)
+            finally:
+                handle.remove()
+        return len(seen) < 2 or torch.allclose(seen[0], seen[1], rtol=1e-2, atol=1e-3)
+
+    @property
+    def steady_length(self) -> float:
+        return steady_length(self.config)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -93,7 +141,7 @@ class Plain(Attached):
 
     @property
     def device(self) -> torch.device:
-        embedding = self.model.get_input_embeddings()
+        embedding = _embedding_of(self.model)
         placed = getattr(embedding, "_hf_hook", None)
         where = getattr(placed, "execution_device", None)
         if where is None:
@@ -105,26 +153,28 @@ class Plain(Attached):
 
     @cached_property
     def _blocks(self) -> list[nn.Module]:
-        return blocks_of(self.model, self.n_layers)
+        return blocks_of(self.model, int(getattr(self.config, "num_hidden_layers", 0) or 0))
 
     @cached_property
     def _taps(self) -> list[dict[str, Tap]]:
         """Where every block's hook points are; found by running the model once."""
-        rows, length = _PROBE
-        length = min(length, self.window)
+        tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
+        with self._alone():
+            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads)
+
+    def _probe_tokens(self, rows: int, length: int) -> Int[Tensor, "row pos"]:
         draws = torch.Generator().manual_seed(0)
-        tokens = torch.randint(0, self.vocabulary, (rows, length), generator=draws)
-        tokens = tokens.to(self.device)
+        return torch.randint(0, self.vocabulary, (rows, length), generator=draws).to(self.device)
 
-        def run() -> None:
-            with torch.no_grad():
-                self.blocks(tokens)
-
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Run the model as it is: in evaluation mode, without gradients, past every open hook."""
         training = self.model.training
-        with self._without_hooks():
+        # A tensor made under inference_mode could not be used outside of it.
+        with self._without_hooks(), torch.inference_mode(mode=False), torch.no_grad():
             self.model.eval()
             try:
-                return examine(run, self._blocks, self.n_heads)
+                yield
             finally:
                 self.model.train(training)
 
@@ -191,6 +241,7 @@ class Plain(Attached):
                 if given is not None:
                     size[:] = [(given.shape[0], given.shape[1])]
 
+            note._is_lensloc = True  # type: ignore[attr-defined]
             yield block.register_forward_pre_hook(note, with_kwargs=True, prepend=True)
         if tap.side == "input":
             yield tap.module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)
@@ -203,6 +254,9 @@ class Plain(Attached):
 
             # Before every other hook there, since the middle comes before the end.
             yield block.register_forward_hook(_on_output(carry), prepend=True)
+
+    def unproven(self, layer: int) -> list[str]:
+        return [f"blocks.{layer}.{name}" for name in self._taps[layer]]
 
     def open_hooks(self) -> list[Any]:
         return [*self._opened, *self._foreign_hooks()]
@@ -282,6 +336,9 @@ class Plain(Attached):
         self._decoder(input_ids=tokens, use_cache=False)
 
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
+        return self._forward(tokens)
+
+    def _forward(self, tokens: Int[Tensor, "row pos"]) -> Tensor:
         logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
         return logits
 
@@ -291,8 +348,7 @@ class Plain(Attached):
     @cached_property
     def _finish(self) -> Callable[[Tensor], Tensor] | None:
         """What the model does to the output layer's numbers; None if that is not known."""
-        draws = torch.Generator().manual_seed(1)
-        tokens = torch.randint(0, self.vocabulary, (1, min(4, self.window)), generator=draws)
+        tokens = self._probe_tokens(1, min(4, self.window))
         seen: list[Tensor] = []
         head = self.model.get_output_embeddings()
         if head is None:
@@ -301,12 +357,12 @@ class Plain(Attached):
         def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
             seen.append(output)
 
-        handle = head.register_forward_hook(keep)
-        try:
-            with torch.no_grad():
-                logits = self.logits(tokens.to(self.device))
-        finally:
-            handle.remove()
+        with self._alone():
+            handle = head.register_forward_hook(keep)
+            try:
+                logits = self.logits(tokens)
+            finally:
+                handle.remove()
         if len(seen) != 1 or seen[0].shape != logits.shape:
             return None
         for way in _finishings(self.config):
@@ -333,12 +389,14 @@ class Plain(Attached):
 
         handle = head.register_forward_pre_hook(pick)
         try:
-            width = int(self.logits(inputs.tokens).shape[-1])
+            width = int(self._forward(inputs.tokens).shape[-1])
         finally:
             handle.remove()
         return lambda span: finish(head(kept[0][span])), width
 
-    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
+    ) -> list[list[int]]:
         tokens = torch.tensor([list(ids) for ids in prompts], device=self.device)
         end = self.tokenizer.eos_token_id
         drawn = {"temperature": how.temperature, "top_k": 0} if how.temperature > 0 else {}
@@ -351,14 +409,29 @@ class Plain(Attached):
             pad_token_id=0 if end is None else end,
             **drawn,
         )
+
+        def look(ids: Tensor, scores: Tensor) -> Tensor:
+            n_written = ids.shape[1] - tokens.shape[1]
+            watch(scores, range(len(prompts)), [n_written] * len(prompts))
+            return scores
+
         written = self.model.generate(
-            tokens, attention_mask=torch.ones_like(tokens), generation_config=settings
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([look]),
         )
         found: list[list[int]] = written[:, tokens.shape[1] :].tolist()
         return found
 
     def writes_side_by_side(self) -> bool:
         return False
+
+
+def _embedding_of(model: Any) -> Any:
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        return model.get_input_embeddings()
+    return None
 
 
 class _Enough(Exception):

@@ -34,16 +34,31 @@ def stdout_to_stderr() -> Iterator[None]:
 
 
 def untrained_like(
-    config: Any, seed: int, dtype: torch.dtype, *, trust_remote_code: bool = False
+    config: Any,
+    seed: int,
+    dtype: torch.dtype | str,
+    *,
+    trust_remote_code: bool = False,
+    **options: Any,
 ) -> Any:
     """Return a model of that configuration as transformers initialises it under the seed.
 
     The weights are drawn in float32, so that every dtype holds the same ones, rounded.
+
+    Args:
+        config: transformers' configuration.
+        seed: of the draws.
+        dtype: of the weights; ``"auto"`` for that of the configuration.
+        trust_remote_code: run code that comes with the configuration.
+        options: what else transformers' ``from_config`` is given.
     """
+    if isinstance(dtype, str):
+        own = getattr(config, "dtype", None)
+        dtype = own if isinstance(own, torch.dtype) else torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, trust_remote_code=trust_remote_code
+            config, dtype=torch.float32, trust_remote_code=trust_remote_code, **options
         )
     return model.to(dtype).eval()
 

@@ -1,29 +1,31 @@
 """Name or path -> a transformers model, with the weights in its files, and its tokenizer."""
 
 import contextlib
-import dataclasses
 import difflib
+import importlib
 import logging
 import re
 import textwrap
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 from safetensors import SafetensorError
-from transformer_lens import loading_from_pretrained as loading
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
-from lensloc.models.gguf_files import read_gguf
+from lensloc.models.gguf_files import GgufModel, read_gguf
+from lensloc.models.gguf_kept import converted
+from lensloc.models.names import known_names
 from lensloc.models.quiet import hub_is_off, untrained_like
 from lensloc.models.tokenizer_files import read_tokenizer
+from lensloc.models.unmapping import unmapped
 from lensloc.models.weights import require_complete, require_language_model
 
 log = logging.getLogger(__name__)
@@ -34,18 +36,23 @@ WAYS = (
 )
 
 
-@dataclass(frozen=True)
+# Keywords of transformers that say where files are; the others are of the configuration or model.
+_OF_FILES = frozenset({"cache_dir", "force_download", "local_files_only", "proxies", "subfolder"})
+
+
+@dataclass
 class Source:
     """A transformers model that was read, before it becomes a hooked one.
 
     Attributes:
         name: what it is called.
-        hf_model: the model, on the CPU.
+        hf_model: the model, on the CPU unless it was to be spread; None once it was taken.
         tokenizer: its tokenizer, or None.
         revision: commit of the hub, where it comes from one.
         quantization: how its weights were stored, if not as plain numbers.
         about: what it is, in words, where its name does not say it.
         warnings: what a user of the model should know, in sentences.
+        architecture: its class, e.g. ``LlamaForCausalLM``.
     """
 
     name: str
@@ -55,6 +62,15 @@ class Source:
     quantization: str = ""
     about: str = ""
     warnings: tuple[str, ...] = ()
+    architecture: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.architecture = type(self.hf_model).__name__
+
+    def take(self) -> Any:
+        """Return the model, and hold it no longer, so that it can be freed."""
+        found, self.hf_model = self.hf_model, None
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,35 +78,70 @@ class Wanted:
     """How a model is to be read.
 
     Attributes:
-        dtype: of the weights.
+        dtype: of the weights; ``"auto"`` for what the checkpoint says.
         untrained_seed: initialise the weights with this seed instead of reading them.
         trust_remote_code: run code that comes with the model, if it needs some.
         progress: show a progress bar while something is fetched.
+        revision: branch, tag or commit of a hub repository; None for its main branch.
+        token: for the hub.
+        name: what the model is called; as its place if None.
+        device_map: as transformers takes it.
+        quantization_config: as transformers takes it.
+        tokenizer: in place of the model's own.
+        more: what else transformers' ``from_pretrained`` is given.
     """
 
-    dtype: torch.dtype
+    dtype: torch.dtype | str
     untrained_seed: int | None = None
     trust_remote_code: bool = False
     progress: bool = True
+    revision: str | None = None
+    token: str | bool | None = None
+    name: str | None = None
+    device_map: Any = None
+    quantization_config: Any = None
+    tokenizer: Any = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_files(self) -> dict[str, Any]:
+        """Return what says which files are read, and how."""
+        found = {key: value for key, value in self.more.items() if key in _OF_FILES}
+        if self.revision is not None:
+            found["revision"] = self.revision
+        if self.token is not None:
+            found["token"] = self.token
+        return found | {"trust_remote_code": self.trust_remote_code}
+
+    def of_model(self) -> dict[str, Any]:
+        """Return what says what is made of them."""
+        return {key: value for key, value in self.more.items() if key not in _OF_FILES}
+
+    def of_weights(self) -> dict[str, Any]:
+        """Return what says how weights are held."""
+        found = {"device_map": self.device_map, "quantization_config": self.quantization_config}
+        return {key: value for key, value in found.items() if value is not None}
 
 
 def read(name: str, wanted: Wanted) -> Source:
     """Read a model from wherever its name or path says that it is.
 
     Raises:
-        LensLocError: for an unknown name, or a model that cannot be read whole.
+        LensLocError: for an unknown name or revision, or a model that cannot be read whole.
     """
     path = Path(name).expanduser()
     if name.lower() in bundled.BUNDLED:
+        _require_no_hub(name, wanted)
         model = bundled.BUNDLED[name.lower()]
         return _read_bundled(model, wanted)
     if path.is_file():
         if path.suffix != ".gguf":
             raise LensLocError(f"{path} is a file but not a .gguf; models are {WAYS}.")
+        _require_no_hub(str(path), wanted)
         return _read_gguf(path, wanted)
     if path.is_dir():
+        _require_no_hub(str(path), wanted)
         return _read_folder(path, wanted)
-    alias = loading.make_model_alias_map().get(name.lower())
+    alias = aliases().get(name.lower())
     if alias is not None:
         return _read_checkpoint(alias, alias, wanted)
     if name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1:
@@ -100,13 +151,28 @@ def read(name: str, wanted: Wanted) -> Source:
     raise LensLocError(f"There is no model {name!r}{closest(name)}; a model is {WAYS}.")
 
 
+def _require_no_hub(place: str, wanted: Wanted) -> None:
+    """Check that nothing was said that only a hub repository has.
+
+    Raises:
+        LensLocError: naming it.
+    """
+    for key, value in (("revision", wanted.revision), ("token", wanted.token)):
+        if value is not None:
+            shown = f"={value!r}" if key == "revision" else "="
+            raise LensLocError(
+                f"{key}{shown} is of a model on the hub, and {place} is none; leave it out."
+            )
+
+
 def _read_bundled(model: bundled.BundledModel, wanted: Wanted) -> Source:
     folder = bundled.fetch(model, progress=wanted.progress)
     found = _read_checkpoint(str(folder), model.name, wanted)
     if wanted.untrained_seed is not None:
-        about = f"the architecture of {model.model}, as initialised" if model.model else ""
-        return dataclasses.replace(found, about=about)
-    return dataclasses.replace(found, about=model.in_words, quantization=model.quantization)
+        found.about = f"the architecture of {model.model}, as initialised" if model.model else ""
+        return found
+    found.about, found.quantization = model.in_words, model.quantization
+    return found
 
 
 def _read_folder(folder: Path, wanted: Wanted) -> Source:
@@ -127,11 +193,33 @@ def _read_folder(folder: Path, wanted: Wanted) -> Source:
 
 
 def _read_gguf(path: Path, wanted: Wanted) -> Source:
-    found = read_gguf(path, wanted.dtype, untrained_seed=wanted.untrained_seed)
+    """Read a file by the plain checkpoint that is made of it once, and kept."""
+    if wanted.untrained_seed is not None:
+        found = read_gguf(path, torch.float32, untrained_seed=wanted.untrained_seed)
+        numbers = torch.float32 if isinstance(wanted.dtype, str) else wanted.dtype
+        tokenizer = wanted.tokenizer or found.tokenizer
+        return Source(wanted.name or path.stem, found.hf_model.to(numbers), tokenizer)
+    kept = converted(path)
+    if isinstance(kept, GgufModel):
+        return _in_memory(kept, path, wanted)
+    source = _read_checkpoint(str(kept.folder), path.stem, wanted)
+    source.quantization, source.warnings = kept.quantization, kept.warnings
+    return source
+
+
+def _in_memory(found: GgufModel, path: Path, wanted: Wanted) -> Source:
+    """Return what was read of a ``.gguf`` file and could not be kept."""
+    others = [*wanted.of_weights(), *wanted.more]
+    if others:
+        raise LensLocError(
+            f"{others[0]}= needs {path} as a plain checkpoint, which could not be kept in the "
+            "cache; set LENSLOC_CACHE to a folder with room for it."
+        )
+    numbers = torch.float32 if isinstance(wanted.dtype, str) else wanted.dtype
     return Source(
-        path.stem,
-        found.hf_model,
-        found.tokenizer,
+        wanted.name or path.stem,
+        found.hf_model.to(numbers),
+        wanted.tokenizer or found.tokenizer,
         quantization=found.quantization,
         warnings=found.warnings,
     )
@@ -139,32 +227,41 @@ def _read_gguf(path: Path, wanted: Wanted) -> Source:
 
 def _read_checkpoint(location: str, name: str, wanted: Wanted) -> Source:
     """Read a folder or a hub repository with transformers."""
-    trust = wanted.trust_remote_code
     place = f"The folder {location}" if Path(location).is_dir() else name
+    named = f"{name}@{wanted.revision}" if wanted.revision else name
     warnings: tuple[str, ...] = ()
-    with _told(location, name):
-        config = AutoConfig.from_pretrained(location, trust_remote_code=trust)
+    with _told(location, name, wanted):
+        config, rest = AutoConfig.from_pretrained(
+            location, return_unused_kwargs=True, **wanted.of_files(), **wanted.of_model()
+        )
         if wanted.untrained_seed is not None:
             model = untrained_like(
-                config, wanted.untrained_seed, wanted.dtype, trust_remote_code=trust
+                config,
+                wanted.untrained_seed,
+                wanted.dtype,
+                trust_remote_code=wanted.trust_remote_code,
+                **rest,
             )
         else:
-            model, info = AutoModelForCausalLM.from_pretrained(
-                location,
-                config=config,
-                dtype=wanted.dtype,
-                trust_remote_code=trust,
-                ignore_mismatched_sizes=True,  # told by the next line
-                output_loading_info=True,
-            )
+            with unmapped():
+                model, info = AutoModelForCausalLM.from_pretrained(
+                    location,
+                    config=config,
+                    dtype=wanted.dtype,
+                    ignore_mismatched_sizes=True,  # told by the next line
+                    output_loading_info=True,
+                    **wanted.of_files(),
+                    **wanted.of_weights(),
+                    **rest,
+                )
             warnings = require_complete(info, model, config, place)
             require_language_model(config, place)
-        tokenizer = read_tokenizer(location, trust_remote_code=trust)
+        tokenizer = wanted.tokenizer or read_tokenizer(location, **wanted.of_files())
     return Source(
-        name,
+        wanted.name or named,
         model.eval(),
         tokenizer,
-        _commit(location),
+        _commit(location, wanted),
         quantization="" if wanted.untrained_seed is not None else _quantization(model.config),
         warnings=warnings,
     )
@@ -183,7 +280,7 @@ def _quantization(config: Any) -> str:
 
 
 @contextlib.contextmanager
-def _told(location: str, name: str) -> Iterator[None]:
+def _told(location: str, name: str, wanted: Wanted) -> Iterator[None]:
     """Say in a sentence what transformers raises about a checkpoint."""
     errors = (ValueError, KeyError, RuntimeError, SafetensorError, NotImplementedError)
     try:
@@ -191,13 +288,29 @@ def _told(location: str, name: str) -> Iterator[None]:
     except LensLocError:
         raise
     except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise unreadable(location, name, error) from error
+        raise unreadable(location, name, error, wanted.revision) from error
     except (*errors, ImportError, AttributeError, TypeError) as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown and unknown[1] in wanted.more:
+            raise LensLocError(
+                f"There is no argument {unknown[1]!r}: load_model has none, and neither has "
+                f"transformers where it reads {name}."
+            ) from error
+        told = next((key for key in wanted.more if key in str(error)), None)
+        if told is not None:
+            raise LensLocError(
+                f"{name} could not be loaded with {told}={wanted.more[told]!r} "
+                f"({first_line(error)})."
+            ) from error
         if "trust_remote_code" in str(error):
             raise LensLocError(
                 f"{location} needs code of its own (auto_map in its configuration), which could do "
                 "anything on this machine; to run it all the same, say trust_remote_code=True "
                 "(--trust-remote-code)."
+            ) from error
+        if isinstance(error, ImportError):
+            raise LensLocError(
+                f"{name} needs what is not installed here ({first_line(error)})."
             ) from error
         raise LensLocError(
             f"{location} is not a checkpoint that transformers can read "
@@ -205,20 +318,30 @@ def _told(location: str, name: str) -> Iterator[None]:
         ) from error
 
 
-def _commit(repository: str) -> str:
+def _commit(repository: str, wanted: Wanted) -> str:
     """Return the commit of a hub repository that its files in the cache are of."""
     if Path(repository).is_dir():
         return ""
-    cached = huggingface_hub.try_to_load_from_cache(repository, "config.json")
-    return Path(cached).parent.name if isinstance(cached, str) else ""
+    file = str(Path(wanted.more.get("subfolder") or "", "config.json"))
+    cached = huggingface_hub.try_to_load_from_cache(
+        repository, file, cache_dir=wanted.more.get("cache_dir"), revision=wanted.revision
+    )
+    if not isinstance(cached, str):
+        return ""
+    return Path(cached.removesuffix(file)).name
 
 
 # -- names -----------------------------------------------------------------------------------------
 
 
-def known_names() -> list[str]:
-    """Return every name and alias that needs no path: bundled ones and TransformerLens'."""
-    return [*bundled.BUNDLED, *sorted(loading.make_model_alias_map())]
+def aliases() -> dict[str, str]:
+    """Return TransformerLens' names and short forms, in lower case -> name on the hub."""
+    known = importlib.import_module("transformer_lens.supported_models")
+    return {
+        alias.lower(): name
+        for name in known.OFFICIAL_MODEL_NAMES
+        for alias in (*known.MODEL_ALIASES.get(name, ()), name)
+    }
 
 
 def closest(name: str) -> str:
@@ -228,31 +351,49 @@ def closest(name: str) -> str:
     return f" (closest: {', '.join(short[match] for match in close)})"
 
 
-def unreadable(location: str, name: str, error: Exception) -> LensLocError:
+def unreadable(
+    location: str, name: str, error: Exception, revision: str | None = None
+) -> LensLocError:
     """Return what is to be raised where a folder or a hub repository cannot be read."""
     if Path(location).is_dir():
         return LensLocError(
             f"The folder {location} is not a complete transformers checkpoint "
             f"({first_line(error)})."
         )
-    known = location.lower() in loading.make_model_alias_map()
+    if revision is not None and _lacks_revision(error):
+        return LensLocError(
+            f"{name} has no revision {revision!r}; give a branch, a tag or a commit of it."
+        )
+    known = location.lower() in aliases()
     unknown = "" if known else f" It is not a name that TransformerLens lists{closest(name)}."
-    missing = _missing_hub_file(location)
+    missing = _missing_hub_file(location, revision)
     if missing is None:
         return LensLocError(f"{name} could not be loaded ({first_line(error)}).{unknown}")
     reason = "the hub is switched off (HF_HUB_OFFLINE)" if hub_is_off() else first_line(error)
+    of, option = (f" of revision {revision}", f" --revision {revision}") if revision else ("", "")
     return LensLocError(
-        f"{name}: the file {missing} is not in the hub cache {HF_HUB_CACHE} and could not be "
-        f"fetched ({reason}); run `hf download {location}` where there is network, copy the cache "
-        f"here, or give a local folder.{unknown}"
+        f"{name}: the file {missing}{of} is not in the hub cache {HF_HUB_CACHE} and could not be "
+        f"fetched ({reason}); run `hf download {location}{option}` where there is network, copy "
+        f"the cache here, or give a local folder.{unknown}"
     )
 
 
-def _missing_hub_file(repository: str) -> str | None:
+def _lacks_revision(error: BaseException) -> bool:
+    """Say whether the hub was asked and has no such revision."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, RevisionNotFoundError) or "not a valid git identifier" in str(seen):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _missing_hub_file(repository: str, revision: str | None) -> str | None:
     wanted = ("config.json", "model.safetensors", "tokenizer.json")
     for file in wanted:
         with contextlib.suppress(HFValidationError):
-            if not isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
+            cached = huggingface_hub.try_to_load_from_cache(repository, file, revision=revision)
+            if not isinstance(cached, str):
                 return file
     return None
 
@@ -275,7 +416,7 @@ def pull_from_hub(name: str) -> Path:
     Raises:
         LensLocError: for a name that the hub does not have, or without network.
     """
-    repository = loading.make_model_alias_map().get(name.lower(), name)
+    repository = aliases().get(name.lower(), name)
     if "/" not in repository and repository == name and name.lower() not in known_names():
         raise LensLocError(f"There is no model {name!r}{closest(name)}; a model is {WAYS}.")
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt"]

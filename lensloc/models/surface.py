@@ -6,9 +6,10 @@ What users hold stays the library's own object; functions ask
 :func:`lensloc.models.adapting.surface` for this.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,11 +18,18 @@ from torch import Tensor, nn
 Kind = Literal["hooked", "bridge", "transformers"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
+Model: TypeAlias = nn.Module
+"""What users hold: a HookedTransformer, a TransformerBridge, a model of transformers."""
+
 Hook = Callable[[Tensor], Tensor | None]
 """Gets the value that passes a hook point; what it returns, if anything, takes its place."""
 
+NO_SUCH_POINT = "it has no such hook point"
+
 Close = Callable[[], None]
 LogitsOf = Callable[[slice], Float[Tensor, "span vocabulary"]]
+Watch = Callable[[Float[Tensor, "row vocabulary"], Sequence[int], Sequence[int]], None]
+"""Gets the logits of next tokens; of each row, which prompt it is and how much is written of it."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +87,15 @@ def _nothing() -> None:
 
 @runtime_checkable
 class Surface(Protocol):
-    """A model as lensloc sees it. Adapters are cheap; weights are never copied or changed."""
+    """A model as lensloc sees it. Adapters are cheap; weights are never copied or changed.
 
-    @property
-    def model(self) -> nn.Module:
-        """The library's own object."""
-        ...
+    Attributes:
+        model: the library's own object.
+        kind: which adapter this is.
+    """
 
-    @property
-    def kind(self) -> Kind:
-        """Which adapter this is."""
-        ...
+    model: Any
+    kind: Kind
 
     @property
     def name(self) -> str:
@@ -152,6 +158,11 @@ class Surface(Protocol):
         ...
 
     @property
+    def steady_length(self) -> float:
+        """Up to how many tokens the length of what is read changes nothing by itself."""
+        ...
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the activations."""
         ...
@@ -178,6 +189,10 @@ class Surface(Protocol):
         left. They survive whatever runs the model meanwhile. What is written at a hook point is
         what all of the model behind it reads.
         """
+        ...
+
+    def unproven(self, layer: int) -> list[str]:
+        """Return the hook points of a layer that are to be tried when the model is checked."""
         ...
 
     def open_hooks(self) -> list[Any]:
@@ -223,13 +238,25 @@ class Surface(Protocol):
         """
         ...
 
-    def write(self, prompts: Sequence[Sequence[int]], how: Decoding) -> list[list[int]]:
+    def write(
+        self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
+    ) -> list[list[int]]:
         """Return the tokens that the model writes after prompts, end of text included.
 
-        The prompts are of one length unless :meth:`writes_side_by_side`.
+        The prompts are of one length unless :meth:`writes_side_by_side`. ``watch`` sees the logits
+        before a token is chosen by them.
         """
         ...
 
     def writes_side_by_side(self) -> bool:
         """Say whether prompts of different lengths can be written after together."""
         ...
+
+
+@contextlib.contextmanager
+def opened(surface: Surface, hooks: Iterable[tuple[str, Hook]]) -> Iterator[None]:
+    """Open hooks for a while: pairs of a hook point and a function; these and no others close."""
+    with contextlib.ExitStack() as stack:
+        for point, hook in hooks:
+            stack.callback(surface.open(point, hook))
+        yield

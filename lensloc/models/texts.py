@@ -12,7 +12,7 @@ from lensloc.models.tokens import Bos, added_around, token_ids
 
 
 def adopt_tokenizer(model: Any, tokenizer: Any, *, bos: bool | None = None) -> None:
-    """Give a model a tokenizer, and its text methods the rule of :mod:`lensloc.tokens`.
+    """Give a model a tokenizer, and its text methods the rule of :mod:`lensloc.models.tokens`.
 
     TransformerLens would load the tokenizer anew by its name with other settings, take its own
     stand for a beginning-of-text token, and put one in front of a text that begins with it already.

@@ -29,12 +29,13 @@ _VOCABULARY = re.compile(
 )
 
 
-def read_tokenizer(location: str, *, trust_remote_code: bool = False) -> Any:
+def read_tokenizer(location: str, *, trust_remote_code: bool = False, **where: Any) -> Any:
     """Read the tokenizer of a folder or a hub repository.
 
     Args:
         location: the folder or repository.
         trust_remote_code: run code that comes with it, if it needs some.
+        where: what else says which files are meant: ``revision``, ``subfolder``, ``token`` ...
 
     Returns:
         The tokenizer; None for a folder that holds no file of one.
@@ -46,7 +47,11 @@ def read_tokenizer(location: str, *, trust_remote_code: bool = False) -> Any:
     """
     folder = Path(location)
     if not folder.is_dir():
-        return AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code, **where)
+    subfolder = where.get("subfolder")
+    if subfolder:  # is a folder like any other here
+        folder = folder / subfolder
+        location = str(folder)
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)

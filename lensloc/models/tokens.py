@@ -7,22 +7,25 @@ and one that the text itself begins with is never taken away.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from lensloc.arguments import require_model
 from lensloc.errors import LensLocError
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
+from lensloc.vocabulary import BOS as BOS
+from lensloc.vocabulary import Bos as Bos
 
-Bos = Literal["model", "add", "none"]
-BOS: tuple[str, ...] = get_args(Bos)
-
+_ADDED = "lensloc_added"
+# What may change which special tokens a tokenizer adds.
+_SETTINGS = ("add_bos_token", "add_eos_token", "bos_token_id", "eos_token_id", "cls_token_id")
 # Short texts, of which every tokenizer makes something of at least one.
 _PROBES = ("a", "1", "the")
 
 
-def token_ids(model: Any, text: str, bos: Bos = "model", *, end: bool = True) -> list[int]:
+def token_ids(model: Model, text: str, bos: Bos = "model", *, end: bool = True) -> list[int]:
     """Return a text's token ids, without padding or truncation.
 
     Special tokens are those that the tokenizer adds by itself, except the beginning-of-text token
@@ -42,7 +45,7 @@ def token_ids(model: Any, text: str, bos: Bos = "model", *, end: bool = True) ->
         LensLocError: a BOS is to be added, but the tokenizer has none; or the tokenizer knows a
             token that the model does not.
     """
-    tokenizer = model.tokenizer
+    tokenizer = surface(model).tokenizer
     wanted = prepends_bos(model, bos)
     before, behind = added_around(tokenizer)
     whole = [int(token) for token in tokenizer(text)["input_ids"]]
@@ -62,8 +65,23 @@ def token_ids(model: Any, text: str, bos: Bos = "model", *, end: bool = True) ->
 def added_around(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the special tokens that a tokenizer puts in front of a text and behind it.
 
-    Found out by trying, since no setting of a tokenizer says it reliably.
+    Found out by trying, since no setting of a tokenizer says it reliably; and again when a setting
+    changed that may change it.
     """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    settings = [
+        repr(getattr(backend, "post_processor", None)),
+        *(getattr(tokenizer, name, None) for name in _SETTINGS),
+    ]
+    kept = getattr(tokenizer, _ADDED, None)
+    if kept is None or kept[0] != settings:
+        kept = (settings, _tried(tokenizer))
+        object.__setattr__(tokenizer, _ADDED, kept)
+    before, behind = kept[1]
+    return list(before), list(behind)
+
+
+def _tried(tokenizer: Any) -> tuple[list[int], list[int]]:
     for probe in _probes(tokenizer):
         own = [int(token) for token in tokenizer(probe, add_special_tokens=False)["input_ids"]]
         whole = [int(token) for token in tokenizer(probe)["input_ids"]]
@@ -80,7 +98,7 @@ def _probes(tokenizer: Any) -> Iterator[str]:
         yield from (token for token in list(tokenizer.get_vocab())[:100] if token not in special)
 
 
-def prepends_bos(model: Any, bos: Bos = "model") -> bool:
+def prepends_bos(model: Model, bos: Bos = "model") -> bool:
     """Say whether a beginning-of-text token stands before a text under a policy.
 
     Raises:
@@ -88,17 +106,18 @@ def prepends_bos(model: Any, bos: Bos = "model") -> bool:
     """
     if bos not in BOS:
         raise LensLocError(f"bos is one of {', '.join(BOS)}; {bos!r} is not.")
-    has = model.tokenizer.bos_token_id is not None
+    seen = surface(model)
+    has = seen.tokenizer.bos_token_id is not None
     if bos == "add" and not has:
         raise LensLocError(
             "The model's tokenizer has no beginning-of-text token to add; use bos='none'."
         )
     if bos == "model":
-        return has and bool(getattr(model.cfg, "default_prepend_bos", False))
+        return has and seen.prepends_bos
     return bos == "add"
 
 
-def require_known(model: Any, ids: Sequence[int] | Int[np.ndarray, " token"], what: str) -> None:
+def require_known(model: Model, ids: Sequence[int] | Int[np.ndarray, " token"], what: str) -> None:
     """Check that the model has an embedding for every token.
 
     Args:
@@ -109,25 +128,17 @@ def require_known(model: Any, ids: Sequence[int] | Int[np.ndarray, " token"], wh
     Raises:
         LensLocError: naming the first token that it does not have.
     """
-    known, array = n_known(model), np.asarray(ids)
+    seen = surface(model)
+    known, array = seen.vocabulary, np.asarray(ids)
     unknown = array[(array < 0) | (array >= known)]
     if len(unknown) == 0:
         return
     wrong = int(unknown[0])
     raise LensLocError(
-        f"{what} holds the token {wrong}{_named(model.tokenizer, wrong)}, but the model knows 0 to "
+        f"{what} holds the token {wrong}{_named(seen.tokenizer, wrong)}, but the model knows 0 to "
         f"{known - 1}; tokenize with the model's own tokenizer, or give the model an embedding for "
         "what was added to it."
     )
-
-
-def n_known(model: Any) -> int:
-    """Return how many tokens the model has an embedding for."""
-    inner = getattr(model, "original_model", None)
-    with contextlib.suppress(AttributeError, NotImplementedError):
-        weight = model.embed.W_E if inner is None else inner.get_input_embeddings().weight
-        return int(weight.shape[0])
-    return int(model.cfg.d_vocab)
 
 
 def _named(tokenizer: Any, token: int) -> str:
@@ -141,14 +152,13 @@ def _named(tokenizer: Any, token: int) -> str:
     return f" ({name!r})" if name else ""
 
 
-def require_tokenizer(model: Any) -> None:
+def require_tokenizer(model: Model) -> None:
     """Check that texts can be run through the model.
 
     Raises:
         LensLocError: if it has no tokenizer.
     """
-    require_model(model)
-    if model.tokenizer is None:
+    if surface(model).tokenizer is None:
         raise LensLocError(
             "The model has no tokenizer, so texts cannot be run through it; "
             "load it with one (tokenizer files in its folder)."

@@ -1,35 +1,6 @@
 """Nouns -> plotly figures. Every function returns a Figure and shows nothing."""
 
-from lensloc.plot.depth import layer_profile
-from lensloc.plot.distributions import t_histogram
-from lensloc.plot.granularities import granularity
-from lensloc.plot.lesions import dose_response, lesion_bars
-from lensloc.plot.maps import head_heatmap, layer_heatmap, unit_heatmap
-from lensloc.plot.matrices import language_layers, language_matrix, steering
-from lensloc.plot.overlaps import overlap
-from lensloc.plot.people import alignment, reading_times
-from lensloc.plot.profiles import response_profile
-from lensloc.plot.saving import save
-from lensloc.plot.themes import DIVERGING, SEQUENTIAL, themed
+import lazy_loader
 
-__all__ = [
-    "DIVERGING",
-    "SEQUENTIAL",
-    "alignment",
-    "dose_response",
-    "granularity",
-    "head_heatmap",
-    "language_layers",
-    "language_matrix",
-    "layer_heatmap",
-    "layer_profile",
-    "lesion_bars",
-    "overlap",
-    "reading_times",
-    "response_profile",
-    "save",
-    "steering",
-    "t_histogram",
-    "themed",
-    "unit_heatmap",
-]
+# What there is stands in __init__.pyi, and is loaded when it is first asked for.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,6 +13,7 @@ from lensloc.plot.common import brief, finish, grid
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import INK, PAGE, RULE, style
+from lensloc.results.lesion_cases import matches_of
 from lensloc.results.lesions import NETWORK, LesionStudy
 
 _PANEL_LETTER, _PANEL_LINE = 8, 20  # of the titles of panels, in pixels
@@ -85,7 +86,7 @@ def lesion_bars(
     """Show what every task loses at one size of the lesion, network beside controls.
 
     Bars of networks have their bootstrap interval over items; those of controls the range of their
-    draws, with every draw as a point.
+    draws, with every draw as a point. A control matched in magnitude that is no good match says so.
 
     Args:
         study: what :func:`lensloc.lesion_study` measured.
@@ -99,11 +100,7 @@ def lesion_bars(
         LensLocError: if the study has no lesion of that size.
     """
     require_a(LesionStudy, study, "study")
-    sizes = sorted(set(study.table["percent"]))
-    size = min(sizes, key=lambda s: abs(np.log(s))) if percent is None else percent
-    if size not in sizes:
-        known = ", ".join(f"{s:g}" for s in sizes)
-        raise LensLocError(f"The study has no lesion of {size:g} %; it has {known} %.")
+    size = _size(study, percent)
     table = study.table[study.table["percent"] == size]
     tasks = list(dict.fromkeys(table["task"]))
     curves = _curves(table)
@@ -171,8 +168,105 @@ def lesion_bars(
     return figure
 
 
+def ablation_modes(
+    study: LesionStudy,
+    *,
+    percent: float | None = None,
+    title: str | None = None,
+) -> go.Figure:
+    """Show what a task loses by what the units become: zero, their mean, another response.
+
+    Bars of networks have their bootstrap interval over items; those of controls the range of their
+    draws.
+
+    Args:
+        study: what :func:`lensloc.lesion_study` measured, in several modes.
+        percent: which size; the one nearest to 1 % if None.
+        title: of the figure.
+
+    Returns:
+        Bars over modes, one panel a task, one colour a network or kind of control.
+
+    Raises:
+        LensLocError: if the study has no lesion of that size.
+    """
+    require_a(LesionStudy, study, "study")
+    size = _size(study, percent)
+    table = study.table[study.table["percent"] == size]
+    tasks, modes = (list(dict.fromkeys(table[name])) for name in ("task", "mode"))
+    shown = dict(zip(modes, labels(modes, width=16, lines=2), strict=True))
+    curves = _curves(table.assign(mode=""))
+    panel_width = max(300, 90 + 90 * len(modes), 90 + 18 * len(modes) * len(curves))
+    n_rows, n_columns = grid(len(tasks), most=max(1, 900 // panel_width))
+    titles = labels(tasks, panel_width // _PANEL_LETTER - 2, _TITLE_LINES)
+    heading = _PANEL_LINE * (most_lines(titles) - 1)
+    height = 150 + (300 + heading) * n_rows
+    figure = _panels(titles, n_rows, n_columns, height, below=60 + heading)
+    for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
+        for number, (label, found) in enumerate(curves.items()):
+            rows = found[found["task"] == task].assign(mode=table["mode"])
+            if rows.empty:
+                continue
+            by_mode = rows.groupby("mode", sort=False)
+            means = by_mode["drop"].mean()
+            one = bool((rows["kind"] == NETWORK).all())
+            low = by_mode["drop_low"].first() if one else by_mode["drop"].min()
+            high = by_mode["drop_high"].first() if one else by_mode["drop"].max()
+            figure.add_trace(
+                go.Bar(
+                    x=[shown[mode] for mode in means.index],
+                    y=means.to_numpy(),
+                    error_y={
+                        "array": (high - means).to_numpy(),
+                        "arrayminus": (means - low).to_numpy(),
+                        "thickness": 1.5,
+                        "color": INK,
+                    },
+                    marker={"color": style(number)["color"]},
+                    name=label,
+                    legendgroup=label,
+                    showlegend=task == tasks[0] and len(curves) > 1,
+                    hovertemplate=f"{label}<br>%{{x}}: drop %{{y:.3g}}<extra></extra>",
+                ),
+                **place,
+            )
+        figure.add_hline(y=0, line={"color": RULE, "width": 1}, **place)
+        measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
+        figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
+    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    model = brief(table["model"].iloc[0])
+    figure.update_xaxes(type="category")
+    default = f"What units become, and what it costs {model}: {size:g} % of the units, {networks}"
+    finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
+    figure.update_layout(
+        barmode="group",
+        legend={"orientation": "h", "x": 0, "y": -60 / (height - 150), "yanchor": "top"},
+        margin={"t": figure.layout.margin.t + 16 + heading, "b": 90},
+        height=height + heading,
+    )
+    return figure
+
+
+def _size(study: LesionStudy, percent: float | None) -> float:
+    """Return a size that the study has: the one that was asked for, or the nearest to 1 %."""
+    sizes = sorted(set(study.table["percent"]))
+    size = min(sizes, key=lambda s: abs(np.log(s))) if percent is None else percent
+    if size not in sizes:
+        known = ", ".join(f"{s:g}" for s in sizes)
+        raise LensLocError(f"The study has no lesion of {size:g} %; it has {known} %.")
+    return float(size)
+
+
 def _curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the rows of every network and every control, by label; networks first."""
+    """Return the rows of every network and every control, by label; networks first.
+
+    A control that claims to be matched in magnitude and is not at some size says so.
+    """
+    poor = {
+        (match.network, match.control)
+        for match in matches_of(table)
+        if match.poor and {"magnitude", "outliers"} & set(match.control.split("+"))
+    }
     many = len(set(table["network"])) > 1
     modes = len(set(table["mode"])) > 1
     curves: dict[str, pd.DataFrame] = {}
@@ -181,8 +275,9 @@ def _curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     for key, found in order.groupby(keys, sort=False):
         is_control, network, mode, kind = key
         parts = [str(network)] if many or not is_control else []
-        parts += [f"({mode})"] if modes else []
+        parts += [f"({mode})"] if modes and mode else []
         parts += [f"control: {kind}"] if is_control else []
+        parts += ["(poor match)"] if (str(network), str(kind)) in poor else []
         curves[literal(" ".join(parts))] = found
     return dict(sorted(curves.items(), key=lambda item: bool(item[1]["is_control"].iloc[0])))
 

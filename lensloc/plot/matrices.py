@@ -18,7 +18,7 @@ from lensloc.plot.themes import DIVERGING, INK, SEQUENTIAL
 from lensloc.results.lesions import NETWORK
 from lensloc.results.matrices import LanguageMatrix, Steering
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import MATCHES
+from lensloc.units.matching import is_matched
 
 _GAP, _LEFT, _SCALE = 44, 110, 140  # between panels side by side, and beside them
 _WIDEST = 800  # of panels side by side
@@ -334,7 +334,7 @@ def _panel(found: LanguageMatrix, kind: str) -> str:
         return "the language's units"
     draws = found.table.loc[found.table["kind"] == kind, "seed"].dropna().nunique()
     drawn = f", mean of {draws} draws" if draws > 1 else ""
-    if kind in MATCHES and kind != "random":
+    if is_matched(kind):
         return f"as many units matched in {kind}{drawn}"
     return f"as many {kind} units{drawn}"
 

@@ -1,7 +1,7 @@
 """LesionStudy: what every lesion cost, with intervals over items and over control draws."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,15 @@ from jaxtyping import Float
 from lensloc.display import markup
 from lensloc.errors import noted
 from lensloc.results.lesion_cases import NETWORK as NETWORK
-from lensloc.results.lesion_cases import PLACE, lesion_summary, lesion_warnings
+from lensloc.results.lesion_cases import PLACE, balance_of, lesion_summary, lesion_warnings
+from lensloc.results.lesion_groups import groups_of
 
 _PLACE = list(PLACE)
+_COMPARED = (
+    *("n_compared", "network_drop", "control_drop"),
+    *("difference", "difference_low", "difference_high", "p_more", "p_less", "min_p"),
+)
+_WHOLE = ("seed", "n_outliers", "dimensions_shared", "units_shared", "n_compared")
 
 
 @dataclass(frozen=True)
@@ -46,34 +52,51 @@ class LesionStudy:
 
             - ``model``, ``network``, ``site``, ``mode``, ``percent``, ``kind`` (``network``, or how
               the control was drawn), ``seed`` of the draw, ``n_units``, ``magnitude`` (mean
-              absolute response of the lesioned units, where known);
+              absolute response of the lesioned units, where known), ``log_magnitude`` (mean
+              natural log of it) and ``n_outliers`` among them;
+            - of a control beside its network: ``smd`` (standardised difference of log magnitude),
+              ``layers_apart`` (0 if spread alike over layers, 1 if in others),
+              ``dimensions_shared`` (of the residual stream, in whatever layer), ``units_shared``,
+              and ``alike``, the share of its units that a draw has in common with another draw;
             - ``task``, ``measure``, ``n_items``, ``score``, ``intact``, ``chance``; ``n_ties``, how
               many items are ties, whose credit is shared; ``finite``, whether the lesioned model
-              gave a number to every item: where it did not, all that follows is NaN;
+              gave a number to every item: where it did not, all that follows is NaN. A draw of a
+              control may have been measured on a part of the items: ``n_items`` says how many, and
+              ``intact`` is the intact model's score on the same;
             - ``drop``: how much worse than intact, positive for harm: share of items for an
               accuracy, nats a token for a perplexity (difference of log perplexities), otherwise
               units of the score; ``drop_low``, ``drop_high``: its paired bootstrap interval over
               items;
             - ``cohen_h`` (accuracies): ``2 asin sqrt(intact) - 2 asin sqrt(score)``;
-            - ``difference``: on rows of a control, the network's drop minus the mean drop of all
-              draws of this control, with ``difference_low``, ``difference_high``: bootstrap over
-              items and draws together. Draws without a number are left out of both; if that leaves
+            - on rows of a control, ``difference``: ``network_drop`` minus ``control_drop``, the
+              mean of all draws of this control, on the ``n_compared`` items that all of them were
+              measured on, with ``difference_low``, ``difference_high``: an interval over draws and
+              items (see :mod:`lensloc.results.draws`); of a control that was not drawn, a paired
+              bootstrap interval over items. Draws without a number are left out; if that leaves
               fewer than two there is no interval;
+            - ``p_more``: of the rank test over draws that the network does more harm than a draw,
+              one-sided; ``p_less``, that it does less; ``min_p``, the smallest that so many draws
+              can give. NaN of a control that was not drawn;
             - ``took_effect``: whether the lesion's hooks fired, changed an activation and moved a
               logit; ``moved``: the largest change of a logit of the probe.
         confidence: of the intervals.
         warnings: what a reader of the table should know, in sentences: those that were given, and
             what the table itself says (lesions without effect, controls that do as much harm).
         call: what made the study, as code; empty if it was put together by hand.
+        items: one row a lesion, task and item: ``network``, ``mode``, ``percent``, ``kind``,
+            ``seed``, ``task``, ``item``, ``group``, ``phenomenon`` (of tasks that have some),
+            ``intact`` and ``value``, what the item gave intact and lesioned, with their weights,
+            and ``higher_is_better``. Empty if the study was put together by hand.
     """
 
     table: pd.DataFrame
     confidence: float = 0.95
     warnings: tuple[str, ...] = ()
     call: str = ""
+    items: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
     def __post_init__(self) -> None:
-        told = dict.fromkeys([*self.warnings, *lesion_warnings(self.table)])
+        told = dict.fromkeys([*self.warnings, *lesion_warnings(self.table, self.confidence)])
         object.__setattr__(self, "warnings", tuple(told))
 
     def summary(self, percent: float | None = None) -> list[str]:
@@ -82,14 +105,45 @@ class LesionStudy:
         Args:
             percent: at which size; of every network the nearest one that it has; 1 if None.
         """
-        return lesion_summary(self.table, percent)
+        return lesion_summary(self.table, percent, self.confidence)
+
+    def by_group(self, column: str = "group", *, network: str | None = None) -> pd.DataFrame:
+        """Return what every group of items lost: which paradigms or phenomena fall first?
+
+        Args:
+            column: ``"group"`` (paradigms of pairs, kinds of questions), or ``"phenomenon"``.
+            network: of one network only.
+
+        Returns:
+            One row a network, mode, size, task, kind of control (or ``network``) and group:
+            ``n_items``, ``draws``, ``intact`` and ``lesioned`` (means over items; of controls over
+            draws too), ``drop`` (positive for harm); of networks also ``p`` (exact sign test that
+            more items lose than gain), ``q`` (false discovery rate over all groups of the task) and
+            ``falls_at``, the smallest size from which on ``q`` is at most 1 - confidence; NaN if
+            there is none. At every size the group that falls first comes first.
+
+        Raises:
+            LensLocError: if the study holds no items, there is no such network, or no task has such
+                groups.
+        """
+        return groups_of(self.items, column, network, self.confidence)
+
+    @property
+    def balance(self) -> pd.DataFrame:
+        """One row a network, size and kind of control: how alike the two are.
+
+        Means over draws: ``log_magnitude`` of network and control, ``smd``, ``outliers``,
+        ``layers_apart``, ``dimensions_shared``, ``alike``, and ``poor``, whether magnitudes do not
+        compare (``|smd| > 0.25``, or fewer than half as many outliers).
+        """
+        return balance_of(self.table)
 
     @property
     def comparisons(self) -> pd.DataFrame:
         """One row a network, size, task and kind of control: drops and their difference.
 
-        ``draws`` are those of the control, of which ``draws_lost`` gave no number and count for
-        nothing.
+        ``draws`` are those of the control that were made, of which ``draws_lost`` gave no number
+        and count for nothing. All drops are on the ``n_compared`` items that all were measured on.
         """
         networks = self.table[self.table["kind"] == NETWORK].set_index(_PLACE)["drop"]
         rows = []
@@ -101,11 +155,10 @@ class LesionStudy:
                     **dict(zip([*_PLACE, "kind"], key, strict=True)),
                     "draws": len(found),
                     "draws_lost": int(found["drop"].isna().sum()),
-                    "network_drop": float(networks.loc[tuple(key[:-1])]),
-                    "control_drop": mean_drop(found["drop"]),
-                    "difference": first["difference"],
-                    "difference_low": first["difference_low"],
-                    "difference_high": first["difference_high"],
+                    **{name: first[name] for name in _COMPARED},
+                    # A table that was put together by hand may not have them.
+                    "network_drop": _known(first["network_drop"], networks.loc[tuple(key[:-1])]),
+                    "control_drop": _known(first["control_drop"], mean_drop(found["drop"])),
                 }
             )
         table: pd.DataFrame = pd.DataFrame(rows)
@@ -119,7 +172,7 @@ class LesionStudy:
             found = self.table
         else:
             columns = ["network", "mode", "percent", "task", "kind", "network_drop", "control_drop",
-                       "difference", "difference_low", "difference_high"]  # fmt: skip
+                       "difference", "difference_low", "difference_high", "p_more"]  # fmt: skip
             found = compared
         rows: list[dict[str, Any]] = [
             {str(name): value for name, value in row.items()}
@@ -146,6 +199,10 @@ class LesionStudy:
         networks = ", ".join(map(str, self.table["network"].unique()))
         tasks = ", ".join(map(str, self.table["task"].unique()))
         return f"LesionStudy({len(self.table)} lesions x tasks; networks {networks}; tasks {tasks})"
+
+
+def _known(value: Any, otherwise: Any) -> float:
+    return float(otherwise if pd.isna(value) else value)
 
 
 def mean_drop(drops: Iterable[float]) -> float:
@@ -204,7 +261,9 @@ class Intervals:
     ) -> tuple[float, float]:
         """Return the interval of the network's drop minus the controls', over items and draws.
 
-        Draws without a number are left out; if fewer than two are left of more, there is none.
+        It says how these very sets of units differ, not whether the network differs from what
+        could have been drawn; for that see :mod:`lensloc.results.draws`. Draws without a number are
+        left out; if fewer than two are left of more, there is none.
         """
         known = [control for control in controls if np.isfinite(control.mean)]
         if not known or len(known) == 1 < len(controls):
@@ -250,10 +309,13 @@ def tabulate(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as a table with the columns in the order of :class:`LesionStudy`."""
     columns = [
         *("model", "network", "site", "mode", "percent", "kind", "seed", "n_units", "magnitude"),
+        *("log_magnitude", "n_outliers"),
+        *("smd", "layers_apart", "dimensions_shared", "units_shared", "alike"),
         *("task", "measure", "n_items", "score", "intact", "chance", "n_ties", "finite"),
         *("drop", "drop_low", "drop_high", "cohen_h"),
-        *("difference", "difference_low", "difference_high", "took_effect", "moved"),
+        *_COMPARED,
+        *("took_effect", "moved"),
     ]
     table: pd.DataFrame = pd.DataFrame(list(rows), columns=columns)
-    table["seed"] = table["seed"].astype("Int64")
-    return table
+    typed: pd.DataFrame = table.astype(dict.fromkeys(_WHOLE, "Int64"))
+    return typed

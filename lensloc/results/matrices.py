@@ -27,8 +27,8 @@ class LanguageMatrix:
             - ``change``: their difference, positive for harm; ``change_low``, ``change_high``: its
               paired bootstrap interval over texts;
             - ``difference``: on rows of a control, the change by the language's own units minus the
-              mean change of all draws, with ``difference_low``, ``difference_high``: over texts and
-              draws together;
+              mean change of all draws, with ``difference_low``, ``difference_high``: over draws and
+              texts; ``p_more``, ``p_less``: of the rank test over draws;
             - ``took_effect``, ``moved``, ``finite``: as in
               :class:`~lensloc.results.lesions.LesionStudy`.
         confidence: of the intervals.

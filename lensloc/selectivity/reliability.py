@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from lensloc.errors import LensLocError
@@ -242,7 +242,7 @@ def _members(
 
 
 def _spearman(a: Float[Tensor, "layer unit"], b: Float[Tensor, "layer unit"]) -> float:
-    ranks = [rankdata(values.flatten().numpy()) for values in (a, b)]
-    if any(np.ptp(found) == 0 for found in ranks):
+    values = [side.flatten().numpy() for side in (a, b)]
+    if any(np.ptp(side) == 0 for side in values):
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(spearmanr(*values).statistic)

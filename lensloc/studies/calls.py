@@ -9,10 +9,12 @@ from lensloc.contrasts import bundled
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
 from lensloc.models import describe
+from lensloc.models.surface import Model
 from lensloc.selectivity import Selectivity
 from lensloc.tasks import Task
+from lensloc.units.control_sets import Controls
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Controls
+from lensloc.vocabulary import UNSEEDED
 
 # What changes no result, or is of one machine.
 _LEFT_OUT = ("progress", "store", "recompute", "batch_size")
@@ -51,7 +53,7 @@ def _same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
-def _model(model: Any) -> str:
+def _model(model: Model) -> str:
     card = describe(model)
     untrained = ", untrained=True" if card.untrained else ""
     return (
@@ -103,10 +105,16 @@ def _contrast(contrast: Contrast) -> str:
 def _controls(found: Controls) -> str:
     seeds = list(found.seeds)
     drawn = range(seeds[0], seeds[-1] + 1) if seeds else range(0)
-    parts = [_shown(list(found.matches))] if found.matches else []
-    parts.append(f"seeds={drawn if list(drawn) == seeds else seeds}")
+    parts = [_shown(list(found.matches) or ())]
+    if any(match not in UNSEEDED for match in found.matches):
+        parts.append(f"seeds={drawn if list(drawn) == seeds else seeds}")
     parts += [f"{name}=True" for name in ("least_selective", "without_outliers")
               if getattr(found, name)]  # fmt: skip
+    for name in ("masks", "others"):
+        if getattr(found, name):
+            parts.append(f"{name}={_shown(dict(getattr(found, name)))}")
+    if not found.elsewhere:
+        parts.append("elsewhere=False")
     return f"ll.controls({', '.join(parts)})"
 
 

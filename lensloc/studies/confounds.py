@@ -5,18 +5,20 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.bundled import language
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.errors import unwarned
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.studies.localization import localize
 from lensloc.studies.stimulus_warnings import token_lengths
 from lensloc.units.mask import UnitMask
 
 
 def confound_check(
-    model: Any,
+    model: Model,
     contrast: Contrast | None = None,
     *,
     percent: float = 1,
@@ -49,7 +51,7 @@ def confound_check(
     Raises:
         LensLocError: as :func:`localize` does.
     """
-    require_model(model)
+    surface(model)
     texts = language() if contrast is None else contrast
     require_a(Contrast, texts, "contrast")
     half_a, half_b = texts.split(seed)

@@ -1,36 +1,43 @@
 """Study: one contrast looked at from all sides, as a report shows it."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import pandas as pd
 import torch
+from markupsafe import Markup
 
-from lensloc.arguments import listed, require_a, require_model
+from lensloc.arguments import listed, require_a
 from lensloc.contrasts.balance import Balance, measure_balance
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol, resolved
 from lensloc.display import markup
+from lensloc.display.sentences.lesions import NO_CONTROLS
 from lensloc.display.sentences.selection import Halves, halves_notes
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.forward.sites import get_site, names_of, shape
-from lensloc.results.lesions import LesionStudy
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
+from lensloc.results.lesions import NETWORK, LesionStudy, tabulate
 from lensloc.results.profiles import ResponseProfile
 from lensloc.selectivity import Reliability, Selectivity, Test, split_half
 from lensloc.studies.calls import written_call
 from lensloc.studies.granularities import halves_of
+from lensloc.studies.lesion_modes import SIDE_BY_SIDE, Mode, needs_reference
 from lensloc.studies.lesions import lesion_study, shared_texts
 from lensloc.studies.localization import Localization, localize
 from lensloc.studies.response_profiles import profile_of
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task
-from lensloc.units.mask import UnitMask, count_from_percent
-from lensloc.units.matching import Controls
+from lensloc.units.control_sets import Controls
+from lensloc.units.mask import UnitMask, count_from_percent, is_residual
 from lensloc.units.responses import Responses
 from lensloc.units.selection import least_note
+from lensloc.vocabulary import THROUGHOUT
 
 T = TypeVar("T")
 
@@ -47,6 +54,7 @@ class Study:
         reliability: how well halves of the stimuli agree at the site; None if not measured.
         profile: how strongly the network responds in every condition; None if not measured.
         lesions: what it costs to switch it off, beside controls; None if not measured.
+        modes: what that costs in other ways of switching off, side by side; None if not measured.
         notes: what a reader should know beyond the warnings of these, in sentences.
         call: what made the study, as code or as a command; empty if it was put together by hand.
         seed: of halves, intervals and lesions; None if it was put together by hand.
@@ -59,6 +67,7 @@ class Study:
     reliability: Reliability | None = None
     profile: ResponseProfile | None = None
     lesions: LesionStudy | None = None
+    modes: LesionStudy | None = None
     notes: tuple[str, ...] = ()
     call: str = ""
     seed: int | None = None
@@ -79,6 +88,7 @@ class Study:
             *(self.profile.warnings if self.profile is not None else ()),
             *self.notes,
             *(self.lesions.warnings if self.lesions is not None else ()),
+            *(self.modes.warnings if self.modes is not None else ()),
         ]
         return tuple(dict.fromkeys(sentences))
 
@@ -118,15 +128,18 @@ class Study:
             parts.append(self.profile._repr_html_())
         if self.lesions is not None:
             parts.append(self.lesions._repr_html_())
+        if self.modes is not None:
+            parts.append(self.modes._repr_html_())
         told = {*self.found.warnings, *self.network.warnings}
         told |= set(self.profile.warnings if self.profile is not None else ())
         told |= set(self.lesions.warnings if self.lesions is not None else ())
+        told |= set(self.modes.warnings if self.modes is not None else ())
         own = markup.notes([sentence for sentence in self.warnings if sentence not in told])
-        return markup.stacked([*parts, own] if own else parts)
+        return markup.stacked(map(Markup, [*parts, own] if own else parts))
 
 
 def study(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str] | None = None,
     *,
@@ -134,6 +147,8 @@ def study(
     tasks: Sequence[Task] = (),
     controls: Controls | Sequence[Controls] = (),
     percents: Sequence[float] | None = None,
+    modes: Sequence[Mode] | None = None,
+    exact: bool = False,
     pooling: Pooling | None = None,
     protocol: str | Protocol = "lensloc",
     absolute: bool | None = None,
@@ -158,6 +173,11 @@ def study(
         controls: what to hold beside the network, e.g. ``ll.controls("layer")`` (refused without
             tasks).
         percents: sizes of the lesions; ``percent`` alone if None (as ``controls``).
+        modes: what units become, as in :func:`lensloc.lesion_study`; the first is held beside
+            controls at every size, all are held beside each other at ``percent``, with the contrast
+            as reference. Zero, mean, resample and, at the residual stream, dims-mean if None; one
+            alone for no such comparison (refused without tasks).
+        exact: measure all control draws on all items (refused without controls).
         pooling: as in :func:`lensloc.localize`.
         protocol: as there.
         absolute: as there.
@@ -176,7 +196,7 @@ def study(
             before the model is run.
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_a(Contrast, contrast, "contrast")
     sites = names_of(resolved(protocol, contrast.protocol).sites if sites is None else sites)
     tasks = listed(tasks)
@@ -189,7 +209,11 @@ def study(
             "without tasks nothing is lesioned; leave it out, or give tasks",
             controls=isinstance(controls, Controls) or bool(controls),
             percents=percents is not None,
+            modes=modes is not None,
+            exact=exact,
         )
+    elif not controls:
+        refuse_idle("without controls there are no draws; leave it out", exact=exact)
     site = sites[0]
     known = shape(get_site(site), model)
     if known is not None:
@@ -227,18 +251,77 @@ def study(
                 k=len(network),
             ),
         )
-    lesions = None
+    lesions = beside = None
     if tasks:
+        first, *others = _modes(modes, site)
+        networks = {contrast.name: found[site]}
+        settings: dict[str, Any] = {"seed": seed, "store": store, "progress": progress}
         lesions = lesion_study(
-            model, {contrast.name: found[site]}, tasks, controls, percents or (percent,),
-            seed=seed, store=store, progress=progress,
+            model, networks, tasks, controls, percents or (percent,), [first],
+            reference=contrast if needs_reference(first) else None, exact=exact, **settings,
         )  # fmt: skip
+        if others:
+            beside = _side_by_side(
+                model, networks, tasks, percent, [first, *others], lesions, contrast, settings
+            )
     balance = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
     notes += shared_texts(contrast.name, network.selected_on, tasks)
     call = written_call("ll.study", study, given)
     return Study(
-        found, site, percent, balance, reliability, profile, lesions, tuple(notes), call, seed
+        found,
+        site,
+        percent,
+        balance,
+        reliability,
+        profile,
+        lesions,
+        beside,
+        tuple(notes),
+        call,
+        seed,
     )
+
+
+def _modes(modes: Sequence[Mode] | None, site: str) -> list[Mode]:
+    """Return what units become: what was asked for, or the usual ways that the site has."""
+    if modes is None:
+        return [each for each in SIDE_BY_SIDE if is_residual(site) or THROUGHOUT not in each]
+    given: list[Mode] = [modes] if isinstance(modes, str | Mapping) else list(modes)
+    if not given:
+        raise LensLocError("modes is empty; give at least one mode, e.g. zero.")
+    return given
+
+
+def _side_by_side(
+    model: Model,
+    networks: Mapping[str, Selectivity],
+    tasks: Sequence[Task],
+    percent: float,
+    modes: Sequence[Mode],
+    known: LesionStudy,
+    contrast: Contrast,
+    settings: Mapping[str, Any],
+) -> LesionStudy:
+    """Lesion the network alone in all modes, of which the first may have been measured."""
+    kept = [
+        found[(found["kind"] == NETWORK) & (found["percent"] == percent)]
+        for found in (known.table, known.items)
+    ]
+    missing = modes[1:] if len(kept[0]) else modes
+    reference = contrast if any(map(needs_reference, missing)) else None
+    with unwarned():  # the study says it
+        found = lesion_study(
+            model, networks, tasks, (), (percent,), missing, reference=reference, **settings
+        )
+    table, items = (
+        pd.concat([first, more], ignore_index=True) if len(first) else more
+        for first, more in zip(kept, (found.table, found.items), strict=True)
+    )
+    rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+    study = dataclasses.replace(found, table=tabulate(rows), items=items)
+    # Controls stand beside the first mode.
+    object.__setattr__(study, "warnings", tuple(w for w in study.warnings if w != NO_CONTROLS))
+    return study
 
 
 def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T | None:
@@ -251,7 +334,7 @@ def _unless_too_few(what: str, notes: list[str], measure: Callable[[], T]) -> T 
 
 
 def _to_every_text(
-    model: Any, contrast: Contrast, known: Responses, options: dict[str, Any]
+    model: Model, contrast: Contrast, known: Responses, options: dict[str, Any]
 ) -> Responses:
     """Return responses to the texts of all conditions, of which some are known."""
     others = {n: texts for n, texts in contrast.conditions.items() if n not in known.conditions}

@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lensloc.arguments import require_model, require_named
-from lensloc.attribution.attributing import Attribution, Baseline, Method, attribute
+from lensloc.arguments import require_named
+from lensloc.attribution.attributing import Baseline, Method, attribute
+from lensloc.attribution.result import Attribution
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling
 from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.lesion_cases import lesion_warnings
 from lensloc.results.lesions import NETWORK, mean_drop
 from lensloc.selectivity import Selectivity, Test, split_half
@@ -24,8 +27,8 @@ from lensloc.studies.lesions import lesion_study
 from lensloc.studies.localization import Localization, localize
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, minimal_pairs
+from lensloc.units.control_sets import controls, units_of
 from lensloc.units.mask import UnitMask
-from lensloc.units.matching import Match, controls
 from lensloc.units.outliers import outliers
 from lensloc.units.selection import count_from_percent
 
@@ -38,7 +41,7 @@ _FEWEST = 10
 
 
 def compare_granularities(
-    model: Any,
+    model: Model,
     contrast: Contrast | Mapping[str, Contrast],
     sites: Sequence[str] | None = None,
     percent: float = 1,
@@ -124,7 +127,7 @@ def compare_granularities(
     Raises:
         LensLocError: no contrast or site, a number that makes no sense, or what localizing refuses.
     """
-    require_model(model)
+    surface(model)
     given = {contrast.name: contrast} if isinstance(contrast, Contrast) else contrast
     like = "{name: contrast}, or one contrast"
     networks = dict(require_named(Contrast, given, "Contrasts", like=like))
@@ -201,7 +204,7 @@ def compare_granularities(
     return table
 
 
-def _sites(model: Any, sites: Sequence[str] | None) -> list[str]:
+def _sites(model: Model, sites: Sequence[str] | None) -> list[str]:
     if sites is not None:
         return names_of(sites)
     kept = []
@@ -349,7 +352,7 @@ _Size = Literal["fraction", "number"]
 
 
 def _with_drops(
-    model: Any,
+    model: Model,
     table: pd.DataFrame,
     tops: Mapping[tuple[str, str], Selectivity],
     task: Task,
@@ -366,25 +369,31 @@ def _with_drops(
     for row, (network, site, n_selected) in enumerate(selected):
         sizes: dict[_Size, int] = {"fraction": int(n_selected), "number": number}
         for size, k in sizes.items():
-            if 2 * k <= tops[network, site].t.numel():
-                label = f"{network} at {site}, {k} units ({size})"
-                with unwarned():
-                    masks[label] = _to_lesion(tops[network, site].top(k=k))
-                places[label] = (row, size)
+            if 2 * k > tops[network, site].t.numel():
+                continue
+            label = f"{network} at {site}, {k} units ({size})"
+            with unwarned():
+                mask = _to_lesion(tops[network, site].top(k=k))
+            if units_of(mask).candidates.sum() >= k:
+                masks[label], places[label] = mask, (row, size)
     if not masks:
         raise LensLocError(
-            f"No site of {describe(model).name} has twice as many units as were to be lesioned; "
-            "use a smaller percent or number."
+            f"No site of {describe(model).name} has as many units elsewhere as were to be "
+            "lesioned; use a smaller percent or number."
         )
     # One kind of control for the whole table, so that its rows compare.
-    roomy = all(2 * int(mask.per_layer().max()) <= mask.shape[1] for mask in masks.values())
-    match: Match = "layer" if roomy else "random"
+    roomy = all(
+        (units_of(mask).candidates.sum(axis=1) >= mask.per_layer().numpy()).all()
+        for mask in masks.values()
+    )
+    match = "layer" if roomy else "random"
     study = lesion_study(
         model,
         masks,
         [task],
         controls(match, seeds=seeds),
         seed=seed,
+        exact=True,  # drops of control and network stand side by side, on the same items
         store=store,
         progress=progress,
     )

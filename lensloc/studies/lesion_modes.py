@@ -11,9 +11,15 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
-from lensloc.lesions.lesioning import MODES, Positions, Reference, lesion
+from lensloc.lesions.lesioning import lesion
+from lensloc.lesions.modes import MODES
+from lensloc.lesions.references import Reference
+from lensloc.units.mask import UnitMask
+from lensloc.vocabulary import THROUGHOUT, Positions
 
 Mode = str | Mapping[str, Any]
+SIDE_BY_SIDE = ("zero", "mean", "resample", "dims-mean")
+"""What a study compares: nothing, the mean, another stimulus' response, the mean for good."""
 
 _TAKEN = tuple(
     name for name in inspect.signature(lesion).parameters if name not in ("model", "masks")
@@ -29,12 +35,22 @@ class PlannedMode:
         label: how it is called in tables; no two modes of a study have the same.
         arguments: of lesion, beside units and mode.
         needs: whether it uses the study's own reference.
+        throughout: whether it acts on the network's dimensions in every layer.
     """
 
     mode: str
     label: str
     arguments: Mapping[str, Any]
     needs: bool = False
+    throughout: bool = False
+
+    def units(self, network: UnitMask) -> UnitMask:
+        """Return the units that are lesioned.
+
+        Raises:
+            LensLocError: if they are to be dimensions in every layer, and the site has none.
+        """
+        return network.throughout() if self.throughout else network
 
     def with_reference(self, reference: Reference) -> "PlannedMode":
         """Return the mode with another reference, if it uses the study's."""
@@ -49,7 +65,8 @@ def planned_modes(
     """Read the modes of a study.
 
     Args:
-        modes: names of modes, or arguments of :func:`lensloc.lesion` with a name among them.
+        modes: names of modes, or arguments of :func:`lensloc.lesion` with a name among them; before
+            a name, ``dims-`` for the network's dimensions of the residual stream in every layer.
         reference: for the modes that need one and have none of their own.
         positions: for the modes that say nothing of positions.
         seed: likewise.
@@ -90,9 +107,13 @@ def _labels(given: Sequence[Mode], planned: Sequence[PlannedMode]) -> list[str]:
 def _planned(
     given: Mode, reference: Reference | None, positions: Positions, seed: int
 ) -> PlannedMode:
-    mode = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
+    named = str(given) if isinstance(given, str) else str(given.get("mode", "zero"))
+    mode = named.removeprefix(THROUGHOUT)
     if mode not in MODES:
-        raise LensLocError(f"There is no mode {mode!r}; there are {', '.join(MODES)}.")
+        raise LensLocError(
+            f"There is no mode {named!r}; there are {', '.join(MODES)}, and at the residual stream "
+            f"{THROUGHOUT}mean and the like, of a network's dimensions in every layer."
+        )
     extra = {} if isinstance(given, str) else {k: _plain(v) for k, v in given.items()}
     extra.pop("mode", None)
     for name in extra:
@@ -100,7 +121,7 @@ def _planned(
             raise LensLocError(
                 f"A lesion takes no {name!r} (mode {mode!r}); it takes {', '.join(_TAKEN)}."
             )
-    needs = (mode in ("mean", "resample") or "quantile" in extra) and "reference" not in extra
+    needs = needs_reference(given)
     arguments = {
         "positions": positions,
         "seed": seed,
@@ -108,8 +129,17 @@ def _planned(
         **extra,
     }
     told = {name: value for name, value in extra.items() if name != "reference"}
-    label = " ".join([mode, *(f"{name}={_in_words(value)}" for name, value in told.items())])
-    return PlannedMode(mode, label, arguments, needs)
+    label = " ".join([named, *(f"{name}={_in_words(value)}" for name, value in told.items())])
+    return PlannedMode(mode, label, arguments, needs, named != mode)
+
+
+def needs_reference(given: Mode) -> bool:
+    """Say whether a mode, as a study is given it, takes the study's own reference."""
+    if isinstance(given, str):
+        given = {"mode": given}
+    known = MODES.get(str(given.get("mode", "zero")).removeprefix(THROUGHOUT))
+    needed = (known is not None and known.needs_reference) or "quantile" in given
+    return needed and "reference" not in given
 
 
 def _plain(value: Any) -> Any:

@@ -2,54 +2,40 @@
 
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from lensloc.arguments import listed, require_model, require_named
+from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
-from lensloc.lesions.lesioning import (
-    Effect,
-    Positions,
-    Reference,
-    reference_responses,
-    reference_site,
-)
-from lensloc.models import ModelCard, describe
-from lensloc.results.lesion_cases import idle_lesions
-from lensloc.results.lesions import (
-    NETWORK,
-    Intervals,
-    LesionStudy,
-    cohen_h,
-    drop,
-    mean_drop,
-    scores_of,
-    tabulate,
-)
+from lensloc.lesions.lesioning import Effect
+from lensloc.lesions.references import Reference, reference_responses, reference_site
+from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
+from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.selectivity import Selectivity
 from lensloc.studies.calls import written_call
+from lensloc.studies.in_turn import Measured, draws_in_turn
 from lensloc.studies.lesion_modes import Mode, PlannedMode, planned_modes
+from lensloc.studies.lesion_table import Job, Row, items_table, own_balance, table_of
+from lensloc.studies.lesion_warnings import study_warnings
 from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult, texts_of
-from lensloc.tasks.base import MANY_TIES
+from lensloc.units.control_sets import Controls, ControlSet
 from lensloc.units.mask import UnitMask, count_from_percent
-from lensloc.units.matching import Controls
+from lensloc.units.matching import draws_alike
 from lensloc.units.selection import least_note
 from lensloc.units.text_sets import TextSet
-
-PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
+from lensloc.vocabulary import PERCENTS as PERCENTS
+from lensloc.vocabulary import Positions
 
 
 def lesion_study(
-    model: Any,
+    model: Model,
     masks: Mapping[str, UnitMask | Selectivity | Contrast],
     tasks: Sequence[Task],
     controls: Controls | Sequence[Controls] = (),
@@ -62,6 +48,7 @@ def lesion_study(
     seed: int = 0,
     n_resamples: int = 2000,
     confidence: float = 0.95,
+    exact: bool = False,
     store: StoreLike = None,
     progress: bool = True,
 ) -> LesionStudy:
@@ -77,7 +64,7 @@ def lesion_study(
             some of its texts, units are picked on one half of the contrast, and the task leaves out
             that half.
         tasks: what to measure, e.g. ``[ll.tasks.minimal_pairs()]``.
-        controls: what to hold beside every network, e.g. ``ll.controls("layer")``.
+        controls: what to hold beside every network, e.g. ``ll.controls("magnitude+outliers")``.
         percents: sizes, in per cent of the site's units. If None, masks keep theirs, and maps and
             contrasts are cut to 0.125, 0.25, 0.5, 1, 2 and 5 % (less of these where several come to
             the same number of units). If given, masks are cut too, which needs their ranking
@@ -86,13 +73,18 @@ def lesion_study(
             with a warning.
         modes: ``"zero"``, ``"mean"``, ``"resample"``, ``"write"``, or with arguments of
             :func:`lensloc.lesion`: ``{"mode": "scale", "scale": 0.5}``,
-            ``{"mode": "zero", "positions": "last"}``.
+            ``{"mode": "zero", "positions": "last"}``. At the residual stream also ``"dims-mean"``
+            and the like: the network's dimensions in every layer
+            (:meth:`lensloc.UnitMask.throughout`), beside controls of these.
         site: where contrasts are localized; block outputs if None.
         reference: of the modes that need one.
         positions: as in :func:`lensloc.lesion`.
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
         n_resamples: of the bootstrap.
-        confidence: of its intervals.
+        confidence: of its intervals, and of the test over control draws.
+        exact: measure all control draws on all items. Otherwise they are measured on a part of the
+            items first, where that settles whether they do more or less harm than the network, and
+            stopped once two did more and two did less: see :mod:`lensloc.results.sequential`.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 
@@ -106,7 +98,7 @@ def lesion_study(
             row without a score.)
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
     tasks, modes = listed(tasks), listed(modes, str, Mapping)
     percents = percents if percents is None or isinstance(percents, Mapping) else listed(percents)
@@ -138,14 +130,14 @@ def lesion_study(
         needed = {reference_site(at, mode.mode) for at in sites for mode in planned if mode.needs}
         held = reference_responses(model, reference, needed)
         planned = tuple(mode.with_reference(held) for mode in planned)
-    jobs = [
-        job
+    groups = [
+        group
         for name, network in networks.items()
-        for job in _jobs(model, name, network, several, planned)
+        for group in _groups(model, name, network, several, planned)
     ]
     run = Runner(model, card, store)
     # One step a task and lesion, and one a task of the intact model.
-    total = sum(len(networks[job.network].tasks) for job in jobs)
+    total = sum(group.size * len(networks[group.job.network].tasks) for group in groups)
     total += sum(len(network.tasks) for network in networks.values())
     with progress_bar(progress, total, "lesions") as advance:
         intact: dict[tuple[str, str], TaskResult] = {}
@@ -153,13 +145,19 @@ def lesion_study(
             for task in network.tasks:
                 intact[name, task.name], _ = run.measure(task)
                 advance(1)
-        measured = []
-        for job in jobs:
-            for task in networks[job.network].tasks:
-                result, (effect,) = run.measure(task, job.lesion)
-                measured.append((job, result, effect))
-                advance(1)
-    table = _table(card, measured, intact, n_resamples, confidence, seed)
+        rows: list[Row] = []
+        for group in groups:
+            of = networks[group.job.network]
+            by_task = [
+                _measured(
+                    run, group, task, intact[group.job.network, task.name],
+                    exact=exact, confidence=confidence, seed=seed, advance=advance,
+                )
+                for task in of.tasks
+            ]  # fmt: skip
+            order = {job: at for at, job in enumerate(group.jobs)}
+            rows += sorted((row for found in by_task for row in found), key=lambda r: order[r.job])
+    table = table_of(card, rows, intact, n_resamples, confidence, seed)
     for sentence in (note for network in networks.values() for note in network.notes):
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
     told = [
@@ -168,7 +166,9 @@ def lesion_study(
         for sentence in (*network.notes, *network.warnings)
     ]
     call = written_call("ll.lesion_study", lesion_study, given)
-    return LesionStudy(table, confidence, (*told, *_warnings(table, measured, intact)), call)
+    results = [row.measured.result for row in rows]
+    told += study_warnings(table, results, intact)
+    return LesionStudy(table, confidence, tuple(told), call, items_table(rows, intact))
 
 
 # -- what to lesion --------------------------------------------------------------------------------
@@ -191,21 +191,22 @@ class _Network:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One lesion of a study."""
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The lesion of a network, and those that are held beside it, by kind of control."""
 
-    network: str
-    percent: float
-    mode: str
-    kind: str
-    seed: int | None
-    lesion: PlannedLesion
+    job: Job
+    controls: Mapping[str, Sequence[Job]]
 
     @property
-    def mask(self) -> UnitMask:
-        """The units."""
-        return self.lesion.mask
+    def jobs(self) -> list[Job]:
+        """All of them, the network first."""
+        return [self.job, *(job for several in self.controls.values() for job in several)]
+
+    @property
+    def size(self) -> int:
+        """How many they are."""
+        return len(self.jobs)
 
 
 def _sizes(
@@ -228,7 +229,7 @@ def _sizes(
 
 
 def _network(
-    model: Any,
+    model: Model,
     name: str,
     given: UnitMask | Selectivity | Contrast,
     tasks: Sequence[Task],
@@ -315,198 +316,80 @@ def own_percent(mask: UnitMask) -> float:
     return next(p for p in candidates if p <= 100 and count_from_percent(p, total) == len(mask))
 
 
-def _jobs(
-    model: Any,
+def _groups(
+    model: Model,
     name: str,
     network: _Network,
     controls: Sequence[Controls],
     modes: Sequence[PlannedMode],
-) -> Iterator[_Job]:
+) -> Iterator[_Group]:
+    known: dict[tuple[float, bool], dict[str, tuple[float, list[ControlSet]]]] = {}
     for mode in modes:
-        for percent, mask in network.masks.items():
-            network_lesion = PlannedLesion(mask, {"mode": mode.mode, **mode.arguments})
-            network_lesion.on(model, check=False)  # refuse early
-            yield _Job(name, percent, mode.label, NETWORK, None, network_lesion)
-            for several in controls:
-                for control in several(mask):
-                    planned = PlannedLesion(control.mask, network_lesion.arguments)
-                    yield _Job(name, percent, mode.label, control.kind, control.seed, planned)
+        for percent, selected in network.masks.items():
+            mask = mode.units(selected)
+            lesion = PlannedLesion(mask, {"mode": mode.mode, **mode.arguments})
+            lesion.on(model, check=False)  # refuse early
+            place = (percent, mode.throughout)
+            if place not in known:
+                known[place] = _held(mask, controls)
+            job = Job(name, percent, mode.label, NETWORK, None, lesion, own_balance(mask))
+            beside = {
+                kind: [
+                    Job(
+                        name, percent, mode.label, kind, control.seed,
+                        PlannedLesion(control.mask, lesion.arguments), control.balance, alike,
+                    )
+                    for control in found
+                ]
+                for kind, (alike, found) in known[place].items()
+            }  # fmt: skip
+            yield _Group(job, beside)
 
 
-def _needs_reference(mode: Mode) -> bool:
-    if isinstance(mode, str):
-        return mode in ("mean", "resample")
-    return mode.get("mode", "zero") in ("mean", "resample") or "quantile" in mode
+def _held(
+    mask: UnitMask, controls: Sequence[Controls]
+) -> dict[str, tuple[float, list[ControlSet]]]:
+    """Draw the controls of a network: by kind, how alike the draws are, and these."""
+    found: dict[str, list[ControlSet]] = {}
+    for several in controls:
+        for control in several(mask):
+            found.setdefault(control.kind, []).append(control)
+    return {
+        kind: (draws_alike([control.mask.mask.numpy() for control in drawn]), drawn)
+        for kind, drawn in found.items()
+    }
 
 
-# -- the table -------------------------------------------------------------------------------------
-
-
-def _table(
-    card: ModelCard,
-    measured: Sequence[tuple[_Job, TaskResult, Effect]],
-    intact: Mapping[tuple[str, str], TaskResult],
-    n_resamples: int,
+def _measured(
+    run: Runner,
+    group: _Group,
+    task: Task,
+    intact: TaskResult,
+    *,
+    exact: bool,
     confidence: float,
     seed: int,
-) -> pd.DataFrame:
-    intervals: dict[int, Intervals] = {}
-    rows: list[dict[str, Any]] = []
-    groups: dict[tuple[Any, ...], dict[str, list[int]]] = {}
-    for job, result, effect in measured:
-        whole = intact[job.network, result.task]
-        n_items = len(result.items)
-        if n_items not in intervals:
-            intervals[n_items] = Intervals.over(
-                n_items, n_resamples=n_resamples, confidence=confidence, seed=seed
-            )
-        a, b = _scores(result), _scores(whole)
-        low, high = intervals[n_items].of_drop(a, b)
-        magnitude = job.mask.magnitude
-        place = (job.network, job.mode, job.percent, result.task)
-        groups.setdefault(place, {}).setdefault(job.kind, []).append(len(rows))
-        rows.append(
-            {
-                "model": card.name,
-                "network": job.network,
-                "site": job.mask.site,
-                "mode": job.mode,
-                "percent": job.percent,
-                "kind": job.kind,
-                "seed": job.seed,
-                "n_units": len(job.mask),
-                "magnitude": float(magnitude[job.mask.mask].mean())
-                if magnitude is not None
-                else np.nan,
-                "task": result.task,
-                "measure": result.measure,
-                "n_items": n_items,
-                "score": result.score,
-                "intact": whole.score,
-                "chance": np.nan if result.chance is None else result.chance,
-                "n_ties": result.n_ties,
-                "finite": result.is_finite,
-                "drop": drop(a, b),
-                "drop_low": low,
-                "drop_high": high,
-                "cohen_h": cohen_h(whole.score, result.score)
-                if result.measure == "accuracy"
-                else np.nan,
-                "took_effect": effect.took_effect,
-                "moved": np.nan if effect.moved is None else effect.moved,
-            }
-        )
-    for kinds in groups.values():
-        network = kinds[NETWORK][0]
-        for kind, members in kinds.items():
-            if kind == NETWORK:
-                continue
-            whole = _scores(intact[rows[network]["network"], rows[network]["task"]])
-            of_network = _scores(measured[network][1])
-            draws = [_scores(measured[row][1]) for row in members]
-            low, high = intervals[len(whole.value)].of_difference(of_network, draws, whole)
-            mean = mean_drop(rows[row]["drop"] for row in members)
-            for row in members:
-                rows[row] |= {
-                    "difference": rows[network]["drop"] - mean,
-                    "difference_low": low,
-                    "difference_high": high,
-                }
-    return tabulate(rows)
-
-
-def _scores(result: TaskResult) -> Any:
-    return scores_of(result.items, higher_is_better=result.higher_is_better)
-
-
-# -- what to mind ----------------------------------------------------------------------------------
-
-
-def _warnings(
-    table: pd.DataFrame,
-    measured: Sequence[tuple[_Job, TaskResult, Effect]],
-    intact: Mapping[tuple[str, str], TaskResult],
-) -> tuple[str, ...]:
-    every = (
-        *(sentence for result in intact.values() for sentence in result.warnings),
-        *idle_lesions(table),
-        *_without_numbers(table, measured),
-        *_without_score(table),
-        *_lost_draws(table),
-        *_tied(table),
-    )
-    found = tuple(dict.fromkeys(every))
-    for sentence in found:
-        warnings.warn(sentence, LensLocWarning, stacklevel=3)
-    return found
-
-
-_LESION = ["network", "mode", "percent", "kind"]
-
-
-def _named(row: Any) -> str:
-    """Name the lesion of a row of the table."""
-    return f"{row['network']} ({row['mode']}, {row['percent']:g} %, {row['kind']})"
-
-
-def _idle(table: pd.DataFrame) -> Iterator[str]:
-    idle = table[~table["took_effect"]].drop_duplicates([*_LESION, "seed"])
-    for row in idle.to_dict("records"):
-        yield (
-            f"The lesion of {_named(row)} took no effect: its hooks did not fire, changed nothing, "
-            "or moved no logit."
-        )
-
-
-def _without_numbers(
-    table: pd.DataFrame, measured: Sequence[tuple[_Job, TaskResult, Effect]]
-) -> Iterator[str]:
-    """Name the lesions that left the model without numbers: once a task, with the first text."""
-    lost = table[~table["finite"]]
-    for _, rows in lost.groupby([*_LESION, "task"], sort=False):
-        first = rows.iloc[0]
-        result = measured[int(rows.index[0])][1]
-        reason = result.warnings[0].rstrip(".") if result.warnings else "items have no value"
-        draws = f" in {len(rows)} draws" if len(rows) > 1 else ""
-        what = f"leaves {first['task']} without a score{draws}"
-        yield f"The lesion of {_named(first)} {what}: {reason}."
-
-
-def _without_score(table: pd.DataFrame) -> Iterator[str]:
-    """Name the lesions under which there was nothing to score, or the score is no float."""
-    lost = table[table["finite"] & table["score"].isna()]
-    for _, rows in lost.groupby([*_LESION, "task"], sort=False):
-        first = rows.iloc[0]
-        draws = f" in {len(rows)} draws" if len(rows) > 1 else ""
-        reason = (
-            "nothing was there to be scored"
-            if np.isnan(first["drop"])
-            else "its drop says how much is lost, but no number is large enough for the score"
-        )
-        yield f"Under the lesion of {_named(first)}, {first['task']} has no score{draws}: {reason}."
-
-
-def _lost_draws(table: pd.DataFrame) -> Iterator[str]:
-    controls = table[table["kind"] != NETWORK]
-    for _, rows in controls.groupby([*_LESION, "task"], sort=False):
-        first, n_lost = rows.iloc[0], int(rows["drop"].isna().sum())
-        left = len(rows) - n_lost
-        if not n_lost or np.isnan(first["intact"]):
+    advance: Callable[[int], None],
+) -> list[Row]:
+    """Measure a task under the lesion of a network and those of its controls."""
+    network, (effect,) = run.measure(task, group.job.lesion)
+    advance(1)
+    rows = [Row(group.job, Measured(network, effect))]
+    for kind, jobs in group.controls.items():
+        if all(job.seed is None for job in jobs):
+            for job in jobs:
+                result, (effect,) = run.measure(task, job.lesion)
+                advance(1)
+                rows.append(Row(job, Measured(result, effect)))
             continue
-        rest = "so there is no interval" if left < 2 else "and differences are from the others"
-        yield (
-            f"Of the control {_named(first)}, {n_lost} of {len(rows)} draws gave no number for "
-            f"{first['task']}, {rest}."
-        )
 
+        def measure(some: Task, draw: int, jobs: Sequence[Job] = jobs) -> tuple[TaskResult, Effect]:
+            result, (effect,) = run.measure(some, jobs[draw].lesion)
+            return result, effect
 
-def _tied(table: pd.DataFrame) -> Iterator[str]:
-    """Say once a task how many lesions leave the model guessing."""
-    shares = table["n_ties"] / table["n_items"]
-    for task, rows in table[shares > MANY_TIES].groupby("task", sort=False):
-        worst = table.loc[shares[rows.index].idxmax()]
-        yield (
-            f"Under {len(rows)} of {int((table['task'] == task).sum())} lesions more than "
-            f"{100 * MANY_TIES:g} % of the items of {task} are ties, whose credit is shared; most "
-            f"are {int(worst['n_ties'])} of {int(worst['n_items'])}, under {_named(worst)}."
-        )
+        draws, compared = draws_in_turn(
+            measure, len(jobs), task, intact, network,
+            kind=kind, exact=exact, confidence=confidence, seed=seed, advance=advance,
+        )  # fmt: skip
+        rows += [Row(job, draw, compared) for job, draw in zip(jobs, draws, strict=False)]
+    return rows

@@ -10,7 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
@@ -21,7 +21,9 @@ from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moment
 from lensloc.forward.sites import get_site, hook_names, names_of
 from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
+from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.surface import Model
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -194,7 +196,7 @@ class Localization(Mapping[str, Selectivity]):
 
 
 def localize(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str] | None = None,
     *,
@@ -249,7 +251,7 @@ def localize(
             the model cannot take, or that a paired test cannot pair.
     """
     given = dict(locals())
-    require_model(model)
+    surface(model)
     require_a(Contrast, contrast, "contrast")
     if store is None:
         refuse_idle("there is no store to look in; leave it out", recompute=recompute)
@@ -317,7 +319,7 @@ def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
-def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
+def _checked(model: Model, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
     """Return the sites' own names."""
     if pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
@@ -329,11 +331,11 @@ def _checked(model: Any, sites: str | Sequence[str], pooling: str, test: str) ->
     return [site.name for site in chosen]
 
 
-def _cut_at_window(model: Any, contrast: Contrast, max_tokens: int | None) -> int | None:
+def _cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> int | None:
     """Return after how many tokens stimuli are cut, where the window cuts some of them."""
-    if model.tokenizer is None:  # which capturing tells
+    if surface(model).tokenizer is None:  # which capturing tells
         return max_tokens
-    window = int(model.cfg.n_ctx)
+    window = surface(model).window
     longest = max(length(text, "tokens", model) for text in contrast.texts)
     used = longest if max_tokens is None else min(longest, max_tokens)
     return max_tokens if used <= window else window
@@ -349,7 +351,7 @@ def _as_told(found: Selectivity, made: Provenance) -> Selectivity:
 
 
 def _by_stimulus(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str],
     made: Provenance,
@@ -373,7 +375,7 @@ def _by_stimulus(
 
 
 def _by_moments(
-    model: Any,
+    model: Model,
     contrast: Contrast,
     sites: Sequence[str],
     made: Provenance,

@@ -12,6 +12,7 @@ from typing import Any
 from lensloc.errors import LensLocWarning, NotFiniteError
 from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, open_lesions
 from lensloc.models import ModelCard
+from lensloc.models.surface import Model
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult
 from lensloc.units.mask import UnitMask
@@ -33,7 +34,7 @@ class PlannedLesion:
     mask: UnitMask
     arguments: Mapping[str, Any]
 
-    def on(self, model: Any, *, check: bool = True) -> Lesion:
+    def on(self, model: Model, *, check: bool = True) -> Lesion:
         """Return the lesion, closed.
 
         Raises:
@@ -49,7 +50,7 @@ class Runner:
     goes on where it stopped. Under hooks that are not a lesion's, nothing is looked up or kept.
     """
 
-    def __init__(self, model: Any, card: ModelCard, store: StoreLike) -> None:
+    def __init__(self, model: Model, card: ModelCard, store: StoreLike) -> None:
         kept = Store.of(store)
         if has_other_hooks(model) and kept is not None:
             log.info("hooks are open on the model: results are neither looked up nor kept")

@@ -12,12 +12,14 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from lensloc.arguments import require_a, require_model
+from lensloc.arguments import require_a
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.profiles import profile_notes
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.forward.capturing import Pooling, capture
 from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.results.profiles import HALVES, ResponseProfile
 from lensloc.selectivity import TESTS, paired, welch
 from lensloc.studies.sides import sides_of
@@ -33,7 +35,7 @@ CrossValidate = bool | Literal["auto"]
 
 
 def response_profile(
-    model: Any,
+    model: Model,
     mask: UnitMask,
     contrast: Contrast,
     *,
@@ -79,7 +81,7 @@ def response_profile(
         LensLocError: if the mask does not fit the model, or is empty; if units are to be picked
             again and the mask has no rule that halves of these stimuli could follow.
     """
-    require_model(model)
+    surface(model)
     require_a(UnitMask, mask, "mask")
     require_a(Contrast, contrast, "contrast")
     _require_units(mask)

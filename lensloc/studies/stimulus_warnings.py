@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from lensloc.display.sentences.selection import (
     shared_texts,
     unequal_lengths,
 )
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.selectivity import Selectivity
 from lensloc.units.provenance import Provenance
 
@@ -24,7 +25,7 @@ FDR = 0.05
 
 
 def stimulus_warnings(
-    model: Any, contrast: Contrast, made: Provenance, max_tokens: int | None
+    model: Model, contrast: Contrast, made: Provenance, max_tokens: int | None
 ) -> tuple[str, ...]:
     """Say what stands against stimuli and model: few texts, the same ones twice, lengths, lesions.
 
@@ -70,9 +71,11 @@ def map_warnings(found: Selectivity) -> tuple[str, ...]:
     )
 
 
-def token_lengths(model: Any, contrast: Contrast, max_tokens: int | None) -> dict[str, list[float]]:
+def token_lengths(
+    model: Model, contrast: Contrast, max_tokens: int | None
+) -> dict[str, list[float]]:
     """Return how many tokens of every target and control text are used."""
-    most = max_tokens or model.cfg.n_ctx
+    most = max_tokens or surface(model).window
     return {
         role: [
             float(min(length(text, "tokens", model), most))
@@ -83,7 +86,7 @@ def token_lengths(model: Any, contrast: Contrast, max_tokens: int | None) -> dic
     }
 
 
-def _lengths(model: Any, contrast: Contrast, max_tokens: int | None) -> Sequence[str]:
+def _lengths(model: Model, contrast: Contrast, max_tokens: int | None) -> Sequence[str]:
     lengths = token_lengths(model, contrast, max_tokens)
     difference = standardised_difference(lengths["target"], lengths["control"])
     if abs(difference) <= WARN_ABOVE:

@@ -13,6 +13,8 @@ import pandas as pd
 import xxhash
 
 from lensloc.errors import LensLocError, LensLocWarning, noted
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
 
 # Above this share of ties a score says little, and that is told.
@@ -112,6 +114,11 @@ class TaskResult:
         head = f"{self.task}: {self.measure} {self.score:.4g}, {len(self.items)} items{ties}"
         return noted(f"TaskResult({head})", self.warnings)
 
+    def at(self, positions: Iterable[int]) -> "TaskResult":
+        """Return the result on some of the items, by position, as the same model gave it."""
+        items = self.items.iloc[list(positions)].reset_index(drop=True)
+        return dataclasses.replace(self, items=items)
+
     def to_record(self) -> dict[str, Any]:
         """Return what :meth:`from_record` reads, in plain lists and numbers."""
         return {
@@ -143,7 +150,9 @@ class Task(Protocol):
     All tasks of the library also have ``texts``, every text that the model reads (and every part of
     it that could be a stimulus), and ``without(texts)``, the task without the items that hold one
     of some texts. With these, a study sees that units were selected on a task's texts, and keeps
-    them apart; a task of your own may have them too.
+    them apart. Pairs, questions and texts also have ``at(positions)``, the task with some of its
+    items, in that order, with which a study measures control draws on a part of the items first.
+    A task of your own may have these too.
 
     Attributes:
         name: short name, as it stands in tables.
@@ -160,7 +169,7 @@ class Task(Protocol):
         """Everything that the score depends on beside the model."""
         ...
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score the model as it is, with whatever lesion is open."""
         ...
 
@@ -224,13 +233,13 @@ def content_hash(content: Any) -> str:
     return xxhash.xxh3_128(text.encode()).hexdigest()
 
 
-def require_fits(model: Any, length: int, where: str, text: str) -> None:
+def require_fits(model: Model, length: int, where: str, text: str) -> None:
     """Check that a text fits the context window.
 
     Raises:
         LensLocError: naming the place of the text, if it does not.
     """
-    window = int(model.cfg.n_ctx)
+    window = surface(model).window
     if length > window:
         raise LensLocError(
             f"{where} ({shortened(text)}) has {length} tokens, but the model's context window is "

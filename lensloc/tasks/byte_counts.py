@@ -13,7 +13,7 @@ _FALLBACK = re.compile(r"<0x[0-9A-F]{2}>")
 _SPACE = "▁"
 
 
-def bytes_of_tokens(model: Any, text: str, ids: Sequence[int]) -> list[int]:
+def bytes_of_tokens(tokenizer: Any, text: str, ids: Sequence[int]) -> list[int]:
     """Return how many bytes of a text's UTF-8 each of its tokens stands for.
 
     They sum to the bytes of the text, also where a character is spread over several tokens: what
@@ -25,16 +25,16 @@ def bytes_of_tokens(model: Any, text: str, ids: Sequence[int]) -> list[int]:
     is not among them.
 
     Args:
-        model: a model with a tokenizer.
+        tokenizer: the model's.
         text: the text.
         ids: its tokens, as :func:`lensloc.models.tokens.token_ids` gives them.
     """
     if not ids:
         return []
     return (
-        _by_surface(model.tokenizer, text, ids)
-        or _by_offsets(model.tokenizer, text, ids)
-        or _by_decoding(model.tokenizer, text, ids)
+        _by_surface(tokenizer, text, ids)
+        or _by_offsets(tokenizer, text, ids)
+        or _by_decoding(tokenizer, text, ids)
     )
 
 

@@ -17,6 +17,8 @@ from lensloc.contrasts.lines import kind_of, stem_of
 from lensloc.contrasts.readers import TableForm, read_records, require_text, text_fault
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import (
     TaskResult,
@@ -29,10 +31,10 @@ from lensloc.tasks.base import (
 )
 from lensloc.tasks.byte_counts import bytes_of_tokens
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
+from lensloc.vocabulary import BUNDLED_CHOICES as BUNDLED_CHOICES
 
 Normalize = Literal["none", "tokens", "bytes"]
 _REQUIRED, _OPTIONAL = ("prompt", "choices", "answer"), ("kind", "item", "separator")
-BUNDLED_CHOICES: tuple[str, ...] = ("arithmetic", "commonsense")
 TIED = -1
 """What stands for the chosen one where several are equally good."""
 
@@ -106,7 +108,11 @@ class MultipleChoice:
             )
         return dataclasses.replace(self, questions=kept)
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def at(self, items: Sequence[int]) -> "MultipleChoice":
+        """Return the task with some of its questions, by position."""
+        return dataclasses.replace(self, questions=tuple(self.questions[item] for item in items))
+
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score every choice of every question.
 
         All choices of a question are scored from one position on: the first one at which the
@@ -167,7 +173,7 @@ class MultipleChoice:
         )
         return told(result, self.warnings)
 
-    def _tokenized(self, model: Any, question: Question) -> list[Scored]:
+    def _tokenized(self, model: Model, question: Question) -> list[Scored]:
         prompt = token_ids(model, question.prompt, self.bos)
         texts = [question.prompt + choice for choice in question.choices]
         ids = [token_ids(model, text, self.bos) for text in texts]
@@ -185,17 +191,17 @@ class MultipleChoice:
         return [Scored(tuple(own), first, question.place) for own in ids]
 
     def _sizes(
-        self, model: Any, question: Question, sequences: Sequence[Scored]
+        self, model: Model, question: Question, sequences: Sequence[Scored]
     ) -> Float[np.ndarray, " choice"]:
         """Return what the choices' summed log-probabilities are divided by."""
         if self.normalize == "none":
             return np.ones(len(sequences))
         if self.normalize == "tokens":
             return np.array([float(len(scored.ids) - scored.first) for scored in sequences])
-        sizes = []
+        tokenizer, sizes = surface(model).tokenizer, []
         for choice, scored in zip(question.choices, sequences, strict=True):
             text = question.prompt + choice
-            n_bytes = sum(bytes_of_tokens(model, text, scored.ids)[scored.first :])
+            n_bytes = sum(bytes_of_tokens(tokenizer, text, scored.ids)[scored.first :])
             whole = text.encode()
             # A token may begin within a character.
             behind = whole[len(whole) - n_bytes :].decode(errors="surrogateescape").strip()

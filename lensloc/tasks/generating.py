@@ -13,6 +13,8 @@ from lensloc.contrasts.readers import TableForm, read_prompts, require_texts
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.lesions.lesioning import intact
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import TaskResult, content_hash, require_fits, told
 from lensloc.tasks.decoding import Decoding, decode
@@ -65,7 +67,7 @@ class Generation:
             raise LensLocError(f"No prompt of the task {self.name!r} is left; give it others.")
         return dataclasses.replace(self, prompts=kept)
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Let the model write, under whatever lesion is open; let the intact one judge.
 
         Returns:
@@ -119,7 +121,7 @@ class Generation:
         for number, (prompt, tokens, logs) in enumerate(
             zip(self.prompts, written, judged, strict=True), start=1
         ):
-            text = model.tokenizer.decode(tokens, skip_special_tokens=True)
+            text = surface(model).tokenizer.decode(tokens, skip_special_tokens=True)
             words = text.split()
             rows.append(
                 {

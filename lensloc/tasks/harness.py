@@ -15,6 +15,8 @@ import pandas as pd
 
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import (
     Bos,
     prepends_bos,
@@ -107,7 +109,7 @@ class HarnessTask:
             if wanted is None or number in wanted
         }
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Run the task.
 
         Returns:
@@ -147,7 +149,7 @@ class HarnessTask:
             )
         return told(self._result(model, found))
 
-    def _result(self, model: Any, found: Mapping[str, Any]) -> TaskResult:
+    def _result(self, model: Model, found: Mapping[str, Any]) -> TaskResult:
         filters: dict[str, str] = {}
         scores: dict[str, float] = {}
         for key, value in found["results"][self.task].items():
@@ -297,7 +299,7 @@ def _harness_tasks() -> Any:
 
 
 def harness_model(
-    model: Any, *, bos: Bos = "model", batch_size: BatchSize = "auto", progress: bool = False
+    model: Model, *, bos: Bos = "model", batch_size: BatchSize = "auto", progress: bool = False
 ) -> Any:
     """Return the model as the harness' ``LM``, for calls to the harness of your own."""
     from lm_eval.api.model import LM
@@ -330,7 +332,7 @@ def harness_model(
 class _Answers:
     """What the harness asks of a model."""
 
-    model: Any
+    model: Model
     bos: Bos
     batch_size: BatchSize
     progress: bool
@@ -338,7 +340,7 @@ class _Answers:
     @property
     def _prefix(self) -> int:
         """The token that the harness puts where nothing stands before."""
-        tokenizer = self.model.tokenizer
+        tokenizer = surface(self.model).tokenizer
         token = tokenizer.bos_token_id
         token = token if token is not None else tokenizer.eos_token_id
         if token is None:
@@ -368,7 +370,7 @@ class _Answers:
         windows = get_rolling_token_windows(
             token_list=token_ids(self.model, text, "none", end=False),
             prefix_token=self._prefix,
-            max_seq_len=int(self.model.cfg.n_ctx),  # a window's last token is not run
+            max_seq_len=surface(self.model).window,  # a window's last token is not run
             context_len=1,
         )
         pairs = [make_disjoint_window(window) for window in windows]
@@ -409,11 +411,11 @@ class _Answers:
                 f"A continuation of the harness task ({shortened(continuation)}) adds no token to "
                 "its context; leave the task out."
             )
-        cut = max(0, len(before) + len(own) - int(self.model.cfg.n_ctx) - 1)
+        cut = max(0, len(before) + len(own) - surface(self.model).window - 1)
         if cut >= len(before):
             raise LensLocError(
                 f"A continuation of the harness task has {len(own)} tokens, more than "
-                f"the model's context window of {self.model.cfg.n_ctx}; leave the task out."
+                f"the model's context window of {surface(self.model).window}; leave the task out."
             )
         place = f"a continuation of the harness task ({shortened(continuation)})"
         return Scored((*before[cut:], *own), len(before) - cut, place)

@@ -14,6 +14,7 @@ from lensloc.contrasts.lines import files_in, kind_of, stem_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows, require_text
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, sees_pads
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 from lensloc.tasks.base import (
     TaskResult,
@@ -91,7 +92,11 @@ class MinimalPairs:
             raise LensLocError(f"No pair of the task {self.name!r} is left; give it other pairs.")
         return dataclasses.replace(self, pairs=kept)
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def at(self, items: Sequence[int]) -> "MinimalPairs":
+        """Return the task with some of its pairs, by position."""
+        return dataclasses.replace(self, pairs=tuple(self.pairs[item] for item in items))
+
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score every pair.
 
         Returns:
@@ -146,7 +151,7 @@ class MinimalPairs:
         )
         return told(result, self.warnings)
 
-    def _tokenized(self, model: Any, pair: Pair) -> Iterator[Scored]:
+    def _tokenized(self, model: Model, pair: Pair) -> Iterator[Scored]:
         ids = [token_ids(model, text, self.bos) for text in (pair.good, pair.bad)]
         for text, tokens in zip((pair.good, pair.bad), ids, strict=True):
             require_scored(len(tokens) - 1, pair.place, text)

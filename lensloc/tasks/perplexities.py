@@ -13,6 +13,8 @@ from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import TableForm, read_csv, read_texts, require_texts
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, token_ids
 from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
 from lensloc.tasks.byte_counts import bytes_of_tokens
@@ -62,7 +64,12 @@ class Perplexity:
         left, places = zip(*kept, strict=True)
         return dataclasses.replace(self, texts=left, places=places)
 
-    def __call__(self, model: Any, *, progress: bool = False) -> TaskResult:
+    def at(self, items: Sequence[int]) -> "Perplexity":
+        """Return the task with some of its texts, by position."""
+        texts, places = (tuple(one[item] for item in items) for one in (self.texts, self.places))
+        return dataclasses.replace(self, texts=texts, places=places)
+
+    def __call__(self, model: Model, *, progress: bool = False) -> TaskResult:
         """Score every text.
 
         Returns:
@@ -92,7 +99,7 @@ class Perplexity:
             ]
             counts.append(len(parts))
             scored.append(len(ids) - 1)
-            n_bytes.append(sum(bytes_of_tokens(model, text, ids)[1:]))
+            n_bytes.append(sum(bytes_of_tokens(surface(model).tokenizer, text, ids)[1:]))
         found = token_log_probs(
             model,
             sequences,
@@ -140,8 +147,8 @@ class Perplexity:
             result = dataclasses.replace(result, warnings=(reason,))
         return told(result)
 
-    def _windows(self, model: Any) -> tuple[int, int]:
-        n_ctx = int(model.cfg.n_ctx)
+    def _windows(self, model: Model) -> tuple[int, int]:
+        n_ctx = surface(model).window
         window = min(n_ctx, _LONGEST_WINDOW) if self.window is None else self.window
         if not 2 <= window <= n_ctx:
             raise LensLocError(

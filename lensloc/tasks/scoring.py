@@ -6,29 +6,24 @@ and token, and no score is made of it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
-from transformer_lens.utilities import apply_softcap
 
 from lensloc.errors import NotFiniteError
 from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
-    bridge_takes,
-    device_of,
-    is_bridge,
     padded_right,
-    padding_options,
     require_batch_size,
     run_batches,
     sees_pads,
 )
 from lensloc.lesions.lesioning import has_other_hooks, open_lesions
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import shortened
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
@@ -59,7 +54,7 @@ def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
     return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def require_finite(model: Any, found: Float[np.ndarray, "scored ..."], sequence: Scored) -> None:
+def require_finite(model: Model, found: Float[np.ndarray, "scored ..."], sequence: Scored) -> None:
     """Check that every scored token has a log-probability, which NaN and infinity are none.
 
     Logits of minus infinity rule out tokens, which is fine for all but the scored one.
@@ -92,7 +87,7 @@ _REMEDY = "load the model in float32, make the lesion a weaker one, or leave the
 
 
 def require_choosable(
-    model: Any,
+    model: Model,
     logits: Float[Tensor, "row vocabulary"],
     places: Sequence[str],
     n_written: Sequence[int],
@@ -118,13 +113,13 @@ def require_choosable(
         )
 
 
-def _under(model: Any) -> str:
+def _under(model: Model) -> str:
     """Name the lesions that are open."""
     found = [lesion.description for lesion in open_lesions(model) if not lesion.suspended]
     return f" under a lesion ({'; '.join(found)})" if found else ""
 
 
-def place_of(model: Any, place: str, ids: Sequence[int]) -> str:
+def place_of(model: Model, place: str, ids: Sequence[int]) -> str:
     """Return a text's place and beginning, unless the place has that already."""
     text = shown(model, ids)
     if not place:
@@ -132,11 +127,12 @@ def place_of(model: Any, place: str, ids: Sequence[int]) -> str:
     return place if text in place else f"{place} ({text})"
 
 
-def shown(model: Any, ids: Sequence[int]) -> str:
+def shown(model: Model, ids: Sequence[int]) -> str:
     """Return tokens as text, for a message."""
-    if model.tokenizer is None:
+    tokenizer = surface(model).tokenizer
+    if tokenizer is None:
         return ", ".join(map(str, ids[:8]))
-    return shortened(str(model.tokenizer.decode([int(token) for token in ids])))
+    return shortened(str(tokenizer.decode([int(token) for token in ids])))
 
 
 def log_probs(
@@ -156,7 +152,7 @@ def log_probs_and_greedy(
 
 
 def token_log_probs(
-    model: Any,
+    model: Model,
     sequences: Sequence[Scored],
     *,
     groups: Sequence[int] | None = None,
@@ -169,12 +165,12 @@ def token_log_probs(
 
     A sequence's last token is predicted but never read, so sequences that differ in it alone are
     run once; and what the sequences of a group have in common from the start is run once, its keys
-    and values being kept for all of them (in a HookedTransformer). The output layer is run on
+    and values being kept for all of them, by models that can. The output layer is run on
     scored tokens only, and of the softmax only the normaliser and the token's own logit are
     computed, in float32 at least.
 
     Args:
-        model: a HookedTransformer or TransformerBridge.
+        model: a loaded model of any kind.
         sequences: what to score.
         groups: group of each sequence, of those that begin alike; none if None.
         measure: what is computed from logits and targets instead of log p.
@@ -196,7 +192,7 @@ def token_log_probs(
             sharing.setdefault(sequence.ids[:-1], []).append(row)
     inputs, members = list(sharing), list(sharing.values())
     found: list[Float[np.ndarray, "scored ..."]] = [np.zeros(0)] * len(sequences)
-    device = device_of(model)
+    device = surface(model).device
     if groups is None or not _can_share(model):
         families = [_Family((row,), 0) for row in range(len(inputs))]
     else:
@@ -277,18 +273,11 @@ class _Batch:
         return len(self.beginnings[0])
 
 
-def _can_share(model: Any) -> bool:
+def _can_share(model: Model) -> bool:
     """Say whether keys and values of a beginning can be kept without changing anything."""
-    if is_bridge(model) or sees_pads(model) or has_other_hooks(model):
+    if sees_pads(model) or has_other_hooks(model):
         return False
-    return keeps_beginnings(model)
-
-
-def keeps_beginnings(model: Any) -> bool:
-    """Say whether a HookedTransformer's keys and values can be kept for later tokens."""
-    causal = getattr(model.cfg, "attention_dir", "causal") == "causal"
-    usual = model.cfg.positional_embedding_type in ("standard", "rotary")
-    return causal and usual and not model.cfg.use_local_attn
+    return surface(model).shares_beginnings()
 
 
 def _families(inputs: Sequence[tuple[int, ...]], groups: Sequence[int]) -> list[_Family]:
@@ -341,7 +330,7 @@ def _batches(
 
 
 def _score_batch(
-    model: Any,
+    model: Model,
     batch: _Batch,
     spans: Sequence[tuple[int, Scored]],
     measure: Callable[[Tensor, Tensor], Tensor],
@@ -352,10 +341,12 @@ def _score_batch(
     before = torch.tensor([pos - 1 for _, s in spans for pos in range(s.first, len(s.ids))])
     targets = torch.tensor([token for _, s in spans for token in s.ids[s.first :]], device=device)
     rows, before = rows.to(device), before.to(device)
-    if is_bridge(model):  # transformers' own forward pass goes on to the logits
-        logits_of, width = _logits_of_bridge(model, batch, rows, before)
-    else:
-        logits_of, width = _logits_of_hooked(model, batch, rows, before)
+    tokens = padded_right(batch.rest, device)
+    inputs = Inputs(tokens)
+    if batch.n_shared:
+        family = torch.tensor(batch.family, device=device)
+        inputs = Inputs(tokens, family, torch.tensor(batch.beginnings, device=device))
+    logits_of, width = surface(model).picked_logits(inputs, rows, before)
     at_once = max(1, _LOGITS_AT_ONCE.get(device.type, 2**26) // width)
     parts = []
     for start in range(0, len(targets), at_once):
@@ -366,59 +357,3 @@ def _score_batch(
         parts.append(measure(logits, targets[span].to(logits.device)))
     # Moved before the conversion, since not every device has float64.
     return torch.cat(parts).cpu().double().numpy()
-
-
-_LogitsOf = Callable[[slice], Float[Tensor, "span vocabulary"]]
-
-
-def _logits_of_bridge(
-    model: Any, batch: _Batch, rows: Int[Tensor, " scored"], before: Int[Tensor, " scored"]
-) -> tuple[_LogitsOf, int]:
-    """Run the model; return what gives the logits of a span of scored tokens, and their width."""
-    tokens = padded_right(batch.rest, rows.device)
-    options: dict[str, Any] = {}
-    start = 0
-    if bridge_takes(model, "logits_to_keep"):
-        start = int(before.min())
-        options["logits_to_keep"] = tokens.shape[1] - start
-    logits = model(tokens, return_type="logits", **options)
-    return lambda span: logits[rows[span], before[span] - start], logits.shape[-1]
-
-
-def _logits_of_hooked(
-    model: Any, batch: _Batch, rows: Int[Tensor, " scored"], before: Int[Tensor, " scored"]
-) -> tuple[_LogitsOf, int]:
-    """Run the blocks; return what gives the logits of a span of scored tokens, and their width."""
-    options: dict[str, Any] = {"stop_at_layer": model.cfg.n_layers, **padding_options(model)}
-    rest = padded_right(batch.rest, rows.device)
-    if batch.n_shared == 0:
-        wanted = model(rest, **options)[rows, before]
-    else:
-        family = torch.tensor(batch.family, device=rows.device)
-        beginnings = torch.tensor(batch.beginnings, device=rows.device)
-        cache = TransformerLensKeyValueCache.init_cache(model.cfg, rows.device, len(beginnings))
-        # Every token counts; without masks the model would look for pads.
-        options |= {"past_kv_cache": cache}
-        first = model(beginnings, attention_mask=torch.ones_like(beginnings), **options)
-        for entry in cache.entries:
-            own = family.to(entry.past_keys.device)
-            entry.past_keys, entry.past_values = entry.past_keys[own], entry.past_values[own]
-        cache.previous_attention_mask = cache.previous_attention_mask[family]
-        second = model(rest, attention_mask=torch.ones_like(rest), **options)
-        inside = before < batch.n_shared
-        wanted = second.new_empty(len(rows), second.shape[-1])
-        wanted[inside] = first[family[rows[inside]], before[inside]].to(wanted.device)
-        wanted[~inside] = second[rows[~inside], before[~inside] - batch.n_shared]
-
-    return lambda span: unembedded(model, wanted[span]), int(model.cfg.d_vocab_out)
-
-
-def unembedded(
-    model: Any, residual: Float[Tensor, "row d_model"]
-) -> Float[Tensor, "row vocabulary"]:
-    """Return the logits of a HookedTransformer's last block outputs."""
-    part = residual[None]
-    if model.cfg.normalization_type is not None:
-        part = model.ln_final(part)
-    logits: Tensor = apply_softcap(model.unembed(part)[0], model.cfg.output_logits_soft_cap)
-    return logits

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from lensloc.display import markup
 from lensloc.display.files import write_file
@@ -39,7 +40,7 @@ class BrainScoreFiles:
         return f"BrainScoreFiles({self.path})\n\n{self.script}"
 
     def _repr_html_(self) -> str:
-        code = markup.Markup(f"<pre>{markup.escaped(self.script)}</pre>")
+        code = Markup("<pre>{}</pre>").format(self.script)
         return markup.card(f"Mask for brain-score: {self.path}", code)
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from lensloc.display import markup
 from lensloc.errors import LensLocError, LensLocWarning, noted
+from lensloc.units import matching
 from lensloc.units.mask_files import kind_of, read_mask, write_mask
+from lensloc.units.matching import Units
 from lensloc.units.provenance import Provenance
 from lensloc.units.selection import (
     SelectionRule,
@@ -24,6 +26,7 @@ from lensloc.units.selection import (
     ranked,
 )
 from lensloc.units.text_sets import TextSet
+from lensloc.vocabulary import RANDOM
 
 if TYPE_CHECKING:
     from lensloc.units.brainscore import BrainScoreFiles
@@ -35,6 +38,7 @@ __all__ = [
     "count_units",
     "describe",
     "draw",
+    "is_residual",
     "ranked",
     "require_residual",
 ]
@@ -279,14 +283,40 @@ class UnitMask:
         made = provenance or Provenance(site=site, selection="given addresses")
         return cls(site, mask, made)
 
-    def random_like(self, seed: int) -> "UnitMask":
+    def throughout(self) -> "UnitMask":
+        """Return the dimensions of the residual stream that the set has, in every layer.
+
+        A dimension is the same wire in every layer. Switched off behind one block, it is written
+        to again by the next; this is the set that keeps it off.
+
+        Raises:
+            LensLocError: if the units are no dimensions of the residual stream.
+
+        Example:
+            >>> import lensloc as ll
+            >>> network = ll.UnitMask.from_addresses(["L1.resid_post.4"], shape=(3, 9))
+            >>> network.throughout().addresses
+            ['L0.resid_post.4', 'L1.resid_post.4', 'L2.resid_post.4']
+        """
+        require_residual(self.site)
+        mask = self.mask.any(dim=0).expand(self.shape).clone()
+        selection = f"in every layer, the dimensions of: {self.provenance.selection}"
+        made = self.provenance.replace(selection=selection)
+        return UnitMask(self.site, mask, made, magnitude=self.magnitude)
+
+    def random_like(self, seed: int, *, elsewhere: bool = True) -> "UnitMask":
         """Draw as many units from outside the set, uniformly and without replacement.
 
         The same seed gives the same units in every process and on every platform
-        (numpy's PCG64).
+        (numpy's PCG64); different sets get independent draws.
+
+        Args:
+            seed: of the draw.
+            elsewhere: at residual sites, draw no dimension that the set has in any layer, since it
+                is the same wire there; False as published random controls are drawn.
 
         Raises:
-            LensLocError: if fewer units lie outside the set than in it.
+            LensLocError: if fewer units are left than are in the set.
 
         Example:
             >>> import lensloc as ll
@@ -295,20 +325,19 @@ class UnitMask:
             >>> len(control), len(control & network)
             (2, 0)
         """
-        outside = (~self.mask).flatten().nonzero().squeeze(1)
-        drawn = draw(outside, len(self), seed, f"outside the mask {describe(self)}")
+        units = Units(
+            self.mask.numpy(),
+            residual=is_residual(self.site),
+            elsewhere=elsewhere,
+            name=f"the mask {describe(self)}",
+        )
+        drawn = torch.from_numpy(matching.draw(units, RANDOM, seed).mask)
         selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
         # What speaks against the network does not speak against other units.
         made = self.provenance.replace(selection=selection, warnings=())
         made = made.seeded("selection", seed)
-        return UnitMask.from_indices(
-            self.site,
-            drawn,
-            self.shape,
-            made,
-            magnitude=self.magnitude,
-            rule=SelectionRule("random", seed=seed),
-        )
+        rule = SelectionRule("random", seed=seed)
+        return UnitMask(self.site, drawn, made, magnitude=self.magnitude, rule=rule)
 
     def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":
         """Return the set of another size by the same ranking: its ``k`` best, or ``percent``.
@@ -553,13 +582,23 @@ class UnitMask:
         return cls(own, mask, made, rule=rule, **known)
 
 
+def is_residual(site: str) -> bool:
+    """Say whether a site's units are dimensions of the residual stream, the same in every layer.
+
+    Example:
+        >>> is_residual("resid_post"), is_residual("mlp_out")
+        (True, False)
+    """
+    return site.startswith("resid_")
+
+
 def require_residual(site: str) -> None:
     """Check that a site's units are dimensions of the residual stream, the same in every layer.
 
     Raises:
         LensLocError: if they are not.
     """
-    if not site.startswith("resid_"):
+    if not is_residual(site):
         raise LensLocError(
             f"Only dimensions of the residual stream recur from layer to layer; units at {site} "
             "do not."

@@ -16,8 +16,10 @@ from tiny_models import CONFIGS, make_checkpoint
 from torch import Tensor
 
 import lensloc as ll
-from lensloc import SITES, Contrast, LensLocError, Responses, UnitMask, attribution
-from lensloc.attribution.attributing import METHODS, Attribution, attribute
+from lensloc import SITES, Contrast, LensLocError, Responses, UnitMask
+from lensloc.attribution import attributing, running
+from lensloc.attribution.attributing import METHODS, attribute
+from lensloc.attribution.result import Attribution
 from lensloc.errors import NotFiniteError
 from lensloc.forward.sites import get_site, hook_names
 from lensloc.lesions.lesioning import open_lesions
@@ -176,6 +178,7 @@ def test_a_head_is_the_sum_of_its_dimensions(double: Any, method: str) -> None:
     torch.testing.assert_close(found["head"].mean_target, summed)
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["olmo2", "gemma2", "opt", "qwen3", "mixtral"])
 def test_both_classes_agree_where_blocks_are_built_otherwise(name: str, tmp_path: Path) -> None:
     """Norms after attention and MLP, soft caps, experts."""
@@ -298,6 +301,7 @@ def test_units_that_were_not_asked_for(tiny: Any, method: str) -> None:
 # -- the three together ----------------------------------------------------------------------------
 
 
+@pytest.mark.hooked
 def test_the_three_agree_where_the_model_is_linear(checkpoints: dict[str, Path]) -> None:
     model = ll.load_model(checkpoints["gpt2"], dtype="float64")
     with torch.no_grad():
@@ -388,14 +392,14 @@ def test_a_batch_too_large_for_the_memory_is_halved(
     double_gpt2: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(double_gpt2)
-    whole = attribution._Runner._log_prob
+    whole = running.Runner._log_prob
 
     def fail(self: Any, logits: Tensor, rows: list[int]) -> Tensor:
         if len(rows) > 1:
             raise torch.OutOfMemoryError
         return whole(self, logits, rows)
 
-    monkeypatch.setattr(attribution._Runner, "_log_prob", fail)
+    monkeypatch.setattr(running.Runner, "_log_prob", fail)
     found = run(double_gpt2)
     torch.testing.assert_close(found.score, expected.score, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(found.magnitude, expected.magnitude, rtol=1e-9, atol=1e-12)
@@ -562,7 +566,7 @@ def test_bad_input_is_one_sentence(tiny_llama: Any, checkpoints: dict[str, Path]
     found = run(tiny_llama, site="head")
     one_token = Contrast.from_texts({"a": ["the sun", "x"], "b": ["vash"]}, target="a", control="b")
     long = Contrast.from_texts({"a": ["sun " * 200], "b": ["vash vash"]}, target="a", control="b")
-    check = attribution._require_arguments
+    check = attributing._require_arguments
     cases: list[tuple[str, Callable[[], Any]]] = [
         ("no method 'saliency'; there are grad_x_act", lambda: check("saliency", "zero", None, 1)),
         ("no baseline 'median'", lambda: check("grad_x_act", "median", None, 1)),

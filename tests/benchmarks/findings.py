@@ -2,10 +2,11 @@
 
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda]
 
-Sections: published, profile, tasks, kinds, lesions, neurons, reading; all if none is named. Each
-names the protocol that its figures are of. ``--store`` keeps lesions that were measured, so that an
-interrupted run goes on. ``reading`` needs ``--stories``, a folder of Natural Stories, which
-``lensloc alignment fetch naturalstories`` fetches; without, it is left out of all.
+Sections: published, profile, tasks, kinds, lesions, elsewhere, level, ways, neurons, reading; all
+if none is named. Each names the protocol that its figures are of. ``--store`` keeps lesions that
+were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a folder of
+Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is left out
+of all.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import pandas as pd
 import torch
 
 import lensloc as ll
+from lensloc.results.draws import compare
 
 MODEL = "smollm2-135m"
 PUBLISHED, DEFAULT = "alkhamissi2024", "lensloc"
@@ -238,8 +240,8 @@ def kinds(given: Material) -> None:
         progress=False,
     )
     show(
-        "Drop in accuracy on minimal pairs; control: mean of two draws, as many in every layer; "
-        "these controls may hold the network's own dimensions in other layers",
+        "Drop in accuracy on minimal pairs; control: mean of two draws, as many in every layer, on "
+        "other dimensions",
         f"{DEFAULT}, last token",
         (
             {
@@ -262,11 +264,12 @@ def dropped_by(row: Mapping[str, Any], size: str) -> str:
 
 
 def lesions(given: Material) -> None:
-    """The study of the README, and how far its controls are elsewhere."""
+    """The study of the README: every network beside draws that lie elsewhere, and how alike."""
     found = localized(given.model, given.contrast("language"), DEFAULT)
     sizes = (0.5, 1.0, 2.0) if given.few is None else (5.0, 10.0)
+    kinds = [None, "layer", "magnitude", "magnitude+outliers", "dimension+magnitude"]
     controls = ll.controls(
-        [None, "layer", "magnitude"], seeds=range(given.at_most(5)), without_outliers=True
+        [*kinds, "least-active"], seeds=range(given.at_most(20)), without_outliers=True
     )
     study = ll.lesion_study(
         given.model,
@@ -291,38 +294,169 @@ def lesions(given: Material) -> None:
         for each in part.to_dict("records"):
             own = kind == "network"
             drop = each["drop"] if own else each["control_drop"]
+            p = "" if own or np.isnan(each["p_more"]) else f", p {each['p_more']:.3f}"
             row[f"{each['percent']:g} %"] = (
-                f"{drop:.2f} {ends(each, 'drop' if own else 'difference')}"
+                f"{drop:.2f} {ends(each, 'drop' if own else 'difference')}{p}"
             )
         rows.append(row)
     show(
         "Harm: share of items, or nats a token; in brackets 95 % intervals, of controls those of "
-        "network minus control",
+        "network minus control, and p that the network does more harm than a draw",
         f"{DEFAULT}, last token",
         sorted(rows, key=lambda row: str(row["harm to"])),
     )
     for row in networks.drop_duplicates("task").itertuples():
         print(f"\n{row.task}, intact: {row.intact:.3g} ({row.n_items} items)")
     print("\n" + "\n".join(study.summary(1)))
-    shared = []
-    for size in sizes:
-        network = found.top(percent=size)
-        own = torch.zeros(network.shape[1], dtype=torch.bool)
-        own[network.unique_dims()] = True
-        for control in controls(network):
-            shared.append(
-                {
-                    "size": f"{size:g} %",
-                    "control": control.kind,
-                    "seed": "" if control.seed is None else control.seed,
-                    "on the network's own dimensions": f"{int((control.mask.mask & own).sum())} of "
-                    f"{len(control.mask)}",
-                }
-            )
     show(
-        "Control units that lie on the network's own residual dimensions, in other layers",
+        "How alike network and controls are, means over draws",
         f"{DEFAULT}, last token",
-        shared,
+        (
+            {
+                "size": f"{row.percent:g} %",
+                "control": row.kind,
+                "standardised difference": f"{row.smd:+.2f}",
+                "outliers": f"{row.outliers_network:.0f} and {row.outliers_control:.1f}",
+                "dimensions shared": f"{row.dimensions_shared:.0f}",
+                "draws alike": "" if np.isnan(row.alike) else f"{row.alike:.2f}",
+                "match": "poor" if row.poor else "",
+            }
+            for row in study.balance.itertuples()
+        ),
+    )
+    phenomena = study.by_group("phenomenon")
+    first = phenomena[(phenomena["kind"] == "network") & (phenomena["percent"] == sizes[0])]
+    show(
+        f"What falls first: phenomena of minimal pairs at {sizes[0]:g} %",
+        f"{DEFAULT}, last token",
+        (
+            {
+                "phenomenon": row.group,
+                "pairs": row.n_items,
+                "intact": f"{row.intact:.2f}",
+                "harm": f"{row.drop:.2f}",
+                "q": f"{row.q:.3f}",
+                "falls at": "" if np.isnan(row.falls_at) else f"{row.falls_at:g} %",
+            }
+            for row in first.itertuples()
+        ),
+    )
+
+
+def elsewhere(given: Material) -> None:
+    """What controls matched in magnitude cost, by where they lie: three seeds at every size."""
+    found = localized(given.model, given.contrast("language"), DEFAULT)
+    task = ll.tasks.minimal_pairs(limit=given.at_most(4))
+    rows = []
+    for size in (0.5, 1.0, 2.0) if given.few is None else (5.0, 10.0):
+        network = found.top(percent=size)
+        own = network.throughout()
+        masks = {"network": network}
+        for seed in range(given.at_most(3)):
+            (anywhere,) = ll.controls("magnitude", seeds=[seed], elsewhere=False)(network)
+            parts = {
+                "anywhere": anywhere.mask,
+                "its part on the network's dimensions": anywhere.mask & own,
+                "its other part": anywhere.mask - own,
+            }
+            for kind in ("magnitude", "magnitude+outliers"):
+                (control,) = ll.controls(kind, seeds=[seed])(network)
+                parts[f"elsewhere, {kind}"] = control.mask
+            masks |= {f"{what}, seed {seed}": mask for what, mask in parts.items() if len(mask)}
+        study = ll.lesion_study(given.model, masks, [task], store=given.store, progress=False)
+        rows += [
+            {
+                "size": f"{size:g} %",
+                "lesioned": row.network,
+                "units": row.n_units,
+                "left": f"{row.score:.3f}",
+                "harm": f"{row.drop:.3f}",
+            }
+            for row in study.table.itertuples()
+        ]
+    show(
+        "Accuracy on minimal pairs under controls matched in magnitude, anywhere and elsewhere",
+        f"{DEFAULT}, last token",
+        rows,
+    )
+
+
+def level(given: Material) -> None:
+    """Draws of a control, each held against others: how often is one called more harmful?"""
+    found = localized(given.model, given.contrast("language"), DEFAULT)
+    network = found.top(percent=given.percent)
+    task = ll.tasks.minimal_pairs(limit=given.at_most(4))
+    several = 40 if given.items is None else 4
+    rng = np.random.default_rng(0)
+    rows = []
+    for kind in ("random", "magnitude+outliers"):
+        wanted = ll.controls(kind, seeds=range(several))
+        study = ll.lesion_study(
+            given.model, {"language": network}, [task], wanted, exact=True, store=given.store,
+            progress=False,
+        )  # fmt: skip
+        items = study.items[study.items["kind"] == kind]
+        drops = [
+            (draw["intact"] - draw["value"]).to_numpy()
+            for _, draw in items.groupby("seed", sort=True)
+        ]
+        held = []
+        for at, one in enumerate(drops):
+            others = [draw for number, draw in enumerate(drops) if number != at]
+            chosen = rng.permutation(len(others))[:20]
+            held.append(compare(one, [others[number] for number in chosen], kind=kind))
+        rows.append(
+            {
+                "draws of": kind,
+                "each held against": min(20, several - 1),
+                "called more harmful, rank test at 5 %": percent(
+                    float(np.mean([one.p_more <= 0.05 for one in held]))
+                ),
+                "interval excludes zero": percent(
+                    float(np.mean([one.excludes_zero for one in held]))
+                ),
+                "SD of draws": f"{float(np.std([one.mean() for one in drops], ddof=1)):.3f}",
+            }
+        )
+    show(
+        f"Level on the model: {several} draws of a control, each held against others",
+        f"{DEFAULT}, last token",
+        rows,
+    )
+
+
+def ways(given: Material) -> None:
+    """What the network's units become: zero, their mean, another response, the mean for good."""
+    contrast = given.contrast("language")
+    found = localized(given.model, contrast, DEFAULT)
+    study = ll.lesion_study(
+        given.model,
+        {"language": found.top(percent=given.percent)},
+        [ll.tasks.minimal_pairs(limit=given.at_most(4))],
+        ll.controls("magnitude+outliers", seeds=range(given.at_most(20))),
+        modes=["zero", "mean", "resample", "dims-mean"],
+        reference=contrast,
+        store=given.store,
+        progress=False,
+    )
+    rows = []
+    for row in study.comparisons.itertuples():
+        own = study.table[(study.table["mode"] == row.mode) & (study.table["kind"] == "network")]
+        (network,) = own.to_dict("records")
+        rows.append(
+            {
+                "units become": row.mode,
+                "units": network["n_units"],
+                "harm": f"{network['drop']:.2f} {ends(network, 'drop')}",
+                "control": f"{row.control_drop:.2f}",
+                "p": f"{row.p_more:.3f}",
+            }
+        )
+    show(
+        "Harm to minimal pairs, by what the units become; control: as many units of the same "
+        "magnitude and share of outliers",
+        f"{DEFAULT}, last token",
+        rows,
     )
 
 
@@ -542,6 +676,9 @@ SECTIONS: dict[str, Callable[[Material], None]] = {
     "tasks": tasks,
     "kinds": kinds,
     "lesions": lesions,
+    "elsewhere": elsewhere,
+    "level": level,
+    "ways": ways,
     "neurons": neurons,
     "reading": reading,
 }

@@ -6,15 +6,19 @@ Prints, in one run over the same windows of the bundled prose and with the same 
 (a) the bare forward pass of the HookedTransformer, without logits;
 (b) lensloc.lape.record on it: forward, counts of every neuron, hashes of the tokens;
 (c) transformers' own bare forward pass, without logits (it has fused attention);
-(d) lensloc.lape.record on a TransformerBridge.
-Every round times all four; ratios are of the same round. Tokenizing is not in it.
+(d) lensloc.lape.record on a TransformerBridge;
+(e) lensloc.lape.record on the plain transformers model.
+Every round times all five; ratios are of the same round. Tokenizing is not in it. With ``--only
+transformers`` (c) and (e) alone, and the memory that (e) adds to what (c) takes at its peak.
 """
 
 import argparse
+import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,12 @@ def timed(function: Callable[[], Any], device: str) -> float:
     return time.perf_counter() - start
 
 
+def peak_mebibytes(device: str) -> float:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def windows_of(model: Any, language: str, window: int, max_tokens: int) -> torch.Tensor:
     rows = read_csv(bundled_folder() / "prose" / f"{language}.csv", ("text",))
     ids = [token for row in rows for token in token_ids(model, row.cells["text"])][:max_tokens]
@@ -56,6 +66,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int)
     parser.add_argument("--max-tokens", type=int, default=4096, help="of each language")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("hooked", "bridge", "transformers"))
     arguments = parser.parse_args()
     device, dtype = arguments.device, DTYPES[arguments.dtype]
     batch_tokens = arguments.batch_tokens or BATCH_TOKENS[device.split(":")[0]]
@@ -67,11 +78,12 @@ def main() -> None:
         backend: ll.load_model(
             "smollm2-135m", dtype=arguments.dtype, device=device, backend=backend, progress=False
         )
-        for backend in ("hooked", "bridge")
+        for backend in ("hooked", "bridge", "transformers")
+        if arguments.only in (None, backend)
     }
-    hooked = models["hooked"]
+    any_model = next(iter(models.values()))
     windows = {
-        language: windows_of(hooked, language, arguments.window, arguments.max_tokens)
+        language: windows_of(any_model, language, arguments.window, arguments.max_tokens)
         for language in LANGUAGES
     }
     total = sum(rows.numel() for rows in windows.values())
@@ -97,15 +109,20 @@ def main() -> None:
         )
 
     runs: dict[str, Callable[[], None]] = {
-        "(a) bare HookedTransformer": lambda: bare(
-            lambda ids: hooked(ids, stop_at_layer=hooked.cfg.n_layers)
-        ),
-        "(b) record": lambda: record("hooked"),
         "(c) bare transformers": lambda: bare(lambda ids: original.model(ids, use_cache=False)),
-        "(d) record, bridge": lambda: record("bridge"),
     }
-    for function in runs.values():
+    if "hooked" in models:
+        layers = models["hooked"].cfg.n_layers
+        runs["(a) bare HookedTransformer"] = lambda: bare(
+            lambda ids: models["hooked"](ids, stop_at_layer=layers)
+        )
+    names = {"hooked": "(b) record", "bridge": "(d) record, bridge"}
+    names["transformers"] = "(e) record, transformers"
+    runs |= {names[backend]: partial(record, backend) for backend in models}
+    memory = {}
+    for name, function in runs.items():
         timed(function, device)
+        memory[name] = peak_mebibytes(device)
     rounds = []
     for number in range(arguments.rounds):
         seconds = [timed(function, device) for function in runs.values()]
@@ -115,8 +132,13 @@ def main() -> None:
             for name, took in zip(runs, seconds, strict=True)
         )
         print(f"round {number + 1}: {speeds}", flush=True)
-    for name, above, below in (("b of a", 0, 1), ("b of c", 2, 1), ("d of c", 2, 3)):
-        ratios = [seconds[above] / seconds[below] for seconds in rounds]
+    print("peak memory so far: " + ", ".join(f"{name}: {m:.0f} MiB" for name, m in memory.items()))
+    keys = {name[1]: place for place, name in enumerate(runs)}
+    for name, one, other in (("b", "a", "b"), ("b", "c", "b"), ("d", "c", "d"), ("e", "c", "e")):
+        if one not in keys or other not in keys:
+            continue
+        name = f"{name} of {one}"
+        ratios = [seconds[keys[one]] / seconds[keys[other]] for seconds in rounds]
         print(
             f"speed of {name}: median {statistics.median(ratios):.2f} "
             f"({min(ratios):.2f} to {max(ratios):.2f})"

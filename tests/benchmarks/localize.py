@@ -1,11 +1,14 @@
 """How long a localization takes beside a bare forward pass and beside one text at a time.
 
     python tests/benchmarks/localize.py [--device cuda] [--dtype bfloat16] [--rounds 3]
+                                        [--backend transformers] [--window 2048]
 
-Prints, in one run over the bundled model and the bundled language contrast (first 12 tokens):
+Prints, in one run over the bundled model and the bundled language contrast (first 12 tokens), or
+with ``--window`` over windows of so many tokens of English and German prose:
 (a) transformers' bare forward over the same tokens at its best batch size, without logits;
 (b) lensloc: tokenizing, forward, pooling, statistics, at its automatic batch size;
-(c) the reference of the tests: transformers with forward hooks, one text at a time, scipy.
+(c) the reference of the tests: transformers with forward hooks, one text at a time, scipy (of
+    the stimuli only).
 Every round times all three; ratios are of the same round. Memory is the process's peak.
 """
 
@@ -25,7 +28,10 @@ import transformers
 from reference import t_map
 
 import lensloc as ll
-from lensloc.models import BUNDLED, DTYPES, fetch
+from lensloc.contrasts.bundled import bundled_folder
+from lensloc.contrasts.readers import read_csv
+from lensloc.models import BUNDLED, fetch
+from lensloc.models.load import BACKENDS, DTYPES
 
 BATCH_SIZES = (16, 32, 64, 96, 160, 240, 480)
 
@@ -36,6 +42,19 @@ def timed(function: Callable[[], Any], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return time.perf_counter() - start
+
+
+def prose(tokenizer: Any, length: int) -> ll.Contrast:
+    """Windows of the bundled prose, as texts that become as many tokens again, or more."""
+    conditions = {}
+    for language in ("en", "de"):
+        rows = read_csv(bundled_folder() / "prose" / f"{language}.csv", ("text",))
+        ids = tokenizer(" ".join(row.cells["text"] for row in rows))["input_ids"]
+        starts = range(0, len(ids) - length - 8, length)
+        texts = [tokenizer.decode(ids[start : start + length + 8]) for start in starts]
+        kept = [text for text in texts if len(tokenizer(text)["input_ids"]) >= length]
+        conditions[language] = kept[: max(3, 8192 // length)]
+    return ll.Contrast.from_texts(conditions, target="en", control="de")
 
 
 def peak_mebibytes(device: str) -> str:
@@ -50,20 +69,25 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=DTYPES)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--backend", default="hooked", choices=BACKENDS)
+    parser.add_argument("--window", type=int)
     arguments = parser.parse_args()
     device, dtype = arguments.device, DTYPES[arguments.dtype]
 
     folder = fetch(BUNDLED["smollm2-135m"])
-    contrast = ll.contrasts.language()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    length = arguments.window or 12
+    contrast = ll.contrasts.language() if length == 12 else prose(tokenizer, length)
     original = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
-    model = ll.load_model("smollm2-135m", dtype=arguments.dtype, device=device)
-    ids = [tokenizer(text)["input_ids"][:12] for text in contrast.texts]
-    assert {len(row) for row in ids} == {12}
+    model = ll.load_model(
+        "smollm2-135m", dtype=arguments.dtype, device=device, backend=arguments.backend
+    )
+    ids = [tokenizer(text)["input_ids"][:length] for text in contrast.texts]
+    assert {len(row) for row in ids} == {length}
     tokens = torch.tensor(ids, device=device)
     print(
-        f"{len(ids)} texts of 12 tokens, {device}, {arguments.dtype}, torch {torch.__version__}, "
-        f"{torch.get_num_threads()} threads"
+        f"{len(ids)} texts of {length} tokens, {arguments.backend}, {device}, {arguments.dtype}, "
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads"
     )
 
     @torch.no_grad()
@@ -72,7 +96,7 @@ def main() -> None:
             original.model(batch, use_cache=False)
 
     def lensloc() -> None:
-        ll.localize(model, contrast, protocol="alkhamissi2024", progress=False)
+        ll.localize(model, contrast, max_tokens=length, progress=False)
 
     def one_at_a_time() -> None:
         conditions = contrast.conditions
@@ -82,14 +106,14 @@ def main() -> None:
             tokenizer,
             conditions["sentences"],
             conditions["nonwords"],
-            max_tokens=12,
+            max_tokens=length,
         )
 
-    for function in (lambda: bare(96), lensloc):
+    for function in (lambda: bare(min(len(ids), 1200 // length) or 1), lensloc):
         timed(function, device)
+    sizes = BATCH_SIZES if length == 12 else (1, 2, 4)
     sweep = {
-        size: min(timed(lambda size=size: bare(size), device) for _ in range(2))
-        for size in BATCH_SIZES
+        size: min(timed(lambda size=size: bare(size), device) for _ in range(2)) for size in sizes
     }
     best = min(sweep, key=sweep.__getitem__)
     print(
@@ -100,7 +124,7 @@ def main() -> None:
     rounds = []
     for number in range(arguments.rounds):
         a, b = timed(lambda: bare(best), device), timed(lensloc, device)
-        c = timed(one_at_a_time, device)
+        c = timed(one_at_a_time, device) if length == 12 else float("nan")
         rounds.append((a, b, c))
         print(
             f"round {number + 1}: (a) bare forward, batch {best}: {a:.3f} s   "

@@ -170,7 +170,7 @@ def test_fetch_from_this_machine(
         ([*ENCODE[1:], "--out", "stimuli.csv"], "exists; add --overwrite"),
         ([*ENCODE[1:], "--encoding", "klingon"], "no encoding 'klingon'"),
         ([*READ[1:], "--mode", "mean"], "--mode mean needs --reference"),
-        ([*READ[1:], "--bos", "maybe"], "--bos is one of"),
+        ([*READ[1:], "--bos", "maybe"], "There is no bos 'maybe'; there are model, add, none"),
         ([*READ[1:], "--measure", "rt"], "lacks the column 'rt'"),
         (["reading-times", "nothing.csv"], "There is no file nothing.csv of reading times"),
     ],

@@ -345,13 +345,13 @@ def test_an_interrupted_command_goes_on(
 def windows_run(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the tokens that go through the model from now on."""
     tokens: list[int] = []
-    real = HookedTransformer.run_with_hooks
+    real = HookedTransformer.forward
 
     def counted(self: Any, ids: Any, *rest: Any, **options: Any) -> Any:
         tokens.append(ids.numel())
         return real(self, ids, *rest, **options)
 
-    monkeypatch.setattr(HookedTransformer, "run_with_hooks", counted)
+    monkeypatch.setattr(HookedTransformer, "forward", counted)
     return tokens
 
 
@@ -499,7 +499,7 @@ def test_bad_arguments_are_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("lensloc.cli.language_neurons.load_model", lambda *_, **__: tiny_llama)
+    monkeypatch.setattr(ll, "load_model", lambda *_, **__: tiny_llama)
     random_counts(1, layers=3, neurons=48, most=1000).save("counts.safetensors")
     Path("blank.txt").write_text(" \n")
     before = {path: path.read_bytes() for path in workplace.iterdir()}
@@ -555,8 +555,14 @@ def test_help_names_every_command(capfd: pytest.CaptureFixture[str]) -> None:
 def test_controls_of_the_command_line() -> None:
     (random, layer, least) = parse_controls(["random:3", "layer", "least-selective"])
     assert (random.matches, random.seeds) == (("random",), (0, 1, 2))
-    assert (layer.matches, layer.seeds) == (("layer",), (0, 1, 2, 3, 4))
-    assert (least.matches, least.least_selective) == ((), True)
+    assert (layer.matches, layer.seeds) == (("layer",), tuple(range(20)))
+    assert least.matches == ("least-selective",)
+    (matched, away) = (
+        parse_controls(["magnitude+outliers:3"], elsewhere=False),
+        parse_controls(["layer"], draws=2),
+    )
+    assert (matched[0].matches, matched[0].elsewhere) == (("magnitude+outliers",), False)
+    assert away[0].seeds == (0, 1)
     assert parse_controls([]) == []
     for texts, message in (
         (["random", "random:2"], "random is given twice"),

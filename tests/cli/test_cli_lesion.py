@@ -317,7 +317,7 @@ BAD_LESIONS = [
     (["--mode", "mean", "--reference", "none.csv"], "no stimulus file none.csv"),
     (["--mode", "mean", "--reference", "texts.csv"], "lacks the column 'condition'"),
     (["--mode", "mean", "--reference", "one.csv"], "fewer than two conditions"),
-    (["--positions", "first"], "--positions is all or last"),
+    (["--positions", "first"], "no positions 'first'; there are all, last"),
     (["--site", "neurons"], "the sites are resid_pre"),
     (["--pooling", "first"], "no pooling 'first'"),
     (["--protocol", "mine"], "no protocol 'mine'"),
@@ -411,6 +411,32 @@ def test_evaluate_says_what_lesion_study_says(
     assert result["out"] is None
     assert result["rows"][0]["seed"] is None
     assert result["rows"][0]["difference"] is None
+
+
+def test_evaluate_takes_controls_of_every_kind(
+    evaluate: list[str | Path],
+    network: ll.UnitMask,
+    found: ll.Localization,
+    tiny_llama: Any,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    own = found["resid_post"].bottom(k=9)
+    own.save("mine.safetensors")
+    result = run_json(
+        capfd, *evaluate, "--control", "magnitude+outliers:6", "--control", "least-active",
+        "--control", "mask=mine.safetensors", "--exact", "--anywhere", "--mode", "dims-zero",
+    )  # fmt: skip
+    study = ll.lesion_study(
+        tiny_llama, {"net": network}, [ll.tasks.minimal_pairs("pairs.jsonl")],
+        [
+            ll.controls("magnitude+outliers", seeds=range(6), elsewhere=False),
+            ll.controls("least-active", elsewhere=False),
+            ll.controls((), masks={"mine": own}),
+        ],
+        modes=["dims-zero"], seed=42, exact=True, progress=False,
+    )  # fmt: skip
+    assert result["comparisons"] == rows_of(study.comparisons)
+    assert set(study.table["kind"]) == {"network", "magnitude+outliers", "least-active", "mine"}
 
 
 def test_evaluate_prints_intact_scores_and_differences(
@@ -616,10 +642,14 @@ def test_tables_and_figures_are_written_and_not_overwritten(
 
 
 BAD_EVALUATIONS = [
+    (["--exact"], "--exact has no effect here: no --control is given"),
+    (["--anywhere"], "--anywhere has no effect here: no --control is given"),
+    (["--control", "mask=none.npy"], "There is no mask file none.npy"),
+    (["--mode", "dims-off"], "no mode 'off'"),
     (["--control", "laeyr"], "no control 'laeyr'; there are random, layer"),
     (["--control", "layer:"], "no number of draws behind the colon"),
-    (["--control", "layer:0"], "write e.g. layer:5"),
-    (["--control", "random:-1"], "write e.g. random:5"),
+    (["--control", "layer:0"], "write e.g. layer:20"),
+    (["--control", "random:-1"], "write e.g. random:20"),
     (["--control", "least-selective:2"], "draws nothing; write it without :2"),
     (["--control", "layer:2", "--control", "layer:3"], "--control layer is given twice"),
     (["--control", "magnitude", "--mask", "flat.npy"], "carries no magnitudes"),
@@ -642,7 +672,7 @@ BAD_EVALUATIONS = [
     (["--percents", "1,0"], "Every size in --percents must be above 0"),
     (["--percents", "101"], "Every size in --percents must be above 0"),
     (["--percents", "10", "--mask", "flat.npy"], "carries no ranking of units"),
-    (["--percents", "60", "--control", "layer"], "more than half of the units"),
+    (["--percents", "60", "--control", "layer"], "are left to it; use a smaller percentage"),
     (["--mode", "off"], "no mode 'off'"),
     (["--mode", "zero:1"], "--mode zero takes no number"),
     (["--mode", "scale"], "--mode scale needs a factor, e.g. scale:0.5"),
@@ -650,7 +680,7 @@ BAD_EVALUATIONS = [
     (["--mode", "clamp:much"], "--mode clamp:much needs a value, e.g. clamp:3"),
     (["--mode", "mean"], "--mode mean needs --reference"),
     (["--reference", "mine.csv"], "--reference is for --mode mean and resample"),
-    (["--bos", "maybe"], "--bos is one of model, add, none"),
+    (["--bos", "maybe"], "no bos 'maybe'; there are model, add, none"),
     (["--mask", "none.npy"], "There is no mask file none.npy"),
     (["--mask", "wide.npy"], "does not fit my-llama"),
     (["--mask", "empty.npy"], "holds no unit"),

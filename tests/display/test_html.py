@@ -1,17 +1,27 @@
-"""What notebooks show of results, and of progress."""
+"""What notebooks show of results."""
 
 import re
-import sys
-import types
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 from plotted import lesions, mask_of, selectivity
 
 from lensloc import Contrast, localize, response_profile, study
-from lensloc.display.markup import bars, card, escaped, facts, heatmap, intervals, shortened, table
-from lensloc.display.progress import bar_of, duration, in_notebook, progress_bar
+from lensloc.display.markup import (
+    bars,
+    captioned,
+    card,
+    facts,
+    heatmap,
+    intervals,
+    notes,
+    paragraphs,
+    shortened,
+    stacked,
+    table,
+)
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
@@ -115,8 +125,9 @@ def test_tables_say_how_many_rows_they_leave_out() -> None:
 
 
 def test_values_are_escaped_once() -> None:
-    assert escaped("<b>") == "&lt;b&gt;"
-    assert escaped(escaped("<b>")) == "&lt;b&gt;"
+    for made in (paragraphs(["<b>"]), notes(["<b>"]), captioned(Markup("<hr>"), "<b>")):
+        assert made.count("&lt;b&gt;") == stacked([made]).count("&lt;b&gt;") == 1
+        assert "<b>" not in made
     assert card("<b>", facts({"<i>": '"x"'})).count("&lt;") == 2
     assert shortened("a  b\nc", 10) == "a b c"
     assert shortened("a long text", 6) == "a lon…"
@@ -135,88 +146,3 @@ def test_thumbnails_draw_what_they_are_given() -> None:
     assert heatmap([], label="none")
     assert mask_of((2, 4))._repr_html_()
     assert selectivity()._repr_html_()
-
-
-# -- progress --------------------------------------------------------------------------------------
-
-
-class Notebook:
-    """Stands for IPython in a notebook: keeps what a cell's output shows."""
-
-    def __init__(self) -> None:
-        self.outputs: list[dict[str, str]] = []
-        self.history: list[str] = []
-
-    def display(self, content: dict[str, str], *, raw: bool, display_id: bool) -> "Notebook":
-        assert raw
-        assert display_id
-        self.outputs.append(content)
-        self.history.append(content["text/plain"])
-        return self
-
-    def update(self, content: dict[str, str], *, raw: bool) -> None:
-        self.outputs[-1] = content
-        self.history.append(content["text/plain"])
-
-
-@pytest.fixture
-def notebook(monkeypatch: pytest.MonkeyPatch) -> Notebook:
-    made = Notebook()
-    shell = type("ZMQInteractiveShell", (), {})()
-    ipython = types.ModuleType("IPython")
-    ipython.get_ipython = lambda: shell  # type: ignore[attr-defined]
-    display = types.ModuleType("IPython.display")
-    display.display = made.display  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "IPython", ipython)
-    monkeypatch.setitem(sys.modules, "IPython.display", display)
-    return made
-
-
-def test_progress_in_a_notebook_becomes_one_line(
-    notebook: Notebook, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with progress_bar(True, 1200, "<stimuli>") as advance:
-        for _ in range(12):
-            advance(100)
-    (output,) = notebook.outputs
-    assert re.fullmatch(r"<stimuli>: 1,200 of 1,200 in \d\.\d s", output["text/plain"])
-    assert "&lt;stimuli&gt;" in output["text/html"]
-    assert notebook.history[0].startswith("<stimuli> ┄")
-    assert capfd.readouterr().err == ""
-
-
-def test_progress_that_stops_says_where(notebook: Notebook) -> None:
-    def fail() -> None:
-        with progress_bar(True, 10, "stimuli") as advance:
-            advance(4)
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail()
-    assert notebook.outputs[0]["text/plain"].startswith("stimuli: 4 of 10 in")
-
-
-def test_progress_elsewhere_is_drawn_by_rich(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delitem(sys.modules, "IPython", raising=False)
-    assert not in_notebook()
-    with progress_bar(True, 3, "stimuli") as advance:
-        advance(3)
-    shown = capfd.readouterr()
-    assert "stimuli" in shown.err
-    assert "3/3" in shown.err
-    assert shown.out == ""
-
-
-def test_no_progress_shows_nothing(notebook: Notebook, capfd: pytest.CaptureFixture[str]) -> None:
-    with progress_bar(False, 3, "stimuli") as advance:
-        advance(3)
-    assert not notebook.outputs
-    assert capfd.readouterr().err == ""
-
-
-def test_bars_say_what_is_done_and_what_is_left() -> None:
-    assert bar_of("texts", 5, 20, 10.0, width=8) == "texts ━━┄┄┄┄┄┄ 5 of 20, 30.0 s left"
-    assert bar_of("texts", 20, 20, 10.0, width=8) == "texts ━━━━━━━━ 20 of 20"
-    assert [duration(s) for s in (8.24, 185, 7800)] == ["8.2 s", "3 min 05 s", "2 h 10 min"]

@@ -1,6 +1,7 @@
 """The whole table of cases: no verdict without an interval, none beside the wrong control."""
 
 import contextlib
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from markupsafe import escape
 from sentence_table import (
     CONTROLS,
+    MATCHES,
     MEASURES,
     SECTIONS,
     change,
@@ -24,8 +27,7 @@ from sentence_table import (
 
 import lensloc as ll
 from lensloc import Contrast, LensLocWarning, UnitMask, localize
-from lensloc.display import markup
-from lensloc.display.sentences import lesions, profiles, selection
+from lensloc.display.sentences import control_draws, lesions, profiles, selection
 from lensloc.display.sentences.lesions import CONTROL, LESION, NOTE, OUTCOMES, RELATIONS
 from lensloc.display.sentences.words import interval, known, number, percentage
 from lensloc.errors import noted
@@ -34,6 +36,8 @@ from lensloc.results.matrices import Answers, Steering
 from lensloc.studies import profile_of
 from lensloc.studies.stimulus_warnings import map_warnings
 
+FINE = ("a good match", "different by design", "magnitudes not known", "5 draws, stopped",
+        "not drawn")  # fmt: skip
 DOCS = Path(__file__).parents[2] / "docs"
 HARM = re.compile(r"\b(does harm|costs?|greater harm|owed to selectivity)\b")
 IMPROVEMENT = re.compile(r"\bimproves?\b")
@@ -51,7 +55,7 @@ def test_every_case_has_its_words() -> None:
     assert set(LESION) == set(OUTCOMES) == set(CONTROL)
     for outcome in ("harm", "improvement", "unclear", "no interval"):
         assert set(CONTROL[outcome]) == set(RELATIONS)  # type: ignore[index]
-    assert set(NOTE) == set(RELATIONS) - {"less"}
+    assert set(NOTE) == set(RELATIONS) - {"less", "few draws"}
     reached = {found.outcome for _, found in every_change()}
     assert reached == set(OUTCOMES)
     assert {c.relation for c in CONTROLS.values() if c is not None} == set(RELATIONS)
@@ -99,7 +103,7 @@ def test_nothing_is_more_than_a_control_that_is_alike_or_above() -> None:
         if "cost more" in said:
             assert control is not None
             assert control.relation == "more", words
-        if control is not None and (control.missing or control.idle):
+        if control is not None and (control.missing or control.idle or control.test == "none"):
             assert not re.search(r"more than|cost|does better|does worse|told apart", said), words
 
 
@@ -122,14 +126,48 @@ def test_networks_tasks_units_and_directions_are_named() -> None:
             assert control.control in " ".join(said[1:]), words
 
 
-def test_controls_of_the_residual_stream_are_said_not_to_be_independent() -> None:
-    for measure, told in (("accuracy", True), ("perplexity", False)):
-        case = change("worse", "excludes zero", 200, measure)
-        for name in ("alike", "above", "below"):
-            control = CONTROLS[name]
-            assert control is not None
+def test_controls_that_use_the_networks_dimensions_are_said_not_to_be_independent() -> None:
+    case = change("worse", "excludes zero", 200)
+    for name in ("alike", "above", "below"):
+        control = CONTROLS[name]
+        assert control is not None
+        for shared, told in ((46.0, True), (0.0, False), (float("nan"), False)):
+            control = dataclasses.replace(control, shared=shared)
             (*_, note) = lesions.lesion_notes([(case, [control])]) or [""]
-            assert ("own dimensions in other layers" in note) == (told and name != "below")
+            words = "use 46 of the network's own dimensions"
+            assert (words in note) == (told and name != "below")
+
+
+def test_words_follow_the_test_over_draws() -> None:
+    case = change("worse", "excludes zero", 200)
+    verdict = {}
+    for name, control in CONTROLS.items():
+        if control is None:
+            continue
+        said = " ".join(lesions.lesion_sentences(case, [control])[1:])
+        verdict[name] = "more than as many" in said
+        assert ("nothing can be concluded" in said) == (name in ("2 draws", "1 draw")), name
+        assert ("by the interval alone" in said) == ("5 draws" in name), name
+        if control.test == "draws" and not (control.missing or control.idle):
+            assert re.search(r"20 draws|5 draws", said), name
+            assert re.search(r", p [01]\.\d{3}", said), name
+            assert verdict[name] == (control.p_more <= 0.05), name
+    assert {name for name, told in verdict.items() if told} == {
+        "below", "below by the draws, not by the interval", "below, on a part of the items",
+        "below, 5 draws", "one set, below",
+    }  # fmt: skip
+
+
+def test_poor_matches_and_few_draws_are_told_once() -> None:
+    for name, found in MATCHES.items():
+        said = control_draws.draw_notes(found)
+        assert len(said) == (name not in FINE), (name, said)
+        for sentence in said:
+            assert not NO_NUMBER.search(sentence), sentence
+    (said,) = control_draws.draw_notes(MATCHES["larger units, at two sizes"])
+    assert "at 1 % larger units (standardised difference +0.60) and at 2 % larger" in said
+    (said,) = control_draws.draw_notes(MATCHES["smaller units and few outliers"])
+    assert "0 outliers where the network has 38" in said
 
 
 def test_intervals_stand_the_way_round_that_the_words_have() -> None:
@@ -296,7 +334,7 @@ def test_every_result_shows_its_warnings(tiny_llama: Any, small_contrast: Contra
         assert isinstance(result.warnings, tuple), name
         for sentence in result.warnings:
             assert f"\n  Warning: {sentence}" in repr(result), name
-            assert markup.escaped(sentence) in result._repr_html_(), name
+            assert escape(sentence) in result._repr_html_(), name
     for part in (study.found, study.network, study.profile, study.lesions):
         assert set(part.warnings) <= set(study.warnings)
     table = ll.compare_granularities(tiny_llama, small_contrast, ["resid_post"], 10, progress=False)

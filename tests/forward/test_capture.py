@@ -127,6 +127,7 @@ def test_batch_size_order_and_neighbours_change_nothing(tiny: Any) -> None:
             torch.testing.assert_close(shuffled[site], alone[site][order], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.hooked
 def test_all_sites_come_from_one_pass_a_batch(tiny_llama: Any, monkeypatch: Any) -> None:
     calls: list[torch.Size] = []
     original = tiny_llama.run_with_cache
@@ -209,6 +210,7 @@ def test_half_precision_is_pooled_in_float32(checkpoints: dict[str, Path]) -> No
     assert found.responses["head"].values.dtype == torch.float32
 
 
+@pytest.mark.hooked
 def test_double_precision_stays_double(checkpoints: dict[str, Path]) -> None:
     model = ll.load_model(checkpoints["llama"], dtype="float64")
     found = capture(model, TEXTS, LABELS, ["head", "resid_post"], pooling="mean", progress=False)
@@ -288,6 +290,7 @@ def test_a_model_without_a_tokenizer_is_refused(tiny_llama: Any, monkeypatch: An
         capture(tiny_llama, TEXTS, LABELS, progress=False)
 
 
+@pytest.mark.hooked
 def test_word_ends_need_a_fast_tokenizer(tiny_llama: Any, monkeypatch: Any) -> None:
     class Slow:
         is_fast = False

@@ -133,7 +133,8 @@ def test_the_matrix_equals_a_loop_by_hand(
     )
     assert found.kinds == ("network", "random")
     assert len(found.table) == 2 * 2 * 2
-    assert all("which is few for an interval" in sentence for sentence in found.warnings)
+    few = ("which is few for an interval", "nothing can be concluded from so few")
+    assert all(any(words in sentence for words in few) for sentence in found.warnings)
     for row in found.table.to_dict("records"):
         mask = masks[row["lesioned"]]
         if row["kind"] == "random":
@@ -151,7 +152,7 @@ def test_the_matrix_equals_a_loop_by_hand(
         assert row["n_units"] == len(mask)
         assert row["n_texts"] == len(texts)
         assert row["took_effect"]
-        assert abs(row["change"]) > 1e-3
+        assert abs(row["change"]) > 1e-4
     table = found.table.set_index(["kind", "lesioned", "tested"])
     for kind in found.kinds:
         matrix = found.matrix(kind)

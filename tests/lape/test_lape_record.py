@@ -169,7 +169,7 @@ def test_the_output_layer_is_not_run(llama: Any) -> None:
 def test_out_of_memory_halves_the_batch(llama: Any, monkeypatch: Any) -> None:
     tokens = {"x": torch.tensor(joined(llama, TEXTS["prose"]) * 3)[: 15 * WINDOW]}
     expected = record(llama, tokens)
-    original, sizes = llama.run_with_hooks, []
+    original, sizes = llama.forward, []
 
     def small_machine(ids: torch.Tensor, **options: Any) -> Any:
         sizes.append(len(ids))
@@ -177,7 +177,7 @@ def test_out_of_memory_halves_the_batch(llama: Any, monkeypatch: Any) -> None:
             raise torch.OutOfMemoryError("out of memory")
         return original(ids, **options)
 
-    monkeypatch.setattr(llama, "run_with_hooks", small_machine)
+    monkeypatch.setattr(llama, "forward", small_machine)
     assert record(llama, tokens, batch_tokens=6 * WINDOW) == expected
     # What was too large once is not tried again.
     assert sizes == [6, 3, 1, 2, 3, 1, 2, 2, 2, 2, 2, 1]
@@ -351,7 +351,7 @@ BAD_CORPORA: dict[str, tuple[Any, str]] = {
 def test_bad_corpora_are_found_out_before_anything_is_run(
     llama: Any, monkeypatch: Any, kind: str
 ) -> None:
-    monkeypatch.setattr(llama, "run_with_hooks", None)
+    monkeypatch.setattr(llama, "forward", None)
     given, message = BAD_CORPORA[kind]
     with pytest.raises(LensLocError, match=message):
         record(llama, {"good": ["the old gardener"], "x": given})
@@ -443,16 +443,16 @@ def test_without_a_tokenizer_tokens_are_counted_and_texts_are_not(llama: Any) ->
 
 def failing(model: Any, monkeypatch: Any, calls: int, error: BaseException) -> None:
     """Let the model fail in the middle of its pass, after so many calls."""
-    original, count = model.run_with_hooks, []
+    original, count = model.forward, []
 
-    def run(tokens: torch.Tensor, fwd_hooks: Any, **options: Any) -> Any:
+    def run(tokens: torch.Tensor, **options: Any) -> Any:
         count.append(1)
         if len(count) > calls:
-            original(tokens, fwd_hooks=fwd_hooks[:2], **options)
+            original(tokens, stop_at_layer=2, **options)
             raise error
-        return original(tokens, fwd_hooks=fwd_hooks, **options)
+        return original(tokens, **options)
 
-    monkeypatch.setattr(model, "run_with_hooks", run)
+    monkeypatch.setattr(model, "forward", run)
 
 
 @pytest.mark.parametrize("calls", [0, 1, 3, 4])
@@ -462,14 +462,14 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(
 ) -> None:
     options: dict[str, Any] = {"batch_tokens": 2 * WINDOW, "keep_windows": True, "n_blocks": 3}
     runs: list[int] = []
-    original = llama.run_with_hooks
+    original = llama.forward
 
     def counted(ids: torch.Tensor, **more: Any) -> Any:
         runs.append(1)
         return original(ids, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llama, "run_with_hooks", counted)
+        patch.setattr(llama, "forward", counted)
         whole = record(llama, **options)
     total = len(runs)
     assert total > 6
@@ -481,7 +481,7 @@ def test_an_interrupted_recording_goes_on_where_it_stopped(
     assert path.exists() == (calls > 0)
     runs.clear()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llama, "run_with_hooks", counted)
+        patch.setattr(llama, "forward", counted)
         assert record(llama, checkpoint=path, **options) == whole
         assert len(runs) == total - calls, "what was counted is counted again"
         assert record(llama, checkpoint=path, **options) == whole

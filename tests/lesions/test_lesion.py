@@ -18,7 +18,8 @@ from torch import Tensor
 import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, Responses, UnitMask, lesion
 from lensloc.forward.sites import SITES, get_site, hook_names, shape
-from lensloc.lesions.lesioning import MODES, Lesion, open_lesions
+from lensloc.lesions.lesioning import Lesion, open_lesions
+from lensloc.lesions.modes import MODES
 from lensloc.models import describe
 
 LESIONED = [name for name, site in SITES.items() if not site.is_summary]
@@ -573,6 +574,7 @@ def test_a_hook_point_that_does_not_exist(checkpoints: dict[str, Path], backend:
         lesion(model, UnitMask("resid_mid", torch.ones(3, 32) > 0))
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["olmo2", "gemma2", "opt", "qwen3"])
 def test_both_classes_agree_where_blocks_are_built_otherwise(name: str, tmp_path: Path) -> None:
     """Norms after attention and MLP, soft caps, other MLP widths."""

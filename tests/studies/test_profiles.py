@@ -1,7 +1,6 @@
 """confound_check and response_profile: every number against one made by hand."""
 
 import functools
-import html
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from lensloc import (
     plot,
     response_profile,
 )
+from lensloc.display import markup
 from lensloc.studies.store import Store
 
 WORDS = (
@@ -324,7 +324,7 @@ def test_what_no_rule_picked_is_measured_as_it_is_with_a_word(
         assert not profile.held_out
         (told,) = flattered(profile)
         assert told in repr(profile)
-        assert html.escape(told) in profile._repr_html_()
+        assert markup.escaped(told) in profile._repr_html_()
         same(profile, measured(tiny_llama, contrast, mask))
         with pytest.raises(LensLocError, match="no rule says how"):
             response_profile(tiny_llama, mask, contrast, cross_validate=True, progress=False)

@@ -45,7 +45,17 @@ def selecting(w: World) -> dict[str, Mapping[str, Any]]:
         "Localization.bottom": {"unique_dims": under(True, percent=20)},
         "compare_granularities": {"test": "paired"},
         "lesion_study": {"site": under("mlp_post", masks={"small": w.contrast})},
-        "load_model": {"trust_remote_code": same(True, "this checkpoint comes with no code")},
+        "load_model": {
+            "trust_remote_code": same(True, "this checkpoint comes with no code"),
+            "tokenizer": w.other_tokenizer,
+            "revision": refused("step3000", "revision='step3000' is of a model on the hub"),
+            "name": "another",
+            "token": refused("t", "token= is of a model on the hub"),
+            "device_map": "cpu",
+            "n_devices": refused(99, "n_devices=99 needs as many GPUs"),
+            "quantization_config": refused({}, "takes no quantization_config", backend="hooked"),
+            "more": {"num_hidden_layers": 2},
+        },
         "response_profile": {"pooling": "mean"},
     }
 
@@ -102,6 +112,15 @@ def stimuli(w: World) -> dict[str, Entry]:
         "Contrast.with_roles": Entry(
             {"target": "lists", "control": "nonwords"},
             {"target": "sentences", "control": "sentences"},
+            on=w.contrast,
+        ),
+        "Contrast.with_template": Entry(
+            {"model": w.chatting()},
+            {
+                "model": w.chatting("<{{ messages[0]['content'] }}>"),
+                "system": "Be brief.",
+                "add_generation_prompt": True,
+            },
             on=w.contrast,
         ),
         "Contrast.keep": Entry(
@@ -306,6 +325,10 @@ def localizing(w: World) -> dict[str, Entry]:
                 "tasks": [w.perplexity],
                 "controls": under(ll.controls(seeds=[0]), tasks=[w.perplexity]),
                 "percents": under([2], tasks=[w.perplexity]),
+                "modes": under(["zero"], tasks=[w.perplexity]),
+                "exact": under(
+                    True, tasks=[w.perplexity], controls=ll.controls(seeds=range(20)), modes="zero"
+                ),
                 "n_splits": 3,
                 "seed": 1,
                 "store": under(ll.Store.at(w.folder / "studied"), tasks=[w.perplexity]),
@@ -421,7 +444,7 @@ def units(w: World) -> dict[str, Entry]:
             },
         ),
         "UnitMask.load": Entry({"path": npy}, {"path": safe, "site": "resid_pre"}),
-        "UnitMask.random_like": Entry({"seed": 0}, {"seed": 1}, on=w.mask),
+        "UnitMask.random_like": Entry({"seed": 0}, {"seed": 1, "elsewhere": False}, on=w.mask),
         "UnitMask.resized": Entry({}, {"percent": 5, "k": 3}, on=w.mask),
         "UnitMask.require_shape": Entry(
             {"shape": (9, 9), "model": "one"},
@@ -447,7 +470,9 @@ def units(w: World) -> dict[str, Entry]:
                 "seeds": [7],
                 "least_selective": True,
                 "without_outliers": True,
-                "n_bins": under(2, match="magnitude"),
+                "masks": {"mine": w.other_mask},
+                "others": {"sums": w.other_mask},
+                "elsewhere": False,
             },
             use=lambda found: list(found(w.mask)),
         ),
@@ -524,6 +549,7 @@ def lesions(w: World) -> dict[str, Entry]:
                 "seed": 1,
                 "n_resamples": 40,
                 "confidence": 0.5,
+                "exact": under(True, controls=ll.controls(seeds=range(20))),
                 "store": ll.Store.at(w.folder / "lesioned"),
                 "progress": same(True, PROGRESS),
             },
@@ -645,6 +671,15 @@ def tasks(w: World) -> dict[str, Entry]:
         ),
         "TaskResult.without_numbers": Entry({"reason": "a"}, {"reason": "b"}, on=w.result),
         "LesionStudy.summary": Entry({"percent": 2}, {"percent": 5}, on=w.lesions),
+        "LesionStudy.by_group": Entry(
+            {}, {"column": "phenomenon", "network": "b"}, on=w.grouped_lesions
+        ),
+        "TaskResult.at": Entry({"positions": [0]}, {"positions": [1, 0]}, on=w.result),
+        "tasks.MinimalPairs.at": Entry({"items": [0]}, {"items": [1]}, on=w.minimal_pairs),
+        "tasks.Perplexity.at": Entry({"items": [0]}, {"items": [1]}, on=w.perplexity),
+        "tasks.MultipleChoice.at": Entry(
+            {"items": [0]}, {"items": [1]}, on=ll.tasks.multiple_choice("commonsense", limit=2)
+        ),
         "TaskResult.from_record": Entry(
             {"record": w.result.to_record()},
             {"record": w.minimal_pairs(w.model).to_record()},
@@ -877,6 +912,10 @@ def figures(w: World) -> dict[str, Entry]:
             {"study": w.lesions, "percent": 2},
             {"study": w.other_lesions, "percent": 5, **title},
         ),
+        "plot.ablation_modes": Entry(
+            {"study": w.lesions, "percent": 2},
+            {"study": w.other_lesions, "percent": 5, **title},
+        ),
         "plot.granularity": Entry(
             {"table": granular},
             {"table": granular.assign(selected_d=9.0, reliability=0.1), **title},
@@ -975,7 +1014,6 @@ IDLE = (
         "none of which uses it",
     ),
     Idle("localize", ("recompute",), lambda w: {"recompute": True}),
-    Idle("controls", ("n_bins",), lambda w: {"match": "layer", "n_bins": 3}),
     Idle("report", ("top",), lambda w: {"study": w.lesions, "percent": None, "top": 3}),
     Idle("plot.layer_heatmap", ("percent",), lambda w: {"masks": {"a": w.mask}, "percent": 5}),
     Idle("plot.layer_profile", ("percent",), lambda w: {"found": {"a": w.mask}, "percent": 5}),

@@ -52,6 +52,11 @@ doc_to_target: answer
 metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
 """
 
+CHAT = (
+    "{% for turn in messages %}<{{ turn['role'] }}>{{ turn['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
 
 class World:
     """A tiny model, and what is found in it, made once and when it is needed."""
@@ -69,6 +74,19 @@ class World:
             )
         )
         self.made = 0
+
+    @functools.cached_property
+    def other_tokenizer(self) -> Any:
+        """Cuts some words otherwise."""
+        tokenizer = transformers.AutoTokenizer.from_pretrained(self.checkpoint)
+        tokenizer.add_tokens(["garden"])
+        return tokenizer
+
+    def chatting(self, template: str = CHAT) -> Any:
+        """A model whose tokenizer has a chat template."""
+        model = ll.load_model(self.checkpoint)
+        model.tokenizer.chat_template = template
+        return model
 
     def fresh(self, name: str) -> Path:
         self.made += 1
@@ -277,6 +295,12 @@ class World:
             n_resamples=20,
             progress=False,
         )
+
+    @functools.cached_property
+    def grouped_lesions(self) -> ll.LesionStudy:
+        masks = {"a": self.map.top(k=3), "b": self.map.bottom(k=3)}
+        task = ll.tasks.minimal_pairs(limit=1)
+        return ll.lesion_study(self.model, masks, [task], n_resamples=20, progress=False)
 
     @functools.cached_property
     def other_lesions(self) -> ll.LesionStudy:

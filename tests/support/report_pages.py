@@ -32,12 +32,14 @@ def lesioned(drop: float, half: float, difference_low: float, effect: bool = Tru
     scored = {"task": "pairs", "measure": "accuracy", "n_items": 50, "score": 0.9 - drop}
     scored |= {"intact": 0.9, "chance": 0.5, "took_effect": effect, "drop": drop}
     bounds = {"drop_low": drop - half, "drop_high": drop + half}
+    # Of units that were given, not drawn: the interval decides.
     compared = {"difference": 0.1, "difference_low": difference_low, "difference_high": 0.3}
+    compared |= {"network_drop": drop, "control_drop": drop, "n_compared": 50}
     return LesionStudy(
         tabulate(
             [
                 {**place, **scored, **bounds, "kind": "network", "seed": None},
-                {**place, **scored, **bounds, **compared, "kind": "magnitude", "seed": 0},
+                {**place, **scored, **bounds, **compared, "kind": "magnitude", "seed": None},
             ]
         )
     )

@@ -7,7 +7,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lensloc.display.sentences import lesions, neurons, profiles, selection
+from lensloc.display.sentences import control_draws, lesions, neurons, profiles, selection
+from lensloc.display.sentences.control_draws import Match
 from lensloc.display.sentences.lesions import Beside, Change
 from lensloc.display.sentences.profiles import Sides
 from lensloc.display.sentences.selection import Halves, Selected
@@ -23,6 +24,19 @@ class Spoken(NamedTuple):
     sentences: list[str]
 
 
+def _match(
+    percent: float,
+    smd: float,
+    outliers: tuple[float, float],
+    control: str = "magnitude",
+    draws: int = 20,
+    **known: Any,
+) -> Match:
+    return Match(
+        "language", control, percent, draws, smd=smd, n_units=(172, 172), outliers=outliers, **known
+    )
+
+
 # -- lesions: direction x interval x items x measure x controls ------------------------------------
 
 DIRECTIONS = {"worse": 0.4, "better": -0.4, "as before": 0.0, "no number": NAN}
@@ -35,12 +49,49 @@ MEASURES: dict[str, tuple[float, Any]] = {
     "bits per byte": (1.2, lambda drop: 1.2 + drop),
     "fluency": (-1.2, lambda drop: -1.2 - drop),
 }
+
+
+def _drawn(
+    drop: float, difference: float, ends: tuple[float, float], more: int, less: int,
+    draws: int = 20, planned: int = 20, **known: Any,
+) -> Beside:  # fmt: skip
+    """Controls of which so many are at or above the network, and at or below it.
+
+    Args:
+        drop: mean of the draws.
+        difference: of the network from it.
+        ends: of its interval.
+        more: draws that do at least as much harm, and the network itself.
+        less: draws that do at most as much.
+        draws: how many were made.
+        planned: how many there would have been.
+        known: of Beside.
+    """
+    p = {"p_more": more / (planned + 1), "p_less": less / (planned + 1)}
+    return Beside(
+        "random units", draws, drop, difference, *ends, min_p=1 / (planned + 1), **p, **known
+    )
+
+
 CONTROLS: dict[str, Beside | None] = {
     "none": None,
-    "below": Beside("random units", 2, 0.1, 0.3, 0.2, 0.4),
-    "above": Beside("random units", 2, 0.7, -0.3, -0.4, -0.2),
-    "alike": Beside("random units", 2, 0.4, 0.0, -0.1, 0.1),
-    "without an interval": Beside("random units", 1, 0.1, 0.3, NAN, NAN),
+    "below": _drawn(0.1, 0.3, (0.2, 0.4), 1, 21),
+    "above": _drawn(0.7, -0.3, (-0.4, -0.2), 21, 1),
+    "alike": _drawn(0.4, 0.0, (-0.1, 0.1), 9, 13),
+    "below by the interval, not by the draws": _drawn(0.1, 0.3, (0.2, 0.4), 2, 20),
+    "below by the draws, not by the interval": _drawn(0.1, 0.3, (-0.1, 0.7), 1, 21),
+    "below, on a part of the items": _drawn(0.1, 0.3, (0.2, 0.4), 1, 21, n_items=61),
+    "alike, draws stopped": _drawn(0.4, 0.0, (-0.2, 0.2), 8, 8, draws=5),
+    "below, 5 draws": _drawn(0.1, 0.3, (0.2, 0.4), 1, 6, draws=5, planned=5),
+    "above, 5 draws": _drawn(0.7, -0.3, (-0.4, -0.2), 6, 1, draws=5, planned=5),
+    "alike, 5 draws": _drawn(0.4, 0.0, (-0.1, 0.1), 3, 4, draws=5, planned=5),
+    "2 draws": _drawn(0.1, 0.3, (0.2, 0.4), 1, 3, draws=2, planned=2),
+    "1 draw": _drawn(0.1, 0.3, (NAN, NAN), 1, 2, draws=1, planned=1),
+    "one set, below": Beside("the units of sums", 1, 0.1, 0.3, 0.2, 0.4, drawn=False),
+    "one set, above": Beside("the units of sums", 1, 0.7, -0.3, -0.4, -0.2, drawn=False),
+    "one set, alike": Beside("the units of sums", 1, 0.4, 0.0, -0.1, 0.1, drawn=False),
+    "alike, on the network's dimensions": _drawn(0.4, 0.0, (-0.1, 0.1), 9, 13, shared=46.0),
+    "without an interval": Beside("the units of sums", 1, 0.1, 0.3, NAN, NAN, drawn=False),
     "some draws without a number": Beside("random units", 2, 0.05, NAN, 0.66, 0.80, missing=1),
     "all draws without a number": Beside("random units", 2, NAN, NAN, NAN, NAN, missing=2),
     "draws without effect": Beside("random units", 2, 0.0, 0.4, 0.3, 0.5, idle=1),
@@ -124,12 +175,38 @@ def spoken_networks() -> Iterator[Spoken]:
         rows.append({**row, **ends, "kind": "network"})
         if network != "heads":
             against = {"difference": 0.3, "difference_low": 0.2, "difference_high": 0.4}
-            rows.append({**row, "drop": 0.1, **against, "kind": "layer", "seed": 0})
-    one = LesionStudy(tabulate(rows[:2]))
+            tested = {"p_more": 1 / 21, "p_less": 1.0, "min_p": 1 / 21, "n_compared": 200}
+            for seed in range(20):
+                rows.append(
+                    {**row, "drop": 0.1, **against, **tested, "kind": "layer", "seed": seed}
+                )
+    one = LesionStudy(tabulate(rows[:21]))
     several = LesionStudy(tabulate(rows))
     yield Spoken("one network, asked at 1 %", one.summary(1.0))
     yield Spoken("three networks of 1, 0.3 and 5 %, asked at 1 %", several.summary(1.0))
     yield Spoken("the same, to mind", list(several.warnings))
+
+
+MATCHES: dict[str, list[Match]] = {
+    "a good match": [_match(1.0, 0.1, (38, 36))],
+    "smaller units": [_match(1.0, -0.6, (38, 36))],
+    "larger units, at two sizes": [_match(1.0, 0.6, (38, 36)), _match(2.0, 0.9, (38, 36))],
+    "few outliers": [_match(1.0, 0.0, (38, 10.4))],
+    "smaller units and few outliers": [_match(1.0, -0.6, (38, 0))],
+    "different by design": [_match(1.0, -2.6, (38, 0), "least-active")],
+    "magnitudes not known": [_match(1.0, NAN, (NAN, NAN))],
+    "draws alike": [_match(1.0, 0.1, (38, 36), alike=0.49), _match(2.0, 0.1, (70, 66), alike=0.72)],
+    "1 draw": [_match(1.0, 0.1, (38, 36), draws=1)],
+    "2 draws": [_match(1.0, 0.1, (38, 36), draws=2)],
+    "5 draws": [_match(1.0, 0.1, (38, 36), draws=5)],
+    "5 draws, stopped": [_match(1.0, 0.1, (38, 36), draws=5, min_p=1 / 21)],
+    "not drawn": [_match(1.0, 0.1, (38, 36), "mine", draws=1, drawn=False)],
+}
+
+
+def spoken_matches() -> Iterator[Spoken]:
+    for words, found in MATCHES.items():
+        yield Spoken(words, control_draws.draw_notes(found))
 
 
 # -- profiles, selections, halves ------------------------------------------------------------------
@@ -247,6 +324,7 @@ def spoken_languages() -> Iterator[Spoken]:
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
+    "How controls match, and what their draws can tell": spoken_matches,
     "Networks of several sizes": spoken_networks,
     "Response profiles": spoken_profiles,
     "Selected units": spoken_selections,

@@ -2,7 +2,6 @@
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,16 +104,15 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_add_up(kind: str) -> None:
     tokenizer = KINDS[kind]()
-    model = SimpleNamespace(tokenizer=tokenizer)
     for text in HARD:
         ids = tokenizer(text)["input_ids"]
-        counts = bytes_of_tokens(model, text, ids)
+        counts = bytes_of_tokens(tokenizer, text, ids)
         assert len(counts) == len(ids)
         assert min(counts) >= 0
         assert sum(counts) == len(text.encode()), text
         special = [n for n, token in zip(counts, ids, strict=True) if token == 0]
         assert special == [0] * len(special)
-        with_bos = bytes_of_tokens(model, text, [0, *ids])
+        with_bos = bytes_of_tokens(tokenizer, text, [0, *ids])
         if kind != "slow":  # 0 is its padding, and it has no beginning of text
             assert with_bos == [0, *counts]
 
@@ -126,7 +124,7 @@ def test_pieces_of_characters_have_their_own_bytes(kind: str) -> None:
     pieces = 0
     for text in HARD:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        ends = [*itertools.accumulate(bytes_of_tokens(SimpleNamespace(tokenizer=tokenizer),
+        ends = [*itertools.accumulate(bytes_of_tokens(tokenizer,
                                                       text, ids))]  # fmt: skip
         boundaries = {len(text[:n].encode()): n for n in range(len(text) + 1)}
         for n, end in enumerate(ends, start=1):
@@ -143,7 +141,7 @@ def test_word_pieces_are_cut_at_their_ends() -> None:
     tokenizer = word_pieces()
     text = "The OLD  gardener, vash"
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    counts = bytes_of_tokens(SimpleNamespace(tokenizer=tokenizer), text, ids)
+    counts = bytes_of_tokens(tokenizer, text, ids)
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     ends = [end for _, end in offsets["offset_mapping"]]
     assert [*itertools.accumulate(counts)] == ends  # of ASCII
@@ -151,15 +149,16 @@ def test_word_pieces_are_cut_at_their_ends() -> None:
 
 def test_special_tokens_that_were_written() -> None:
     tokenizer = byte_level()
-    model = SimpleNamespace(tokenizer=tokenizer)
     text = "<|end|>the sun<|end|>"
     ids = tokenizer(text)["input_ids"]
     assert ids[0] == ids[-1] == 0
-    counts = bytes_of_tokens(model, text, ids)
+    counts = bytes_of_tokens(tokenizer, text, ids)
     assert (counts[0], counts[-1], sum(counts)) == (7, 7, len(text))
-    put = bytes_of_tokens(model, "the sun<|end|>", [0, *tokenizer("the sun<|end|>")["input_ids"]])
+    put = bytes_of_tokens(
+        tokenizer, "the sun<|end|>", [0, *tokenizer("the sun<|end|>")["input_ids"]]
+    )
     assert (put[0], put[-1], sum(put)) == (0, 7, 14)
-    taken = bytes_of_tokens(model, text, ids[1:])
+    taken = bytes_of_tokens(tokenizer, text, ids[1:])
     assert taken == counts[1:]
 
 

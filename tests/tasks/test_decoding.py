@@ -21,8 +21,9 @@ from torch import Tensor
 
 import lensloc as ll
 from lensloc import UnitMask, lesion
+from lensloc.models.adapting import surface
 from lensloc.models.tokens import token_ids
-from lensloc.tasks import decoding, generation
+from lensloc.tasks import generation
 from lensloc.tasks.decoding import Decoding, before_stop, decode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -152,6 +153,7 @@ def test_batches_and_order_change_nothing(tiny: Any, original: Any) -> None:
             assert dict(zip(order, found, strict=True)) == expected
 
 
+@pytest.mark.hooked
 def test_prompts_of_any_length_are_read_side_by_side(tiny_llama: Any) -> None:
     prompts = ids_of_all(tiny_llama, MANY)
     shortest, longest = (choose(map(len, prompts)) for choose in (min, max))
@@ -166,6 +168,7 @@ def test_prompts_of_any_length_are_read_side_by_side(tiny_llama: Any) -> None:
     assert rows[-1] == sum(len(prompt) == longest for prompt in prompts)
 
 
+@pytest.mark.hooked
 @pytest.mark.parametrize("name", ["gemma2", "gemma3", "mistral", "opt", "neox, sequential"])
 def test_architectures_that_cannot_keep_what_they_read(name: str, tmp_path: Path) -> None:
     """Attention to the last few tokens only, soft caps; beside one that can keep it."""
@@ -186,7 +189,7 @@ def test_without_a_cache_the_text_is_the_same(
     prompts, how = ids_of_all(tiny, FEW), Decoding(6, repetition_penalty=0.8)
     expected = [by_hand(plain(original), prompt, how, tiny)[0] for prompt in prompts]
     assert decode(tiny, prompts, how) == expected
-    monkeypatch.setattr(decoding, "keeps_beginnings", lambda model: False)
+    monkeypatch.setattr(type(surface(tiny)), "shares_beginnings", lambda self: False)
     assert decode(tiny, prompts, how) == expected
 
 
@@ -225,16 +228,16 @@ def test_the_context_window_exactly_full(tiny: Any, original: Any) -> None:
 def test_too_large_a_batch_is_halved(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = ids_of_all(tiny, (*FEW, *FEW[::-1]))
     expected = decode(tiny, prompts, Decoding(5))
-    name = "_write_by_bridge" if hasattr(tiny, "original_model") else "_write_by_hooked"
-    write, sizes = getattr(decoding, name), []
+    seen, sizes = surface(tiny), []
+    write = seen.write
 
-    def small_machine(model: Any, prompts: list[list[int]], *rest: Any) -> list[list[int]]:
+    def small_machine(prompts: list[list[int]], *rest: Any) -> list[list[int]]:
         sizes.append(len(prompts))
         if len(prompts) > 1:
             raise torch.OutOfMemoryError("out of memory")
-        return write(model, prompts, *rest)
+        return write(prompts, *rest)
 
-    monkeypatch.setattr(decoding, name, small_machine)
+    monkeypatch.setattr(seen, "write", small_machine)
     assert decode(tiny, prompts, Decoding(5)) == expected
     assert max(sizes) > 1
     assert sizes.count(1) == len(prompts)

@@ -260,10 +260,10 @@ def test_units_are_not_selected_on_texts_of_the_harness(tiny_llama: Any, folder:
     half, _ = contrast.split(0)
     left = task.without(half.text_set)
     assert study.table["n_items"].item() == len(left(tiny_llama).items) == 3
-    assert study.warnings == ()
+    assert not [said for said in study.warnings if "my_choice are among" in said]
     mask = ll.localize(tiny_llama, contrast, progress=False).top(percent=10)
     told = ll.lesion_study(tiny_llama, {"x": mask}, [task], progress=False).warnings
-    assert told[0].startswith("6 texts of the task my_choice are among those")
+    assert any(said.startswith("6 texts of the task my_choice are among those") for said in told)
 
 
 def test_a_task_whose_documents_cannot_be_read_is_told_in_the_log(

@@ -207,6 +207,7 @@ def test_half_precision_logits_are_normalised_in_float32(
     assert (coarse.double() - expected).abs().max() > 1e-3
 
 
+@pytest.mark.hooked
 def test_a_model_that_attends_in_both_directions_gets_batches_of_equal_length(
     tiny_llama: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,24 +6,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from masks import SHAPE, made
 
 from lensloc import LensLocError, UnitMask, controls
-from lensloc.units.matching import draw_control, least_selective, outliers, without_outliers
+from lensloc.units.control_sets import draw_control, without_outliers
+from lensloc.units.mask import is_residual
+from lensloc.units.outliers import outliers
+
+DRAWN = ["random", "layer", "magnitude", "layer+magnitude", "magnitude+outliers", "dimension"]
 
 
-@pytest.mark.parametrize("match", ["random", "layer", "magnitude", "layer+magnitude"])
-@pytest.mark.parametrize("k", [1, 17, 60, 300])
+def dims(mask: UnitMask) -> set[int]:
+    return set(mask.mask.any(dim=0).nonzero().squeeze(1).tolist())
+
+
+@pytest.mark.parametrize("match", DRAWN)
+@pytest.mark.parametrize("k", [1, 17, 60, 100])
 def test_as_many_from_outside_and_the_same_for_a_seed(match: str, k: int) -> None:
     network = made(k)
     draws = [draw_control(network, match, seed) for seed in (0, 0, 1, 2)]
     assert all(len(control) == k for control in draws)
-    assert all(len(control & network) == 0 for control in draws)
+    assert all(not dims(control) & dims(network) for control in draws)
     assert draws[0] == draws[1]
-    assert len({hash(control) for control in draws}) > 1
+    if k > 1:  # a single unit may have a single neighbour
+        assert len({hash(control) for control in draws}) > 1
     assert f"seed 0, matched in {match}" in draws[0].provenance.selection or match == "random"
 
 
@@ -31,50 +39,6 @@ def test_layers_are_matched() -> None:
     network = made(150)
     for match in ("layer", "layer+magnitude"):
         assert torch.equal(draw_control(network, match, 3).per_layer(), network.per_layer())
-
-
-def bins_by_hand(values: np.ndarray, n_bins: int) -> np.ndarray:
-    order = sorted(range(len(values)), key=lambda i: (values[i], i))
-    bins = np.empty(len(values), dtype=int)
-    for rank, unit in enumerate(order):
-        bins[unit] = rank * n_bins // len(values)
-    return bins
-
-
-def test_magnitudes_are_matched_bin_by_bin() -> None:
-    network = made(60)
-    assert network.magnitude is not None
-    values = network.magnitude.flatten().numpy()
-    bins = bins_by_hand(values, 48)  # 1,200 units, at least 25 a bin
-    inside = np.bincount(bins[network.mask.flatten().numpy()], minlength=48)
-    assert (inside <= 12).all()  # so that no bin is short
-    control = draw_control(network, "magnitude", 5)
-    drawn = np.bincount(bins[control.mask.flatten().numpy()], minlength=48)
-    np.testing.assert_array_equal(drawn, inside)
-
-
-def test_magnitudes_are_matched_within_layers() -> None:
-    network = made(60)
-    assert network.magnitude is not None
-    control = draw_control(network, "layer+magnitude", 5)
-    for layer in range(SHAPE[0]):
-        bins = bins_by_hand(network.magnitude[layer].numpy(), 8)
-        counts = [
-            np.bincount(bins[mask.mask[layer].numpy()], minlength=8) for mask in (network, control)
-        ]
-        np.testing.assert_array_equal(*counts)
-
-
-def test_a_bin_that_is_used_up_borrows_from_its_neighbours() -> None:
-    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
-    largest = torch.arange(1170, 1200)  # 30 units: the top bin of 25, and 5 of the next
-    network = UnitMask.from_indices("resid_post", largest, SHAPE, magnitude=magnitude)
-    control = draw_control(network, "magnitude", 0)
-    flat = control.mask.flatten().nonzero().squeeze(1)
-    assert len(flat) == 30
-    # The nearest: the 20 units left in the next bin, and 10 of the one below.
-    assert set(range(1150, 1170)) <= set(flat.tolist())
-    assert ((flat >= 1125) & (flat < 1170)).all()
 
 
 def test_matched_controls_are_as_large_as_the_network() -> None:
@@ -87,13 +51,57 @@ def test_matched_controls_are_as_large_as_the_network() -> None:
     assert of["random"] < 0.5 * of_network
 
 
-def test_least_selective() -> None:
+def test_least_selective_and_least_active_of_the_units_that_lie_elsewhere() -> None:
     network = made(60)
     assert network.score is not None
-    score = network.score.flatten().tolist()
-    lowest = sorted(range(len(score)), key=lambda i: (score[i], i))[:60]
-    control = least_selective(network)
-    assert sorted(lowest) == control.mask.flatten().nonzero().squeeze(1).tolist()
+    assert network.magnitude is not None
+    free = [i for i in range(1200) if i % 200 not in dims(network)]
+    for kind, values in (("least-selective", network.score), ("least-active", network.magnitude)):
+        flat = values.flatten().tolist()
+        lowest = sorted(free, key=lambda i: (flat[i], i))[:60]
+        (control,) = controls(kind)(network)
+        assert sorted(lowest) == control.mask.mask.flatten().nonzero().squeeze(1).tolist()
+        assert (control.kind, control.seed) == (kind, None)
+    (same,) = controls((), least_selective=True)(network)
+    assert same.mask == next(iter(controls("least-selective")(network))).mask
+
+
+def test_published_random_controls_use_the_networks_dimensions() -> None:
+    network = made(100)
+    for kind in ("random", "layer", "magnitude"):
+        (there,) = controls(kind, seeds=[3], elsewhere=False)(network)
+        (away,) = controls(kind, seeds=[3])(network)
+        shared = len(dims(there.mask) & dims(network))
+        assert shared > 0
+        assert there.balance.dimensions_shared == shared
+        assert away.balance.dimensions_shared == 0
+    assert dims(network.random_like(3, elsewhere=False)) & dims(network)
+    assert not dims(network.random_like(3)) & dims(network)
+    (own,) = controls("own-dimensions", seeds=[0])(network)
+    assert dims(own.mask) <= dims(network)
+    assert len(own.mask & network) == 0
+    # A neuron's number means nothing in another layer.
+    neurons = dataclasses.replace(network, site="mlp_post")
+    (control,) = controls("random", seeds=[3])(neurons)
+    assert control.balance.dimensions_shared is None
+    assert dims(control.mask) & dims(neurons)
+    assert is_residual("resid_mid")
+
+
+def test_own_masks_and_units_of_other_contrasts() -> None:
+    network, other = made(40), made(40, seed=5)
+    plain = UnitMask(other.site, made(400, seed=5).mask)
+    wanted = controls((), masks={"mine": other}, others={"sums": other, "imported": plain})
+    found = {control.kind: control for control in wanted(network)}
+    assert list(found) == ["units of sums", "units of imported", "mine"]
+    assert found["mine"].mask is other
+    assert found["mine"].balance.units_shared == len(other & network)
+    assert other.score is not None
+    score = other.score.flatten().tolist()
+    free = [i for i in range(1200) if i % 200 not in dims(network)]
+    best = sorted(free, key=lambda i: (-score[i], i))[:40]
+    drawn = found["units of sums"].mask.mask.flatten().nonzero().squeeze(1).tolist()
+    assert sorted(best) == drawn
 
 
 def test_without_outliers() -> None:
@@ -124,6 +132,7 @@ def test_outliers_are_relative_to_their_layer() -> None:
 
 def test_controls_in_their_order() -> None:
     wanted = controls([None, "layer"], seeds=[4, 7], least_selective=True, without_outliers=True)
+    assert len(controls().seeds) == 20
     found = list(wanted(made(20)))
     assert [(control.kind, control.seed) for control in found] == [
         ("random", 4),
@@ -139,7 +148,7 @@ def test_controls_in_their_order() -> None:
 
 def test_another_process_draws_the_same() -> None:
     code = (
-        "import torch; from masks import made; from lensloc.units.matching import draw_control\n"
+        "from masks import made; from lensloc.units.control_sets import draw_control\n"
         "print(draw_control(made(17), 'layer+magnitude', 9).addresses)"
     )
     found = subprocess.run(
@@ -154,45 +163,31 @@ def test_another_process_draws_the_same() -> None:
 
 def test_bad_input_is_one_sentence() -> None:
     bare = UnitMask("resid_post", made(10).mask)
-    half = made(700)
+    crowded = made(700)
+    heads = UnitMask("head", made(10).mask)
+
+    def drawn(network: UnitMask, *given: Any, **options: Any) -> Any:
+        return list(controls(*given, **options)(network))
+
     cases: list[tuple[str, Any]] = [
-        ("no control 'shape'", lambda: controls(("shape",))),  # type: ignore[arg-type]
+        ("no control 'shape'", lambda: controls(("shape",))),
+        ("no control 'layer,magnitude'", lambda: controls("layer,magnitude")),
         ("at least one seed", lambda: controls("layer", seeds=[])),
-        ("n_bins", lambda: controls("layer", n_bins=0)),
+        ("another control 'layer'", lambda: controls("layer", masks={"layer": bare})),
+        ("another control 'network'", lambda: controls((), masks={"network": bare})),
+        ("units at head, but the network at", lambda: drawn(bare, (), masks={"x": heads})),
         ("carries no magnitudes", lambda: draw_control(bare, "magnitude", 0)),
-        ("carries no ranking", lambda: least_selective(bare)),
-        ("more than half", lambda: draw_control(half, "magnitude", 0)),
-        ("more than half", lambda: least_selective(half)),
-        ("only 500 lie", lambda: draw_control(half, "random", 0)),
-        ("no control 'x'", lambda: draw_control(half, "x", 0)),
+        ("carries no ranking", lambda: drawn(bare, "least-selective")),
+        ("needs 700 units and only .* are left", lambda: draw_control(crowded, "magnitude", 0)),
+        ("elsewhere=False", lambda: draw_control(crowded, "random", 0)),
+        ("700 units and only", lambda: drawn(crowded, (), least_selective=True)),
+        ("no control 'x'", lambda: draw_control(bare, "x", 0)),
+        ("residual stream", lambda: draw_control(heads, "dimension", 0)),
     ]
-    for message, make in cases[1:]:
+    for message, make in cases:
         with pytest.raises(LensLocError, match=message) as caught:
             make()
         assert "\n" not in str(caught.value)
-
-
-def test_a_short_bin_takes_from_the_larger_neighbour_before_the_smaller() -> None:
-    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
-    inside = torch.arange(500, 525)  # the whole of bin 20 of 48
-    network = UnitMask.from_indices("resid_post", inside, SHAPE, magnitude=magnitude)
-    flat = draw_control(network, "magnitude", 3).mask.flatten().nonzero().squeeze(1)
-    # As near on either side: the larger units are fewer in a model, so they go first.
-    assert set(flat.tolist()) == set(range(525, 550))
-
-
-def test_the_largest_bin_is_served_before_smaller_ones() -> None:
-    """Bins 24 and 20 are used up, and both want the 25 units of bin 22, two bins away."""
-    magnitude = torch.arange(1, 1201, dtype=torch.float64).reshape(SHAPE)
-    in_network = {24: 25, 20: 25} | dict.fromkeys((18, 19, 21, 23, 25, 26), 12)
-    inside = [25 * number + i for number, n in in_network.items() for i in range(n)]
-    network = UnitMask.from_indices("resid_post", torch.tensor(inside), SHAPE, magnitude=magnitude)
-    flat = draw_control(network, "magnitude", 1).mask.flatten().nonzero().squeeze(1)
-    counts = np.bincount(flat.numpy() // 25, minlength=48)
-    # Bins of 12 give themselves 12 and have one left. The larger of the two takes these from its
-    # neighbours and 22 of bin 22; the smaller the other 3, and 19 of bin 17, its next.
-    expected = {22: 25, 17: 19} | dict.fromkeys((18, 19, 21, 23, 25, 26), 13)
-    assert {number: n for number, n in enumerate(counts.tolist()) if n} == expected
 
 
 def test_controls_take_no_unit_that_was_excluded_from_selection() -> None:
@@ -201,8 +196,8 @@ def test_controls_take_no_unit_that_was_excluded_from_selection() -> None:
     few = network.score.clone()
     few.flatten()[few.flatten().argsort(descending=True)[50:]] = -torch.inf
     scarce = dataclasses.replace(network, score=few)
-    with pytest.raises(LensLocError, match="more than half of all ranked units"):
-        least_selective(scarce)
+    with pytest.raises(LensLocError, match=r"needs 30 units and only \d+ are left"):
+        list(controls("least-selective")(scarce))
     large = torch.ones(SHAPE, dtype=torch.float64)
     large.flatten()[network.mask.flatten()] = 99
     with pytest.raises(LensLocError, match="Only 20 ranked units at resid_post are no outliers"):
@@ -211,9 +206,9 @@ def test_controls_take_no_unit_that_was_excluded_from_selection() -> None:
 
 def test_random_controls_know_that_they_were_drawn() -> None:
     network = made(20)
-    for match in ("random", "layer", "magnitude", "layer+magnitude"):
+    for match in DRAWN:
         rule = draw_control(network, match, 7).rule
         assert rule is not None
         assert (rule.kind, rule.seed, rule.can_be_reapplied) == ("random", 7, False)
-    assert least_selective(network).rule is None
+    assert next(iter(controls("least-selective")(network))).mask.rule is None
     assert without_outliers(network).rule is None

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from lensloc import LensLocError, LensLocWarning, Selectivity, UnitMask
+from lensloc.units.control_sets import draw_control
 from lensloc.units.mask import UnitAddress
-from lensloc.units.matching import draw_control
 from lensloc.units.provenance import Provenance
 from lensloc.units.text_sets import TextSet
 
@@ -70,13 +70,18 @@ def test_random_controls_cover_everything_outside() -> None:
     drawn = (
         torch.stack([NETWORK.random_like(seed=seed).mask for seed in range(300)]).double().mean(0)
     )
-    outside = drawn[~NETWORK.mask]
+    elsewhere = ~NETWORK.mask.any(dim=0).expand(NETWORK.shape)
+    assert drawn[~elsewhere].max() == 0  # the same wires in other layers
+    assert drawn[elsewhere].min() > 0.07  # 3 of 21 units: 0.14 expected
+    assert drawn[elsewhere].max() < 0.25
+    anywhere = [NETWORK.random_like(seed=seed, elsewhere=False).mask for seed in range(300)]
+    outside = torch.stack(anywhere).double().mean(0)[~NETWORK.mask]
     assert outside.min() > 0.04  # 3 of 27 units: 0.11 expected
     assert outside.max() < 0.2
 
 
 def test_random_control_of_more_than_half_is_refused() -> None:
-    with pytest.raises(LensLocError, match="20 units were asked for but only 10"):
+    with pytest.raises(LensLocError, match=r"needs 20 units and only 0 are left .*elsewhere=False"):
         mask_of(*((layer, unit) for layer in (0, 1) for unit in range(10))).random_like(0)
 
 

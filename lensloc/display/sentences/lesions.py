@@ -20,9 +20,11 @@ Outcome = Literal[
 ]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Relation = Literal[
-    "less", "alike", "more", "no interval", "some without number", "no number", "no effect"
-]
+    "less", "alike", "more", "few draws", "no interval", "some without number", "no number",
+    "no effect",
+]  # fmt: skip
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
+Test = Literal["draws", "interval", "items", "none"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,13 @@ class Beside:
         high: upper end.
         missing: draws under which the task gave no number.
         idle: draws whose lesion took no effect.
+        drawn: whether the units were drawn, so that other draws could have been.
+        p_more: of the rank test over draws that the network does more harm; NaN without one.
+        p_less: that it does less.
+        min_p: the smallest p that so many draws can give.
+        level: of the test.
+        n_items: items that all were measured on; 0 if that is not known.
+        shared: dimensions of the residual stream that both have; NaN at other sites.
     """
 
     control: str
@@ -104,6 +113,24 @@ class Beside:
     high: float
     missing: int = 0
     idle: int = 0
+    drawn: bool = True
+    p_more: float = math.nan
+    p_less: float = math.nan
+    min_p: float = math.nan
+    level: float = 0.05
+    n_items: int = 0
+    shared: float = math.nan
+
+    @property
+    def test(self) -> Test:
+        """What decides: the order of the network among draws, or an interval, or nothing."""
+        if not self.drawn:
+            return "items"
+        planned = round(1 / self.min_p) - 1 if known(self.min_p) else self.draws
+        if planned < 3:
+            return "none"
+        able = known(self.p_more, self.p_less) and self.min_p <= self.level + 1e-9
+        return "draws" if able else "interval"
 
     @property
     def relation(self) -> Relation:
@@ -114,11 +141,15 @@ class Beside:
             return "some without number"
         if self.idle:
             return "no effect"
+        if self.test == "none":
+            return "few draws"
         if not known(self.drop, self.difference, self.low, self.high):
             return "no interval"
-        if self.low > 0:
-            return "less"
-        return "more" if self.high < 0 else "alike"
+        if self.test == "draws":
+            less, more = self.p_more <= self.level, self.p_less <= self.level
+        else:
+            less, more = self.low > 0, self.high < 0
+        return "less" if less else "more" if more else "alike"
 
 
 LESION: Mapping[Outcome, str] = {
@@ -138,11 +169,13 @@ LESION: Mapping[Outcome, str] = {
 # Control units that are alike, or without an interval, or without a number, are told in the same
 # way whatever the network's own lesion did.
 _ALIKE = "As many control units are not told apart from it: {controls}."
+_FEW = "With so few draws nothing can be concluded about these control units: {controls}."
 _NO_INTERVAL = "There is no interval that compares it with these control units: {controls}."
 _SOME = "Control units gave no number in some draws, so it is not compared with them: {controls}."
 _NO_NUMBER = "Control units gave no number, so it is not compared with them: {controls}."
 _IDLE = "Lesions of control units took no effect, so it is not compared with them: {controls}."
 _OPEN: Mapping[Relation, str] = {
+    "few draws": _FEW,
     "no interval": _NO_INTERVAL,
     "some without number": _SOME,
     "no number": _NO_NUMBER,
@@ -177,7 +210,8 @@ _COMPARED = {
     for relation in ("less", "alike", "more")
 }
 
-# What to mind, of the cases that say something against a verdict of harm.
+# What to mind, of the cases that say something against a verdict of harm. That draws are too few
+# is told by what knows of all tasks.
 NOTE: Mapping[Relation, str] = {
     "alike": "Lesions of {control} are not told apart from those of {network} ({places}), so the "
     "harm may not be owed to selectivity.",
@@ -193,7 +227,8 @@ NOTE: Mapping[Relation, str] = {
 }
 # A dimension of the residual stream is the same one in every layer.
 NOT_ELSEWHERE = (
-    " (Of the residual stream, these units may be the network's own dimensions in other layers.)"
+    " (These units use {shared} of the network's own dimensions of the residual stream, so their "
+    "lesion is partly the network's.)"
 )
 NO_CONTROLS = (
     "The lesions have no controls beside them, so it is open whether other units would have done "
@@ -230,7 +265,9 @@ def lesion_sentences(change: Change, beside: Sequence[Beside] = ()) -> list[str]
             found.setdefault(template, []).append(control)
     for template, controls in found.items():
         compared = template in _COMPARED
-        words = listed(_control(control, compared=compared) for control in controls)
+        words = listed(
+            _control(control, compared=compared, n_items=change.n_items) for control in controls
+        )
         sentences.append(template.format(controls=words, task=change.task))
     return sentences
 
@@ -247,7 +284,7 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
     sentences = [_lesion(change) for change in changes if change.outcome == "no number"]
     sentences += [*_without_controls(cases), *_few_items(changes)]
     places: dict[tuple[str, str, Relation], list[str]] = {}
-    residual: set[tuple[str, str, Relation]] = set()
+    residual: dict[tuple[str, str, Relation], float] = {}
     modes = {change.mode for change, _ in cases}
     for change, beside in cases:
         for control in beside:
@@ -258,12 +295,14 @@ def lesion_notes(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> list[str]:
                 place = f"{change.task} at {change.percent:.3g} %{mode}"
                 key = change.network, control.control, relation
                 places.setdefault(key, []).append(place)
-                if change.site.startswith("resid_") and relation in ("alike", "more"):
-                    residual.add(key)
+                if control.shared > 0 and relation in ("alike", "more"):
+                    residual[key] = max(control.shared, residual.get(key, 0.0))
     for key, found in places.items():
         network, kind, relation = key
         sentence = NOTE[relation].format(network=network, control=kind, places=listed(found))
-        sentences.append(sentence + (NOT_ELSEWHERE if key in residual else ""))
+        if key in residual:
+            sentence += NOT_ELSEWHERE.format(shared=f"{residual[key]:,.0f}")
+        sentences.append(sentence)
     return sentences
 
 
@@ -346,28 +385,44 @@ def _cost(change: Change) -> str:
     return f"{words} ({unit}; n = {change.n_items:,}{few})"
 
 
-def _control(control: Beside, *, compared: bool) -> str:
+def _control(control: Beside, *, compared: bool, n_items: int = 0) -> str:
     facts = [] if control.missing >= control.draws else [number(control.drop)]
-    if control.draws > 1 and not (control.missing or control.idle):
-        facts.append(f"{control.draws} draws")
+    if control.drawn and not (control.missing or control.idle):
+        part = f" on {control.n_items:,} items" if 0 < control.n_items < n_items else ""
+        facts.append(f"{counted(control.draws, 'draw')}{part}")
     if control.missing:
         facts.append(f"{control.missing} of {counted(control.draws, 'draw')} without a number")
     if control.idle:
         facts.append(f"{control.idle} of {counted(control.draws, 'draw')} without effect")
     if compared:
         ends = interval(control.low, control.high)
-        facts.append(f"difference {number(control.difference)} {ends}")
+        if control.test == "draws":
+            p = control.p_less if control.relation == "more" else control.p_more
+            facts.append(f"p {number(p, 3)}")
+        over = {"items": " over items", "interval": " by the interval alone"}.get(control.test, "")
+        facts.append(f"difference {number(control.difference)} {ends}{over}".replace("  ", " "))
     return f"{control.control} ({', '.join(facts)})"
 
 
 def control_name(kind: str) -> str:
-    """Say what a kind of control is."""
+    """Say what a kind of control is; own masks go by their name.
+
+    Example:
+        >>> control_name("magnitude+outliers")
+        'random units of the same magnitude and share of outliers'
+    """
     names = {
         "random": "random units",
-        "layer": "random units of the same layers",
-        "magnitude": "random units of the same magnitude",
-        "layer+magnitude": "random units of the same layers and magnitude",
         "least-selective": "the least selective units",
+        "least-active": "the least active units",
+        "own-dimensions": "the network's own dimensions in other layers",
         "without-outliers": "the network without its outliers",
+        "dimension": "other dimensions in the same layers",
+        "dimension+magnitude": "other dimensions of the same magnitude in the same layers",
+        "magnitude+dimension": "other dimensions of the same magnitude in the same layers",
     }
+    matched = {"layer": "layers", "magnitude": "magnitude", "outliers": "share of outliers"}
+    words = kind.split("+")
+    if kind not in names and set(words) <= set(matched):
+        return f"random units of the same {listed(matched[word] for word in words)}"
     return names.get(kind, kind)

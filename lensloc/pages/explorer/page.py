@@ -2,17 +2,20 @@
 
 import base64
 import hashlib
-import html
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
 
 from lensloc.display.files import write_file
+from lensloc.display.templates import pieces, rendered
 
 _HEIGHT = 900  # of the frame in a notebook, in pixels
+_PIECES = "pages/explorer/pieces.html.jinja"
 
 # Inside a page, this stands for the model of a widget.
 _HOST = """
@@ -35,22 +38,17 @@ class ExplorerPage:
     @classmethod
     def of(cls, data: dict[str, Any]) -> "ExplorerPage":
         """Make the page of a payload."""
-        title = html.escape(f"{data['contrast']}: {data['target']} > {data['control']}")
-        body = f'<h1>{title}</h1><div id="lensloc-explorer"></div>{data_script(data)}'
+        title = f"{data['contrast']}: {data['target']} > {data['control']}"
+        body = pieces(_PIECES).main(title, data_script(data))
         style = (
             ":root{color-scheme:light dark}body{margin:1rem;background:Canvas;color:CanvasText}"
             "h1{font:650 1.1rem system-ui,sans-serif}" + explorer_style()
         )
         module = source("explorer.js") + source("model.js") + _HOST
-        return cls(document(title, style, f"<main>{body}</main>", module))
+        return cls(document(title, style, body, module))
 
     def _repr_html_(self) -> str:
-        # A frame of its own keeps the page's and the notebook's scripts and styles apart.
-        return (
-            f'<iframe srcdoc="{html.escape(self.html, quote=True)}" title="lensloc explorer" '
-            f'sandbox="allow-scripts allow-downloads" width="100%" height="{_HEIGHT}" '
-            'style="border:0"></iframe>'
-        )
+        return str(pieces(_PIECES).frame(self.html, _HEIGHT))
 
     def __repr__(self) -> str:
         return f"ExplorerPage({len(self.html):,} characters of HTML; save it, or show it)"
@@ -78,38 +76,35 @@ def explorer_style() -> str:
     return source("explorer.css")
 
 
-def data_script(data: Any, name: str = "lensloc-explorer-data") -> str:
+def data_script(data: Any, name: str = "lensloc-explorer-data") -> Markup:
     """Return data as a script element that holds JSON, from which nothing can break out."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return f'<script type="application/json" id="{name}">{safe}</script>'
+    safe = htmlsafe_json_dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return cast(Markup, pieces(_PIECES).data(name, safe))
 
 
 def document(
-    title: str, style: str, body: str, module: str, *, unpacked: Sequence[str] = ()
+    title: str, style: str, body: Markup, module: str, *, unpacked: Sequence[str] = ()
 ) -> str:
     """Return a whole page that runs one script, no other, and loads nothing.
 
     Args:
-        title: of the page, escaped.
+        title: of the page.
         style: its style sheet.
         body: its content.
         module: the script, an ES module.
         unpacked: scripts that this one may unpack from the page and run.
     """
-    # A text that found a way out of its element would still run nothing: what is allowed to run is
-    # listed by its hash. Figures set styles as they are drawn.
-    allowed = " ".join(f"'sha256-{_sha256(script)}'" for script in (module, *unpacked))
-    policy = (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style}</style></head>"
-        f'<body>{body}<script type="module">{module}</script></body></html>'
+    return str(
+        rendered(
+            "pages/explorer/document.html.jinja",
+            title=title,
+            style=Markup(style),
+            body=body,
+            module=Markup(module),
+            allowed=Markup(" ").join(
+                Markup("'sha256-{}'").format(_sha256(script)) for script in (module, *unpacked)
+            ),
+        )
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 import plotly.io
+from markupsafe import Markup
 
 from lensloc import plot
-from lensloc.display.markup import Markup, escaped
+from lensloc.pages.report import pieces
 
 _TEMPLATES = {"light": "plotly_white", "dark": "plotly_dark"}
 
@@ -35,12 +36,7 @@ class PageFigure:
     def element(self) -> Markup:
         """Return the element that the figure is drawn in."""
         height = int(self.figure.layout.height or 450)
-        return Markup(
-            f'<figure class="plot"><h3 id="{self.name}-title">{escaped(self.title)}</h3>'
-            f'<div class="canvas" id="{self.name}" role="group" '
-            f'aria-labelledby="{self.name}-title" style="min-height:{height}px"></div>'
-            f"<figcaption>{escaped(self.caption)}</figcaption></figure>"
-        )
+        return pieces.figure(self.name, self.title, self.caption, height)
 
     def data(self) -> dict[str, Any]:
         """Return the figure as plain data, with ``[path, light, dark]`` for what themes change."""

@@ -6,9 +6,10 @@ import io
 import re
 
 import pandas as pd
+from markupsafe import Markup
 
 from lensloc.contrasts.contrast import Contrast
-from lensloc.display.markup import Markup, escaped
+from lensloc.pages.report import pieces
 
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -37,10 +38,7 @@ def link(table: pd.DataFrame, name: str, words: str) -> Markup:
     """Return a link that downloads a table; the table is in the link."""
     content = base64.b64encode(csv_of(table).encode()).decode()
     file = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-")
-    return Markup(
-        f'<a download="{escaped(file)}" href="data:text/csv;charset=utf-8;base64,{content}">'
-        f"{escaped(words)}</a>"
-    )
+    return pieces.link(file, content, words)
 
 
 def stimuli_table(contrast: Contrast) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 import re
 
+import pandas as pd
+
 from lensloc.contrasts.protocols import ALKHAMISSI2024, Protocol
 from lensloc.display.sentences.lesions import control_name
 from lensloc.display.sentences.words import counted, listed
@@ -17,6 +19,8 @@ _REFERENCES = {
     "Benjamini and Hochberg 1995": "Benjamini, Y., & Hochberg, Y. (1995). Controlling the false "
     "discovery rate: a practical and powerful approach to multiple testing. Journal of the Royal "
     "Statistical Society B, 57(1), 289-300.",
+    "Besag and Clifford 1991": "Besag, J., & Clifford, P. (1991). Sequential Monte Carlo "
+    "p-values. Biometrika, 78(2), 301-304.",
     "Brown 1910": "Brown, W. (1910). Some experimental results in the correlation of mental "
     "abilities. British Journal of Psychology, 3, 296-322.",
     "Cohen 1988": "Cohen, J. (1988). Statistical Power Analysis for the Behavioral Sciences "
@@ -60,6 +64,7 @@ _MODES = {
     "zero": "set to zero",
     "mean": "set to their mean over reference stimuli",
     "resample": "set to their response to another stimulus",
+    "dims-mean": "set to their mean, with their dimensions, in every layer",
 }
 
 
@@ -84,7 +89,19 @@ def methods(study: Study) -> str:
         sentences.append(_profile(study))
     if study.lesions is not None:
         sentences.append(lesion_methods(study.lesions))
+        if study.modes is not None:
+            sentences.append(_other_modes(study.lesions, study.modes))
     return " ".join(sentences)
+
+
+def _other_modes(first: LesionStudy, every: LesionStudy) -> str:
+    known = set(first.table["mode"])
+    others = [mode for mode in dict.fromkeys(every.table["mode"]) if mode not in known]
+    size = every.table["percent"].iloc[0]
+    return (
+        f"The lesion of {size:g} % of the units was repeated for comparison, with activations "
+        f"{listed(_MODES.get(mode, f'changed ({mode})') for mode in others)}."
+    )
 
 
 def references(text: str) -> list[str]:
@@ -254,6 +271,32 @@ def _profile(study: Study) -> str:
     )
 
 
+def _elsewhere(table: pd.DataFrame) -> str:
+    """Say that controls used none of the network's dimensions, where that is so."""
+    shared = table["dimensions_shared"].dropna()
+    if shared.empty or (shared > 0).any():
+        return ""
+    return ", none of which lie on the network's dimensions of the residual stream"
+
+
+def _in_turn(table: pd.DataFrame) -> str:
+    """Say that draws were measured on parts of the items, or stopped, where that is so."""
+    place = ["model", "network", "mode", "percent", "task"]
+    whole = table[table["kind"] == NETWORK].set_index(place)["n_items"].to_dict()
+    controls = table[(table["kind"] != NETWORK) & table["seed"].notna()]
+    parts = any(
+        row["n_items"] < whole.get(tuple(row[name] for name in place), 0)
+        for row in controls.to_dict("records")
+    )
+    draws = controls.groupby([*place, "kind"]).size().groupby("kind").nunique()
+    if not parts and not (draws > 1).any():
+        return ""
+    return (
+        "; draws were measured in turn, on a part of the items where that settled which of the two "
+        "is more harmful, and stopped when the answer was known (Besag and Clifford 1991)"
+    )
+
+
 def lesion_methods(lesions: LesionStudy) -> str:
     """Describe how lesions were made and compared."""
     table = lesions.table
@@ -276,6 +319,8 @@ def lesion_methods(lesions: LesionStudy) -> str:
         f"{control_name(str(kind))}{f' ({n} draws)' if n > 1 else ''}" for kind, n in kinds.items()
     )
     return (
-        f"{text}. Controls have exactly as many units: {controls}; differences to them are "
-        "bootstrapped over items and draws together."
+        f"{text}. Controls have as many units: {controls}{_elsewhere(table)}. Whether the network "
+        "does more harm was tested by its place among the draws, p = (1 + draws at least as "
+        f"harmful) / (1 + draws), one-sided (Phipson and Smyth 2010){_in_turn(table)}. Differences "
+        f"have {100 * lesions.confidence:g} % intervals over draws and items."
     )

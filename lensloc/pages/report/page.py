@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from lensloc.display.markup import Markup, escaped
 from lensloc.display.sentences.words import listed
+from lensloc.display.templates import rendered
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
 from lensloc.pages.explorer.page import document
-from lensloc.pages.report import people, sections
+from lensloc.pages.report import people, pieces, sections
 from lensloc.pages.report.figures import templates
 from lensloc.pages.report.methods import references
 from lensloc.pages.report.people import People
@@ -58,6 +59,8 @@ def study_page(study: Study, top: int, beside: Sequence[People] = ()) -> str:
         sections.top_units(study, top),
         *([sections.profile(study)] if study.profile is not None else []),
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
+        *(sections.groups(study.lesions, study.percent) if study.lesions is not None else []),
+        *([sections.modes(study.modes)] if study.modes is not None else []),
         *(people.section(each, place) for each, place in numbered),
         sections.stimuli(study),
         sections.method(study, " ".join(map(people.people_methods, beside))),
@@ -87,10 +90,11 @@ def lesion_page(lesions: LesionStudy) -> str:
         _summary([" ".join(lesion_summary(lesions))]),
         *_warnings(lesions.warnings),
         sections.lesions(lesions),
+        *sections.groups(lesions, 1.0),
         sections.lesion_method(lesions),
         sections.lesion_downloads(lesions),
     ]
-    return _page(title, subtitle, body, "")
+    return _page(title, subtitle, body, Markup(""))
 
 
 def people_page(found: People) -> str:
@@ -108,7 +112,7 @@ def people_page(found: People) -> str:
         people.provenance(found),
         sections.offered(people.links(found, model or "features")),
     ]
-    return _page(title, subtitle, body, "")
+    return _page(title, subtitle, body, Markup(""))
 
 
 def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
@@ -122,13 +126,13 @@ def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
 
 
 def _summary(paragraphs: Sequence[str]) -> Section:
-    return Section("summary", "Summary", Markup("".join(map(sections.prose, paragraphs))))
+    return Section("summary", "Summary", pieces.joined(*map(pieces.prose, paragraphs)))
 
 
 def _warnings(sentences: Sequence[str]) -> list[Section]:
     if not sentences:
         return []
-    return [Section("warnings", "What to mind", sections.bullets(sentences))]
+    return [Section("warnings", "What to mind", pieces.bullets(sentences))]
 
 
 def _explorer(study: Study) -> Section:
@@ -137,36 +141,25 @@ def _explorer(study: Study) -> Section:
         "Choose how many units are selected, then a cell to list its units, then a unit to see "
         f"its statistics{kept}."
     )
-    place = Markup('<div id="lensloc-explorer"></div>')
-    return Section("explore", "Explore", Markup(sections.prose(words) + place))
+    return Section("explore", "Explore", pieces.joined(pieces.prose(words), pieces.explorer()))
 
 
-def _page(title: str, subtitle: str, body: Sequence[Section], explored: str) -> str:
-    links = "".join(f'<li><a href="#{each.name}">{escaped(each.title)}</a></li>' for each in body)
-    parts = "".join(
-        f'<section id="{each.name}" aria-labelledby="{each.name}-heading">'
-        f'<h2 id="{each.name}-heading">{escaped(each.title)}</h2>{each.content}</section>'
-        for each in body
-    )
+def _page(title: str, subtitle: str, body: Sequence[Section], explored: Markup) -> str:
     figures = [figure.data() for each in body for figure in each.figures]
-    data = data_script({"figures": figures, "templates": templates()}, "lensloc-figures")
-    content = (
-        '<a class="skip" href="#main">Skip to the content</a>'
-        f'<header><div><h1>{escaped(title)}</h1><p class="subtitle">{escaped(subtitle)}</p></div>'
-        '<button type="button" id="theme" hidden>Dark</button></header>'
-        f'<nav aria-label="Sections"><ul>{links}</ul></nav>'
-        '<noscript><p class="note">Figures and the explorer need JavaScript; words, tables and '
-        "downloads do not.</p></noscript>"
-        f'<main id="main" tabindex="-1">{parts}</main>'
-        "<footer><p>Made with lensloc. This page loads nothing from the network.</p></footer>"
-        f"{data}{explored}"
-    )
     # The explorer's module and the page's share one script, so that neither needs an address.
     module = source("explorer.js") + source("model.js") + _source("report.js")
     style = explorer_style() + _source("report.css")
     plotly, packed = _plotly()
-    packed_script = f'<script type="text/plain" id="lensloc-plotly">{packed}</script>'
-    return document(escaped(title), style, content + packed_script, module, unpacked=[plotly])
+    content = rendered(
+        "pages/report/body.html.jinja",
+        title=title,
+        subtitle=subtitle,
+        sections=body,
+        figures=data_script({"figures": figures, "templates": templates()}, "lensloc-figures"),
+        explored=explored,
+        plotly=packed,
+    )
+    return document(title, style, content, module, unpacked=[plotly])
 
 
 @functools.cache

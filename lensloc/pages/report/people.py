@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from lensloc import plot
-from lensloc.display.markup import Markup
 from lensloc.display.sentences.words import counted, interval, listed, number
 from lensloc.pages.report.figures import PageFigure
 from lensloc.pages.report.files import link
-from lensloc.pages.report.sections import Section, bullets, definitions, listing, prose
+from lensloc.pages.report.pieces import bullets, definitions, heading, joined, listing, prose
+from lensloc.pages.report.sections import Section
 from lensloc.results.encodings import CONTROL, Encoding, shown_scores
 from lensloc.results.readings import INTACT, ReadingStudy, shown_gains
 from lensloc.results.readings import NETWORK as LESIONED
@@ -86,7 +88,7 @@ def _brains(found: Encoding, name: str, title: str) -> Section:
                 + (f" (the first {_MOST_REGIONS} rows)" if len(regions) > _MOST_REGIONS else ""),
             )
         )
-    return Section(name, title, Markup("".join(parts)), (figure,))
+    return Section(name, title, joined(*parts), (figure,))
 
 
 def _features(row: Mapping[Any, Any]) -> str:
@@ -128,7 +130,7 @@ def _reading(found: ReadingStudy, name: str, title: str) -> Section:
         figure.element(),
         listing(rows, f"Gains, with {level} intervals over stories; of draws, mean and range"),
     ]
-    return Section(name, title, Markup("".join(content)), (figure,))
+    return Section(name, title, joined(*content), (figure,))
 
 
 # -- methods ---------------------------------------------------------------------------------------
@@ -257,5 +259,5 @@ def provenance(found: People) -> Section:
 def method(several: Sequence[People], references: Any) -> Section:
     """Give paragraphs for a paper."""
     text = " ".join(map(people_methods, several))
-    content = "".join((prose(text), "<h3>References</h3>", bullets(references(text))))
-    return Section("methods", "Methods", Markup(content))
+    content = joined(prose(text), heading("References"), bullets(references(text)))
+    return Section("methods", "Methods", content)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from lensloc import plot
-from lensloc.display.markup import Markup, escaped, shortened
+from lensloc.display.markup import shortened
 from lensloc.display.sentences.lesions import control_name
 from lensloc.pages.explorer import best
 from lensloc.pages.report.figures import PageFigure
@@ -19,7 +20,9 @@ from lensloc.pages.report.methods import (
     references,
     what_the_model_is,
 )
+from lensloc.pages.report.pieces import bullets, definitions, grid, heading, joined, listing, prose
 from lensloc.pages.report.words import sides
+from lensloc.results.lesion_groups import first_to_fall
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.studies import Study
 from lensloc.units.provenance import Provenance
@@ -43,54 +46,6 @@ class Section:
     title: str
     content: Markup
     figures: tuple[PageFigure, ...] = ()
-
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-
-def prose(text: str) -> Markup:
-    """Return a paragraph."""
-    return Markup(f"<p>{escaped(text)}</p>")
-
-
-def bullets(sentences: Sequence[str]) -> Markup:
-    """Return a list of sentences."""
-    return Markup(f"<ul>{''.join(f'<li>{escaped(each)}</li>' for each in sentences)}</ul>")
-
-
-def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:
-    """Return rows of texts as a table that scrolls where a page is narrow.
-
-    Columns whose texts are all numbers stand right, but for the first, which names the row.
-    """
-    names = list(rows[0])
-    right = {name for name in names[1:] if all(_is_number(row[name]) for row in rows)}
-
-    def cell(tag: str, name: str, text: str, scope: str = "") -> str:
-        kind = ' class="number"' if name in right else ""
-        return f"<{tag}{scope}{kind}>{escaped(text)}</{tag}>"
-
-    head = "".join(cell("th", name, name, ' scope="col"') for name in names)
-    body = "".join(
-        "<tr>"
-        + cell("th", names[0], row[names[0]], ' scope="row"')
-        + "".join(cell("td", name, row[name]) for name in names[1:])
-        + "</tr>"
-        for row in rows
-    )
-    return Markup(
-        f'<div class="scroll" tabindex="0" role="group" aria-label="{escaped(caption)}"><table>'
-        f"<caption>{escaped(caption)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _is_number(text: str) -> bool:
-    return text[:1].isdigit() or text[:1] in ("-", "+", "–", "") or text.startswith("<")
-
-
-def _joined(*parts: str) -> Markup:
-    return Markup("".join(parts))
 
 
 # -- sections of a study ---------------------------------------------------------------------------
@@ -119,8 +74,7 @@ def heatmaps(study: Study) -> Section:
         )
         for number, (site, found) in enumerate(study.found.items())
     ]
-    grid = "".join(figure.element() for figure in units)
-    content = _joined(layers.element(), f'<div class="grid">{grid}</div>')
+    content = joined(layers.element(), grid([figure.element() for figure in units]))
     return Section("heatmaps", "Heatmaps", content, (layers, *units))
 
 
@@ -148,7 +102,7 @@ def top_units(study: Study, top: int) -> Section:
         else "Size in its layer: which percentage of the layer's units have a mean absolute "
         "response no larger than this one."
     )
-    content = _joined(listing(rows, caption), prose(note))
+    content = joined(listing(rows, caption), prose(note))
     return Section("units", "Top units", content)
 
 
@@ -190,14 +144,14 @@ def stimuli(study: Study) -> Section:
         for row in balance.table.to_dict("records")
     ]
     differences = ", ".join(f"{name} {value:+.2f}" for name, value in balance.differences.items())
-    examples = "".join(
-        f"<h3>{escaped(name)}</h3>"
-        + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]]).replace(
-            "<ul>", '<ul class="examples">'
+    examples = joined(
+        *(
+            heading(name)
+            + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]], "examples")
+            for name, texts in contrast.conditions.items()
         )
-        for name, texts in contrast.conditions.items()
     )
-    content = _joined(
+    content = joined(
         prose(f"Source: {source}."),
         listing(rows, "Lengths a text: mean and standard deviation"),
         prose(
@@ -213,7 +167,7 @@ def method(study: Study, more: str = "") -> Section:
     """Give a paragraph for a paper, and more of it, on what else is on the page."""
     text = " ".join(part for part in (methods(study), more) if part)
     return Section(
-        "methods", "Methods", _joined(prose(text), "<h3>References</h3>", bullets(references(text)))
+        "methods", "Methods", joined(prose(text), heading("References"), bullets(references(text)))
     )
 
 
@@ -258,16 +212,6 @@ def provenance(made: Provenance, study: Study) -> Section:
     return Section("provenance", "Provenance", definitions(facts))
 
 
-def definitions(facts: Mapping[str, str]) -> Markup:
-    """Return names and what they stand for; names without anything are left out."""
-    items = "".join(
-        f"<dt>{escaped(name)}</dt><dd>{escaped(value)}</dd>"
-        for name, value in facts.items()
-        if value
-    )
-    return Markup(f"<dl>{items}</dl>")
-
-
 def downloads(study: Study, more: Sequence[Markup] = ()) -> Section:
     """Offer the tables, and more of them."""
     name = f"{study.contrast.name}-{study.network.provenance.model}"
@@ -289,12 +233,11 @@ def downloads(study: Study, more: Sequence[Markup] = ()) -> Section:
 
 def offered(links: Sequence[Markup]) -> Section:
     """Offer files that are in the page."""
-    items = "".join(f"<li>{each}</li>" for each in links)
     words = (
         "Tables as CSV. They are inside this page. A text that a spreadsheet would take for a "
         "formula has an apostrophe in front."
     )
-    return Section("downloads", "Downloads", _joined(prose(words), f"<ul>{items}</ul>"))
+    return Section("downloads", "Downloads", joined(prose(words), bullets(links)))
 
 
 # -- sections of lesions ---------------------------------------------------------------------------
@@ -323,8 +266,124 @@ def lesions(found: LesionStudy) -> Section:
             panels=True,
         )
     rows = _compared(found) or _measured(found)
-    content = _joined(dose.element(), listing(rows, f"What lesions cost, with {level} intervals"))
-    return Section("lesions", "Lesions", content, (dose,))
+    parts = [dose.element(), listing(rows, f"What lesions cost, with {level} intervals")]
+    if not found.comparisons.empty:
+        parts.append(prose(_ON_TESTS))
+    held = _balanced(found)
+    if held:
+        parts += [listing(held, "How alike network and controls are"), prose(_ON_BALANCE)]
+    return Section("lesions", "Lesions", joined(*parts), (dose,))
+
+
+_ON_TESTS = (
+    "p: of the test over draws that the network does more harm, (1 + draws that do at least as "
+    "much) / (1 + draws), one-sided. Differences are on the items that all draws were measured on."
+)
+_ON_BALANCE = (
+    "Means over draws. Standardised difference: of log magnitude, control minus network, in "
+    "standard deviations; beyond 0.25, or with fewer than half as many outliers, the match is "
+    "poor. Draws alike: share of its units that a draw has in common with another."
+)
+
+
+def _balanced(found: LesionStudy) -> list[dict[str, str]]:
+    """Return how alike controls are to their networks, where magnitudes are known."""
+    held = found.balance
+    if held.empty or held["smd"].isna().all():
+        return []
+    several = held["network"].nunique() > 1
+    return [
+        {
+            **({"network": row["network"]} if several else {}),
+            "units": f"{row['percent']:g} %",
+            "control": control_name(row["kind"]),
+            "standardised difference": _known(row["smd"], "+.2f"),
+            "outliers, network": _known(row["outliers_network"], ".0f"),
+            "outliers, control": _known(row["outliers_control"], ".1f"),
+            "in other layers": _known(row["layers_apart"], ".2f"),
+            "dimensions shared": _known(row["dimensions_shared"], ".0f"),
+            "draws alike": _known(row["alike"], ".2f"),
+            "match": "poor" if row["poor"] else "",
+        }
+        for row in held.to_dict("records")
+    ]
+
+
+def _known(value: float, form: str) -> str:
+    return "" if pd.isna(value) else f"{value:{form}}"
+
+
+def modes(found: LesionStudy) -> Section:
+    """Show what units become side by side."""
+    level = f"{100 * found.confidence:g} %"
+    figure = PageFigure(
+        "figure-modes",
+        plot.ablation_modes(found),
+        "Harm by what the units become",
+        f"Bars: the network, with its {level} interval over items.",
+        panels=True,
+    )
+    rows = [
+        {
+            "units become": row["mode"],
+            "units": f"{int(row['n_units']):,}",
+            "task": row["task"],
+            "intact": f"{row['intact']:.3g}",
+            "lesioned": f"{row['score']:.3g}",
+            "drop": _interval(row, "drop"),
+            "took effect": "yes" if row["took_effect"] else "no",
+        }
+        for row in found.table[found.table["kind"] == NETWORK].to_dict("records")
+    ]
+    words = (
+        "Zero may take the model where no text takes it; the mean, and the response to another "
+        "stimulus, keep each unit among values that it has. dims-mean sets the network's "
+        "dimensions of the residual stream to their means in every layer, so that later blocks "
+        "cannot write to them again. Where only zero does harm, the harm may be owed to that."
+    )
+    parts = [prose(words), figure.element(), listing(rows, f"Drops with {level} intervals")]
+    return Section("modes", "What the units become", joined(*parts), (figure,))
+
+
+def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
+    """List which groups of items fall first, of every task that has several; none if none has."""
+    if found.items.empty:
+        return []
+    # Phenomena of pairs, which are fewer than paradigms; of other tasks whatever groups they have.
+    table = found.by_group()
+    if (found.items["phenomenon"].astype(str) != "").any():
+        coarse = found.by_group("phenomenon")
+        rest = table[~table["task"].isin(set(coarse["task"]))]
+        table = pd.concat([coarse, rest], ignore_index=True)
+    sizes = sorted(set(table["percent"]), key=lambda size: abs(size - percent))
+    rows = []
+    for (_, task), same in pd.DataFrame(first_to_fall(table, sizes[0])).groupby(
+        ["network", "task"], sort=False
+    ):
+        if same["group"].nunique() > 1:
+            rows += [_fallen(row, str(task)) for row in same.head(most).to_dict("records")]
+    if not rows:
+        return []
+    words = (
+        f"At {sizes[0]:g} % of the units; the first to fall first, at most {most} a task. Falls "
+        "at: the smallest size from which on more items lose than gain, by an exact sign test, at "
+        "a false discovery rate of 5 % over all groups of the task."
+    )
+    table_of = listing(rows, "What groups of items lost")
+    return [Section("groups", "What falls first", joined(prose(words), table_of))]
+
+
+def _fallen(row: Mapping[Any, Any], task: str) -> dict[str, str]:
+    beside = [f"{control_name(kind)} {drop:.2f}" for kind, drop in row["controls"].items()]
+    return {
+        "task": task,
+        "group": row["group"],
+        "items": str(row["n_items"]),
+        "intact": f"{row['intact']:.2f}",
+        "drop": f"{row['drop']:.2f}",
+        "controls": ", ".join(beside),
+        "falls at": "" if pd.isna(row["falls_at"]) else f"{row['falls_at']:g} %",
+    }
 
 
 def _compared(found: LesionStudy) -> list[dict[str, str]]:
@@ -339,6 +398,7 @@ def _compared(found: LesionStudy) -> list[dict[str, str]]:
             "network's drop": f"{row['network_drop']:.3f}",
             "control's drop": f"{row['control_drop']:.3f}",
             "difference": _interval(row, "difference"),
+            "p": "" if pd.isna(row["p_more"]) else f"{row['p_more']:.3f}",
         }
         for row in found.comparisons.to_dict("records")
     ]
@@ -369,8 +429,8 @@ def _interval(row: Mapping[Any, Any], name: str) -> str:
 def lesion_method(found: LesionStudy) -> Section:
     """Give a paragraph on lesions for a paper."""
     text = lesion_methods(found)
-    call = _joined("<h3>Call</h3>", prose(found.call)) if found.call else ""
-    content = _joined(prose(text), call, "<h3>References</h3>", bullets(references(text)))
+    call = joined(heading("Call"), prose(found.call)) if found.call else ""
+    content = joined(prose(text), call, heading("References"), bullets(references(text)))
     return Section("methods", "Methods", content)
 
 

@@ -1,0 +1,87 @@
+from . import alignment, contrasts, lape, plot, tasks
+from .attribution.attributing import attribute
+from .attribution.result import Attribution
+from .contrasts.contrast import Contrast
+from .contrasts.protocols import Protocol
+from .errors import LensLocError, LensLocWarning
+from .forward.capturing import capture
+from .forward.sites import SITES, Site
+from .lesions.lesioning import Lesion, lesion
+from .models import load_model
+from .pages.explorer import explore
+from .pages.report import report
+from .results.lesions import LesionStudy
+from .results.profiles import ResponseProfile
+from .selectivity import (
+    MaxT,
+    SelectionRule,
+    Selectivity,
+    bootstrap_d,
+    discrimination,
+    max_t,
+    paired,
+    welch,
+)
+from .studies import (
+    Localization,
+    Study,
+    compare_granularities,
+    lesion_study,
+    localize,
+    response_profile,
+    study,
+)
+from .studies.confounds import confound_check
+from .studies.store import Store
+from .tasks import TaskResult
+from .units.control_sets import Controls, controls
+from .units.mask import UnitMask
+from .units.overlaps import overlap
+from .units.responses import Responses
+
+__all__ = [
+    "SITES",
+    "Attribution",
+    "Contrast",
+    "Controls",
+    "LensLocError",
+    "LensLocWarning",
+    "Lesion",
+    "LesionStudy",
+    "Localization",
+    "MaxT",
+    "Protocol",
+    "ResponseProfile",
+    "Responses",
+    "SelectionRule",
+    "Selectivity",
+    "Site",
+    "Store",
+    "Study",
+    "TaskResult",
+    "UnitMask",
+    "alignment",
+    "attribute",
+    "bootstrap_d",
+    "capture",
+    "compare_granularities",
+    "confound_check",
+    "contrasts",
+    "controls",
+    "discrimination",
+    "explore",
+    "lape",
+    "lesion",
+    "lesion_study",
+    "load_model",
+    "localize",
+    "max_t",
+    "overlap",
+    "paired",
+    "plot",
+    "report",
+    "response_profile",
+    "study",
+    "tasks",
+    "welch",
+]

@@ -1,0 +1,147 @@
+"""Driving the neurons of another language: ``lensloc lape steer``."""
+
+from typing import Annotated
+
+import typer
+
+import lensloc as ll
+from lensloc.cli.control_units import parse_controls
+from lensloc.cli.neurons.options import (
+    DRAWS,
+    AnswersOut,
+    Code,
+    ControlOption,
+    Corpus,
+    GivenNeurons,
+    Languages,
+    Limit,
+    Names,
+    Neurons,
+    NewTokens,
+    Out,
+    Overwrite,
+    Penalty,
+    PlotOut,
+    PromptColumn,
+    Prompts,
+    ReferenceTexts,
+    TextColumnName,
+    bundled_questions,
+    form_of,
+    load,
+    named_values,
+    prompts_of,
+    said_of,
+    store,
+)
+from lensloc.cli.neurons.output import finish
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    Device,
+    Dtype,
+    Encoding,
+    ModelName,
+    Revision,
+    Sep,
+    TrustRemoteCode,
+)
+from lensloc.cli.output import collected_warnings
+from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place
+from lensloc.contrasts.columns import TableForm
+from lensloc.errors import LensLocError
+
+
+def steer_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    toward: Annotated[
+        list[str] | None, typer.Option(help="Language to steer to; repeatable (default all).")
+    ] = None,
+    asked: Annotated[
+        list[str] | None, typer.Option(help="Language to ask in; repeatable (default all).")
+    ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(help="mean, or a quantile, e.g. 0.95; repeatable (default mean, 0.95)."),
+    ] = None,
+    corpus: Corpus = None,
+    text_column: TextColumnName = None,
+    prompts: Prompts = None,
+    prompt_column: PromptColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    limit: Limit = None,
+    control: ControlOption = None,
+    max_new_tokens: NewTokens = 60,
+    repetition_penalty: Penalty = 1.1,
+    code: Code = None,
+    reference: ReferenceTexts = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    out: Out = None,
+    answers: AnswersOut = None,
+    plot_out: PlotOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask in one language with the neurons of another clamped: does the answer switch language?
+
+    An interrupted run goes on where it stopped.
+    """
+    from lensloc.models.quiet import stdout_to_stderr
+
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(answers, "--answers", TABLES, overwrite)
+    require_different(out=out, answers=answers)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    files, corpora = named_values(prompts, "--prompts"), named_values(corpus, "--corpus")
+    form_of(sep, encoding, corpora, files)  # of which each may be for the ones or the others
+    form = TableForm.of(form_of(None, None, corpora, text=text_column).columns, sep, encoding)
+    of_prompts = TableForm.of(
+        form_of(None, None, files, prompt=prompt_column).columns, sep, encoding
+    )
+    given = prompts_of(files, limit, of_prompts)
+    wanted = GivenNeurons.parse(neurons, names, language)
+    levels = [_level(text) for text in level or ["mean", "0.95"]]
+    several = parse_controls(control or ["layer:1"], draws=DRAWS)
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        masks = wanted.of(model)
+        questions = given or bundled_questions(masks, limit, instruction=False)
+        unknown = [name for name in asked or () if name not in questions]
+        if unknown:
+            raise LensLocError(
+                f"There are no prompts in {', '.join(unknown)} (--asked); there are those in "
+                f"{', '.join(questions)}."
+            )
+        questions = {name: questions[name] for name in asked or questions}
+        found = ll.lape.steer(
+            model, masks, questions, corpora or None, toward=toward,
+            levels=levels, controls=several, max_new_tokens=max_new_tokens,
+            repetition_penalty=repetition_penalty, codes=named_values(code, "--code"),
+            reference=named_values(reference, "--reference"), store=store(), progress=not as_json,
+            **said_of(form, corpora),
+        )  # fmt: skip
+    if plot_out is not None:
+        ll.plot.save(ll.plot.steering(found), plot_out, overwrite=overwrite)
+    finish(
+        found.table, found.answers, out, answers, notes, model_name, as_json, overwrite, plot_out
+    )
+
+
+def _level(text: str) -> str | float:
+    if text == "mean":
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise LensLocError(
+            f"--level is mean, or a quantile between 0 and 1; {text!r} is neither."
+        ) from error

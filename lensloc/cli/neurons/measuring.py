@@ -1,0 +1,170 @@
+"""What the neurons are needed for: ``lensloc lape perplexity`` and ``generate``."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import lensloc as ll
+from lensloc.cli.control_units import parse_controls
+from lensloc.cli.neurons.options import (
+    DRAWS,
+    AnswersOut,
+    Code,
+    ControlOption,
+    GivenNeurons,
+    Languages,
+    Limit,
+    Names,
+    Neurons,
+    NewTokens,
+    Out,
+    Overwrite,
+    Penalty,
+    PlotOut,
+    PromptColumn,
+    Prompts,
+    ReferenceTexts,
+    TextColumnName,
+    bundled_questions,
+    form_of,
+    load,
+    named_values,
+    prompts_of,
+    said_of,
+    store,
+)
+from lensloc.cli.neurons.output import finish, path_or_none, tell, tell_written, write
+from lensloc.cli.options import (
+    DEFAULT_MODEL,
+    AsJson,
+    Backend,
+    Device,
+    Dtype,
+    Encoding,
+    ModelName,
+    Revision,
+    Sep,
+    TrustRemoteCode,
+)
+from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.tables import (
+    FIGURES,
+    TABLES,
+    records,
+    require_different,
+    require_place,
+    show_rows,
+)
+
+
+def perplexity_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LANGUAGE=FILE to test on: .txt, .csv, .jsonl or .parquet; repeatable. The "
+            "bundled held-out prose if not given."
+        ),
+    ] = None,
+    text_column: TextColumnName = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    control: ControlOption = None,
+    limit: Limit = None,
+    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    out: Out = None,
+    plot_out: PlotOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what switching each language's neurons off does to every language.
+
+    An interrupted run goes on where it stopped.
+    """
+    from lensloc.models.quiet import stdout_to_stderr
+
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(plot_out, "--plot", FIGURES, overwrite)
+    texts = named_values(text, "--text")
+    form = form_of(sep, encoding, texts, text=text_column)
+    wanted = GivenNeurons.parse(neurons, names, language)
+    several = parse_controls(control or ["random:3"], draws=DRAWS)
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        found = ll.lape.perplexity(
+            model, wanted.of(model), texts or None, controls=several,
+            limit=limit, seed=seed, store=store(), progress=not as_json,
+            **said_of(form, texts),
+        )  # fmt: skip
+    notes = list(dict.fromkeys([*notes, *found.warnings]))
+    write(out, found.table, overwrite)
+    if plot_out is not None:
+        ll.plot.save(ll.plot.language_matrix(found), plot_out, overwrite=overwrite)
+    if as_json:
+        rows = records(found.table)
+        print_json({"model": model_name, "rows": rows, "warnings": notes, "out": path_or_none(out)})
+        return
+    for kind in found.kinds:
+        own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
+        tell(f"\nChange of log perplexity, nats a token; {own} at zero:")
+        matrix = found.matrix(kind).reset_index()
+        show_rows(Console(), matrix, list(matrix.columns), {"lesioned": "lesioned \\ tested"})
+    show_notes(notes)
+    tell_written(out, plot_out)
+
+
+def generate_command(
+    neurons: Neurons,
+    model_name: ModelName = DEFAULT_MODEL,
+    names: Names = None,
+    language: Languages = None,
+    prompts: Prompts = None,
+    prompt_column: PromptColumn = None,
+    sep: Sep = None,
+    encoding: Encoding = None,
+    limit: Limit = None,
+    max_new_tokens: NewTokens = 60,
+    repetition_penalty: Penalty = 1.1,
+    code: Code = None,
+    reference: ReferenceTexts = None,
+    device: Device = None,
+    dtype: Dtype = "float32",
+    backend: Backend = "auto",
+    revision: Revision = None,
+    trust_remote_code: TrustRemoteCode = False,
+    out: Out = None,
+    answers: AnswersOut = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the model answer in every language, with each language's neurons off in turn.
+
+    An interrupted run goes on where it stopped.
+    """
+    from lensloc.models.quiet import stdout_to_stderr
+
+    require_place(out, "--out", TABLES, overwrite)
+    require_place(answers, "--answers", TABLES, overwrite)
+    require_different(out=out, answers=answers)
+    files = named_values(prompts, "--prompts")
+    asked = prompts_of(files, limit, form_of(sep, encoding, files, prompt=prompt_column))
+    wanted = GivenNeurons.parse(neurons, names, language)
+    with collected_warnings() as notes, stdout_to_stderr():
+        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        masks = wanted.of(model)
+        found = ll.lape.generate(
+            model, asked or bundled_questions(masks, limit, instruction=True), masks,
+            max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
+            codes=named_values(code, "--code"), reference=named_values(reference, "--reference"),
+            store=store(), progress=not as_json,
+        )  # fmt: skip
+    finish(found.table, found.answers, out, answers, notes, model_name, as_json, overwrite)

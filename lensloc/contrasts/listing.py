@@ -1,0 +1,10 @@
+"""What is bundled, by name."""
+
+import builtins
+
+from lensloc.contrasts.bundled import NAMES
+
+
+def list() -> builtins.list[str]:
+    """Return the names of the bundled contrasts."""
+    return [*NAMES]

@@ -1,0 +1,111 @@
+"""What a lesion is given: masks, mode and numbers, checked before anything is opened."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.forward.sites import get_site, hook_names, shape
+from lensloc.lesions.modes import get_mode
+from lensloc.lesions.references import Reference
+from lensloc.models.adapting import surface
+from lensloc.models.identity import card_of
+from lensloc.models.surface import Model
+from lensloc.units.mask import UnitMask, describe
+from lensloc.vocabulary import POSITIONS
+
+
+def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
+    """Check that masks can be lesioned in a model; warn of those made on another one.
+
+    Raises:
+        LensLocError: no mask, an empty one, one of another shape, or of units that cannot be set.
+    """
+    if not masks:
+        raise LensLocError("No mask was given; give at least one.")
+    card = card_of(model)
+    name = card.name if card is not None else "the model"
+    for mask in masks:
+        site = get_site(mask.site)
+        hook_names(site, model)
+        if site.is_summary:
+            raise LensLocError(
+                f"Units at {site.name} say where heads attend and cannot be set; lesion the heads "
+                'themselves, UnitMask("head", mask.mask).'
+            )
+        known = shape(site, model)
+        layers = surface(model).n_layers
+        if known is not None or mask.shape[0] != layers:
+            mask.require_shape(known or (layers, mask.shape[1]), name)
+        if len(mask) == 0:
+            raise LensLocError(
+                f"The mask {describe(mask)} holds no unit, so there is nothing to lesion; "
+                "select some."
+            )
+        made = mask.provenance
+        parts = [] if card is None else made.differing(card.hashes)
+        if parts:
+            trained = ", untrained" if made.untrained else ""
+            differ = "differ" if len(parts) > 1 or parts == ["weights"] else "differs"
+            warnings.warn(
+                f"The mask {describe(mask)} was made on another model than {name} "
+                f"({made.model}{trained}: its {' and '.join(parts)} {differ}); its units may mean "
+                "nothing here.",
+                LensLocWarning,
+                stacklevel=3,
+            )
+
+
+def require_arguments(
+    mode: str,
+    positions: str,
+    *,
+    scale: float | None,
+    value: float | Float[Tensor, "layer unit"] | None,
+    quantile: float | None,
+    reference: Reference | None,
+) -> None:
+    """Check the arguments of a lesion against its mode.
+
+    Raises:
+        LensLocError: an unknown mode, an argument that it does not take, lacks, or that is none.
+    """
+    known = get_mode(mode)
+    if positions not in POSITIONS:
+        raise LensLocError(f"positions is 'all' or 'last'; {positions!r} is neither.")
+    given = {"scale": scale, "value": value, "quantile": quantile, "reference": reference}
+    for name, argument in given.items():
+        if argument is not None and name not in known.takes:
+            raise LensLocError(f"mode={mode!r} takes no {name}; leave it out, or change the mode.")
+        if isinstance(argument, float | int) and not math.isfinite(argument):
+            raise LensLocError(f"{name} must be a number; {argument} is not.")
+    for name, example in known.needs:
+        if given[name] is None:
+            raise LensLocError(f"mode={mode!r} needs {name}: {example}.")
+    if mode == "clamp":
+        if (value is None) == (quantile is None):
+            raise LensLocError("mode='clamp' needs either value, or quantile with reference.")
+        if (quantile is None) != (reference is None):
+            raise LensLocError("quantile and reference belong together; give both or neither.")
+        if quantile is not None and not 0 <= quantile <= 1:
+            raise LensLocError(f"quantile lies between 0 and 1; {quantile:g} does not.")
+
+
+def require_values(values: Float[Tensor, "layer unit"], masks: Sequence[UnitMask]) -> None:
+    """Check that there is a number for every masked unit."""
+    if len(masks) != 1 or tuple(values.shape) != masks[0].shape:
+        shapes = " and ".join(f"{n}x{m}" for n, m in (mask.shape for mask in masks))
+        raise LensLocError(
+            f"value has the shape {'x'.join(map(str, values.shape))}, but the mask {shapes}; give "
+            "one number, or one for every unit of one mask."
+        )
+    wrong = (masks[0].mask & ~values.cpu().isfinite()).nonzero()
+    if len(wrong):
+        layer, unit = wrong[0].tolist()
+        raise LensLocError(
+            f"value must be numbers; that of the unit L{layer}.{masks[0].site}.{unit} is "
+            f"{float(values[layer, unit])}."
+        )

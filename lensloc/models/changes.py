@@ -1,0 +1,139 @@
+"""Did the weights of a model change since they were read? Told without reading them again."""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from torch import Tensor, nn
+
+from lensloc.models.surface import Attached
+
+# Bytes that are copied at once where a weight does not lie as it is read, or on another device.
+_AT_ONCE = 2**24
+
+State = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Snapshot(Attached):
+    """What a model's weights were known by when they were hashed.
+
+    Torch counts what is done to a tensor in place, and a tensor that is put in another's place, or
+    moved, is another one, or lies elsewhere. What is written through ``.data`` is counted nowhere:
+    for that, numbers are compared that no row, column or whole of a matrix can be changed without,
+    though single numbers can.
+
+    Attributes:
+        hash: the hash of the weights.
+        states: of every parameter and buffer, what torch knows of it.
+        tensors: the parameters and buffers themselves, not kept alive.
+        sampled: hash of some of their numbers.
+    """
+
+    hash: str
+    states: Mapping[str, State]
+    tensors: Mapping[str, "weakref.ref[Tensor]"]
+    sampled: str
+
+    @classmethod
+    def of(cls, model: nn.Module, hash: str) -> "Snapshot":
+        """Make one of a model whose weights have this hash."""
+        tensors = dict(_tensors(model))
+        return cls(
+            hash,
+            {name: _state(tensor) for name, tensor in tensors.items()},
+            {name: weakref.ref(tensor) for name, tensor in tensors.items()},
+            _sampled(tensors),
+        )
+
+    def still_holds(self, model: nn.Module) -> bool:
+        """Say whether a model's weights are still those."""
+        tensors = dict(_tensors(model))
+        return (
+            tensors.keys() == self.states.keys()
+            and all(self.tensors[name]() is tensor for name, tensor in tensors.items())
+            and all(self.states[name] == _state(tensor) for name, tensor in tensors.items())
+            and self.sampled == _sampled(tensors)
+        )
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    for name, buffer in model.named_buffers():
+        yield f"buffer {name}", buffer
+
+
+def _state(tensor: Tensor) -> State:
+    try:
+        version = tensor._version
+    except RuntimeError:  # made under inference_mode, where nothing is counted
+        version = -1
+    try:
+        place = tensor.data_ptr()
+    except RuntimeError:  # of a class of its own, without memory of its own
+        place = 0
+    return place, version, tuple(tensor.shape), tensor.dtype, tensor.device
+
+
+def _sampled(tensors: Mapping[str, Tensor]) -> str:
+    """Hash numbers of every weight: one at least of every row and of every column."""
+    digest = xxhash.xxh3_128()
+    found: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors.values():
+        if tensor.numel() and not tensor.is_meta and type(tensor.data) is Tensor:
+            numbers = tensor.detach()[_places(tuple(tensor.shape), tensor.device)]
+            found.setdefault(tensor.device, []).append(
+                numbers.reshape(-1).contiguous().view(torch.uint8)
+            )
+    for parts in found.values():
+        digest.update(torch.cat(parts).cpu().numpy().data)
+    return digest.hexdigest()
+
+
+def _places(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...] | Any:
+    """Return indices of a diagonal that goes on from the start where it reaches an end."""
+    if len(shape) < 2:
+        return ...
+    n_rows, n_columns = int(np.prod(shape[:-1])), shape[-1]
+    steps = np.arange(max(n_rows, n_columns))
+    rows = np.unravel_index(steps % n_rows, shape[:-1])
+    return tuple(torch.from_numpy(axis).to(device) for axis in (*rows, steps % n_columns))
+
+
+def in_parts(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a tensor's numbers in order, contiguous and on the CPU, without a second copy of it."""
+    if hasattr(tensor, "full_tensor"):  # spread over processes
+        tensor = tensor.full_tensor()
+    if (tensor.is_contiguous() and tensor.device.type == "cpu") or tensor.ndim < 2:
+        yield tensor.cpu().contiguous()
+        return
+    try:
+        rows = tensor.view(-1, tensor.shape[-1])
+    except RuntimeError:  # its first axes do not lie in order
+        for part in tensor:
+            yield from in_parts(part)
+        return
+    step = max(1, _AT_ONCE // max(1, rows.shape[1] * rows.element_size()))
+    for start in range(0, rows.shape[0], step):
+        part = rows[start : start + step]
+        if part.stride(0) == 1:  # it lies by columns: whole matrices are turned quickly
+            part = part.T.contiguous().T
+        yield part.cpu().contiguous()
+
+
+def offloaded(model: nn.Module) -> dict[str, tuple[Any, str]]:
+    """Return what keeps weights that are on no device while nothing runs, and their name there.
+
+    accelerate keeps them in memory or on disk, and moves them while a part of the model runs.
+    """
+    found = {}
+    for prefix, module in model.named_modules():
+        kept = getattr(getattr(module, "_hf_hook", None), "weights_map", None)
+        if kept is not None:
+            for name, _ in module.named_parameters(recurse=False):
+                found[f"{prefix}.{name}" if prefix else name] = (kept, name)
+    return found

@@ -1,0 +1,77 @@
+"""What the sections of a report are made of; texts are escaped."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from markupsafe import Markup
+
+from lensloc.display.templates import pieces
+
+
+def prose(text: str) -> Markup:
+    """Return a paragraph."""
+    return _piece("prose", text)
+
+
+def heading(text: str) -> Markup:
+    """Return a heading within a section."""
+    return _piece("heading", text)
+
+
+def bullets(items: Sequence[str], kind: str = "") -> Markup:
+    """Return a list of sentences, or of other pieces; ``kind`` is its class for the style sheet."""
+    return _piece("bullets", items, kind)
+
+
+def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:
+    """Return rows of texts as a table that scrolls where a page is narrow.
+
+    Columns whose texts are all numbers stand right, but for the first, which names the row.
+    """
+    names = list(rows[0])
+    right = [name for name in names[1:] if all(_is_number(row[name]) for row in rows)]
+    return _piece("listing", names, rows, right, caption)
+
+
+def grid(parts: Sequence[Markup]) -> Markup:
+    """Return parts side by side, as far as there is room."""
+    return _piece("grid", parts)
+
+
+def figure(name: str, title: str, caption: str, height: int) -> Markup:
+    """Return the element that a figure is drawn in."""
+    return _piece("figure", name, title, caption, height)
+
+
+def link(file: str, content: str, words: str) -> Markup:
+    """Return a link that downloads a CSV file, whose content is in the link (base64)."""
+    return _piece("link", file, content, words)
+
+
+def definitions(facts: Mapping[str, str]) -> Markup:
+    """Return names and what they stand for; names without anything are left out."""
+    return _piece("definitions", [(name, value) for name, value in facts.items() if value])
+
+
+def explorer() -> Markup:
+    """Return the element that the explorer is drawn in."""
+    return _piece("explorer")
+
+
+def joined(*parts: str) -> Markup:
+    """Return pieces below each other; a text that is no piece is escaped."""
+    return Markup("").join(parts)
+
+
+def _piece(name: str, *content: Any) -> Markup:
+    return cast(Markup, getattr(_pieces(), name)(*content))
+
+
+@functools.cache
+def _pieces() -> Any:
+    return pieces("pages/report/pieces.html.jinja")
+
+
+def _is_number(text: str) -> bool:
+    return text[:1].isdigit() or text[:1] in ("-", "+", "–", "") or text.startswith("<")
