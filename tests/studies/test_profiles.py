@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from markupsafe import escape
 
 import lensloc as ll
 from lensloc import (
@@ -18,7 +19,6 @@ from lensloc import (
     plot,
     response_profile,
 )
-from lensloc.display import markup
 from lensloc.studies.store import Store
 
 WORDS = (
@@ -324,7 +324,7 @@ def test_what_no_rule_picked_is_measured_as_it_is_with_a_word(
         assert not profile.held_out
         (told,) = flattered(profile)
         assert told in repr(profile)
-        assert markup.escaped(told) in profile._repr_html_()
+        assert escape(told) in profile._repr_html_()
         same(profile, measured(tiny_llama, contrast, mask))
         with pytest.raises(LensLocError, match="no rule says how"):
             response_profile(tiny_llama, mask, contrast, cross_validate=True, progress=False)
