@@ -25,7 +25,7 @@ from lensloc.forward.batches import (
 )
 from lensloc.forward.sites import get_site, hook_names, shape, to_units, upcast
 from lensloc.lesions.lesioning import Lesion, lesion
-from lensloc.models import describe, load_model
+from lensloc.models import DTYPES, describe, load_model
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
@@ -390,7 +390,7 @@ def untrained_twin(model: Model, seed: int, progress: bool) -> Model:
         name,
         untrained=True,
         seed=seed,
-        dtype=card.dtype,
+        dtype=card.dtype if card.dtype in DTYPES else None,  # not that of quantised weights
         device=str(surface(model).device),
         backend=cast(Backend, card.backend),
         revision=card.revision or None,

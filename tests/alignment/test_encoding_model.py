@@ -1,5 +1,6 @@
 """Encoding with a model: which activations, in which context, beside which controls."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import transformers
 
 import lensloc as ll
 from lensloc import LensLocError, UnitMask
+from lensloc.alignment import _model
 from lensloc.alignment.contexts import stimulus_responses
 from lensloc.alignment.datasets import Stimuli
+from lensloc.models import describe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -224,6 +227,37 @@ def test_several_networks_and_layers(tiny_llama: Any, mask: UnitMask) -> None:
     # The folder's name is no name that a model can be loaded by.
     assert any("without those of the untrained network" in s for s in found.warnings)
     assert not (found.table["kind"] == "untrained").any()
+
+
+def test_the_untrained_twin_is_of_the_models_kind(
+    checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoints["llama"].parent)
+    name = checkpoints["llama"].name
+    model = ll.load_model(name, backend="transformers", progress=False)
+    twin = _model.untrained_twin(model, 3, False)
+    same = ll.load_model(name, backend="transformers", untrained=True, seed=3, progress=False)
+    assert type(twin) is type(model)
+    for (key, found), (_, expected) in zip(
+        twin.named_parameters(), same.named_parameters(), strict=True
+    ):
+        assert torch.equal(found, expected), key
+
+
+def test_the_untrained_twin_is_of_the_commit_that_was_read(
+    tiny_llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = dataclasses.replace(
+        describe(tiny_llama), name="owner/model@step3", revision="abc123", dtype="uint8"
+    )
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(_model, "describe", lambda model: card)
+    monkeypatch.setattr(
+        _model, "load_model", lambda name, **options: asked.update(options, name=name)
+    )
+    _model.untrained_twin(tiny_llama, 3, False)
+    assert (asked["name"], asked["revision"]) == ("owner/model", "abc123")
+    assert asked["dtype"] is None  # what is quantised is not initialised so
 
 
 def test_units_and_stimuli_that_do_not_fit_are_told(tiny_llama: Any, mask: UnitMask) -> None:

@@ -1,6 +1,9 @@
 """docs/using_masks_elsewhere.md: every block runs, and does what lensloc does."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,25 @@ def test_nnsight(tiny_llama: Any, network: ll.UnitMask, tmp_path: Path) -> None:
     path.write_text(block("nnsight"))
     exec(compile(path.read_text(), str(path), "exec"), found)
     torch.testing.assert_close(found["lesioned"], expected(tiny_llama, network), atol=2e-5, rtol=0)
+
+
+def test_nnsight_hides_no_name_that_is_loaded_late() -> None:
+    """It gives every object a method ``save``, which Python finds in modules, too."""
+    pytest.importorskip("nnsight", reason="nnsight is not installed")
+    code = """
+import inspect
+import nnsight
+import lensloc as ll
+rooms = [ll, *(found for name in ll.__all__ if inspect.ismodule(found := getattr(ll, name)))]
+assert object().save is not None  # nnsight's, or there is nothing to test
+print([f"{room.__name__}.{name}" for room in rooms for name in room.__all__
+       if getattr(room, name) is not room.__getattr__(name)])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], text=True, capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(ll.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_brainscore(network: ll.UnitMask) -> None:
