@@ -102,6 +102,7 @@ CASES: dict[str, str] = {
     "ll.plot.reading_times(found)": "A ReadingStudy is needed",
     "ll.report(found, 'x.html', people=[found])": "people takes what ll.alignment.encode",
     "ll.alignment.Stimuli.of(3)": "something of type int is neither",
+    "ll.alignment.Stimuli.of(None)": "something of type NoneType is neither",
     "ll.alignment.BrainResponses.of(3)": "something of type int is neither",
     "ll.alignment.ReadingTimes.of(3)": "something of type int is neither",
     'll.alignment.encode("gpt2", ["a"], [[1.0]], mask)': "load_model",

@@ -1,7 +1,7 @@
 """What people did: stimuli, brain responses to them, reading times of their words."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -95,7 +95,7 @@ class Stimuli:
             return given
         source: Table = (
             given
-            if isinstance(given, str | Path | pd.DataFrame)
+            if isinstance(given, str | Path | pd.DataFrame) or not isinstance(given, Iterable)
             else pd.DataFrame({"text": list(given)})
         )
         table, name = read_table(source, "stimuli", _OF_STIMULI, sep=sep, encoding=encoding)

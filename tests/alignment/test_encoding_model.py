@@ -252,9 +252,12 @@ def test_the_untrained_twin_is_of_the_commit_that_was_read(
     )
     asked: dict[str, Any] = {}
     monkeypatch.setattr(_model, "describe", lambda model: card)
-    monkeypatch.setattr(
-        _model, "load_model", lambda name, **options: asked.update(options, name=name)
-    )
+
+    def load(name: str, **options: Any) -> Any:
+        asked.update(options, name=name)
+        return tiny_llama
+
+    monkeypatch.setattr(_model, "load_model", load)
     _model.untrained_twin(tiny_llama, 3, False)
     assert (asked["name"], asked["revision"]) == ("owner/model", "abc123")
     assert asked["dtype"] is None  # what is quantised is not initialised so
