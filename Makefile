@@ -20,7 +20,7 @@ test-tl4: $(VENV)/.tl4
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(VENV)/tl4 \
 	  $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not hooked" \
 	  tests/models/test_kinds.py tests/models/test_versions.py tests/forward tests/lesions \
-	  tests/attribution tests/tasks/test_tasks.py tests/tasks/test_decoding.py
+	  tests/tasks/test_decoding.py
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py

@@ -41,6 +41,7 @@ from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
+from lensloc.models.quantized import require_gradients
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
 from lensloc.units.mask import UnitMask
@@ -161,7 +162,7 @@ def attribute(
         LensLocError: an unknown method, baseline or site; a site that the model lacks or whose
             units are no activations; units of another site or shape, or none; a text of one token
             or longer than the context window; an effect that is not finite; a model that is not
-            causal.
+            causal, or whose quantised weights give no gradients (``ablation_effect`` needs none).
     """
     seen = surface(model)
     require_a(Contrast, contrast, "contrast")
@@ -173,6 +174,8 @@ def attribute(
     names = names_of(site)
     sites = _require_sites(model, names)
     _require_arguments(method, baseline, limit, n_steps)
+    if method != "ablation_effect":
+        require_gradients(model, f"The method {method}")
     require_batch_size(batch_size)
     _require_units(units, sites, model)
     used = contrast if limit is None else _first(contrast, limit)

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import xxhash
 from torch import Tensor, nn
@@ -24,8 +23,8 @@ class Snapshot(Attached):
 
     Torch counts what is done to a tensor in place, and a tensor that is put in another's place, or
     moved, is another one, or lies elsewhere. What is written through ``.data`` is counted nowhere:
-    for that, numbers are compared that no row, column or whole of a matrix can be changed without,
-    though single numbers can.
+    for that, numbers are compared of which some lie in every row, every column and every other
+    slice of a weight, so that none of these can be changed without them, though single numbers can.
 
     Attributes:
         hash: the hash of the weights.
@@ -80,28 +79,30 @@ def _state(tensor: Tensor) -> State:
 
 
 def _sampled(tensors: Mapping[str, Tensor]) -> str:
-    """Hash numbers of every weight: one at least of every row and of every column."""
+    """Hash numbers of every weight: one at least of every slice along every axis."""
     digest = xxhash.xxh3_128()
-    found: dict[torch.device, list[Tensor]] = {}
+    found: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
     for tensor in tensors.values():
         if tensor.numel() and not tensor.is_meta and type(tensor.data) is Tensor:
-            numbers = tensor.detach()[_places(tuple(tensor.shape), tensor.device)]
-            found.setdefault(tensor.device, []).append(
-                numbers.reshape(-1).contiguous().view(torch.uint8)
-            )
+            parts = found.setdefault((tensor.device, tensor.dtype), [])
+            parts.extend(part.reshape(-1) for part in _diagonals(tensor.detach()))
     for parts in found.values():
-        digest.update(torch.cat(parts).cpu().numpy().data)
+        digest.update(torch.cat(parts).view(torch.uint8).cpu().numpy().data)
     return digest.hexdigest()
 
 
-def _places(shape: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...] | Any:
-    """Return indices of a diagonal that goes on from the start where it reaches an end."""
-    if len(shape) < 2:
-        return ...
-    n_rows, n_columns = int(np.prod(shape[:-1])), shape[-1]
-    steps = np.arange(max(n_rows, n_columns))
-    rows = np.unravel_index(steps % n_rows, shape[:-1])
-    return tuple(torch.from_numpy(axis).to(device) for axis in (*rows, steps % n_columns))
+def _diagonals(tensor: Tensor) -> tuple[Tensor, ...]:
+    """Return a diagonal that goes on from the start where it reaches an end; short ones whole."""
+    if tensor.ndim < 2:
+        return (tensor,)
+    if tensor.ndim > 2:
+        steps = torch.arange(max(tensor.shape), device=tensor.device)
+        return (tensor[tuple(steps % size for size in tensor.shape)],)
+    longer = tensor if tensor.shape[0] >= tensor.shape[1] else tensor.T
+    n_columns = longer.shape[1]
+    n_times = longer.shape[0] // n_columns
+    whole = longer[: n_times * n_columns].unflatten(0, (n_times, n_columns))
+    return whole.diagonal(dim1=1, dim2=2), longer[n_times * n_columns :].diagonal()
 
 
 def in_parts(tensor: Tensor) -> Iterator[Tensor]:

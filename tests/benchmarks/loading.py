@@ -7,7 +7,8 @@ a random .gguf file of a quarter of a gigabyte (Q4_K) into a temporary folder, w
     python tests/benchmarks/loading.py [--only TEXT] [--folder FOLDER]
 
 Peak memory is the largest resident set of the process, files that it maps included, less what it
-was before loading (Python and its libraries). It is given in gigabytes, and as a multiple of the
+was before loading (Python and its libraries). On a busy machine look at the CPU's seconds, and set
+OMP_NUM_THREADS=1. Memory is given in gigabytes, and as a multiple of the
 weights in the dtype that they are loaded in.
 """
 
@@ -42,13 +43,15 @@ def resident(field):
 source, options = sys.argv[1], json.loads(sys.argv[2])
 import lensloc.models.load, transformers, transformer_lens.model_bridge  # not counted
 transformers.LlamaForCausalLM
-before, start = resident("VmRSS"), time.perf_counter()
+before, start, used = resident("VmRSS"), time.perf_counter(), time.process_time()
 model = ll.load_model(source, device="cpu", **options)
-seconds, peak = time.perf_counter() - start, resident("VmHWM") - before
+seconds, used = time.perf_counter() - start, time.process_time() - used
+peak = resident("VmHWM") - before
 weights = sum({p.data_ptr(): p.numel() * p.element_size() for p in model.parameters()}.values())
 start = time.perf_counter()
 describe(model)
-print(json.dumps([weights, peak, seconds, time.perf_counter() - start, type(model).__name__]))
+again = time.perf_counter() - start
+print(json.dumps([weights, peak, seconds, used, again, type(model).__name__]))
 """
 
 
@@ -139,10 +142,10 @@ def measure(label: str, source: Path, cache: Path, **options: str) -> None:
         gist = (run.stderr.strip().splitlines() or ["?"])[-1]
         print(f"{label:50} {gist[:150]}", flush=True)
         return
-    weights, peak, seconds, again, kind = json.loads(run.stdout.splitlines()[-1])
+    weights, peak, seconds, used, again, kind = json.loads(run.stdout.splitlines()[-1])
     print(
         f"{label:50} {weights / 1e9:5.2f} GB  peak {peak / 1e9:5.2f} GB = {peak / weights:4.2f} x"
-        f"  {seconds:5.1f} s  identity again {again:6.3f} s  {kind}",
+        f"  {seconds:5.1f} s ({used:4.1f} CPU)  identity again {again:6.3f} s  {kind}",
         flush=True,
     )
 

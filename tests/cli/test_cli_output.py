@@ -282,7 +282,7 @@ def test_a_picture_without_kaleido_or_chromium_names_what_is_missing(
         (["lape", "identify", "--bar"], "'--bar' requires an argument"),
         (["stimuli", "show"], "Missing argument 'name'"),
         (["evaluate", "--bos", "x"], "There is no bos 'x'; there are model, add, none."),
-        (["lesion", "--dtype", "it's"], "there are float32, float64, bfloat16, float16."),
+        (["lesion", "--dtype", "it's"], "there are float32, float64, bfloat16, float16, auto."),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )

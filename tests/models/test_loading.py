@@ -307,6 +307,12 @@ def test_packed_weights_have_no_gradients(checkpoints: dict[str, Path]) -> None:
     assert is_quantized(model)
     with pytest.raises(LensLocError, match="Attribution needs gradients, which a model with quant"):
         require_gradients(model, "Attribution")
+    contrast = ll.Contrast.from_texts(
+        {"a": ["the old gardener"], "b": ["vash mopi"]}, target="a", control="b"
+    )
+    for method in ("grad_x_act", "integrated_gradients"):
+        with pytest.raises(LensLocError, match=f"The method {method} needs gradients"):
+            ll.attribute(model, contrast, method)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("backend", ["hooked", "bridge", "transformers"])
