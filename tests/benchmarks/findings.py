@@ -1,6 +1,6 @@
 """The figures of README and docs, printed again.
 
-    python tests/benchmarks/findings.py [SECTION ...] [--device cuda]
+    python tests/benchmarks/findings.py [SECTION ...] [--device cuda] [--backend transformers]
 
 Sections: published, profile, tasks, kinds, lesions, elsewhere, level, ways, neurons, reading; all
 if none is named. Each names the protocol that its figures are of. ``--store`` keeps lesions that
@@ -688,6 +688,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--backend", default="auto", help="kind of model, as for load_model")
     parser.add_argument("--store", type=Path, help="folder for lesions that were measured")
     parser.add_argument("--stories", type=Path, help="folder of Natural Stories, for reading")
     arguments = parser.parse_args()
@@ -697,9 +698,10 @@ def main() -> None:
     if "reading" in arguments.sections and arguments.stories is None:
         parser.error("the section reading needs --stories, a folder of Natural Stories")
     logging.disable(logging.WARNING)
+    how = {"device": arguments.device, "backend": arguments.backend}
     given = Material(
-        ll.load_model(MODEL, device=arguments.device, progress=False),
-        ll.load_model(MODEL, device=arguments.device, untrained=True, progress=False),
+        ll.load_model(MODEL, progress=False, **how),
+        ll.load_model(MODEL, untrained=True, progress=False, **how),
         ll.Store.at(arguments.store) if arguments.store else None,
         stories=arguments.stories,
     )
