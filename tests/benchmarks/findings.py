@@ -267,32 +267,34 @@ def lesions(given: Material) -> None:
     """The study of the README: every network beside draws that lie elsewhere, and how alike."""
     found = localized(given.model, given.contrast("language"), DEFAULT)
     sizes = (0.5, 1.0, 2.0) if given.few is None else (5.0, 10.0)
-    kinds = [None, "layer", "magnitude", "magnitude+outliers", "dimension+magnitude"]
-    controls = ll.controls(
-        [*kinds, "least-active"], seeds=range(given.at_most(20)), without_outliers=True
-    )
-    study = ll.lesion_study(
-        given.model,
-        {"language": found},
-        [
-            ll.tasks.minimal_pairs(limit=given.at_most(4)),
-            ll.tasks.perplexity(limit=given.at_most(10)),
-            ll.tasks.multiple_choice("commonsense", limit=given.at_most(15)),
-        ],
-        controls,
-        sizes,
-        store=given.store,
-        progress=False,
-    )
+    every = [
+        ll.tasks.minimal_pairs(limit=given.at_most(4)),
+        ll.tasks.perplexity(limit=given.at_most(10)),
+        ll.tasks.multiple_choice("commonsense", limit=given.at_most(8)),
+    ]
+
+    def studied(kinds: Sequence[Any], n_draws: int, percents: Sequence[float]) -> ll.LesionStudy:
+        controls = ll.controls(
+            kinds, seeds=range(given.at_most(n_draws)), without_outliers=n_draws == 20
+        )
+        return ll.lesion_study(
+            given.model, {"language": found}, every, controls, percents, store=given.store,
+            progress=False,
+        )  # fmt: skip
+
+    study = studied([None, "layer", "magnitude+outliers"], 20, sizes)
+    others = studied(["magnitude", "dimension+magnitude", "least-active"], 5, [sizes[1]])
     rows = []
     networks = study.table[study.table["kind"] == "network"]
     for (task, kind), part in [
         *networks.groupby(["task", "kind"], sort=False),
         *study.comparisons.groupby(["task", "kind"], sort=False),
+        *others.comparisons.groupby(["task", "kind"], sort=False),
     ]:
-        row = {"harm to": task, "lesioned": kind}
+        own = kind == "network"
+        row = {"harm to": task, "lesioned": kind, "draws": "" if own else part["draws"].iloc[0]}
+        row |= {f"{size:g} %": "" for size in sizes}
         for each in part.to_dict("records"):
-            own = kind == "network"
             drop = each["drop"] if own else each["control_drop"]
             p = "" if own or np.isnan(each["p_more"]) else f", p {each['p_more']:.3f}"
             row[f"{each['percent']:g} %"] = (
@@ -321,7 +323,7 @@ def lesions(given: Material) -> None:
                 "draws alike": "" if np.isnan(row.alike) else f"{row.alike:.2f}",
                 "match": "poor" if row.poor else "",
             }
-            for row in study.balance.itertuples()
+            for row in pd.concat([study.balance, others.balance]).itertuples()
         ),
     )
     phenomena = study.by_group("phenomenon")
