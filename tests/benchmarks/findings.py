@@ -387,7 +387,7 @@ def level(given: Material) -> None:
     """Draws of a control, each held against others: how often is one called more harmful?"""
     found = localized(given.model, given.contrast("language"), DEFAULT)
     network = found.top(percent=given.percent)
-    task = ll.tasks.minimal_pairs(limit=given.at_most(4))
+    task = ll.tasks.minimal_pairs(limit=given.at_most(2))
     several = 40 if given.items is None else 4
     rng = np.random.default_rng(0)
     rows = []
