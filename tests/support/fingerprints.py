@@ -17,6 +17,7 @@ import lensloc as ll
 from lensloc.models import describe
 from lensloc.pages.explorer import ExplorerPage
 from lensloc.studies.localization import Seconds
+from lensloc.units.brainscore import BrainScoreFiles
 
 # What differs from run to run, whatever the arguments are.
 _OF_THE_RUN = {"seconds", "date"}
@@ -43,11 +44,18 @@ def _of_array(found: np.ndarray[Any, Any]) -> Any:
     return tuple(map(fingerprint, found.tolist()))
 
 
+def _in_its_folder(found: BrainScoreFiles) -> str:
+    """The script, whichever folder of the run the mask's folder lies in."""
+    folder = found.path.parent.absolute()
+    return found.script.replace(str(folder), folder.name)
+
+
 _READERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str | bytes | bool | None, lambda found: found),
     (enum.Enum, lambda found: found.name),
     (int | float | np.number, float),
     (Seconds, lambda found: "seconds"),
+    (BrainScoreFiles, lambda found: (fingerprint(found.path), _in_its_folder(found))),
     (Path, lambda found: (found.name, _content(found))),
     (torch.Tensor, lambda found: (str(found.dtype), found.detach().cpu().double().numpy())),
     (np.ndarray, _of_array),
