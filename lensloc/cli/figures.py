@@ -75,7 +75,7 @@ def demo_command(
             sites,
             percent=percentage,
             tasks=[ll.tasks.minimal_pairs(limit=1)],
-            controls=ll.controls(["layer", "magnitude+outliers"], without_outliers=True),
+            controls=ll.controls("magnitude+outliers", without_outliers=True),
             store=ll.Store.at(writable_cache_folder("studies")),
         )
     network = found.network
