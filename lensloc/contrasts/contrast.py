@@ -19,6 +19,7 @@ from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError
 from lensloc.units.pairing import paired_rows
 from lensloc.units.text_sets import TextSet
+from lensloc.units.verbatim import is_verbatim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -296,8 +297,11 @@ class Contrast:
     ) -> "Contrast":
         """Return the same contrast with every text as a user's turn in a model's chat template.
 
-        The tokens are exactly those that the tokenizer's own template gives. That texts stand in a
-        template is part of the contrast's name, and so of all that comes of it.
+        The tokens are exactly those of ``tokenizer.apply_chat_template(turns, tokenize=True)``:
+        nothing is added to what the template writes, whatever the tokenizer adds to other texts.
+        That texts stand in a template is part of the contrast's name, and so of all that comes of
+        it. A table holds no more than the letters: write the contrast as it was before, and put it
+        into the template again after reading.
 
         Args:
             model: a model whose tokenizer has a chat template.
@@ -551,11 +555,16 @@ class Contrast:
     @property
     def content_hash(self) -> str:
         """SHA-256 of the used texts, their conditions and roles; equal content, equal hash."""
-        content = {
+        content: dict[str, Any] = {
             "target": [list(self.conditions[name]) for name in self.target],
             "control": [list(self.conditions[name]) for name in self.control],
             "names": [list(self.target), list(self.control)],
         }
+        if any(map(is_verbatim, self.texts)):  # the same letters, but other tokens
+            content["verbatim"] = [
+                [is_verbatim(text) for text in self.conditions[name]]
+                for name in self.target + self.control
+            ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def _repr_html_(self) -> str:
