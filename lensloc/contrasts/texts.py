@@ -94,6 +94,19 @@ def require_texts(
     return [as_text(text) for text in found]
 
 
+def repeated(conditions: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a sentence for every text that occurs more than once, and where."""
+    where: dict[str, list[str]] = {}
+    for name, texts in conditions.items():
+        for row, text in enumerate(texts, start=1):
+            where.setdefault(text, []).append(f"{name} {row}")
+    return [
+        f"{text!r} occurs {len(places)} times: {', '.join(places)}"
+        for text, places in where.items()
+        if len(places) > 1
+    ]
+
+
 def shown(value: object) -> str:
     """Return a value as it is written in Python, cut off for a message."""
     text = repr(value)
