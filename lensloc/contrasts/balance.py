@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lensloc.models.surface import Model
 
 Measure = Literal["tokens", "characters", "words"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -52,7 +54,7 @@ def measure_balance(
     conditions: Mapping[str, Sequence[str]],
     target: Sequence[str],
     control: Sequence[str],
-    model: Any = None,
+    model: "Model | None" = None,
 ) -> Balance:
     """Measure how long the texts of every condition are; tokens only with a model."""
     import pandas as pd  # takes long to load, and stimuli are listed without it
@@ -94,7 +96,7 @@ class Matching:
     """
 
     on: str
-    model: Any
+    model: "Model | None"
     tolerance: int
     method: str
 
@@ -188,11 +190,13 @@ def _by_item(target: Sequence[Text], control: Sequence[Text]) -> list[tuple[Text
     return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
 
 
-def length(text: str, measure: str, model: Any = None) -> int:
+def length(text: str, measure: str, model: "Model | None" = None) -> int:
     """Return how many tokens, characters or words a text has."""
     if measure == "tokens":
         from lensloc.models.tokens import token_ids  # which loads torch
 
+        if model is None:
+            raise LensLocError("Counting tokens needs a model; give one.")
         return len(token_ids(model, text))
     return len(text) if measure == "characters" else len(text.split())
 
@@ -215,7 +219,7 @@ def standardised_difference(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _best_subset(
-    target: Sequence[Text], control: Sequence[Text], on: str, model: Any, tolerance: int
+    target: Sequence[Text], control: Sequence[Text], on: str, model: "Model | None", tolerance: int
 ) -> list[tuple[Text, Text]]:
     """Pair texts sorted by length, greedily, which gives the most pairs that there can be."""
     a = sorted(((length(text[1], on, model), i) for i, text in enumerate(target)))
@@ -233,7 +237,7 @@ def _best_subset(
 
 
 def _cut_pairs(
-    pairs: Sequence[tuple[Text, Text]], on: str, model: Any, tolerance: int
+    pairs: Sequence[tuple[Text, Text]], on: str, model: "Model | None", tolerance: int
 ) -> list[tuple[Text, Text]]:
     cut = []
     for (a_name, a, a_item), (b_name, b, b_item) in pairs:
@@ -250,7 +254,7 @@ def _cut_pairs(
     return cut
 
 
-def _prefixes(text: str, on: str, model: Any) -> list[tuple[int, str]]:
+def _prefixes(text: str, on: str, model: "Model | None") -> list[tuple[int, str]]:
     """Every beginning of the text that ends with a whole word, with its length."""
     ends = [i for i in range(1, len(text) + 1) if i == len(text) or text[i].isspace()]
     beginnings = [text[:end] for end in ends if not text[end - 1].isspace()]

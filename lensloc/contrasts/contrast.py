@@ -32,6 +32,8 @@ from lensloc.units.verbatim import is_verbatim
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lensloc.models.surface import Model
+
 log = logging.getLogger(__name__)
 
 Name = str | int | float | np.generic
@@ -283,7 +285,7 @@ class Contrast:
         )
 
     def with_template(
-        self, model: Any, system: str | None = None, *, add_generation_prompt: bool = False
+        self, model: "Model", system: str | None = None, *, add_generation_prompt: bool = False
     ) -> "Contrast":
         """Return the same contrast with every text as a user's turn in a model's chat template.
 
@@ -373,7 +375,7 @@ class Contrast:
 
     # -- lengths -------------------------------------------------------------------------------
 
-    def balance(self, model: Any = None) -> Balance:
+    def balance(self, model: "Model | None" = None) -> Balance:
         """Measure words, characters and, given a model, tokens a text in every condition.
 
         A standardised difference between target and control above 0.5 is warned about in the log:
@@ -386,7 +388,7 @@ class Contrast:
 
     def matched(
         self,
-        model: Any = None,
+        model: "Model | None" = None,
         *,
         on: Measure = "tokens",
         tolerance: int = 0,

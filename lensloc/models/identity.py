@@ -14,6 +14,7 @@ import xxhash
 from lensloc.models.adapting import surface
 from lensloc.models.changes import Snapshot, in_parts, offloaded
 from lensloc.models.quantized import is_quantized
+from lensloc.models.surface import Model
 from lensloc.models.tokens import added_around
 from lensloc.units.provenance import Provenance, known_hashes
 
@@ -88,13 +89,13 @@ class ModelCard:
         return known_hashes(self.weights_hash, self.config_hash, self.tokenizer_hash)
 
 
-def card_of(model: Any) -> ModelCard | None:
+def card_of(model: Model) -> ModelCard | None:
     """Return the card that :func:`attach` put on the model, if there is one."""
     card = getattr(model, _ATTRIBUTE, None)
     return card if isinstance(card, ModelCard) else None
 
 
-def attach(model: Any, card: ModelCard) -> None:
+def attach(model: Model, card: ModelCard) -> None:
     """Keep the card on the model."""
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, card)
@@ -171,7 +172,7 @@ def _hashed(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def config_hash(model: Any) -> str:
+def config_hash(model: Model) -> str:
     """Return a hash of a model's configuration: what it computes with its weights.
 
     Names, folders, versions and devices do not count, nor does what only training reads.
