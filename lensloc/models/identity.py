@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -156,10 +157,8 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 def _hashed(model: torch.nn.Module) -> str:
     digest = xxhash.xxh3_128()
-    weights = model.state_dict(keep_vars=True) if is_quantized(model) else None
-    named = model.named_parameters() if weights is None else weights.items()
     elsewhere = offloaded(model)
-    for name, weight in sorted(named, key=lambda item: item[0]):
+    for name, weight in sorted(_named_weights(model), key=lambda item: item[0]):
         if not isinstance(weight, torch.Tensor):
             continue
         tensor = weight.detach()
@@ -170,6 +169,24 @@ def _hashed(model: torch.nn.Module) -> str:
         for part in in_parts(tensor):
             digest.update(part.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _named_weights(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield what is hashed; of packed weights, also what they are unpacked with."""
+    if not is_quantized(model):
+        yield from model.named_parameters()
+        return
+    states = {n: getattr(weight, "quant_state", None) for n, weight in model.named_parameters()}
+    if not any(getattr(state, "packing_format_for_cpu", False) for state in states.values()):
+        yield from model.state_dict(keep_vars=True).items()
+        return
+    # bitsandbytes packs such weights anew for the CPU when they are first used. To make a
+    # state_dict, it unpacks them in the model itself, which does not give what there was before.
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+    for name, state in states.items():
+        if state is not None:
+            yield from ((f"{name}.{key}", value) for key, value in state.as_dict().items())
 
 
 def config_hash(model: Model) -> str:

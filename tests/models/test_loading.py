@@ -12,11 +12,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import CONFIGS, make_checkpoint, train_tokenizer
+from tiny_models import CONFIGS, SIZES, make_checkpoint, train_tokenizer
 
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import describe, is_quantized
+from lensloc.models.identity import _hashed as weights_hashed
 from lensloc.models.quantized import require_gradients
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -363,3 +364,32 @@ def test_a_tokenizer_of_ones_own(checkpoints: dict[str, Path], tmp_path: Path) -
     assert ll.load_model(folder, tokenizer=tokenizer).tokenizer is tokenizer
     with pytest.raises(LensLocError, match=r"tokenizer=.*no effect on a model that is already"):
         ll.load_model(ll.load_model(folder), tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_bitsandbytes_packs_on_a_cpu(bits: int, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    sizes = {**SIZES, "hidden_size": 64, "intermediate_size": 128}  # 4 bits come in blocks of 64
+    folder = make_checkpoint(tmp_path / "llama", transformers.LlamaConfig(**sizes))
+    packing = transformers.BitsAndBytesConfig(load_in_8bit=bits == 8, load_in_4bit=bits == 4)
+    model = ll.load_model(folder, backend="transformers", quantization_config=packing)
+    assert is_quantized(model)
+    assert "bitsandbytes" in describe(model).quantization
+    first = logits_of(model)
+    assert weights_hashed(model) == weights_hashed(model) == describe(model).weights_hash[5:]
+    assert torch.equal(logits_of(model), first)  # what a state_dict of it would not leave so
+    expected = logits_of(ll.load_model(folder, backend="transformers"))
+    error = (logits_of(model).float() - expected).norm() / expected.norm()
+    assert 0 < error < (0.3 if bits == 8 else 0.8)
+    contrast = ll.Contrast.from_texts(
+        {"a": ["the old gardener", "nobody"], "b": ["vash mopi", "twelve"]}, target="a", control="b"
+    )
+    found = ll.localize(model, contrast, ["resid_post", "mlp_post", "z"], progress=False)
+    intact = logits_of(model)
+    for site in found:
+        with ll.lesion(model, found[site].top(k=20)) as lesion:
+            assert not torch.equal(logits_of(model), intact)
+        assert lesion.effect.took_effect
+    torch.testing.assert_close(logits_of(model), intact)
+    with pytest.raises(LensLocError, match="needs gradients, which a model with quantised weights"):
+        ll.attribute(model, contrast, "grad_x_act", "mlp_post", progress=False)
