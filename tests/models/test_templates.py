@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_models import CONFIGS, CORPUS, make_checkpoint
+from tiny_models import CONFIGS, CORPUS, SIZES, make_checkpoint
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 import lensloc as ll
@@ -257,13 +257,14 @@ def test_templates_that_do_not_fit_are_told(folder: Path, small_contrast: ll.Con
 
 
 @pytest.mark.pretrained
-def test_the_bundled_model_too(pretrained: Any, small_contrast: ll.Contrast) -> None:
-    tokenizer = pretrained.tokenizer
-    before = tokenizer.chat_template
-    try:
-        tokenizer.chat_template = before or WITH_BOS
-        made = small_contrast.with_template(pretrained, "Be brief.")
-        for text, written in zip(small_contrast.texts, made.texts, strict=True):
-            assert token_ids(pretrained, written) == own(pretrained, text, "Be brief.")
-    finally:
-        tokenizer.chat_template = before
+def test_the_bundled_tokenizer_too(
+    pretrained_folder: Path, tmp_path: Path, small_contrast: ll.Contrast
+) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(pretrained_folder)
+    config = transformers.LlamaConfig(**{**SIZES, "vocab_size": len(tokenizer)})
+    folder = make_checkpoint(tmp_path / "llama", config)
+    model = ll.load_model(folder, tokenizer=tokenizer, backend="transformers")
+    tokenizer.chat_template = tokenizer.chat_template or WITH_BOS
+    made = small_contrast.with_template(model, "Be brief.")
+    for text, written in zip(small_contrast.texts, made.texts, strict=True):
+        assert token_ids(model, written) == own(model, text, "Be brief.")
