@@ -1,7 +1,7 @@
 """What there is: ``lensloc models`` and ``lensloc stimuli``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -23,6 +23,9 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.models.bundled import BUNDLED, fetch, is_ready
 from lensloc.models.cache import cache_folder
 from lensloc.models.names import known_names
+
+if TYPE_CHECKING:
+    from lensloc.models.surface import Model
 
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch them.")
 stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")
@@ -143,7 +146,7 @@ def _sides(contrast: Contrast) -> str:
     return f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
 
 
-def _show_check(console: Console, contrast: Contrast, model: Any) -> bool:
+def _show_check(console: Console, contrast: Contrast, model: "Model | None") -> bool:
     """Print what a check found; say whether a text occurs twice."""
     found = measure_balance(contrast.conditions, contrast.target, contrast.control, model)
     measures = list(found.differences)

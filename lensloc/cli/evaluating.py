@@ -42,7 +42,7 @@ from lensloc.cli.options import (
     require_percentage,
     require_sites,
 )
-from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
+from lensloc.cli.output import collected_warnings, print_json, readable, show_notes, tell_written
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
@@ -59,6 +59,7 @@ from lensloc.vocabulary import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lensloc.models.surface import Model
     from lensloc.results.lesions import LesionStudy
     from lensloc.tasks import Task
     from lensloc.units.control_sets import Controls
@@ -195,7 +196,7 @@ def evaluate_command(
     store = ll.Store.at(writable_cache_folder("studies"))
 
     with collected_warnings() as notes, stdout_to_stderr():
-        model: Any = ll.load_model(
+        model: Model = ll.load_model(
             model_name, dtype=dtype, device=device, backend=backend,
             revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
@@ -223,9 +224,7 @@ def evaluate_command(
         return
     _show(study)
     show_notes(notes)
-    for path in (out, plot_out):
-        if path is not None:
-            Console().print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
+    tell_written(out, plot_out)
 
 
 # -- networks --------------------------------------------------------------------------------------

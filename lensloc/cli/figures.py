@@ -10,7 +10,7 @@ from rich.console import Console
 import lensloc as ll
 from lensloc.cli.localizing import show_layers, show_units
 from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
-from lensloc.cli.output import collected_warnings, command_line, show_notes
+from lensloc.cli.output import collected_warnings, command_line, show_notes, tell_written
 from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
 from lensloc.display.files import require_writable_folder
@@ -44,7 +44,7 @@ def heatmap_command(
         for label, mask in labelled.items()
         for note in mask.warnings
     )
-    Console().print(f"Wrote {out}.", highlight=False, soft_wrap=True)
+    tell_written(out)
 
 
 def demo_command(

@@ -45,6 +45,7 @@ from lensloc.units.rules import count_from_percent, count_units
 
 if TYPE_CHECKING:
     from lensloc.lesions.lesioning import Lesion
+    from lensloc.models.surface import Model
     from lensloc.tasks import TaskResult
     from lensloc.units.mask import UnitMask
 
@@ -111,7 +112,7 @@ def lesion_command(
     )
 
     with collected_warnings() as notes:
-        model: Any = ll.load_model(
+        model: Model = ll.load_model(
             model_name, dtype=dtype, device=device, backend=backend,
             revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
@@ -194,7 +195,7 @@ class _Target:
             return {"masks": [str(path) for path in self.masks]}
         return {"network": self.network}
 
-    def units(self, model: Any, *, progress: bool) -> "list[UnitMask]":
+    def units(self, model: "Model", *, progress: bool) -> "list[UnitMask]":
         """Return the masks to lesion together; none for the intact model alone."""
         if self.masks:
             return _without_overlap(list(self.masks.values()))
@@ -214,7 +215,7 @@ class _Target:
         )  # fmt: skip
         return [found.top(percent=self.percent)]
 
-    def _random(self, model: Any) -> "UnitMask":
+    def _random(self, model: "Model") -> "UnitMask":
         """Draw units from the whole site."""
         import torch
 

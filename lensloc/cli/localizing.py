@@ -57,6 +57,7 @@ from lensloc.models.cache import writable_cache_folder
 from lensloc.units.rules import count_from_percent
 
 if TYPE_CHECKING:
+    from lensloc.models.surface import Model
     from lensloc.selectivity import Selectivity
     from lensloc.studies import Localization
     from lensloc.units.mask import UnitMask
@@ -133,7 +134,7 @@ def localize_command(
     store = ll.Store.at(writable_cache_folder("results"))
 
     start = time.perf_counter()
-    model: Any = ll.load_model(
+    model: Model = ll.load_model(
         model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
         device=device, backend=backend, trust_remote_code=trust_remote_code,
         revision=revision, progress=not as_json,
@@ -201,7 +202,7 @@ class _Selection:
             raise LensLocError(f"--num-units must be at least 1; {num_units} is not.")
         return cls(percentage, num_units, low, high, seed)
 
-    def require_possible(self, model: Any, site: str) -> None:
+    def require_possible(self, model: "Model", site: str) -> None:
         """Refuse more units than the model has, before it is run."""
         from lensloc.forward.sites import get_site, shape
 

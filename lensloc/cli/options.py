@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+import lensloc as ll
 from lensloc import contrasts, vocabulary
+from lensloc.cli.tables import FIGURES, TABLES
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.lines import kind_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
+from lensloc.models.cache import writable_cache_folder
 
 if TYPE_CHECKING:
+    from lensloc.models.surface import Model
+    from lensloc.studies.store import Store
     from lensloc.units.mask import UnitMask
 
 DEFAULT_MODEL = "smollm2-135m"
@@ -126,6 +131,11 @@ TrustRemoteCode = Annotated[
 ]
 BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Out = Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")]
+PlotOut = Annotated[
+    Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 def require_one_of(what: str, name: str, known: Collection[str]) -> None:
@@ -151,7 +161,7 @@ def require_sites(names: Sequence[str]) -> None:
 
 
 def templated(
-    contrast: "Contrast", model: Any, chat_template: bool, system_prompt: str | None
+    contrast: "Contrast", model: "Model", chat_template: bool, system_prompt: str | None
 ) -> "Contrast":
     """Put a contrast into the chat template of a model, if ``--chat-template`` says so.
 
@@ -165,6 +175,35 @@ def templated(
             "--system-prompt has no effect without --chat-template; say that, or leave it out."
         )
     return contrast
+
+
+def load(
+    name: str,
+    device: str | None,
+    dtype: vocabulary.Dtype,
+    backend: vocabulary.Backend,
+    revision: str | None,
+    trust_remote_code: bool,
+    quiet: bool,
+    **untrained: Any,
+) -> "Model":
+    """Load the model that was named; or, with ``untrained`` and ``seed``, one of its kind."""
+    model: Model = ll.load_model(
+        name,
+        dtype=dtype,
+        device=device,
+        backend=backend,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        progress=not quiet,
+        **untrained,
+    )
+    return model
+
+
+def store() -> "Store":
+    """Return where studies keep what they have measured."""
+    return ll.Store.at(writable_cache_folder("studies"))
 
 
 def load_mask(path: Path, site: str | None) -> "UnitMask":

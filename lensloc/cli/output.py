@@ -118,3 +118,20 @@ def readable(text: str) -> str:
     return "".join(
         c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
     )
+
+
+def tell(text: str) -> None:
+    """Print a line."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tell_written(*paths: Path | None) -> None:
+    """Print what was written."""
+    for path in paths:
+        if path is not None:
+            tell(f"Wrote {path}.")
+
+
+def path_or_none(path: Path | None) -> str | None:
+    """Return a place as JSON has it."""
+    return None if path is None else str(path)

@@ -51,13 +51,20 @@ from lensloc.cli.options import (
     require_sites,
     templated,
 )
-from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
+from lensloc.cli.output import (
+    collected_warnings,
+    command_line,
+    print_json,
+    show_notes,
+    tell_written,
+)
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
 from lensloc.models.cache import writable_cache_folder
 
 if TYPE_CHECKING:
+    from lensloc.models.surface import Model
     from lensloc.studies import Study
 
 
@@ -169,7 +176,7 @@ def report_command(
         seed, item_column, form,
     ).read()  # fmt: skip
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
-        model: Any = ll.load_model(
+        model: Model = ll.load_model(
             model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
             device=device, backend=backend, trust_remote_code=trust_remote_code,
             revision=revision, progress=not as_json,
@@ -200,7 +207,7 @@ def report_command(
         return
     console = Console()
     show_summary(console, found)
-    console.print(f"Wrote {page}.", markup=False, highlight=False, soft_wrap=True)
+    tell_written(page)
 
 
 def show_summary(console: Console, found: "Study") -> None:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lensloc.cli.output import plain
+from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
@@ -69,6 +70,12 @@ def encoded(table: "pd.DataFrame", suffix: str) -> bytes:
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def write(path: Path | None, table: "pd.DataFrame", overwrite: bool) -> None:
+    """Write a table, if a place is given."""
+    if path is not None:
+        write_file(path, encoded(table, path.suffix), overwrite=overwrite)
 
 
 def records(table: "pd.DataFrame") -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lensloc.models.surface import Model
 
 Measure = Literal["tokens", "characters", "words"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -52,7 +54,7 @@ def measure_balance(
     conditions: Mapping[str, Sequence[str]],
     target: Sequence[str],
     control: Sequence[str],
-    model: Any = None,
+    model: "Model | None" = None,
 ) -> Balance:
     """Measure how long the texts of every condition are; tokens only with a model."""
     import pandas as pd  # takes long to load, and stimuli are listed without it
@@ -79,43 +81,88 @@ def measure_balance(
     return Balance(pd.DataFrame(rows), differences)
 
 
-def match(
-    target: Sequence[Text],
-    control: Sequence[Text],
-    pairs: Sequence[tuple[Text, Text]],
-    *,
-    on: str,
-    model: Any,
-    tolerance: int,
-    method: str,
-) -> list[tuple[Text, Text]]:
-    """Pair texts of equal length; see :meth:`lensloc.Contrast.matched`.
+@dataclass(frozen=True)
+class Matching:
+    """How texts are made equally long; see :meth:`lensloc.Contrast.matched`.
 
-    Args:
-        target: condition and text of every target text.
-        control: the same of the control.
-        pairs: which texts are paired when they are cut.
+    Attributes:
         on: the measure.
         model: counts tokens.
         tolerance: largest difference within a pair.
         method: ``"auto"``, ``"subset"`` or ``"cut"``.
 
     Raises:
-        LensLocError: for unknown settings, or if no pair can be made.
+        LensLocError: for unknown settings.
     """
-    if on not in MEASURES:
-        raise LensLocError(f"There is no measure {on!r}; there are {', '.join(MEASURES)}.")
-    if method not in METHODS:
-        raise LensLocError(f"There is no method {method!r}; there are {', '.join(METHODS)}.")
-    if on == "tokens" and model is None:
-        raise LensLocError("Matching on tokens needs a model to count them; give one.")
-    if tolerance < 0:
-        raise LensLocError(f"A tolerance is at least 0; {tolerance} is not.")
+
+    on: str
+    model: "Model | None"
+    tolerance: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if self.on not in MEASURES:
+            raise LensLocError(f"There is no measure {self.on!r}; there are {', '.join(MEASURES)}.")
+        if self.method not in METHODS:
+            raise LensLocError(
+                f"There is no method {self.method!r}; there are {', '.join(METHODS)}."
+            )
+        if self.on == "tokens" and self.model is None:
+            raise LensLocError("Matching on tokens needs a model to count them; give one.")
+        if self.tolerance < 0:
+            raise LensLocError(f"A tolerance is at least 0; {self.tolerance} is not.")
+
+
+def matched_texts(
+    conditions: Mapping[str, Sequence[str]],
+    items: Mapping[str, Sequence[str]] | None,
+    target: Sequence[str],
+    control: Sequence[str],
+    how: Matching,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Return texts of equal length by condition, and their items; conditions without any are out.
+
+    Args:
+        conditions: condition -> texts.
+        items: condition -> item of each text, where there are items; otherwise partners become one.
+        target: conditions of that side.
+        control: likewise.
+        how: what is made equal, and how.
+
+    Raises:
+        LensLocError: if no pair can be made.
+    """
+    sides = [
+        [
+            (name, text, "" if items is None else items[name][row])
+            for name in names
+            for row, text in enumerate(conditions[name])
+        ]
+        for names in (target, control)
+    ]
+    by_item = items is not None
+    texts: dict[str, list[str]] = {name: [] for name in (*target, *control)}
+    of: dict[str, list[str]] = {name: [] for name in texts}
+    for number, pair in enumerate(_match(sides[0], sides[1], how, by_item=by_item), start=1):
+        for name, text, item in pair:
+            texts[name].append(text)
+            of[name].append(item if by_item else str(number))
+    kept = [name for name, found in texts.items() if found]
+    return {n: tuple(texts[n]) for n in kept}, {n: tuple(of[n]) for n in kept}
+
+
+def _match(
+    target: Sequence[Text], control: Sequence[Text], how: Matching, *, by_item: bool
+) -> list[tuple[Text, Text]]:
+    """Pair texts of equal length; those that are cut are paired by item, or by position."""
+    on, model, tolerance = how.on, how.model, how.tolerance
+    target_in_turn, control_in_turn = _in_turn(target), _in_turn(control)
     found: list[tuple[Text, Text]] = []
-    if method in ("auto", "subset"):
-        found = _best_subset(target, control, on, model, tolerance)
+    if how.method in ("auto", "subset"):
+        found = _best_subset(target_in_turn, control_in_turn, on, model, tolerance)
     few = len(found) < min(len(target), len(control)) / 2
-    if method == "cut" or (method == "auto" and few):
+    if how.method == "cut" or (how.method == "auto" and few):
+        pairs = _by_item(target, control) if by_item else list(zip(target, control, strict=False))
         found = _cut_pairs(pairs, on, model, tolerance)
     if not found:
         raise LensLocError(
@@ -125,11 +172,31 @@ def match(
     return found
 
 
-def length(text: str, measure: str, model: Any = None) -> int:
+def _in_turn(rows: Sequence[Text]) -> list[Text]:
+    """Order texts so that conditions take turns."""
+    seen: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        turns.append(seen.get(row[0], 0))
+        seen[row[0]] = turns[-1] + 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _by_item(target: Sequence[Text], control: Sequence[Text]) -> list[tuple[Text, Text]]:
+    """Pair every text of the target with the next one of the control that has its item."""
+    waiting: dict[str, list[Text]] = {}
+    for text in control:
+        waiting.setdefault(text[2], []).append(text)
+    return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
+
+
+def length(text: str, measure: str, model: "Model | None" = None) -> int:
     """Return how many tokens, characters or words a text has."""
     if measure == "tokens":
         from lensloc.models.tokens import token_ids  # which loads torch
 
+        if model is None:
+            raise LensLocError("Counting tokens needs a model; give one.")
         return len(token_ids(model, text))
     return len(text) if measure == "characters" else len(text.split())
 
@@ -152,7 +219,7 @@ def standardised_difference(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _best_subset(
-    target: Sequence[Text], control: Sequence[Text], on: str, model: Any, tolerance: int
+    target: Sequence[Text], control: Sequence[Text], on: str, model: "Model | None", tolerance: int
 ) -> list[tuple[Text, Text]]:
     """Pair texts sorted by length, greedily, which gives the most pairs that there can be."""
     a = sorted(((length(text[1], on, model), i) for i, text in enumerate(target)))
@@ -170,7 +237,7 @@ def _best_subset(
 
 
 def _cut_pairs(
-    pairs: Sequence[tuple[Text, Text]], on: str, model: Any, tolerance: int
+    pairs: Sequence[tuple[Text, Text]], on: str, model: "Model | None", tolerance: int
 ) -> list[tuple[Text, Text]]:
     cut = []
     for (a_name, a, a_item), (b_name, b, b_item) in pairs:
@@ -187,7 +254,7 @@ def _cut_pairs(
     return cut
 
 
-def _prefixes(text: str, on: str, model: Any) -> list[tuple[int, str]]:
+def _prefixes(text: str, on: str, model: "Model | None") -> list[tuple[int, str]]:
     """Every beginning of the text that ends with a whole word, with its length."""
     ends = [i for i in range(1, len(text) + 1) if i == len(text) or text[i].isspace()]
     beginnings = [text[:end] for end in ends if not text[end - 1].isspace()]

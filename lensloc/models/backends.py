@@ -31,6 +31,7 @@ from lensloc.models.convert import (
 )
 from lensloc.models.quantized import is_quantized
 from lensloc.models.reading import Source, aliases, first_line, unreadable
+from lensloc.models.surface import Model
 from lensloc.models.texts import adopt_tokenizer
 from lensloc.models.tokens import added_around, token_ids
 
@@ -162,14 +163,14 @@ def give_tokenizer(model: Any, tokenizer: Any) -> None:
     model.eval()
 
 
-def _finished(model: Any, source: Source, reference: Reference | None) -> ModelCheck:
+def _finished(model: Model, source: Source, reference: Reference | None) -> ModelCheck:
     check = check_model(model, reference)
     require_passed(check, source.name)
     _require_same_tokens(model, source.tokenizer, source.name)
     return check
 
 
-def _require_same_tokens(model: Any, tokenizer: Any, name: str) -> None:
+def _require_same_tokens(model: Model, tokenizer: Any, name: str) -> None:
     """Check that a text's tokens are those that its tokenizer makes of it by itself."""
     if tokenizer is None:
         return

@@ -15,6 +15,7 @@ from lensloc.models.identity import (
     tokenizer_hash,
     weights_hash,
 )
+from lensloc.models.surface import Model
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ def describe(model: Any) -> ModelCard:
     whose weights, configuration, tokenizer or setting for BOS were changed since gets a new card.
     Weights are read when a model is first described, and again only after they changed.
     """
-    card, seen = card_of(model), surface(model)
+    seen = surface(model)
+    card = card_of(model)
     now: dict[str, Any] = {
         "weights_hash": weights_hash(model),
         "config_hash": config_hash(model),
@@ -74,7 +76,7 @@ def describe(model: Any) -> ModelCard:
     return card
 
 
-def dtype_of(model: Any) -> str:
+def dtype_of(model: Model) -> str:
     """Return what a model computes in, e.g. ``"float32"``: the type of most of its numbers."""
     counts: dict[str, int] = {}
     for parameter in model.parameters():
@@ -84,6 +86,6 @@ def dtype_of(model: Any) -> str:
     return max(counts, key=lambda name: counts[name], default="")
 
 
-def devices_of(model: Any) -> str:
+def devices_of(model: Model) -> str:
     """Return the devices that a model's weights are on, in their order."""
     return ", ".join(dict.fromkeys(str(parameter.device) for parameter in model.parameters()))

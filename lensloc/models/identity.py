@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import json
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -14,6 +15,7 @@ import xxhash
 from lensloc.models.adapting import surface
 from lensloc.models.changes import Snapshot, in_parts, offloaded
 from lensloc.models.quantized import is_quantized
+from lensloc.models.surface import Model
 from lensloc.models.tokens import added_around
 from lensloc.units.provenance import Provenance, known_hashes
 
@@ -88,13 +90,13 @@ class ModelCard:
         return known_hashes(self.weights_hash, self.config_hash, self.tokenizer_hash)
 
 
-def card_of(model: Any) -> ModelCard | None:
+def card_of(model: Model) -> ModelCard | None:
     """Return the card that :func:`attach` put on the model, if there is one."""
     card = getattr(model, _ATTRIBUTE, None)
     return card if isinstance(card, ModelCard) else None
 
 
-def attach(model: Any, card: ModelCard) -> None:
+def attach(model: Model, card: ModelCard) -> None:
     """Keep the card on the model."""
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, card)
@@ -155,10 +157,8 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 def _hashed(model: torch.nn.Module) -> str:
     digest = xxhash.xxh3_128()
-    weights = model.state_dict(keep_vars=True) if is_quantized(model) else None
-    named = model.named_parameters() if weights is None else weights.items()
     elsewhere = offloaded(model)
-    for name, weight in sorted(named, key=lambda item: item[0]):
+    for name, weight in sorted(_named_weights(model), key=lambda item: item[0]):
         if not isinstance(weight, torch.Tensor):
             continue
         tensor = weight.detach()
@@ -171,7 +171,25 @@ def _hashed(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def config_hash(model: Any) -> str:
+def _named_weights(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield what is hashed; of packed weights, also what they are unpacked with."""
+    if not is_quantized(model):
+        yield from model.named_parameters()
+        return
+    states = {n: getattr(weight, "quant_state", None) for n, weight in model.named_parameters()}
+    if not any(getattr(state, "packing_format_for_cpu", False) for state in states.values()):
+        yield from model.state_dict(keep_vars=True).items()
+        return
+    # bitsandbytes packs such weights anew for the CPU when they are first used. To make a
+    # state_dict, it unpacks them in the model itself, which does not give what there was before.
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+    for name, state in states.items():
+        if state is not None:
+            yield from ((f"{name}.{key}", value) for key, value in state.as_dict().items())
+
+
+def config_hash(model: Model) -> str:
     """Return a hash of a model's configuration: what it computes with its weights.
 
     Names, folders, versions and devices do not count, nor does what only training reads.

@@ -27,6 +27,7 @@ from lensloc.models.identity import (
 from lensloc.models.quantized import is_quantized
 from lensloc.models.quiet import quiet, stdout_to_stderr
 from lensloc.models.reading import WAYS, Source, Wanted, read
+from lensloc.models.surface import Model
 from lensloc.vocabulary import BACKENDS, Backend
 
 log = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ def load_model(
     return model
 
 
-def _card(model: Any, source: Source, backend: str, check: str, seed: int | None) -> ModelCard:
+def _card(model: Model, source: Source, backend: str, check: str, seed: int | None) -> ModelCard:
     seen = surface(model)
     return ModelCard(
         name=source.name,

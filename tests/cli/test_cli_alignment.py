@@ -119,6 +119,29 @@ def test_reading_times_are_the_librarys(
     assert "Reading times" in Path("p.html").read_text()
 
 
+def test_a_mode_with_a_reference_is_the_librarys(
+    workplace: Path, checkpoints: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    pd.DataFrame(
+        {"condition": ["hot", "hot", "cold"], "text": ["the old gardener", "nobody", "twelve"]}
+    ).to_csv("held.csv", index=False)
+    given: Arguments = ["--model-name", checkpoints["llama"], "--mask", "mine.safetensors",
+                        "--control", "none", "--resamples", "20", "--folds", "3"]  # fmt: skip
+    found = run_json(capfd, *READ, *given, "--mode", "mean", "--reference", "held.csv")
+    held = ll.Contrast.from_csv("held.csv", target="hot", control="cold")
+    model = ll.load_model(checkpoints["llama"], progress=False)
+    mask = {"mine": UnitMask.load("mine.safetensors")}
+    gains = {
+        mode: ll.alignment.reading_times(
+            model, "times.csv", mask, controls=None, mode=arguments, n_folds=3, n_resamples=20,
+            progress=False,
+        ).table["gain"].tolist()
+        for mode, arguments in {"mean": {"mode": "mean", "reference": held}, "zero": "zero"}.items()
+    }  # fmt: skip
+    assert [row["gain"] for row in found["rows"]] == pytest.approx(gains["mean"])
+    assert gains["mean"] != pytest.approx(gains["zero"])
+
+
 def test_stories_in_the_published_form(
     workplace: Path, checkpoints: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +193,12 @@ def test_fetch_from_this_machine(
         ([*ENCODE[1:], "--out", "stimuli.csv"], "exists; add --overwrite"),
         ([*ENCODE[1:], "--encoding", "klingon"], "no encoding 'klingon'"),
         ([*READ[1:], "--mode", "mean"], "--mode mean needs --reference"),
+        ([*READ[1:], "--reference", "language"], "--reference is for --mode mean and resample"),
+        ([*READ[1:], "--mode", "mean", "--reference", "no.csv"], "no.csv"),
+        (
+            [*READ[1:], "--mode", "mean", "--reference", "language", "--intact"],
+            "--reference has no effect with --intact",
+        ),
         ([*READ[1:], "--bos", "maybe"], "There is no bos 'maybe'; there are model, add, none"),
         ([*READ[1:], "--measure", "rt"], "lacks the column 'rt'"),
         (["reading-times", "nothing.csv"], "There is no file nothing.csv of reading times"),

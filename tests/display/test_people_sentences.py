@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 import pytest
 from people import encoding, reading
+from sentence_table import every_gain, every_prediction
 
 from lensloc.display.sentences.people import (
     Beside,
@@ -86,3 +88,50 @@ def test_results_say_their_own_figures() -> None:
     whole = study.table.iloc[0]
     assert f"adds {whole['gain']:+.4f} nats a time" in " ".join(study.summary())
     assert len(study.summary()) == 4
+
+
+# -- every case ------------------------------------------------------------------------------------
+
+VERDICT = re.compile(r"\b(better|worse|harm|improve|significant|owed|selective)", re.IGNORECASE)
+
+
+def test_every_case_of_a_prediction_states_its_figures() -> None:
+    for words, found in every_prediction():
+        said = predicted_sentences(found)
+        text = " ".join(said)
+        assert not VERDICT.search(text), words
+        if math.isnan(found.r):
+            assert len(said) == 1, words
+            assert "there is no correlation" in text, words
+            continue
+        ends = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+        assert f"a mean r of {found.r:.2f}{ends} on" in said[0], words
+        assert ("of the ceiling" in said[0]) == (not math.isnan(found.normalised)), words
+        assert ("Held beside" in text) == bool(found.beside), words
+        for each in found.beside:
+            assert f"{each.label} " in text, words
+            assert ("p = " in text) == any(not math.isnan(b.p) for b in found.beside), words
+        assert ("of the variance" in text) == (not math.isnan(found.unique)), words
+        if not math.isnan(found.unique):
+            assert f"explain {found.unique:+.3f} of the variance" in text, words
+
+
+def test_every_case_of_a_gain_states_its_figures() -> None:
+    for words, found in every_gain():
+        said = gained_sentences(found)
+        text = " ".join(said)
+        assert not VERDICT.search(text), words
+        if math.isnan(found.gain):
+            assert said == ["For surprisal there is no gain: reading times could not be predicted."]
+            continue
+        assert f"{found.gain:+.4f} nats a time" in said[0], words
+        assert ("[" in said[0]) == (not math.isnan(found.low)), words
+        assert len(said) == 1 + len(found.lesions), words
+        for (name, loss, low, _, beside), sentence in zip(found.lesions, said[1:], strict=True):
+            if math.isnan(loss):
+                assert sentence == f"With {name} lesioned there is no figure.", words
+                continue
+            shown = f"{-loss + 0.0:+.4f}"
+            assert f"The lesion of {name} changes that gain by {shown}" in sentence, words
+            assert ("[" in sentence.split(";")[0]) == (not math.isnan(low)), words
+            assert ("; lesions of " in sentence) == bool(beside), words

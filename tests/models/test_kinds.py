@@ -29,9 +29,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_checkpoint(root / "llama", CONFIGS["llama"]())
 
 
-@pytest.fixture
-def plain(folder: Path) -> Any:
-    return kinds.load(folder, "transformers")
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> dict[str, Any]:
+    """One model a kind, which every test leaves as it was."""
+    return {kind: kinds.load(folder, kind) for kind in kinds.KINDS}
+
+
+@pytest.fixture(scope="module")
+def plain(loaded: dict[str, Any]) -> Any:
+    return loaded["transformers"]
 
 
 def some_units(model: Any, site: str, share: int = 7) -> UnitMask:
@@ -126,11 +132,10 @@ MODES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("mode", "site", "options"), MODES)
 def test_every_mode_does_the_same_in_every_kind(
-    folder: Path, mode: Any, site: str, options: dict[str, Any]
+    loaded: dict[str, Any], mode: Any, site: str, options: dict[str, Any]
 ) -> None:
     found = []
-    for kind in kinds.KINDS:
-        model = kinds.load(folder, kind)
+    for model in loaded.values():
         given = options | ({"reference": kinds.contrast()} if options.get("reference") else {})
         seen = surface(model)
         tokens = torch.tensor([seen.tokenizer(CORPUS[1])["input_ids"]])
@@ -145,7 +150,7 @@ def test_every_mode_does_the_same_in_every_kind(
 
 
 def test_tasks_attribution_counts_and_writing_are_the_same_in_every_kind(
-    folder: Path, tmp_path: Path
+    loaded: dict[str, Any], tmp_path: Path
 ) -> None:
     pairs = write_csv(
         tmp_path / "pairs.csv",
@@ -158,8 +163,7 @@ def test_tasks_attribution_counts_and_writing_are_the_same_in_every_kind(
         "penalty": ll.tasks.generation(CORPUS[:2], max_new_tokens=8, repetition_penalty=1.3),
     }
     seen: dict[str, list[Any]] = {}
-    for kind in kinds.KINDS:
-        model = kinds.load(folder, kind)
+    for kind, model in loaded.items():
         results = {name: task(model, progress=False) for name, task in tasks.items()}
         counts = ll.lape.record(model, {"one": CORPUS, "two": CORPUS[:2]}, progress=False)
         effects = [

@@ -12,13 +12,13 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny_models import CONFIGS, make_checkpoint, train_tokenizer
+from tiny_models import CONFIGS, SIZES, make_checkpoint, train_tokenizer
 
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import describe, is_quantized
+from lensloc.models.identity import _hashed as weights_hashed
 from lensloc.models.quantized import require_gradients
-from lensloc.models.tokens import token_ids
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -366,48 +366,30 @@ def test_a_tokenizer_of_ones_own(checkpoints: dict[str, Path], tmp_path: Path) -
         ll.load_model(ll.load_model(folder), tokenizer=tokenizer)
 
 
-# -- chat templates --------------------------------------------------------------------------------
-
-TEMPLATE = (
-    "{% for turn in messages %}<{{ turn['role'] }}>{{ turn['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-
-
-@pytest.mark.parametrize("adds_bos", [False, True])
-@pytest.mark.parametrize("backend", ["hooked", "transformers"])
-def test_texts_in_a_chat_template_have_its_tokens(
-    adds_bos: bool, backend: Any, tmp_path: Path, small_contrast: Any
-) -> None:
-    folder = make_checkpoint(tmp_path / "chat", CONFIGS["llama"](), adds_bos=adds_bos)
-    model = ll.load_model(folder, backend=backend)
-    with pytest.raises(LensLocError, match="has no chat template"):
-        small_contrast.with_template(model)
-    model.tokenizer.chat_template = ("{{ bos_token }}" if adds_bos else "") + TEMPLATE
-    for system in (None, "Be brief."):
-        made = small_contrast.with_template(model, system=system)
-        turns = [] if system is None else [{"role": "system", "content": system}]
-        for name, texts in small_contrast.conditions.items():
-            for text, written in zip(texts, made.conditions[name], strict=True):
-                expected = model.tokenizer.apply_chat_template(
-                    [*turns, {"role": "user", "content": text}], tokenize=True, return_dict=False
-                )
-                assert token_ids(model, written) == list(expected)
-                assert expected.count(0) == int(adds_bos)
-        assert "chat template" in made.name
-        assert ("system prompt" in made.name) == (system is not None)
-    found = ll.localize(model, made, progress=False)
-    assert "(chat template, system prompt)" in found["resid_post"].provenance.contrast
-    assert made.content_hash != small_contrast.content_hash
-    answering = small_contrast.with_template(model, add_generation_prompt=True)
-    assert all(text.endswith("<assistant>") for text in answering.texts)
-
-
-def test_templates_that_do_not_fit_are_told(tmp_path: Path, small_contrast: Any) -> None:
-    model = ll.load_model(make_checkpoint(tmp_path / "m", CONFIGS["llama"](), adds_bos=True))
-    model.tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    with pytest.raises(LensLocError, match=r"does not take these turns .*\(no system turn\)"):
-        small_contrast.with_template(model, system="x")
-    model.tokenizer.chat_template = TEMPLATE  # without the token that the tokenizer adds
-    with pytest.raises(LensLocError, match=r"special tokens around .* does not write"):
-        small_contrast.with_template(model)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_weights_that_bitsandbytes_packs_on_a_cpu(bits: int, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    sizes = {**SIZES, "hidden_size": 64, "intermediate_size": 128}  # 4 bits come in blocks of 64
+    folder = make_checkpoint(tmp_path / "llama", transformers.LlamaConfig(**sizes))
+    packing = transformers.BitsAndBytesConfig(load_in_8bit=bits == 8, load_in_4bit=bits == 4)
+    model = ll.load_model(folder, backend="transformers", quantization_config=packing)
+    assert is_quantized(model)
+    assert "bitsandbytes" in describe(model).quantization
+    first = logits_of(model)
+    assert weights_hashed(model) == weights_hashed(model) == describe(model).weights_hash[5:]
+    assert torch.equal(logits_of(model), first)  # what a state_dict of it would not leave so
+    expected = logits_of(ll.load_model(folder, backend="transformers"))
+    error = (logits_of(model).float() - expected).norm() / expected.norm()
+    assert 0 < error < (0.3 if bits == 8 else 0.8)
+    contrast = ll.Contrast.from_texts(
+        {"a": ["the old gardener", "nobody"], "b": ["vash mopi", "twelve"]}, target="a", control="b"
+    )
+    found = ll.localize(model, contrast, ["resid_post", "mlp_post", "z"], progress=False)
+    intact = logits_of(model)
+    for site in found:
+        with ll.lesion(model, found[site].top(k=20)) as lesion:
+            assert not torch.equal(logits_of(model), intact)
+        assert lesion.effect.took_effect
+    torch.testing.assert_close(logits_of(model), intact)
+    with pytest.raises(LensLocError, match="needs gradients, which a model with quantised weights"):
+        ll.attribute(model, contrast, "grad_x_act", "mlp_post", progress=False)

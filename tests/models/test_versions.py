@@ -30,7 +30,7 @@ import lensloc as ll
 found = {}
 for name, folder in json.loads(sys.argv[1]).items():
     for kind in ("hooked", "bridge"):
-        found[f"{name} {kind}"] = dict(kinds.look(kinds.load(folder, kind)).units)
+        found[f"{name} {kind}"] = kinds.units_of(kinds.load(folder, kind))
 print(json.dumps(found))
 """
 
@@ -65,7 +65,7 @@ def test_tiny_models_have_the_same_masks_at_every_site(tmp_path: Path) -> None:
     assert len(before) == 2 * len(NAMES)
     for name, folder in folders.items():
         for kind in kinds.KINDS:
-            units = kinds.look(kinds.load(Path(folder), kind)).units
+            units = kinds.units_of(kinds.load(Path(folder), kind))
             assert len(units) >= 11
             for other in ("hooked", "bridge"):
                 known = before[f"{name} {other}"]

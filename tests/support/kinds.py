@@ -70,21 +70,35 @@ def load(folder: Path, kind: str) -> Any:
 def of_bundled(kind: str) -> list[str]:
     """The units of a small part of the language contrast in the bundled model."""
     contrast = ll.contrasts.language()
-    few = contrast.keep({name: list(range(40)) for name in contrast.conditions})
+    few = contrast.keep({name: list(range(12)) for name in contrast.conditions})
     model = ll.load_model("smollm2-135m", backend=kind, progress=False)  # type: ignore[arg-type]
     return sorted(ll.localize(model, few, progress=False)["resid_post"].top(percent=1).addresses)
 
 
-def look(model: Any) -> Seen:
-    """Localize and lesion at every site that a model has."""
-    from lensloc.models.adapting import surface
-
+def lacking(model: Any) -> dict[str, str]:
+    """Return why a model lacks the sites that it does not have."""
     lacks: dict[str, str] = {}
     for site in SITES:
         try:
             ll.capture(model, CORPUS[:1], ["one"], [site], progress=False)
         except ll.LensLocError as error:
             lacks[site] = str(error)
+    return lacks
+
+
+def units_of(model: Any) -> dict[str, list[str]]:
+    """Localize at every site that a model has; return the most selective units' addresses."""
+    lacks = lacking(model)
+    had = [site for site in SITES if site not in lacks and not ll.SITES[site].is_summary]
+    found = ll.localize(model, contrast(), sites=had, progress=False)
+    return {site: sorted(found[site].top(k=4).addresses) for site in had}
+
+
+def look(model: Any) -> Seen:
+    """Localize and lesion at every site that a model has."""
+    from lensloc.models.adapting import surface
+
+    lacks = lacking(model)
     had = [site for site in SITES if site not in lacks]
     given = contrast()
     captured = ll.capture(model, given.texts, given.labels, had, progress=False)

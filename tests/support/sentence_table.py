@@ -3,13 +3,15 @@
 python tests/support/sentence_table.py > docs/sentences.md
 """
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lensloc.display.sentences import control_draws, lesions, neurons, profiles, selection
+from lensloc.display.sentences import control_draws, lesions, neurons, people, profiles, selection
 from lensloc.display.sentences.control_draws import Match
 from lensloc.display.sentences.lesions import Beside, Change
+from lensloc.display.sentences.people import Gained, Predicted
 from lensloc.display.sentences.profiles import Sides
 from lensloc.display.sentences.selection import Halves, Selected
 from lensloc.results.lesions import LesionStudy, tabulate
@@ -321,6 +323,90 @@ def spoken_languages() -> Iterator[Spoken]:
         yield Spoken(words, neurons.language_notes("de", n, below))
 
 
+# -- brains and reading times ----------------------------------------------------------------------
+
+HELD_BESIDE: dict[str, tuple[people.Beside, ...]] = {
+    "nothing": (),
+    "20 draws": (people.Beside("control units (layer)", 0.25, 20, 1 / 21),),
+    "1 draw and a baseline": (
+        people.Beside("control units (layer)", 0.25, 1, 0.5), people.Beside("word rate", 0.1),
+    ),
+    "draws without a number": (people.Beside("control units (layer)", NAN, 20, NAN),),
+}  # fmt: skip
+CORRELATIONS = {
+    "a correlation": (0.31, 0.2, 0.4),
+    "a negative one": (-0.31, -0.4, -0.2),
+    "about none": (0.0, -0.1, 0.1),
+    "no interval": (0.31, NAN, NAN),
+    "no number": (NAN, NAN, NAN),
+}
+UNIQUE = {
+    "more than the baselines": (0.02, 0.01, 0.03),
+    "less than the baselines": (-0.02, -0.03, -0.01),
+    "no interval": (0.02, NAN, NAN),
+    "not known": (NAN, NAN, NAN),
+}
+
+
+def every_prediction() -> Iterator[tuple[str, Predicted]]:
+    whole = Predicted(
+        "language", 172, 20, "grouped", *CORRELATIONS["a correlation"], 0.55,
+        HELD_BESIDE["20 draws"], *UNIQUE["more than the baselines"],
+    )  # fmt: skip
+    for (r, ends), (name, beside), (unique, own) in itertools.product(
+        CORRELATIONS.items(), HELD_BESIDE.items(), UNIQUE.items()
+    ):
+        known = dict(zip(("r", "low", "high"), ends, strict=True))
+        beyond = dict(zip(("unique", "unique_low", "unique_high"), own, strict=True))
+        found = dataclasses.replace(whole, beside=beside, **known, **beyond)
+        yield f"{r}; beside {name}; beyond the baselines {unique}", found
+    changes: dict[str, dict[str, Any]] = {
+        "folds that were given": {"split": "given"},
+        "a shuffled split": {"split": "shuffled"},
+        "no ceiling": {"normalised": NAN},
+        "one unit, one response": {"n_units": 1, "n_responses": 1},
+        "a network without a name": {"network": ""},
+    }
+    for words, change in changes.items():
+        yield words, dataclasses.replace(whole, **change)
+
+
+def every_gain() -> Iterator[tuple[str, Gained]]:
+    gains = {
+        "a gain": (0.02, 0.01, 0.03),
+        "a loss": (-0.02, -0.03, -0.01),
+        "no interval": (0.02, NAN, NAN),
+        "no number": (NAN, NAN, NAN),
+    }
+    lesioned = {
+        "takes of it": (0.015, 0.01, 0.02),
+        "adds to it": (-0.015, -0.02, -0.01),
+        "changes nothing": (0.0, -0.01, 0.01),
+        "no interval": (0.015, NAN, NAN),
+        "no number": (NAN, NAN, NAN),
+    }
+    for gain, ends in gains.items():
+        yield f"{gain}; intact alone", Gained("surprisal", *ends)
+        for (lesion, loss), (name, beside) in itertools.product(
+            lesioned.items(), HELD_BESIDE.items()
+        ):
+            words = f"{gain}; the lesion: {lesion}; beside {name}"
+            yield words, Gained("surprisal", *ends, (("language", *loss, beside),))
+
+
+def spoken_predictions() -> Iterator[Spoken]:
+    for words, found in every_prediction():
+        # Where there is no correlation, nothing else is said.
+        if not words.startswith("no number") or not (found.beside or found.unique == found.unique):
+            yield Spoken(words, people.predicted_sentences(found))
+
+
+def spoken_gains() -> Iterator[Spoken]:
+    for words, found in every_gain():
+        if not words.startswith("no number") or not found.lesions:
+            yield Spoken(words, people.gained_sentences(found))
+
+
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
@@ -331,6 +417,8 @@ SECTIONS = {
     "Stimuli and model": spoken_stimuli,
     "Halves of the stimuli": spoken_agreements,
     "Language neurons": spoken_languages,
+    "Brain responses": spoken_predictions,
+    "Reading times": spoken_gains,
 }
 
 
@@ -340,7 +428,7 @@ def page() -> str:
         "# Every sentence that judges",
         "",
         "Report, cards, demo and commands take the sentences that judge from one table of cases "
-        "(`lensloc/sentences`),",
+        "(`lensloc/display/sentences`),",
         "which knows numbers and names only. These are all cases. A lesion is said to do harm, or "
         "to improve a score, only where",
         "an interval excludes zero. A test walks through the table and compares this page with "

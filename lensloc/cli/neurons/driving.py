@@ -18,21 +18,16 @@ from lensloc.cli.neurons.options import (
     Names,
     Neurons,
     NewTokens,
-    Out,
-    Overwrite,
     Penalty,
-    PlotOut,
     PromptColumn,
     Prompts,
     ReferenceTexts,
     TextColumnName,
     bundled_questions,
     form_of,
-    load,
     named_values,
     prompts_of,
     said_of,
-    store,
 )
 from lensloc.cli.neurons.output import finish
 from lensloc.cli.options import (
@@ -43,9 +38,14 @@ from lensloc.cli.options import (
     Dtype,
     Encoding,
     ModelName,
+    Out,
+    Overwrite,
+    PlotOut,
     Revision,
     Sep,
     TrustRemoteCode,
+    load,
+    store,
 )
 from lensloc.cli.output import collected_warnings
 from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import lensloc as ll
-from lensloc.cli.neurons.options import Overwrite, PlotOut, named_values
-from lensloc.cli.neurons.output import show, tell, tell_written
-from lensloc.cli.options import AsJson
-from lensloc.cli.output import print_json, show_notes
+from lensloc.cli.neurons.options import named_values
+from lensloc.cli.neurons.output import show
+from lensloc.cli.options import AsJson, Overwrite, PlotOut
+from lensloc.cli.output import print_json, show_notes, tell, tell_written
 from lensloc.cli.tables import FIGURES, records, require_place
 from lensloc.errors import LensLocError
 

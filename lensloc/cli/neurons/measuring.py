@@ -18,23 +18,18 @@ from lensloc.cli.neurons.options import (
     Names,
     Neurons,
     NewTokens,
-    Out,
-    Overwrite,
     Penalty,
-    PlotOut,
     PromptColumn,
     Prompts,
     ReferenceTexts,
     TextColumnName,
     bundled_questions,
     form_of,
-    load,
     named_values,
     prompts_of,
     said_of,
-    store,
 )
-from lensloc.cli.neurons.output import finish, path_or_none, tell, tell_written, write
+from lensloc.cli.neurons.output import finish
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -43,11 +38,23 @@ from lensloc.cli.options import (
     Dtype,
     Encoding,
     ModelName,
+    Out,
+    Overwrite,
+    PlotOut,
     Revision,
     Sep,
     TrustRemoteCode,
+    load,
+    store,
 )
-from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.output import (
+    collected_warnings,
+    path_or_none,
+    print_json,
+    show_notes,
+    tell,
+    tell_written,
+)
 from lensloc.cli.tables import (
     FIGURES,
     TABLES,
@@ -55,6 +62,7 @@ from lensloc.cli.tables import (
     require_different,
     require_place,
     show_rows,
+    write,
 )
 
 

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import lensloc as ll
-from lensloc import vocabulary
-from lensloc.cli.tables import FIGURES, TABLES
+from lensloc.cli.tables import TABLES
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import kind_of
 from lensloc.contrasts.readers import read_prompts
 from lensloc.errors import LensLocError
 from lensloc.lape.bundled import LANGUAGES
-from lensloc.models.cache import writable_cache_folder
 
 if TYPE_CHECKING:
-    from lensloc.studies.store import Store
+    from lensloc.models.surface import Model
     from lensloc.units.mask import UnitMask
 
 Neurons = Annotated[
@@ -35,15 +33,10 @@ Languages = Annotated[
     list[str] | None,
     typer.Option("--language", help="Use only this language; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option(help=f"File to write: {', '.join(TABLES)}.")]
 AnswersOut = Annotated[
     Path | None,
     typer.Option("--answers", help=f"Also write every answer: {', '.join(TABLES)}."),
 ]
-PlotOut = Annotated[
-    Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
@@ -182,7 +175,7 @@ class GivenNeurons:
         masks = _chosen(ll.lape.Identified.load(path).masks, languages, path)
         return cls(path, names, languages, masks)
 
-    def of(self, model: Any) -> "Mapping[str, UnitMask]":
+    def of(self, model: "Model") -> "Mapping[str, UnitMask]":
         """Return the neurons of the languages that are wanted, as many as have any."""
         if self.masks is not None:
             return self.masks
@@ -209,29 +202,3 @@ def _chosen(
             f"{', '.join(masks)}."
         )
     return {name: masks[name] for name in languages or masks}
-
-
-def load(
-    name: str,
-    device: str | None,
-    dtype: vocabulary.Dtype,
-    backend: vocabulary.Backend,
-    revision: str | None,
-    trust_remote_code: bool,
-    quiet: bool,
-) -> Any:
-    """Load the model that was named."""
-    return ll.load_model(
-        name,
-        dtype=dtype,
-        device=device,
-        backend=backend,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        progress=not quiet,
-    )
-
-
-def store() -> "Store":
-    """Return where studies keep what they have measured."""
-    return ll.Store.at(writable_cache_folder("studies"))

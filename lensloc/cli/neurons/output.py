@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lensloc.cli.output import plain, print_json, show_notes
-from lensloc.cli.tables import encoded, records, show_rows
+from lensloc.cli.output import path_or_none, plain, print_json, show_notes, tell_written
+from lensloc.cli.tables import records, show_rows, write
 from lensloc.display.files import write_file
 
 if TYPE_CHECKING:
@@ -65,26 +65,3 @@ def show(table: "pd.DataFrame", columns: Sequence[str]) -> None:
 
 def _share(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
-
-
-def write(path: Path | None, table: "pd.DataFrame", overwrite: bool) -> None:
-    """Write a table, if a place is given."""
-    if path is not None:
-        write_file(path, encoded(table, path.suffix), overwrite=overwrite)
-
-
-def path_or_none(path: Path | None) -> str | None:
-    """Return a place as JSON has it."""
-    return None if path is None else str(path)
-
-
-def tell_written(*paths: Path | None) -> None:
-    """Print what was written."""
-    for path in paths:
-        if path is not None:
-            tell(f"Wrote {path}.")
-
-
-def tell(text: str) -> None:
-    """Print a line."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

@@ -9,16 +9,7 @@ from typing import Annotated, Any
 import typer
 
 import lensloc as ll
-from lensloc.cli.neurons.options import (
-    Corpus,
-    Overwrite,
-    TextColumnName,
-    form_of,
-    load,
-    named_values,
-    said_of,
-)
-from lensloc.cli.neurons.output import tell
+from lensloc.cli.neurons.options import Corpus, TextColumnName, form_of, named_values, said_of
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -27,12 +18,14 @@ from lensloc.cli.options import (
     Dtype,
     Encoding,
     ModelName,
+    Overwrite,
     Revision,
     Sep,
     TrustRemoteCode,
+    load,
     require_sites,
 )
-from lensloc.cli.output import collected_warnings, print_json, show_notes
+from lensloc.cli.output import collected_warnings, print_json, show_notes, tell
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
 

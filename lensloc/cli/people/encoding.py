@@ -20,33 +20,39 @@ from lensloc.cli.options import (
     Encoding,
     Masks,
     ModelName,
+    Out,
+    Overwrite,
+    PlotOut,
     Revision,
     Sep,
     Site,
     TrustRemoteCode,
     batch_size_of,
+    load,
     require_sites,
 )
-from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
+from lensloc.cli.output import (
+    collected_warnings,
+    command_line,
+    print_json,
+    show_notes,
+    tell_written,
+)
 from lensloc.cli.people.options import (
     KINDS,
     Folds,
     GivenNetworks,
     Language,
     Networks,
-    Out,
-    Overwrite,
     Percentage,
-    PlotOut,
     ReportOut,
     Resamples,
     Window,
     controls_of,
-    load,
     require_places,
 )
-from lensloc.cli.people.output import show_encoding, tell_written, write
-from lensloc.cli.tables import TABLES, records
+from lensloc.cli.people.output import show_encoding
+from lensloc.cli.tables import TABLES, records, write
 from lensloc.contrasts.columns import TableForm
 from lensloc.errors import LensLocError
 

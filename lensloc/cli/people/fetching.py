@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from lensloc.alignment import fetching
-from lensloc.cli.people.output import tell
+from lensloc.cli.output import tell
 
 
 def fetch_command(

@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import lensloc as ll
-from lensloc import contrasts, vocabulary
+from lensloc import contrasts
 from lensloc.cli.control_units import parse_controls
-from lensloc.cli.options import load_mask, require_percentage
+from lensloc.cli.options import load_mask, require_percentage, store
 from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place
 from lensloc.contrasts.columns import TABLE_KINDS
 from lensloc.errors import LensLocError
-from lensloc.models.cache import writable_cache_folder
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -40,12 +39,7 @@ Language = Annotated[str, typer.Option(help="Of the words, for their frequencies
 Resamples = Annotated[int, typer.Option(help="Of the bootstrap over passages or stories.")]
 Folds = Annotated[int, typer.Option(help="Folds of whole passages or stories.")]
 Window = Annotated[int | None, typer.Option(help="Most tokens read at once.")]
-Out = Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")]
-PlotOut = Annotated[
-    Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
-]
 ReportOut = Annotated[Path | None, typer.Option("--report", help="Page to write: .html.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 # -- what was given --------------------------------------------------------------------------------
@@ -89,7 +83,7 @@ class GivenNetworks:
             made = ll.localize(
                 model,
                 contrasts.get(name),
-                store=ll.Store.at(writable_cache_folder("studies")),
+                store=store(),
                 progress=progress,
             )
             found[name] = made["resid_post"].top(percent=self.percentage)
@@ -115,29 +109,6 @@ def controls_of(texts: Sequence[str] | None, draws: int, *, anywhere: bool) -> "
             f"--anywhere has no effect with --control {_NO_CONTROL}; leave one of them out."
         )
     return []
-
-
-def load(
-    name: str,
-    device: str | None,
-    dtype: vocabulary.Dtype,
-    backend: vocabulary.Backend,
-    revision: str | None,
-    trust_remote_code: bool,
-    quiet: bool,
-    **untrained: Any,
-) -> Any:
-    """Load the model that was named; or, with ``untrained`` and ``seed``, one of its kind."""
-    return ll.load_model(
-        name,
-        dtype=dtype,
-        device=device,
-        backend=backend,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        progress=not quiet,
-        **untrained,
-    )
 
 
 def require_places(

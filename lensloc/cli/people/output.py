@@ -1,13 +1,11 @@
 """What commands on people write and print."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from lensloc.cli.output import readable
-from lensloc.cli.tables import cell, encoded, show_rows
-from lensloc.display.files import write_file
+from lensloc.cli.output import readable, tell
+from lensloc.cli.tables import cell, show_rows
 from lensloc.display.sentences.words import interval, number
 
 if TYPE_CHECKING:
@@ -60,21 +58,3 @@ def show_reading(study: "ReadingStudy") -> None:
 def _with_interval(rows: "pd.DataFrame", name: str, digits: int) -> list[str]:
     ends = zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
     return [f"{number(value, digits)} {interval(low, high, digits)}" for value, low, high in ends]
-
-
-def write(path: Path | None, table: "pd.DataFrame", overwrite: bool) -> None:
-    """Write a table, if a place is given."""
-    if path is not None:
-        write_file(path, encoded(table, path.suffix), overwrite=overwrite)
-
-
-def tell_written(*paths: Path | None) -> None:
-    """Print what was written."""
-    for path in paths:
-        if path is not None:
-            tell(f"Wrote {path}.")
-
-
-def tell(text: str) -> None:
-    """Print a line."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)

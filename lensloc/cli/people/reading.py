@@ -9,7 +9,7 @@ import typer
 import lensloc as ll
 from lensloc import vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere
-from lensloc.cli.modes import NEED_REFERENCE, parse_modes
+from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -20,41 +20,47 @@ from lensloc.cli.options import (
     Encoding,
     Masks,
     ModelName,
+    Out,
+    Overwrite,
+    PlotOut,
+    Reference,
     Revision,
     Sep,
     Site,
     TrustRemoteCode,
     batch_size_of,
+    load,
+    reference_contrast,
     require_one_of,
     require_sites,
 )
-from lensloc.cli.output import collected_warnings, command_line, print_json, show_notes
+from lensloc.cli.output import (
+    collected_warnings,
+    command_line,
+    print_json,
+    show_notes,
+    tell_written,
+)
 from lensloc.cli.people.options import (
     KINDS,
     Folds,
     GivenNetworks,
     Language,
     Networks,
-    Out,
-    Overwrite,
     Percentage,
-    PlotOut,
     ReportOut,
     Resamples,
     Window,
     controls_of,
-    load,
     require_places,
 )
-from lensloc.cli.people.output import show_reading, tell_written, write
-from lensloc.cli.tables import TABLES, records
+from lensloc.cli.people.output import show_reading
+from lensloc.cli.tables import TABLES, records, write
 from lensloc.contrasts.columns import TableForm
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
     from lensloc.alignment import ReadingTimes
-
-_MODES = [mode for mode in vocabulary.MODES if mode not in NEED_REFERENCE]
 
 
 def reading_times_command(
@@ -85,10 +91,11 @@ def reading_times_command(
     mode: Annotated[
         str,
         typer.Option(
-            help=f"What happens to the units: {', '.join(_MODES)}; with a number, scale:0.5, "
-            "clamp:3."
+            help=f"What happens to the units: {', '.join(vocabulary.MODES)}; with a number, "
+            "scale:0.5, clamp:3."
         ),
     ] = "zero",
+    reference: Reference = None,
     control: Annotated[
         list[str] | None,
         typer.Option(
@@ -127,17 +134,20 @@ def reading_times_command(
     from lensloc.models.quiet import stdout_to_stderr
 
     require_sites([] if site is None else [site])
-    (arguments,) = parse_modes([mode], None)
+    (arguments,) = parse_modes([mode], reference)
     size = batch_size_of(batch_size)
     if intact:
         idle = {"--mask": masks, "--network": network, "--percentage": percentage,
-                "--control": control, "--anywhere": anywhere}  # fmt: skip
+                "--control": control, "--anywhere": anywhere, "--reference": reference}  # fmt: skip
         for option in (name for name, value in idle.items() if value):
             raise LensLocError(f"{option} has no effect with --intact, which lesions nothing.")
-    require_one_of("mode here", str(arguments["mode"]), _MODES)
+    require_one_of("mode here", str(arguments["mode"]), vocabulary.MODES)
     several = controls_of(control, 10, anywhere=anywhere)
     require_places(overwrite, out, plot_out, report_out, words_out=words_out)
     known = _reading_data(times, measure, sep, encoding)
+    held = reference_contrast(reference, TableForm.of(None, sep, encoding))
+    if held is not None:
+        arguments["reference"] = held
     wanted = None if intact else GivenNetworks.parse(masks, network, percentage, site)
     with collected_warnings() as notes, stdout_to_stderr():
         model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)

@@ -1,0 +1,48 @@
+"""How a contrast looks in a notebook."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lensloc.display import markup
+
+
+def card(
+    name: str,
+    sides: str,
+    conditions: Mapping[str, Sequence[str]],
+    target: Sequence[str],
+    control: Sequence[str],
+) -> str:
+    """Return HTML: one row a condition, and how long its texts are.
+
+    Args:
+        name: of the contrast.
+        sides: target and control in words.
+        conditions: condition -> texts.
+        target: conditions of that side.
+        control: likewise.
+    """
+    roles = dict.fromkeys(target, "target") | dict.fromkeys(control, "control")
+    sizes = {n: np.array([len(t) for t in texts]) for n, texts in conditions.items()}
+    rows = [
+        {
+            "condition": condition,
+            "role": roles.get(condition, ""),
+            "texts": len(texts),
+            "words a text": float(np.mean([len(text.split()) for text in texts])),
+            "characters": float(sizes[condition].mean()),
+            "first text": markup.shortened(texts[0], 60),
+        }
+        for condition, texts in conditions.items()
+    ]
+    caption = "characters a text, mean and standard deviation"
+    spreads = [
+        (float(n.mean() - n.std()), float(n.mean()), float(n.mean() + n.std()))
+        for n in sizes.values()
+    ]
+    return markup.card(
+        f"Contrast {name}: {sides}",
+        markup.table(rows),
+        markup.captioned(markup.intervals(spreads, label=caption), caption),
+    )
