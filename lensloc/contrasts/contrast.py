@@ -12,12 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lensloc.contrasts import reading
-from lensloc.contrasts.balance import Balance, Measure, Method, Text, match, measure_balance
+from lensloc.contrasts.balance import (
+    Balance,
+    Measure,
+    Method,
+    Text,
+    match,
+    measure_balance,
+    measured,
+    measures_of,
+)
 from lensloc.contrasts.protocols import Protocol
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.pairing import paired_rows
+from lensloc.units.stimuli import Stimulus
 from lensloc.units.text_sets import TextSet
 
 if TYPE_CHECKING:
@@ -269,6 +279,96 @@ class Contrast:
         return cls._of(reading.from_hub(dataset, split, columns), target, control, name)
 
     @classmethod
+    def from_images(
+        cls,
+        conditions: Any,
+        *,
+        target: Names,
+        control: Names,
+        items: Mapping[str, tuple[str, ...]] | None = None,
+        name: str = "custom",
+    ) -> "Contrast":
+        """Make a contrast from pictures, for a wrapped module (:func:`lensloc.wrap`).
+
+        Pictures are opened when they are needed, and known by what they show: the same picture in
+        another file is the same stimulus. They are turned upright as their file says, and become
+        grey values or colours from 0 to 255; of several pictures in a file, the first counts.
+        Needs Pillow (``pip install lensloc[vision]``).
+
+        Args:
+            conditions: condition name -> a folder (searched with the folders in it), a file, or a
+                list or column (of a data set) of files, arrays (``[height, width]`` or ``[height,
+                width, 3]``, 0 to 255 or 0 to 1) or Pillow's images; or a folder that holds a folder
+                for every condition, as torchvision's ImageFolder has them.
+            target: one condition or several.
+            control: one condition or several.
+            items: condition -> item of each picture, where pictures belong together (two of one
+                person, say).
+            name: what the contrast is called in results.
+
+        Raises:
+            LensLocError: for an empty folder, a picture that cannot be read or is none (named), or
+                what :meth:`from_texts` refuses.
+
+        Example:
+            >>> import lensloc as ll
+            >>> import numpy as np
+            >>> bright, dark = np.full((2, 8, 8), 255), np.zeros((3, 8, 8))
+            >>> found = {"bright": bright, "dark": dark}
+            >>> ll.Contrast.from_images(found, target="bright", control="dark", name="light")
+            Contrast(light: bright > dark; bright 2, dark 3)
+        """
+        from lensloc.contrasts.pictures import pictures  # loads Pillow
+
+        found, source = pictures(conditions)
+        return cls(
+            name, found, reading.names(target), reading.names(control), source=source, items=items
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        conditions: Any,
+        *,
+        target: Names,
+        control: Names,
+        sounds: bool = False,
+        rate: int | None = None,
+        items: Mapping[str, tuple[str, ...]] | None = None,
+        name: str = "custom",
+    ) -> "Contrast":
+        """Make a contrast from arrays or tensors, or from sounds, for a wrapped module.
+
+        Args:
+            conditions: condition name -> list of arrays or tensors, or one whose first axis is the
+                stimuli.
+            target: one condition or several.
+            control: one condition or several.
+            sounds: whether they are sounds, ``[sample]`` or ``[channel, sample]``.
+            rate: of sounds, samples a second, which a feature extractor of transformers is told.
+            items: condition -> item of each array, where arrays belong together.
+            name: what the contrast is called in results.
+
+        Raises:
+            LensLocError: for an array that holds no numbers (named), a rate of arrays that are no
+                sounds, or what :meth:`from_texts` refuses.
+        """
+        from lensloc.contrasts.pictures import arrays
+
+        if not sounds:
+            refuse_idle("only sounds have one; say sounds=True", rate=rate is not None)
+        found = arrays(conditions, sounds=sounds, rate=rate)
+        what = "sounds" if sounds else "arrays"
+        return cls(
+            name,
+            found,
+            reading.names(target),
+            reading.names(control),
+            source=f"{what} given in Python",
+            items=items,
+        )
+
+    @classmethod
     def _of(
         cls, found: reading.Read, target: Names, control: Names, name: str | None
     ) -> "Contrast":
@@ -308,6 +408,12 @@ class Contrast:
             LensLocError: if the tokenizer has no template, or the template does not take the turns.
         """
         from lensloc.models.templates import chat_writer, described_template  # load torch
+
+        first = self.texts[0]
+        if isinstance(first, Stimulus):
+            raise LensLocError(
+                f"A chat template holds texts, and the stimuli are {first.noun}s; leave it out."
+            )
 
         write = chat_writer(model, system, add_generation_prompt=add_generation_prompt)
         conditions = {
@@ -560,6 +666,8 @@ class Contrast:
 
     def _repr_html_(self) -> str:
         roles = {name: "target" for name in self.target} | {n: "control" for n in self.control}
+        if isinstance(self.texts[0], Stimulus):
+            return self._html_of_stimuli(roles)
         sizes = {name: np.array([len(t) for t in texts]) for name, texts in self.conditions.items()}
         rows = [
             {
@@ -582,6 +690,20 @@ class Contrast:
             markup.table(rows),
             markup.captioned(markup.intervals(spreads, label=caption), caption),
         )
+
+    def _html_of_stimuli(self, roles: Mapping[str, str]) -> str:
+        """Return a table of what was measured on stimuli that are no texts."""
+        rows = []
+        for name, stimuli in self.conditions.items():
+            row: dict[str, object] = {
+                "condition": name,
+                "role": roles.get(name, ""),
+                "stimuli": len(stimuli),
+            }
+            for measure in measures_of(self.conditions):
+                row[measure] = float(np.mean([measured(each, measure) for each in stimuli]))
+            rows.append(row)
+        return markup.card(f"Contrast {self.name}: {self._sides()}", markup.table(rows))
 
     def _sides(self) -> str:
         return f"{' + '.join(self.target)} > {' + '.join(self.control)}"

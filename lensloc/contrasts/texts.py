@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lensloc.errors import LensLocError
+from lensloc.units.stimuli import Stimulus
 
 
 def text_fault(text: Any) -> str | None:
@@ -90,7 +91,7 @@ def require_texts(
             raise LensLocError(
                 f"{what} {number}{whose} ({shown(text)}) {fault}; correct it or leave it out."
             )
-    return [str(text) for text in found]
+    return [text if isinstance(text, Stimulus) else str(text) for text in found]
 
 
 def shown(value: object) -> str:

@@ -155,7 +155,9 @@ def weights_hash(model: torch.nn.Module) -> str:
 
 def _hashed(model: torch.nn.Module) -> str:
     digest = xxhash.xxh3_128()
-    weights = model.state_dict(keep_vars=True) if is_quantized(model) else None
+    # Running means of a wrapped module are buffers.
+    whole = is_quantized(model) or not surface(model).takes_tokens
+    weights = model.state_dict(keep_vars=True) if whole else None
     named = model.named_parameters() if weights is None else weights.items()
     elsewhere = offloaded(model)
     for name, weight in sorted(named, key=lambda item: item[0]):

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.arguments import listed
 from lensloc.errors import LensLocError
+from lensloc.units import ragged
 from lensloc.units.pairing import paired_rows
 from lensloc.units.provenance import Provenance
 
@@ -26,6 +27,8 @@ class Responses:
         provenance: model, stimuli and procedure that they were made with; statistics of them
             follow its procedure (absolute or signed, which test) unless told otherwise. None if
             not known.
+        widths: units of every layer, where layers differ in width; None where they do not. Values
+            beyond a layer's width are NaN.
     """
 
     site: str
@@ -33,6 +36,7 @@ class Responses:
     conditions: tuple[str, ...]
     items: tuple[str, ...] | None = None
     provenance: Provenance | None = None
+    widths: ragged.Widths = None
 
     def __post_init__(self) -> None:
         if len(self.conditions) != len(self.values):
@@ -45,6 +49,8 @@ class Responses:
                 f"There are {len(self.values)} responses but {len(self.items)} items; give one "
                 "item a stimulus."
             )
+        shape = (self.values.shape[1], self.values.shape[2])
+        object.__setattr__(self, "widths", ragged.checked(self.widths, shape))
 
     def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
         """Return the responses to the stimuli of some conditions."""
@@ -72,10 +78,16 @@ class Responses:
             tuple(self.conditions[row] for row in rows),
             None if self.items is None else tuple(self.items[row] for row in rows),
             self.provenance,
+            self.widths,
         )
 
     def _at(self, rows: Sequence[int]) -> Float[Tensor, "selected layer unit"]:
         return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]
+
+    @property
+    def units(self) -> Bool[Tensor, "layer unit"]:
+        """Which places are units; all, where layers do not differ in width."""
+        return ragged.valid((self.values.shape[1], self.values.shape[2]), self.widths)
 
     @property
     def absolute(self) -> bool:
