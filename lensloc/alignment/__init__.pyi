@@ -1,6 +1,6 @@
 from ._model import UnitResponses
 from .contexts import stimulus_responses
-from .datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
+from .datasets import BrainResponses, Dataset, Stimuli
 from .encoding import Encoding, by_layer, encode, encode_features
 from .evaluating import Features
 from .fetching import fetch
@@ -12,6 +12,7 @@ from .published import (
     tuckute2024,
 )
 from .reading import ReadingStudy, predict_times, reading_times
+from .reading_data import ReadingTimes
 from .surprisal import WordSurprisals, word_surprisals
 
 __all__ = [

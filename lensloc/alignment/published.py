@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensloc.alignment.datasets import BrainResponses, Dataset, ReadingTimes, Stimuli
+from lensloc.alignment.datasets import BrainResponses, Dataset, Stimuli
 from lensloc.alignment.optional import needed
+from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.spans import joined, tokens_of
 from lensloc.alignment.surprisal import WordSurprisals
 from lensloc.alignment.tables import numbers_of, read_table, require_columns

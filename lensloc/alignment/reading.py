@@ -9,7 +9,7 @@ import pandas as pd
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Bos
 from lensloc.alignment.control_units import each_of
-from lensloc.alignment.datasets import ReadingTimes
+from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.reading_tables import Job, Measured, compare
 from lensloc.alignment.surprisal import Marks, WordSurprisals, word_surprisals
 from lensloc.alignment.tables import Table

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Bos
-from lensloc.alignment.datasets import ReadingTimes
+from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.spans import Span, found_in, joined, tokens_of, windows
 from lensloc.alignment.tables import Table
 from lensloc.contrasts.columns import TABLE_KINDS

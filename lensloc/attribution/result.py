@@ -10,8 +10,9 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.units.mask import UnitAddress, UnitMask, count_units, ranked
+from lensloc.units.mask import UnitAddress, UnitMask
 from lensloc.units.provenance import Provenance
+from lensloc.units.selection import count_units, ranked
 
 
 @dataclass(frozen=True, eq=False)

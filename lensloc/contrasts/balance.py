@@ -123,49 +123,94 @@ def _noun(conditions: Mapping[str, Sequence[str]]) -> str:
     return first.noun if isinstance(first, Stimulus) else "text"
 
 
-def match(
-    target: Sequence[Text],
-    control: Sequence[Text],
-    pairs: Sequence[tuple[Text, Text]],
-    *,
-    on: str,
-    model: Any,
-    tolerance: int,
-    method: str,
-) -> list[tuple[Text, Text]]:
-    """Pair texts of equal length; see :meth:`lensloc.Contrast.matched`.
+@dataclass(frozen=True)
+class Matching:
+    """How texts are made equally long; see :meth:`lensloc.Contrast.matched`.
 
-    Args:
-        target: condition and text of every target text.
-        control: the same of the control.
-        pairs: which texts are paired when they are cut.
+    Attributes:
         on: the measure.
         model: counts tokens.
         tolerance: largest difference within a pair.
         method: ``"auto"``, ``"subset"`` or ``"cut"``.
 
     Raises:
-        LensLocError: for unknown settings, or if no pair can be made.
+        LensLocError: for unknown settings.
     """
-    others = [text for _, text, _ in (*target, *control) if isinstance(text, Stimulus)]
+
+    on: str
+    model: Any
+    tolerance: int
+    method: str
+
+    def __post_init__(self) -> None:
+        if self.on not in MEASURES:
+            raise LensLocError(f"There is no measure {self.on!r}; there are {', '.join(MEASURES)}.")
+        if self.method not in METHODS:
+            raise LensLocError(
+                f"There is no method {self.method!r}; there are {', '.join(METHODS)}."
+            )
+        if self.on == "tokens" and self.model is None:
+            raise LensLocError("Matching on tokens needs a model to count them; give one.")
+        if self.tolerance < 0:
+            raise LensLocError(f"A tolerance is at least 0; {self.tolerance} is not.")
+
+
+def matched_texts(
+    conditions: Mapping[str, Sequence[str]],
+    items: Mapping[str, Sequence[str]] | None,
+    target: Sequence[str],
+    control: Sequence[str],
+    how: Matching,
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Return texts of equal length by condition, and their items; conditions without any are out.
+
+    Args:
+        conditions: condition -> texts.
+        items: condition -> item of each text, where there are items; otherwise partners become one.
+        target: conditions of that side.
+        control: likewise.
+        how: what is made equal, and how.
+
+    Raises:
+        LensLocError: if no pair can be made, or the stimuli are no texts.
+    """
+    sides = [
+        [
+            (name, text, "" if items is None else items[name][row])
+            for name in names
+            for row, text in enumerate(conditions[name])
+        ]
+        for names in (target, control)
+    ]
+    others = [text for side in sides for _, text, _ in side if isinstance(text, Stimulus)]
     if others:
         raise LensLocError(
             f"matched() makes texts equally long, and the stimuli are {others[0].noun}s; choose "
             "stimuli that Contrast.balance() finds alike."
         )
-    if on not in MEASURES:
-        raise LensLocError(f"There is no measure {on!r}; there are {', '.join(MEASURES)}.")
-    if method not in METHODS:
-        raise LensLocError(f"There is no method {method!r}; there are {', '.join(METHODS)}.")
-    if on == "tokens" and model is None:
-        raise LensLocError("Matching on tokens needs a model to count them; give one.")
-    if tolerance < 0:
-        raise LensLocError(f"A tolerance is at least 0; {tolerance} is not.")
+    by_item = items is not None
+    texts: dict[str, list[str]] = {name: [] for name in (*target, *control)}
+    of: dict[str, list[str]] = {name: [] for name in texts}
+    for number, pair in enumerate(_match(sides[0], sides[1], how, by_item=by_item), start=1):
+        for name, text, item in pair:
+            texts[name].append(text)
+            of[name].append(item if by_item else str(number))
+    kept = [name for name, found in texts.items() if found]
+    return {n: tuple(texts[n]) for n in kept}, {n: tuple(of[n]) for n in kept}
+
+
+def _match(
+    target: Sequence[Text], control: Sequence[Text], how: Matching, *, by_item: bool
+) -> list[tuple[Text, Text]]:
+    """Pair texts of equal length; those that are cut are paired by item, or by position."""
+    on, model, tolerance = how.on, how.model, how.tolerance
+    target_in_turn, control_in_turn = _in_turn(target), _in_turn(control)
     found: list[tuple[Text, Text]] = []
-    if method in ("auto", "subset"):
-        found = _best_subset(target, control, on, model, tolerance)
+    if how.method in ("auto", "subset"):
+        found = _best_subset(target_in_turn, control_in_turn, on, model, tolerance)
     few = len(found) < min(len(target), len(control)) / 2
-    if method == "cut" or (method == "auto" and few):
+    if how.method == "cut" or (how.method == "auto" and few):
+        pairs = _by_item(target, control) if by_item else list(zip(target, control, strict=False))
         found = _cut_pairs(pairs, on, model, tolerance)
     if not found:
         raise LensLocError(
@@ -173,6 +218,24 @@ def match(
             f"{tolerance}; raise the tolerance."
         )
     return found
+
+
+def _in_turn(rows: Sequence[Text]) -> list[Text]:
+    """Order texts so that conditions take turns."""
+    seen: dict[str, int] = {}
+    turns = []
+    for row in rows:
+        turns.append(seen.get(row[0], 0))
+        seen[row[0]] = turns[-1] + 1
+    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]
+
+
+def _by_item(target: Sequence[Text], control: Sequence[Text]) -> list[tuple[Text, Text]]:
+    """Pair every text of the target with the next one of the control that has its item."""
+    waiting: dict[str, list[Text]] = {}
+    for text in control:
+        waiting.setdefault(text[2], []).append(text)
+    return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
 
 
 def length(text: str, measure: str, model: Any = None) -> int:

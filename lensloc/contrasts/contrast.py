@@ -14,21 +14,22 @@ import numpy as np
 from lensloc.contrasts import reading
 from lensloc.contrasts.balance import (
     Balance,
+    Matching,
     Measure,
     Method,
-    Text,
-    match,
+    matched_texts,
     measure_balance,
-    measured,
-    measures_of,
 )
+from lensloc.contrasts.card import card
+from lensloc.contrasts.halves import halves
 from lensloc.contrasts.protocols import Protocol
-from lensloc.display import markup
+from lensloc.contrasts.texts import repeated
 from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.pairing import paired_rows
 from lensloc.units.stimuli import Stimulus
 from lensloc.units.text_sets import TextSet
+from lensloc.units.verbatim import is_verbatim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,25 +73,7 @@ class Contrast:
             object.__setattr__(self, "items", FrozenMapping(items))
         object.__setattr__(self, "target", reading.names(self.target))
         object.__setattr__(self, "control", reading.names(self.control))
-        self._check()
-
-    def _check(self) -> None:
-        known = ", ".join(self.conditions) or "none"
-        for role, names in (("target", self.target), ("control", self.control)):
-            if not names:
-                raise LensLocError(f"The {role} names no condition; name one of: {known}.")
-            for name in names:
-                if name not in self.conditions:
-                    raise LensLocError(
-                        f"The {role} condition {name!r} is not among the conditions of "
-                        f"{self.source} ({known})."
-                    )
-        both = set(self.target) & set(self.control)
-        if both:
-            raise LensLocError(
-                f"The condition {sorted(both)[0]!r} is both target and control; "
-                "a contrast needs different ones."
-            )
+        reading.require_roles(self.target, self.control, self.conditions, self.source)
 
     # -- making --------------------------------------------------------------------------------
 
@@ -396,8 +379,10 @@ class Contrast:
     ) -> "Contrast":
         """Return the same contrast with every text as a user's turn in a model's chat template.
 
-        The tokens are exactly those that the tokenizer's own template gives. That texts stand in a
-        template is part of the contrast's name, and so of all that comes of it.
+        The tokens are exactly those of ``tokenizer.apply_chat_template(turns, tokenize=True)``:
+        nothing is added to what the template writes. That texts stand in a template is part of the
+        contrast's name, and so of all that comes of it. A table holds no more than the letters:
+        write the contrast as it was, and put it into the template again after reading.
 
         Args:
             model: a model whose tokenizer has a chat template.
@@ -474,39 +459,7 @@ class Contrast:
         Raises:
             LensLocError: if a condition has fewer than two texts to divide.
         """
-        rng = np.random.default_rng(seed)
-        first: dict[str, list[int]] = {name: [] for name in self.conditions}
-        second: dict[str, list[int]] = {name: [] for name in self.conditions}
-        for group in self._groups():
-            items = list(dict.fromkeys(item for _, _, item in group))
-            chosen = set(rng.permutation(len(items))[: (len(items) + 1) // 2].tolist())
-            in_first = {item for i, item in enumerate(items) if i in chosen}
-            for name, row, item in group:
-                (first if item in in_first else second)[name].append(row)
-        for name in self.conditions:
-            if not first[name] or not second[name]:
-                raise LensLocError(
-                    f"The condition {name!r} cannot be split in two: it has "
-                    f"{len(self.conditions[name])} texts of too few items; add more."
-                )
-        return first, second
-
-    def _groups(self) -> list[list[tuple[str, int, str]]]:
-        """Texts as (condition, row, item), in groups that are halved each by itself."""
-        if self.items is not None:
-            return [
-                [
-                    (name, row, item)
-                    for name, items in self.items.items()
-                    for row, item in enumerate(items)
-                ]
-            ]
-        of_size: dict[int, list[tuple[str, int, str]]] = {}
-        for name, texts in self.conditions.items():
-            of_size.setdefault(len(texts), []).extend(
-                (name, row, str(row)) for row in range(len(texts))
-            )
-        return [*of_size.values()]
+        return halves(self.conditions, self.items, seed)
 
     def require_pairs(self) -> None:
         """Check that target and control can be compared pair by pair: by item, or by position.
@@ -564,49 +517,22 @@ class Contrast:
             >>> equal.texts
             ('one two', 'one two')
         """
-        target, control = self._rows(self.target), self._rows(self.control)
-        pairs = match(
-            _in_turn(target),
-            _in_turn(control),
-            self._pairs(target, control),
-            on=on,
-            model=model,
-            tolerance=tolerance,
-            method=method,
+        texts, items = matched_texts(
+            self.conditions,
+            self.items,
+            self.target,
+            self.control,
+            Matching(on, model, tolerance, method),
         )
-        texts: dict[str, list[str]] = {n: [] for n in (*self.target, *self.control)}
-        items: dict[str, list[str]] = {n: [] for n in texts}
-        for number, pair in enumerate(pairs, start=1):
-            for name, text, item in pair:
-                texts[name].append(text)
-                items[name].append(str(number) if self.items is None else item)
-        kept = {name: tuple(found) for name, found in texts.items() if found}
         return Contrast(
             self.name,
-            kept,
-            tuple(name for name in self.target if name in kept),
-            tuple(name for name in self.control if name in kept),
+            texts,
+            tuple(name for name in self.target if name in texts),
+            tuple(name for name in self.control if name in texts),
             source=f"{self.source}, matched in {on}",
-            items={name: tuple(items[name]) for name in kept},
+            items=items,
             protocol=self.protocol,
         )
-
-    def _rows(self, conditions: tuple[str, ...]) -> list[Text]:
-        """Return condition, text and item of every text of some conditions."""
-        return [
-            (name, text, "" if self.items is None else self.items[name][row])
-            for name in conditions
-            for row, text in enumerate(self.conditions[name])
-        ]
-
-    def _pairs(self, target: list[Text], control: list[Text]) -> list[tuple[Text, Text]]:
-        """Pair texts by item where there are items, otherwise by position."""
-        if self.items is None:
-            return list(zip(target, control, strict=False))
-        waiting: dict[str, list[Text]] = {}
-        for text in control:
-            waiting.setdefault(text[2], []).append(text)
-        return [(text, waiting[text[2]].pop(0)) for text in target if waiting.get(text[2])]
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -619,15 +545,7 @@ class Contrast:
             >>> ll.Contrast.from_texts(texts, target="hot", control="cold").duplicates()
             ["'a day' occurs 2 times: hot 1, cold 1"]
         """
-        where: dict[str, list[str]] = {}
-        for name, texts in self.conditions.items():
-            for row, text in enumerate(texts, start=1):
-                where.setdefault(text, []).append(f"{name} {row}")
-        return [
-            f"{text!r} occurs {len(places)} times: {', '.join(places)}"
-            for text, places in where.items()
-            if len(places) > 1
-        ]
+        return repeated(self.conditions)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -657,53 +575,20 @@ class Contrast:
     @property
     def content_hash(self) -> str:
         """SHA-256 of the used texts, their conditions and roles; equal content, equal hash."""
-        content = {
+        content: dict[str, Any] = {
             "target": [list(self.conditions[name]) for name in self.target],
             "control": [list(self.conditions[name]) for name in self.control],
             "names": [list(self.target), list(self.control)],
         }
+        if any(map(is_verbatim, self.texts)):  # the same letters, but other tokens
+            content["verbatim"] = [
+                [is_verbatim(text) for text in self.conditions[name]]
+                for name in self.target + self.control
+            ]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
     def _repr_html_(self) -> str:
-        roles = {name: "target" for name in self.target} | {n: "control" for n in self.control}
-        if isinstance(self.texts[0], Stimulus):
-            return self._html_of_stimuli(roles)
-        sizes = {name: np.array([len(t) for t in texts]) for name, texts in self.conditions.items()}
-        rows = [
-            {
-                "condition": name,
-                "role": roles.get(name, ""),
-                "texts": len(texts),
-                "words a text": float(np.mean([len(text.split()) for text in texts])),
-                "characters": float(sizes[name].mean()),
-                "first text": markup.shortened(texts[0], 60),
-            }
-            for name, texts in self.conditions.items()
-        ]
-        caption = "characters a text, mean and standard deviation"
-        spreads = [
-            (float(n.mean() - n.std()), float(n.mean()), float(n.mean() + n.std()))
-            for n in sizes.values()
-        ]
-        return markup.card(
-            f"Contrast {self.name}: {self._sides()}",
-            markup.table(rows),
-            markup.captioned(markup.intervals(spreads, label=caption), caption),
-        )
-
-    def _html_of_stimuli(self, roles: Mapping[str, str]) -> str:
-        """Return a table of what was measured on stimuli that are no texts."""
-        rows = []
-        for name, stimuli in self.conditions.items():
-            row: dict[str, object] = {
-                "condition": name,
-                "role": roles.get(name, ""),
-                "stimuli": len(stimuli),
-            }
-            for measure in measures_of(self.conditions):
-                row[measure] = float(np.mean([measured(each, measure) for each in stimuli]))
-            rows.append(row)
-        return markup.card(f"Contrast {self.name}: {self._sides()}", markup.table(rows))
+        return card(self.name, self._sides(), self.conditions, self.target, self.control)
 
     def _sides(self) -> str:
         return f"{' + '.join(self.target)} > {' + '.join(self.control)}"
@@ -711,13 +596,3 @@ class Contrast:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(texts)}" for name, texts in self.conditions.items())
         return f"Contrast({self.name}: {self._sides()}; {sizes})"
-
-
-def _in_turn(rows: list[Text]) -> list[Text]:
-    """Order texts so that conditions take turns."""
-    seen: dict[str, int] = {}
-    turns = []
-    for row in rows:
-        turns.append(seen.get(row[0], 0))
-        seen[row[0]] = turns[-1] + 1
-    return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]

@@ -139,6 +139,33 @@ def checked_conditions(conditions: Any, source: str) -> dict[str, tuple[str, ...
     return found
 
 
+def require_roles(
+    target: Sequence[str], control: Sequence[str], conditions: Iterable[str], source: str
+) -> None:
+    """Check that target and control name conditions, and different ones.
+
+    Raises:
+        LensLocError: if they do not.
+    """
+    conditions = list(conditions)
+    known = ", ".join(conditions) or "none"
+    for role, found in (("target", target), ("control", control)):
+        if not found:
+            raise LensLocError(f"The {role} names no condition; name one of: {known}.")
+        for name in found:
+            if name not in conditions:
+                raise LensLocError(
+                    f"The {role} condition {name!r} is not among the conditions of "
+                    f"{source} ({known})."
+                )
+    both = set(target) & set(control)
+    if both:
+        raise LensLocError(
+            f"The condition {sorted(both)[0]!r} is both target and control; "
+            "a contrast needs different ones."
+        )
+
+
 def checked_items(
     items: Any, conditions: Mapping[str, Sequence[str]], source: str
 ) -> dict[str, tuple[str, ...]]:

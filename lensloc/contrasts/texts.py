@@ -8,6 +8,7 @@ import numpy as np
 
 from lensloc.errors import LensLocError
 from lensloc.units.stimuli import Stimulus
+from lensloc.units.verbatim import as_text
 
 
 def text_fault(text: Any) -> str | None:
@@ -48,7 +49,7 @@ def require_text(value: Any, place: str, column: str) -> str:
     """
     fault = text_fault(value)
     if fault is None:
-        return str(value)
+        return as_text(value)
     if fault == "is missing":
         fault = "is empty"
     raise LensLocError(f"{place}: the column {column!r} {fault}; correct or remove the row.")
@@ -91,7 +92,20 @@ def require_texts(
             raise LensLocError(
                 f"{what} {number}{whose} ({shown(text)}) {fault}; correct it or leave it out."
             )
-    return [text if isinstance(text, Stimulus) else str(text) for text in found]
+    return [text if isinstance(text, Stimulus) else as_text(text) for text in found]
+
+
+def repeated(conditions: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return a sentence for every text that occurs more than once, and where."""
+    where: dict[str, list[str]] = {}
+    for name, texts in conditions.items():
+        for row, text in enumerate(texts, start=1):
+            where.setdefault(text, []).append(f"{name} {row}")
+    return [
+        f"{text!r} occurs {len(places)} times: {', '.join(places)}"
+        for text, places in where.items()
+        if len(places) > 1
+    ]
 
 
 def shown(value: object) -> str:

@@ -20,8 +20,9 @@ from lensloc.lape.archive import packed, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
 from lensloc.lape.nulls import Null
-from lensloc.units.mask import UnitMask, ranked
+from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
+from lensloc.units.selection import ranked
 
 _KIND = "lensloc.lape.Identified/1"
 

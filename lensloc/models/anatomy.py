@@ -7,12 +7,14 @@ queries from keys. A place that is not found is no hook point of the model.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from lensloc.models.watching import Call, Watch
 
 Side = Literal["input", "output"]
 
@@ -113,7 +115,7 @@ def examine(
     Returns:
         For every block: name of a hook point behind ``blocks.{layer}.`` -> where it is.
     """
-    watches = [_Watch(block) for block in blocks]
+    watches = [Watch(block) for block in blocks]
     with contextlib.ExitStack() as stack:
         for watch in watches:
             stack.enter_context(watch)
@@ -121,95 +123,10 @@ def examine(
     return [_anatomy(watch, n_heads) for watch in watches]
 
 
-# -- watching --------------------------------------------------------------------------------------
-
-
-def first_tensor(value: Any) -> Tensor | None:
-    """Return the first tensor of numbers with a fraction in a value, a tuple or a mapping."""
-    if isinstance(value, Tensor):
-        return value if value.is_floating_point() else None
-    parts = value.values() if isinstance(value, Mapping) else value
-    if not isinstance(value, (Mapping, tuple, list)):
-        return None
-    return next((p for p in parts if isinstance(p, Tensor) and p.is_floating_point()), None)
-
-
-@dataclass(frozen=True, eq=False)
-class _Call:
-    """One call of a module within a block."""
-
-    name: str
-    module: nn.Module
-    input: Tensor | None
-    output: Tensor | None
-    began: int
-    ended: int
-    flat: bool
-
-
-class _Watch:
-    """Notes every call of every module of a block, while it is open."""
-
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-        self.calls: list[_Call] = []
-        self._clock = 0
-        self._open: list[tuple[int, Tensor | None]] = []
-        self._handles: list[Any] = []
-        self._size: tuple[int, ...] = ()
-
-    def __enter__(self) -> "_Watch":
-        for name, module in self.block.named_modules():
-            self._handles.append(module.register_forward_pre_hook(self._begin, with_kwargs=True))
-            self._handles.append(module.register_forward_hook(self._end(name)))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _begin(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._clock += 1
-        found = first_tensor((*inputs, *named.values()))
-        if module is self.block and found is not None:
-            self._size = tuple(found.shape[:2])
-        self._open.append((self._clock, None if found is None else found.detach()))
-
-    def _end(self, name: str) -> Any:
-        def end(module: nn.Module, inputs: tuple[Any, ...], result: Any) -> None:
-            self._clock += 1
-            began, given = self._open.pop()
-            output = first_tensor(result)
-            flat = given is not None and given.ndim == 2 and len(self._size) == 2
-            self.calls.append(
-                _Call(
-                    name,
-                    module,
-                    self._kept(given),
-                    None if output is None else self._kept(output.detach()),
-                    began,
-                    self._clock,
-                    flat and given is not None and len(given) == self._size[0] * self._size[1],
-                )
-            )
-
-        return end
-
-    def _kept(self, value: Tensor | None) -> Tensor | None:
-        """Return a copy on the CPU, ``[batch, pos, width]`` where it has that many rows."""
-        if value is None:
-            return None
-        value = value.cpu().clone()
-        size = self._size
-        if value.ndim == 2 and len(size) == 2 and len(value) == size[0] * size[1]:
-            value = value.unflatten(0, size)
-        return value
-
-
 # -- what is what ----------------------------------------------------------------------------------
 
 
-def _anatomy(watch: _Watch, n_heads: int | None) -> dict[str, Tap]:
+def _anatomy(watch: Watch, n_heads: int | None) -> dict[str, Tap]:
     whole = next((call for call in watch.calls if call.name == ""), None)
     if whole is None or whole.input is None or whole.output is None:
         return {}
@@ -241,12 +158,12 @@ def _anatomy(watch: _Watch, n_heads: int | None) -> dict[str, Tap]:
 class _Parts:
     """Calls within a block, in the order in which they ended, of modules that are called once."""
 
-    attention: tuple[_Call, ...]
-    rest: tuple[_Call, ...]
+    attention: tuple[Call, ...]
+    rest: tuple[Call, ...]
     name: str
 
     @classmethod
-    def of(cls, calls: Sequence[_Call]) -> "_Parts":
+    def of(cls, calls: Sequence[Call]) -> "_Parts":
         times: dict[int, int] = {}
         for call in calls:
             times[id(call.module)] = times.get(id(call.module), 0) + 1
@@ -270,9 +187,9 @@ class _Parts:
 class _Stream:
     """How the residual stream runs through a block."""
 
-    middle: _Call | None = None
-    attn_out: _Call | None = None
-    mlp_out: _Call | None = None
+    middle: Call | None = None
+    attn_out: Call | None = None
+    mlp_out: Call | None = None
     attn_scale: float = 1.0
     mlp_scale: float = 1.0
 
@@ -309,7 +226,7 @@ class _Stream:
         return replace(self, middle=None)
 
     @classmethod
-    def _parallel(cls, x: Tensor, y: Tensor, parts: _Parts, attended: Sequence[_Call]) -> "_Stream":
+    def _parallel(cls, x: Tensor, y: Tensor, parts: _Parts, attended: Sequence[Call]) -> "_Stream":
         others = sorted(parts.rest, key=lambda call: call.ended, reverse=True)
         for call in attended:
             for other in others:
@@ -320,7 +237,7 @@ class _Stream:
         return cls()
 
 
-def _follows(call: _Call, before: Sequence[_Call]) -> bool:
+def _follows(call: Call, before: Sequence[Call]) -> bool:
     """Say whether a module's input is what one of the others gave."""
     return call.input is not None and any(
         other.output is not None
@@ -400,7 +317,7 @@ def _mlp(parts: _Parts, stream: _Stream, width: int) -> dict[str, Tap]:
     return taps
 
 
-def _gives(call: _Call, out: _Call) -> bool:
+def _gives(call: Call, out: Call) -> bool:
     """Say whether a matrix gives what a part of the block adds, up to a normalisation behind it."""
     return call.output is not None and any(
         value is not None and value.shape == call.output.shape and torch.equal(value, call.output)
@@ -433,7 +350,7 @@ def _attention(parts: _Parts, stream: _Stream, heads: int | None) -> dict[str, T
     return taps | _separate(parts, heads) | _fused(parts, heads, z)
 
 
-def _named(parts: _Parts, names: Sequence[str]) -> _Call | None:
+def _named(parts: _Parts, names: Sequence[str]) -> Call | None:
     found = [
         call
         for call in parts.attention

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
-from lensloc.models.anatomy import Tap, blocks_of, examine, first_tensor
+from lensloc.models.anatomy import Tap, blocks_of, examine
 from lensloc.models.late import steady_length
 from lensloc.models.surface import (
     Attached,
@@ -24,6 +24,7 @@ from lensloc.models.surface import (
     Surface,
     Watch,
 )
+from lensloc.models.watching import first_tensor
 
 # Enough rows and tokens that no two parts of a block agree by chance.
 _PROBE = (2, 7)

@@ -1,8 +1,9 @@
 """Text -> token ids, by the tokenizer that a model carries and the model's own setting for BOS.
 
 One rule for a beginning-of-text token (BOS), for everything that reads text: it stands in front
-once where it is wanted, whether the text begins with it already (chat templates write it) or not;
-and one that the text itself begins with is never taken away.
+once where it is wanted, whether the text begins with it already or not; and one that the text
+itself begins with is never taken away. A verbatim text (one that a chat template wrote) holds all
+its special tokens itself, and is given no others.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.units.stimuli import Stimulus
+from lensloc.units.verbatim import is_verbatim
 from lensloc.vocabulary import BOS as BOS
 from lensloc.vocabulary import Bos as Bos
 
@@ -31,7 +33,8 @@ def token_ids(model: Model, text: str, bos: Bos = "model", *, end: bool = True) 
 
     Special tokens are those that the tokenizer adds by itself, except the beginning-of-text token
     (BOS), which follows ``bos``. A text that begins with the BOS' own text keeps that one, and none
-    is added to it.
+    is added to it. To a verbatim text (:class:`lensloc.units.verbatim.Verbatim`) none is added at
+    all, unless ``bos`` is ``"add"`` and it begins with none.
 
     Args:
         model: a model with a tokenizer.
@@ -53,9 +56,8 @@ def token_ids(model: Model, text: str, bos: Bos = "model", *, end: bool = True) 
         )
     tokenizer = surface(model).tokenizer
     wanted = prepends_bos(model, bos)
-    before, behind = added_around(tokenizer)
-    whole = [int(token) for token in tokenizer(text)["input_ids"]]
-    own = whole[len(before) : len(whole) - len(behind)]
+    before, behind, own = _parts(tokenizer, text)
+    wanted = wanted and not (is_verbatim(text) and bos == "model")
     token = tokenizer.bos_token_id
     if not wanted or (token is not None and own[:1] == [token]):
         front = [added for added in before if added != token]
@@ -66,6 +68,16 @@ def token_ids(model: Model, text: str, bos: Bos = "model", *, end: bool = True) 
     ids = [*front, *own, *(behind if end else ())]
     require_known(model, ids, f"The text {shortened(text)}")
     return ids
+
+
+def _parts(tokenizer: Any, text: str) -> tuple[list[int], list[int], list[int]]:
+    """Return what the tokenizer puts in front of a text and behind it, and its own tokens."""
+    if is_verbatim(text):
+        own = tokenizer(str(text), add_special_tokens=False)["input_ids"]
+        return [], [], [int(token) for token in own]
+    before, behind = added_around(tokenizer)
+    whole = [int(token) for token in tokenizer(text)["input_ids"]]
+    return before, behind, whole[len(before) : len(whole) - len(behind)]
 
 
 def added_around(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -34,9 +34,9 @@ from lensloc.studies.response_profiles import profile_of
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task
 from lensloc.units.control_sets import Controls
-from lensloc.units.mask import UnitMask, count_from_percent, is_residual
+from lensloc.units.mask import UnitMask, is_residual
 from lensloc.units.responses import Responses
-from lensloc.units.selection import least_note
+from lensloc.units.selection import count_from_percent, least_note
 from lensloc.vocabulary import THROUGHOUT
 
 T = TypeVar("T")

@@ -26,9 +26,9 @@ from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult, texts_of
 from lensloc.units.control_sets import Controls, ControlSet
-from lensloc.units.mask import UnitMask, count_from_percent
+from lensloc.units.mask import UnitMask
 from lensloc.units.matching import draws_alike
-from lensloc.units.selection import least_note
+from lensloc.units.selection import count_from_percent, least_note
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import PERCENTS as PERCENTS
 from lensloc.vocabulary import Positions

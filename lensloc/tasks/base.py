@@ -16,6 +16,7 @@ from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
+from lensloc.units.verbatim import is_verbatim
 
 # Above this share of ties a score says little, and that is told.
 MANY_TIES = 0.05
@@ -228,9 +229,15 @@ def told(result: TaskResult, known: Sequence[str] = ()) -> TaskResult:
 
 
 def content_hash(content: Any) -> str:
-    """Return a hash of plain data."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    """Return a hash of plain data; a verbatim text counts as another one than its letters."""
+    text = json.dumps(_marked(content), ensure_ascii=False, sort_keys=True)
     return xxhash.xxh3_128(text.encode()).hexdigest()
+
+
+def _marked(content: Any) -> Any:
+    if isinstance(content, list | tuple):
+        return [_marked(part) for part in content]
+    return {"verbatim": str(content)} if is_verbatim(content) else content
 
 
 def require_fits(model: Model, length: int, where: str, text: str) -> None:

@@ -1,8 +1,6 @@
 """UnitMask: a set of units at one site, how it was chosen, and how it is kept on disk."""
 
 import json
-import re
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +11,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lensloc.display import markup
-from lensloc.errors import LensLocError, LensLocWarning, noted
+from lensloc.errors import LensLocError, noted
 from lensloc.units import matching, ragged
+from lensloc.units.addresses import UnitAddress, is_residual, require_residual
+from lensloc.units.algebra import Sign, combined, describe
 from lensloc.units.mask_files import kind_of, read_mask, write_mask
 from lensloc.units.matching import Units
 from lensloc.units.provenance import Provenance
-from lensloc.units.selection import (
-    SelectionRule,
-    count_from_percent,
-    count_units,
-    draw,
-    ranked,
-)
+from lensloc.units.selection import SelectionRule, count_units, ranked
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import RANDOM
 
@@ -34,47 +28,10 @@ if TYPE_CHECKING:
 __all__ = [
     "UnitAddress",
     "UnitMask",
-    "count_from_percent",
-    "count_units",
     "describe",
-    "draw",
     "is_residual",
-    "ranked",
     "require_residual",
 ]
-
-_ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)\.(?P<unit>\d+)$")
-
-
-@dataclass(frozen=True)
-class UnitAddress:
-    """One unit's name, ``L12.resid_post.507``: layer, site, index of the unit in its layer."""
-
-    layer: int
-    site: str
-    unit: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}.{self.site}.{self.unit}"
-
-    @classmethod
-    def parse(cls, text: str) -> "UnitAddress":
-        """Read an address.
-
-        Raises:
-            LensLocError: if ``text`` does not look like ``L12.resid_post.507``.
-
-        Example:
-            >>> UnitAddress.parse("L12.resid_post.507")
-            UnitAddress(layer=12, site='resid_post', unit=507)
-        """
-        match = _ADDRESS.match(text.strip())
-        if match is None:
-            raise LensLocError(
-                f"{text!r} is not a unit address; write one like L12.resid_post.507 "
-                "(layer, site, unit)."
-            )
-        return cls(int(match["layer"]), match["site"], int(match["unit"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,12 +173,12 @@ class UnitMask:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UnitMask):
             return NotImplemented
-        return self._covers(other) and torch.equal(self.mask, other.mask)
+        return self.covers(other) and torch.equal(self.mask, other.mask)
 
     def __hash__(self) -> int:
         return hash((self.site, self.widths, self.mask.numpy().tobytes()))
 
-    def _covers(self, other: "UnitMask") -> bool:
+    def covers(self, other: "UnitMask") -> bool:
         """Say whether the other set is one of the same site and shape."""
         mine = (self.site, self.shape, self.widths)
         return mine == (other.site, other.shape, other.widths)
@@ -439,67 +396,25 @@ class UnitMask:
 
     # -- set algebra ---------------------------------------------------------------------------
 
-    def _combined(
-        self,
-        other: "UnitMask",
-        mask: Bool[Tensor, "layer unit"],
-        sign: str,
-        score: Float[Tensor, "layer unit"] | None,
-    ) -> "UnitMask":
-        mine, theirs = self.provenance, other.provenance
-        if mine.differs_in_weights(theirs):
-            warnings.warn(
-                f"The masks {describe(self)} and {describe(other)} are of models with different "
-                "weights, so unit by unit they are combined by position only.",
-                LensLocWarning,
-                stacklevel=3,
-            )
-        selection = f"({mine.selection}) {sign} ({theirs.selection})"
-        magnitude, dropped = _shared_magnitude(self, other)
-        if dropped:
-            selection += ", magnitudes dropped as they are of different stimuli"
-        told = tuple(dict.fromkeys([*mine.warnings, *theirs.warnings]))
-        made = mine.merged(theirs, sign).replace(selection=selection, warnings=told)
-        return UnitMask(self.site, mask, made, score=score, magnitude=magnitude, widths=self.widths)
-
-    def _within(self, units: Bool[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"] | None:
-        """Return the ranking of these units alone."""
-        return None if self.score is None else self.score.masked_fill(~units, -torch.inf)
-
-    def _has_ranking_of(self, other: "UnitMask") -> bool:
-        return (
-            self.score is not None
-            and other.score is not None
-            and torch.equal(self.score, other.score)
+    def _combined(self, other: "UnitMask", sign: Sign) -> "UnitMask":
+        found = combined(self, other, sign)
+        return UnitMask(
+            self.site,
+            found.mask,
+            found.provenance,
+            score=found.score,
+            magnitude=found.magnitude,
+            widths=self.widths,
         )
 
-    def _require_same_units(self, other: "UnitMask") -> None:
-        if not self._covers(other):
-            raise LensLocError(
-                f"These masks cover different units ({describe(self)} against {describe(other)}); "
-                "combine masks of one model and one site."
-            )
-
     def __and__(self, other: "UnitMask") -> "UnitMask":
-        self._require_same_units(other)
-        score = None
-        if self._has_ranking_of(other):
-            score = self.score
-        elif other.score is None:
-            score = self._within(other.mask)
-        elif self.score is None:
-            score = other._within(self.mask)
-        return self._combined(other, self.mask & other.mask, "&", score)
+        return self._combined(other, "&")
 
     def __or__(self, other: "UnitMask") -> "UnitMask":
-        self._require_same_units(other)
-        score = self.score if self._has_ranking_of(other) else None
-        return self._combined(other, self.mask | other.mask, "|", score)
+        return self._combined(other, "|")
 
     def __sub__(self, other: "UnitMask") -> "UnitMask":
-        self._require_same_units(other)
-        score = self._within(~other.mask)
-        return self._combined(other, self.mask & ~other.mask, "-", score)
+        return self._combined(other, "-")
 
     def __invert__(self) -> "UnitMask":
         selection = f"not ({self.provenance.selection})"
@@ -649,46 +564,3 @@ class UnitMask:
                 f"{path} holds units at {own}, and not at {site}; leave the site out."
             )
         return cls(own, mask, made, rule=rule, widths=widths, **known)
-
-
-def is_residual(site: str) -> bool:
-    """Say whether a site's units are dimensions of the residual stream, the same in every layer.
-
-    Example:
-        >>> is_residual("resid_post"), is_residual("mlp_out")
-        (True, False)
-    """
-    return site.startswith("resid_")
-
-
-def require_residual(site: str) -> None:
-    """Check that a site's units are dimensions of the residual stream, the same in every layer.
-
-    Raises:
-        LensLocError: if they are not.
-    """
-    if not is_residual(site):
-        raise LensLocError(
-            f"Only dimensions of the residual stream recur from layer to layer; units at {site} "
-            "do not."
-        )
-
-
-def describe(mask: UnitMask) -> str:
-    """Say in a few words which model and site a mask belongs to."""
-    return f"({mask.provenance.model or 'unknown model'}, {mask.site}, {mask.size_in_words})"
-
-
-def _shared_magnitude(
-    mine: UnitMask, theirs: UnitMask
-) -> tuple[Float[Tensor, "layer unit"] | None, bool]:
-    """Return the units' magnitudes if the masks agree on them, and whether some were dropped."""
-    known = [mask.magnitude for mask in (mine, theirs) if mask.magnitude is not None]
-    if not known:
-        return None, False
-    one, other = mine.provenance, theirs.provenance
-    if len(known) == 1:
-        return (None, True) if one.differs_in_weights(other) else (known[0], False)
-    if ragged.same(*known) or one.measured_like(other):
-        return known[0], False
-    return None, True

@@ -16,7 +16,7 @@ from lensloc.cli.options import reference_contrast
 from lensloc.cli.output import plain, readable
 from lensloc.studies import own_percent
 from lensloc.tasks import MinimalPairs
-from lensloc.units.mask import count_from_percent
+from lensloc.units.selection import count_from_percent
 
 GOOD = [
     "the old gardener watered every plant",

@@ -18,7 +18,6 @@ import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import describe, is_quantized
 from lensloc.models.quantized import require_gradients
-from lensloc.models.tokens import token_ids
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -364,50 +363,3 @@ def test_a_tokenizer_of_ones_own(checkpoints: dict[str, Path], tmp_path: Path) -
     assert ll.load_model(folder, tokenizer=tokenizer).tokenizer is tokenizer
     with pytest.raises(LensLocError, match=r"tokenizer=.*no effect on a model that is already"):
         ll.load_model(ll.load_model(folder), tokenizer=tokenizer)
-
-
-# -- chat templates --------------------------------------------------------------------------------
-
-TEMPLATE = (
-    "{% for turn in messages %}<{{ turn['role'] }}>{{ turn['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>{% endif %}"
-)
-
-
-@pytest.mark.parametrize("adds_bos", [False, True])
-@pytest.mark.parametrize("backend", ["hooked", "transformers"])
-def test_texts_in_a_chat_template_have_its_tokens(
-    adds_bos: bool, backend: Any, tmp_path: Path, small_contrast: Any
-) -> None:
-    folder = make_checkpoint(tmp_path / "chat", CONFIGS["llama"](), adds_bos=adds_bos)
-    model = ll.load_model(folder, backend=backend)
-    with pytest.raises(LensLocError, match="has no chat template"):
-        small_contrast.with_template(model)
-    model.tokenizer.chat_template = ("{{ bos_token }}" if adds_bos else "") + TEMPLATE
-    for system in (None, "Be brief."):
-        made = small_contrast.with_template(model, system=system)
-        turns = [] if system is None else [{"role": "system", "content": system}]
-        for name, texts in small_contrast.conditions.items():
-            for text, written in zip(texts, made.conditions[name], strict=True):
-                expected = model.tokenizer.apply_chat_template(
-                    [*turns, {"role": "user", "content": text}], tokenize=True, return_dict=False
-                )
-                assert token_ids(model, written) == list(expected)
-                assert expected.count(0) == int(adds_bos)
-        assert "chat template" in made.name
-        assert ("system prompt" in made.name) == (system is not None)
-    found = ll.localize(model, made, progress=False)
-    assert "(chat template, system prompt)" in found["resid_post"].provenance.contrast
-    assert made.content_hash != small_contrast.content_hash
-    answering = small_contrast.with_template(model, add_generation_prompt=True)
-    assert all(text.endswith("<assistant>") for text in answering.texts)
-
-
-def test_templates_that_do_not_fit_are_told(tmp_path: Path, small_contrast: Any) -> None:
-    model = ll.load_model(make_checkpoint(tmp_path / "m", CONFIGS["llama"](), adds_bos=True))
-    model.tokenizer.chat_template = "{{ raise_exception('no system turn') }}"
-    with pytest.raises(LensLocError, match=r"does not take these turns .*\(no system turn\)"):
-        small_contrast.with_template(model, system="x")
-    model.tokenizer.chat_template = TEMPLATE  # without the token that the tokenizer adds
-    with pytest.raises(LensLocError, match=r"special tokens around .* does not write"):
-        small_contrast.with_template(model)

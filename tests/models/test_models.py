@@ -20,8 +20,10 @@ import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models import BUNDLED, BundledModel, check_model, describe, fetch, is_ready
 from lensloc.models import bundled as bundled_module
+from lensloc.models.adapting import surface
 from lensloc.models.check import reference_activations
 from lensloc.models.identity import weights_hash
+from lensloc.models.plain import Plain
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 
@@ -498,3 +500,30 @@ def test_a_hook_that_does_nothing_is_noticed(checkpoints: dict[str, Path]) -> No
     with torch.no_grad():
         model.unembed.W_U.zero_()
     assert any("does not reach the logits" in failure for failure in check_model(model).failures)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
+def test_every_hook_point_of_a_layer_is_tried_in_one_pass(
+    name: str, checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ll.load_model(checkpoints[name], backend="transformers")
+    seen = surface(model)
+    points = seen.unproven(seen.n_layers // 2)
+    assert len(points) >= 8
+    passes: list[int] = []
+    counted = model.register_forward_hook(lambda module, given, output: passes.append(1))
+    assert check_model(model).hook > 1e-3  # and not just the rounding of what has no effect
+    assert len(passes) <= 6
+    counted.remove()
+    # Each of them alone, where nothing that is written there goes anywhere.
+    really = Plain.open
+    for dead in points:
+
+        def opened(self: Plain, point: str, hook: Any, dead: str = dead) -> Any:
+            return really(self, point, (lambda value: None) if point == dead else hook)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Plain, "open", opened)
+            check = check_model(model)
+        assert check.hook == 0
+        assert any("does not reach the logits" in failure for failure in check.failures)

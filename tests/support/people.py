@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 import lensloc as ll
-from lensloc.alignment.datasets import ReadingTimes
+from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.reading_tables import Job, Measured, compare
 from lensloc.alignment.surprisal import WordSurprisals
 

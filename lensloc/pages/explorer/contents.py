@@ -11,7 +11,8 @@ from lensloc.errors import LensLocError, unwarned
 from lensloc.forward.sites import get_site
 from lensloc.selectivity import Selectivity
 from lensloc.studies import Localization
-from lensloc.units.mask import UnitMask, ranked
+from lensloc.units.mask import UnitMask
+from lensloc.units.selection import ranked
 
 Side = Literal["target", "control"]
 SIDES: tuple[Side, ...] = ("target", "control")
