@@ -1,7 +1,9 @@
 """Pictures, sounds and arrays as stimuli: found, opened, checked, and known by their content."""
 
+import base64
+import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,11 +305,26 @@ def _require_pillow() -> None:
         ) from error
 
 
+def thumbnails(stimuli: Sequence[str], most_bytes: int = 4 * 2**20) -> list[str]:
+    """Return small copies of pictures for a page, as :func:`thumbnail` gives them.
+
+    They become smaller where they would take more than so many bytes; then there are none, as for
+    stimuli that are no pictures.
+    """
+    shown = [each for each in stimuli if isinstance(each, Stimulus) and each.kind == "image"]
+    if not shown or len(shown) < len(stimuli):
+        return []
+    for most in (96, 48):
+        if len(shown) * most * 12 > 4 * most_bytes:  # hopeless, without opening them all
+            continue
+        found = [thumbnail(each, most) for each in shown]
+        if sum(map(len, found)) <= most_bytes:
+            return found
+    return []
+
+
 def thumbnail(stimulus: Stimulus, most: int = 96) -> str:
     """Return a small copy of a picture as a ``data:`` URI, at most so many pixels wide or high."""
-    import base64
-    import io
-
     image = stimulus.load().convert("RGB")
     image.thumbnail((most, most))
     buffer = io.BytesIO()

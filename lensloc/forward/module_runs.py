@@ -135,6 +135,7 @@ def place_pooling(pooling: str | None) -> PlacePooling | None:
     Raises:
         LensLocError: if it is none.
     """
+    pooling = pooling or None  # elements are not pooled, and results of them say so
     if pooling is not None and pooling not in PLACE_POOLINGS:
         raise LensLocError(
             f"There is no pooling {pooling!r} of a wrapped module; there are "

@@ -16,6 +16,7 @@ from lensloc.forward.site_table import Axes as Axes
 from lensloc.forward.site_table import Site as Site
 from lensloc.models.adapting import surface
 from lensloc.models.surface import NO_SUCH_POINT, Model
+from lensloc.units.provenance import Provenance
 from lensloc.units.ragged import Widths
 
 _HOOK_SUFFIX = re.compile(r"^(\w+\.)*hook_\w+$")
@@ -107,6 +108,11 @@ def site_of(name: "str | Site", model: Model) -> Site:
             f"{', '.join(own)}."
         )
     return Site(name, f"{name}.{LAYER}", own[name])
+
+
+def unit_in_words(site: str, made: Provenance) -> str:
+    """Return what a unit of a result is, of one of a wrapped module's own sites too."""
+    return made.place or get_site(site).unit
 
 
 def sites_of(sites: "str | Site | Sequence[str | Site]", model: Model) -> list[Site]:

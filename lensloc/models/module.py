@@ -31,8 +31,11 @@ from lensloc.models.module_sites import (
     Side,
     Unit,
     checked_sites,
+    from_places,
     modules_of,
     part_of,
+    pooled,
+    to_places,
     with_part,
 )
 from lensloc.models.surface import (
@@ -204,7 +207,7 @@ class OfModule(Attached, Surface):
 
     @property
     def processing(self) -> str:
-        return "as given"
+        return "raw"
 
     @property
     def tokenizer(self) -> Any:
@@ -290,8 +293,8 @@ class OfModule(Attached, Surface):
         site = found[0]
 
         def edited(value: Tensor) -> Tensor | None:
-            new = hook(site.to_places(value))
-            return None if new is None else site.from_places(new, value)
+            new = hook(to_places(site, value))
+            return None if new is None else from_places(site, new, value)
 
         handle = self._open(point, edited)
         self._opened.append(hook)
@@ -417,7 +420,7 @@ class OfModule(Attached, Surface):
                     )
                 self._sizes[point] = value[0].numel()
                 # Here and now: what comes behind may change the tensor in place.
-                found.setdefault(point, []).append(site.pooled(value, pooling))
+                found.setdefault(point, []).append(pooled(site, value, pooling))
 
             return hook
 

@@ -86,60 +86,67 @@ class ModuleSite:
         """What a unit is."""
         return f"{self.unit} of the {self.place}"
 
-    # -- a tensor's axes -----------------------------------------------------------------------
 
-    def _last(self, value: Tensor) -> bool:
-        """Say whether the channel is the last axis."""
-        if self.layout is None:
-            return value.ndim <= 3
-        return self.layout == "channels-last"
+# -- a tensor's axes -------------------------------------------------------------------------------
 
-    def to_places(self, value: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch place unit"]:
-        """Return what passes as vectors of units at places; one place, if elements are units."""
-        if self.unit == "element" or value.ndim == 2:
-            return value.flatten(1)[:, None]
-        if not self._last(value):
-            value = value.movedim(1, -1)
-        return value.flatten(1, -2)
 
-    def from_places(
-        self, new: Float[Tensor, "batch place unit"], old: Float[Tensor, "batch ..."]
-    ) -> Float[Tensor, "batch ..."]:
-        """Return what :meth:`to_places` gave in the axes that it had."""
-        if self.unit == "element" or old.ndim == 2 or self._last(old):
-            return new.reshape(old.shape)
-        there = old.movedim(1, -1)
-        return new.reshape(there.shape).movedim(-1, 1)
+def _last(site: ModuleSite, value: Tensor) -> bool:
+    """Say whether the channel is the last axis."""
+    if site.layout is None:
+        return value.ndim <= 3
+    return site.layout == "channels-last"
 
-    def pooled(
-        self, value: Float[Tensor, "batch ..."], pooling: PlacePooling
-    ) -> Float[Tensor, "batch unit"]:
-        """Return one response a unit; a copy, in single precision at least.
 
-        Raises:
-            LensLocError: a token is asked for where there are no tokens.
-        """
-        spans = _spans(value.shape, last=self._last(value))
-        value = value if value.dtype == torch.float64 else value.float()
-        places = self.to_places(value)
-        if self.unit == "element" or value.ndim == 2:
-            return places[:, 0].clone()
-        if pooling in ("class-token", "last-token"):
-            if len(spans) != 1:
-                raise LensLocError(
-                    f"pooling={pooling!r} takes one of several tokens, but the {self.place} has "
-                    f"{len(spans)} axes of places (its shape is {tuple(value.shape)}); use 'mean', "
-                    "'sum', 'max' or 'centre'."
-                )
-            return places[:, 0 if pooling == "class-token" else -1].clone()
-        if pooling == "centre":
-            at = 0
-            for span in spans:
-                at = at * span + span // 2
-            return places[:, at].clone()
-        if pooling == "max":
-            return places.amax(dim=1)
-        return places.sum(dim=1) if pooling == "sum" else places.mean(dim=1)
+def to_places(
+    site: ModuleSite, value: Float[Tensor, "batch ..."]
+) -> Float[Tensor, "batch place unit"]:
+    """Return what passes as vectors of units at places; one place, if elements are units."""
+    if site.unit == "element" or value.ndim == 2:
+        return value.flatten(1)[:, None]
+    if not _last(site, value):
+        value = value.movedim(1, -1)
+    return value.flatten(1, -2)
+
+
+def from_places(
+    site: ModuleSite, new: Float[Tensor, "batch place unit"], old: Float[Tensor, "batch ..."]
+) -> Float[Tensor, "batch ..."]:
+    """Return what :func:`to_places` gave in the axes that it had."""
+    if site.unit == "element" or old.ndim == 2 or _last(site, old):
+        return new.reshape(old.shape)
+    there = old.movedim(1, -1)
+    return new.reshape(there.shape).movedim(-1, 1)
+
+
+def pooled(
+    site: ModuleSite, value: Float[Tensor, "batch ..."], pooling: PlacePooling
+) -> Float[Tensor, "batch unit"]:
+    """Return one response a unit; a copy, in single precision at least.
+
+    Raises:
+        LensLocError: a token is asked for where there are no tokens.
+    """
+    value = value if value.dtype == torch.float64 else value.float()
+    places = to_places(site, value)
+    if site.unit == "element" or value.ndim == 2:
+        return places[:, 0].clone()
+    spans = _spans(value.shape, last=_last(site, value))
+    if pooling in ("class-token", "last-token"):
+        if len(spans) != 1:
+            raise LensLocError(
+                f"pooling={pooling!r} takes one of several tokens, but the {site.place} has "
+                f"{len(spans)} axes of places (its shape is {tuple(value.shape)}); use 'mean', "
+                "'sum', 'max' or 'centre'."
+            )
+        return places[:, 0 if pooling == "class-token" else -1].clone()
+    if pooling == "centre":
+        at = 0
+        for span in spans:
+            at = at * span + span // 2
+        return places[:, at].clone()
+    if pooling == "max":
+        return places.amax(dim=1)
+    return places.sum(dim=1) if pooling == "sum" else places.mean(dim=1)
 
 
 def _spans(shape: Sequence[int], *, last: bool) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, UnitMask):
         return f"<{counted(len(value), 'unit')} at {value.site}>"
     if isinstance(value, Selectivity):
-        return f"<map of {counted(value.t.numel(), 'unit')} at {value.site}>"
+        return f"<map of {counted(value.n_units, 'unit')} at {value.site}>"
     if isinstance(value, str | int | float | None):
         return repr(value)
     if isinstance(value, Path):
