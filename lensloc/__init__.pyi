@@ -8,8 +8,8 @@ from .forward.capturing import capture
 from .forward.sites import SITES, Site
 from .lesions.lesioning import Lesion, lesion
 from .models import load_model
-from .models.module import Wrapped, wrap
 from .models.module_sites import ModuleSite
+from .models.wrapping import Wrapped, wrap
 from .pages.explorer import explore
 from .pages.report import report
 from .results.lesions import LesionStudy

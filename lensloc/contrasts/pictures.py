@@ -33,7 +33,7 @@ def pictures(conditions: Any) -> tuple[dict[str, tuple[Stimulus, ...]], str]:
     source = "pictures given in Python"
     if isinstance(conditions, str | Path):
         root = Path(conditions)
-        source, conditions = f"pictures in {root}", _class_folders(root)
+        source, conditions = str(root.resolve()), _class_folders(root)
     if not isinstance(conditions, Mapping):
         raise LensLocError(
             "Pictures are given as {condition: folder, or list of files or arrays}, or as a folder "

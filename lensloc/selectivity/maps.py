@@ -28,7 +28,7 @@ _STATISTICS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Selectivity:
+class Selectivity(ragged.Layered):
     """How much more each unit responds to the target than to the control, at one site.
 
     All arrays are float64 ``[layer, unit]`` on the CPU. A positive ``t`` means a larger response
@@ -83,16 +83,6 @@ class Selectivity:
         return n_layers, n_units
 
     @property
-    def units(self) -> Bool[Tensor, "layer unit"]:
-        """Which places of the arrays are units; all, where layers do not differ in width."""
-        return ragged.valid(self.shape, self.widths)
-
-    @property
-    def n_units(self) -> int:
-        """Number of units of the site."""
-        return ragged.count(self.shape, self.widths)
-
-    @property
     def range_of_t(self) -> tuple[float, float]:
         """Smallest and largest t."""
         known = self.t[self.units]
@@ -111,7 +101,7 @@ class Selectivity:
         low, high = self.range_of_t
         source = " ".join(x for x in (self.provenance.model, self.provenance.contrast) if x)
         return (
-            f"Selectivity({ragged.in_words(self.shape, self.widths)} units at {self.site}; "
+            f"Selectivity({self.size_in_words} units at {self.site}; "
             f"{source or 'unknown'}; t from {low:.1f} to {high:.1f})"
         )
 

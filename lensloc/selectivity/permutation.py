@@ -23,7 +23,7 @@ _ELEMENTS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class MaxT:
+class MaxT(ragged.Layered):
     """A permutation test's result at one site.
 
     Attributes:
@@ -49,9 +49,10 @@ class MaxT:
     widths: ragged.Widths = None
 
     @property
-    def n_units(self) -> int:
-        """Number of units of the site."""
-        return ragged.count((self.p.shape[0], self.p.shape[1]), self.widths)
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units of the widest layer."""
+        n_layers, n_units = self.p.shape
+        return n_layers, n_units
 
     def __repr__(self) -> str:
         return (

@@ -35,7 +35,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class UnitMask:
+class UnitMask(ragged.Layered):
     """A set of units at one site: a boolean ``[layer, unit]`` and where it came from.
 
     Attributes:
@@ -105,21 +105,6 @@ class UnitMask:
         """Number of layers, number of units of the widest layer."""
         n_layers, n_units = self.mask.shape
         return n_layers, n_units
-
-    @property
-    def units(self) -> Bool[Tensor, "layer unit"]:
-        """Which places of the mask are units; all, where layers do not differ in width."""
-        return ragged.valid(self.shape, self.widths)
-
-    @property
-    def n_units(self) -> int:
-        """Number of units of the site, in the set or not."""
-        return ragged.count(self.shape, self.widths)
-
-    @property
-    def size_in_words(self) -> str:
-        """Layers and units a layer, ``30x576``."""
-        return ragged.in_words(self.shape, self.widths)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -17,6 +17,32 @@ Widths = tuple[int, ...] | None
 """Units of every layer; None where all layers are as wide as the array."""
 
 
+class Layered:
+    """What has units in layers, which may differ in width."""
+
+    widths: Widths
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units of the widest layer."""
+        raise NotImplementedError
+
+    @property
+    def units(self) -> Bool[Tensor, "layer unit"]:
+        """Which places of the arrays are units; all, where layers do not differ in width."""
+        return valid(self.shape, self.widths)
+
+    @property
+    def n_units(self) -> int:
+        """Number of units of the site."""
+        return count(self.shape, self.widths)
+
+    @property
+    def size_in_words(self) -> str:
+        """Layers and units a layer, ``30x576``."""
+        return in_words(self.shape, self.widths)
+
+
 def checked(widths: Sequence[int] | None, shape: tuple[int, int]) -> Widths:
     """Return the widths of an array's layers; None if none of them is padded.
 

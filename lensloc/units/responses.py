@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.arguments import listed
@@ -15,7 +15,7 @@ from lensloc.units.provenance import Provenance
 
 
 @dataclass(frozen=True, eq=False)
-class Responses:
+class Responses(ragged.Layered):
     """Pooled activations of every stimulus at one site.
 
     Attributes:
@@ -49,8 +49,7 @@ class Responses:
                 f"There are {len(self.values)} responses but {len(self.items)} items; give one "
                 "item a stimulus."
             )
-        shape = (self.values.shape[1], self.values.shape[2])
-        object.__setattr__(self, "widths", ragged.checked(self.widths, shape))
+        object.__setattr__(self, "widths", ragged.checked(self.widths, self.shape))
 
     def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
         """Return the responses to the stimuli of some conditions."""
@@ -85,9 +84,10 @@ class Responses:
         return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]
 
     @property
-    def units(self) -> Bool[Tensor, "layer unit"]:
-        """Which places are units; all, where layers do not differ in width."""
-        return ragged.valid((self.values.shape[1], self.values.shape[2]), self.widths)
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units of the widest layer."""
+        _, n_layers, n_units = self.values.shape
+        return n_layers, n_units
 
     @property
     def absolute(self) -> bool:

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import planted_vision
 import pytest
 import torch
 import transformers
+from documents import blocks
 from scipy import stats
 from torch import Tensor, nn
 
@@ -48,6 +50,10 @@ def test_exactly_the_planted_channels_are_found(contrast: ll.Contrast) -> None:
     assert found["conv"].widths == planted_vision.WIDTHS
     assert net.training
     assert not any(module._forward_hooks for module in net.modules())
+    assert found.call.startswith(
+        "ll.localize(ll.wrap(<Net>, {'conv': 'convs.{layer}'}), <contrast "
+    )
+    assert "28 pictures" in found.call
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "sum", "centre"])
@@ -457,3 +463,44 @@ def test_surfaces_are_kept_on_the_wrapped_module() -> None:
     wrapped = ll.wrap(planted_vision.Net(), SITES)
     assert surface(wrapped) is surface(wrapped)
     assert surface(wrapped).kind == "module"
+
+
+def test_the_page_on_any_model_runs() -> None:
+    page = Path(__file__).parents[2] / "docs" / "any_model.md"
+    names: dict[str, Any] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+    assert len(names["network"]) == 3
+
+
+class Responds:
+    """A task of one's own on a wrapped module: how strongly it answers."""
+
+    name, settings = "answers", {"of": "red"}
+
+    def __init__(self, pictures: Tensor) -> None:
+        self._pictures = pictures
+
+    def __call__(self, model: Any, *, progress: bool = False) -> ll.TaskResult:
+        with torch.no_grad():
+            values = model.eval()(self._pictures).abs().mean(dim=1)
+        rows = [
+            {"item": str(row), "group": "red", "value": value, "weight": 1.0}
+            for row, value in enumerate(values.tolist())
+        ]
+        return ll.TaskResult(self.name, "size", pd.DataFrame(rows))
+
+
+def test_a_study_of_lesions_takes_modules_and_tasks_of_ones_own(contrast: ll.Contrast) -> None:
+    net = planted_vision.Net()
+    wrapped = ll.wrap(net, SITES)
+    conv = ll.localize(wrapped, contrast, progress=False)["conv"]
+    task = Responds(everything(contrast)[:14])
+    study = ll.lesion_study(
+        wrapped, {"red": conv.top(k=1)}, [task], controls=ll.controls(seeds=range(3)),
+        n_resamples=20, progress=False,
+    )  # fmt: skip
+    table = study.table.set_index("kind")
+    with ll.lesion(wrapped, conv.top(k=1)):
+        lesioned = task(wrapped).score
+    assert float(table.loc["network", "score"]) == pytest.approx(lesioned)
