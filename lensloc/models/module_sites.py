@@ -191,7 +191,9 @@ def modules_of(name: str, site: ModuleSite, module: nn.Module) -> dict[str, nn.M
     Raises:
         LensLocError: if there is none, or one of those named is not there.
     """
-    known = {path: part for path, part in module.named_modules() if path}
+    # A module that stands in several places is called there, which is told when it is run.
+    every = module.named_modules(remove_duplicate=False)
+    known = {path: part for path, part in every if path}
     kind = type(module).__name__
     if not isinstance(site.modules, str):
         for path in site.modules:

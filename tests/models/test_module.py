@@ -399,6 +399,10 @@ def test_bad_sites_are_told_in_a_sentence() -> None:
         ll.wrap(net, {"block": ["conv.0"]})
     with pytest.raises(ll.LensLocError, match=r"'act' .*called 3 times in a pass"):
         ll.wrap(net, {"block": ["act"]}, example=example)
+    shared = nn.Linear(4, 4)
+    tied = nn.Sequential(shared, nn.ReLU(), shared)
+    with pytest.raises(ll.LensLocError, match=r"'2' .*called 2 times|'0' .*called 2 times"):
+        ll.wrap(tied, {"tied": ["0", "2"]}, example=torch.rand(2, 4))
     with pytest.raises(ll.LensLocError, match="wrapped already"):
         ll.wrap(ll.wrap(net, SITES), SITES)
     with pytest.raises(ll.LensLocError, match="is a place in a language model"):
