@@ -8,6 +8,8 @@ from .forward.capturing import capture
 from .forward.sites import SITES, Site
 from .lesions.lesioning import Lesion, lesion
 from .models import load_model
+from .models.module_sites import ModuleSite
+from .models.wrapping import Wrapped, wrap
 from .pages.explorer import explore
 from .pages.report import report
 from .results.lesions import LesionStudy
@@ -50,6 +52,7 @@ __all__ = [
     "LesionStudy",
     "Localization",
     "MaxT",
+    "ModuleSite",
     "Protocol",
     "ResponseProfile",
     "Responses",
@@ -60,6 +63,7 @@ __all__ = [
     "Study",
     "TaskResult",
     "UnitMask",
+    "Wrapped",
     "alignment",
     "attribute",
     "bootstrap_d",
@@ -84,4 +88,5 @@ __all__ = [
     "study",
     "tasks",
     "welch",
+    "wrap",
 ]

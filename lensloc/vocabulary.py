@@ -20,6 +20,10 @@ Pooling = Literal["last-token", "word-end", "mean", "sum", "max"]
 """The tokens of a text over which a response is pooled."""
 POOLINGS: tuple[str, ...] = get_args(Pooling)
 
+PlacePooling = Literal["mean", "sum", "max", "centre", "class-token", "last-token"]
+"""The places of a feature map, or tokens, of a wrapped module over which a response is pooled."""
+PLACE_POOLINGS: tuple[str, ...] = get_args(PlacePooling)
+
 StimulusPooling = Literal["last-token", "mean"]
 """The tokens of a stimulus, after what was read before it, over which a response is pooled."""
 STIMULUS_POOLINGS: tuple[str, ...] = get_args(StimulusPooling)

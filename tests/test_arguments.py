@@ -27,6 +27,7 @@ NO_FUNCTIONS = {
     "Lesion": "opened, not made: lesion() makes it",
     "LensLocError": "takes a sentence",
     "LensLocWarning": "takes a sentence",
+    "Wrapped": "made by wrap(), and called as the module is",
     "tasks.Task": "what a task is, without one",
 }
 

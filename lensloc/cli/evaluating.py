@@ -261,7 +261,7 @@ def _require_possible(
 ) -> None:
     """Refuse sizes and controls that a mask cannot have, before a model is loaded."""
     for size in sizes or ():
-        count_from_percent(size, mask.mask.numel())
+        count_from_percent(size, mask.n_units)
     with collected_warnings():  # sizes below one unit are told by the study
         cut = [mask.resized(percent=size) for size in sizes or ()] or [mask]
     for wanted in several:

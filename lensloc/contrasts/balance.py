@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from lensloc.errors import LensLocError
+from lensloc.units.stimuli import Stimulus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,17 +35,21 @@ class Balance:
             characters and (if a model was given) tokens a text.
         differences: measure -> standardised difference, (mean of target - mean of control) over
             the pooled standard deviation.
+        of: what the stimuli are; of pictures, brightness and the like are measured
+            (:mod:`lensloc.contrasts.measures`).
     """
 
     table: "pd.DataFrame"
     differences: Mapping[str, float]
+    of: str = "text"
 
     @property
     def warnings(self) -> list[str]:
         """A sentence for every measure in which the sides differ by more than 0.5."""
         return [
             f"Target and control differ by {difference:+.2f} standard deviations in {measure} a "
-            "text, which can pass for selectivity; compare with Contrast.matched()."
+            f"{self.of}, which can pass for selectivity; "
+            + ("compare with Contrast.matched()." if self.of == "text" else "choose others.")
             for measure, difference in self.differences.items()
             if abs(difference) > WARN_ABOVE
         ]
@@ -56,17 +61,23 @@ def measure_balance(
     control: Sequence[str],
     model: "Model | None" = None,
 ) -> Balance:
-    """Measure how long the texts of every condition are; tokens only with a model."""
+    """Measure how long the texts of every condition are; tokens only with a model.
+
+    Of pictures, sounds and arrays their own measures are taken.
+
+    Raises:
+        LensLocError: if stimuli are of several kinds.
+    """
     import pandas as pd  # takes long to load, and stimuli are listed without it
 
-    measures = [measure for measure in MEASURES if measure != "tokens" or model is not None]
+    measures = measures_of(conditions, tokens=model is not None)
     rows = []
     lengths: dict[str, dict[str, list[float]]] = {measure: {} for measure in measures}
     for name, texts in conditions.items():
         role = "target" if name in target else "control" if name in control else ""
         row: dict[str, object] = {"condition": name, "role": role, "texts": len(texts)}
         for measure in measures:
-            found = [float(length(text, measure, model)) for text in texts]
+            found = [float(measured(text, measure, model)) for text in texts]
             lengths[measure][name] = found
             row[measure] = float(np.mean(found))
             row[f"{measure}_sd"] = float(np.std(found, ddof=1)) if len(found) > 1 else 0.0
@@ -78,7 +89,40 @@ def measure_balance(
         )
         for measure, by_condition in lengths.items()
     }
-    return Balance(pd.DataFrame(rows), differences)
+    return Balance(pd.DataFrame(rows), differences, _noun(conditions))
+
+
+def measures_of(conditions: Mapping[str, Sequence[str]], *, tokens: bool = False) -> list[str]:
+    """Return what is measured on the stimuli of some conditions.
+
+    Raises:
+        LensLocError: if they are of several kinds.
+    """
+    kinds = {_kind(text): text for texts in conditions.values() for text in texts}
+    if len(kinds) > 1:
+        raise LensLocError(
+            f"The stimuli are of several kinds ({', '.join(sorted(kinds))}); a contrast holds one."
+        )
+    first = next(iter(kinds.values()), "")
+    if isinstance(first, Stimulus):
+        return list(first.measures)
+    return [measure for measure in MEASURES if measure != "tokens" or tokens]
+
+
+def measured(text: str, measure: str, model: Any = None) -> float:
+    """Return one measure of a stimulus: a length of a text, or what was measured on another."""
+    if isinstance(text, Stimulus):
+        return text.measures[measure]
+    return length(text, measure, model)
+
+
+def _kind(text: str) -> str:
+    return text.kind if isinstance(text, Stimulus) else "text"
+
+
+def _noun(conditions: Mapping[str, Sequence[str]]) -> str:
+    first = next((text for texts in conditions.values() for text in texts), "")
+    return first.noun if isinstance(first, Stimulus) else "text"
 
 
 @dataclass(frozen=True)
@@ -130,7 +174,7 @@ def matched_texts(
         how: what is made equal, and how.
 
     Raises:
-        LensLocError: if no pair can be made.
+        LensLocError: if no pair can be made, or the stimuli are no texts.
     """
     sides = [
         [
@@ -140,6 +184,12 @@ def matched_texts(
         ]
         for names in (target, control)
     ]
+    others = [text for side in sides for _, text, _ in side if isinstance(text, Stimulus)]
+    if others:
+        raise LensLocError(
+            f"matched() makes texts equally long, and the stimuli are {others[0].noun}s; choose "
+            "stimuli that Contrast.balance() finds alike."
+        )
     by_item = items is not None
     texts: dict[str, list[str]] = {name: [] for name in (*target, *control)}
     of: dict[str, list[str]] = {name: [] for name in texts}

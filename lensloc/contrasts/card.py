@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lensloc.contrasts.balance import measured, measures_of
 from lensloc.display import markup
+from lensloc.units.stimuli import Stimulus
 
 
 def card(
@@ -24,6 +26,8 @@ def card(
         control: likewise.
     """
     roles = dict.fromkeys(target, "target") | dict.fromkeys(control, "control")
+    if any(isinstance(text, Stimulus) for texts in conditions.values() for text in texts):
+        return markup.card(f"Contrast {name}: {sides}", markup.table(_measures(conditions, roles)))
     sizes = {n: np.array([len(t) for t in texts]) for n, texts in conditions.items()}
     rows = [
         {
@@ -46,3 +50,19 @@ def card(
         markup.table(rows),
         markup.captioned(markup.intervals(spreads, label=caption), caption),
     )
+
+
+def _measures(
+    conditions: Mapping[str, Sequence[str]], roles: Mapping[str, str]
+) -> list[dict[str, object]]:
+    """Return a row a condition: means of what was measured on stimuli that are no texts."""
+    measures = measures_of(conditions)
+    return [
+        {
+            "condition": name,
+            "role": roles.get(name, ""),
+            "stimuli": len(stimuli),
+            **{m: float(np.mean([measured(each, m) for each in stimuli])) for m in measures},
+        }
+        for name, stimuli in conditions.items()
+    ]

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from lensloc.contrasts import reading
 from lensloc.contrasts.balance import (
     Balance,
@@ -21,6 +19,7 @@ from lensloc.contrasts.balance import (
     measure_balance,
 )
 from lensloc.contrasts.card import card
+from lensloc.contrasts.from_media import FromMedia, Names
 from lensloc.contrasts.halves import halves
 from lensloc.contrasts.protocols import Protocol
 from lensloc.contrasts.texts import repeated
@@ -36,13 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Name = str | int | float | np.generic
-Names = Name | Sequence[Name]
-"""One condition or several, by name; the number 1 is the name ``"1"``."""
-
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(FromMedia):
     """Named conditions, and which of them are the target and which the control.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lensloc.errors import LensLocError
+from lensloc.units.stimuli import Stimulus
 from lensloc.units.verbatim import as_text
 
 
@@ -91,7 +92,7 @@ def require_texts(
             raise LensLocError(
                 f"{what} {number}{whose} ({shown(text)}) {fault}; correct it or leave it out."
             )
-    return [as_text(text) for text in found]
+    return [text if isinstance(text, Stimulus) else as_text(text) for text in found]
 
 
 def repeated(conditions: Mapping[str, Iterable[str]]) -> list[str]:

@@ -4,9 +4,8 @@ A batch changes nothing: texts of a causal model are padded on the right, where 
 pads; a model that attends in both directions gets batches of equal length.
 """
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
+from lensloc.models.evaluation import evaluating as evaluating
 from lensloc.models.surface import Model
 
 log = logging.getLogger(__name__)
@@ -138,16 +138,3 @@ def sees_pads(model: Model, longest: int = 0) -> bool:
     if not seen.is_causal or longest > seen.steady_length:
         return True
     return any(getattr(hook, "last_only", False) for hook in seen.open_hooks())
-
-
-@contextlib.contextmanager
-def evaluating(model: Model) -> Iterator[None]:
-    """Switch dropout off for a while."""
-    training = model.training
-    if training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if training:
-            model.train()

@@ -3,8 +3,8 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from einops import einsum
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lensloc.contrasts.texts import require_texts
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
@@ -21,6 +21,7 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.module_runs import ModuleRunner
 from lensloc.forward.sites import (
     Site,
     activation_width,
@@ -34,8 +35,10 @@ from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
 from lensloc.selectivity import Moments
+from lensloc.units.ragged import Widths
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import POOLINGS as POOLINGS
+from lensloc.vocabulary import PlacePooling
 from lensloc.vocabulary import Pooling as Pooling
 
 _WORD = re.compile(r"\S+")
@@ -80,11 +83,13 @@ class Summarised:
         moments: site name -> condition -> moments of the pooled activations.
         n_tokens: tokens run through the model, pads not counted.
         seconds: time of tokenizing, of the forward passes and of summing up.
+        widths: site name -> units of every layer, where layers differ in width.
     """
 
     moments: Mapping[str, Mapping[str, Moments]]
     n_tokens: int
     seconds: float
+    widths: Mapping[str, Widths] = field(default_factory=dict)
 
 
 def capture(
@@ -93,7 +98,7 @@ def capture(
     conditions: Sequence[str],
     sites: Sequence[str] = ("resid_post",),
     *,
-    pooling: Pooling = "last-token",
+    pooling: Pooling | PlacePooling | None = None,
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
@@ -106,13 +111,14 @@ def capture(
     that attends in both directions gets batches of equal length.
 
     Args:
-        model: a loaded model with a tokenizer.
-        texts: the stimuli, in a list.
+        model: a loaded model with a tokenizer, or a wrapped module (:func:`lensloc.wrap`).
+        texts: the stimuli, in a list; for a wrapped module, of whatever it takes.
         conditions: the condition of each stimulus.
         sites: name of a site, or a list of names (see :func:`lensloc.forward.sites.get_site`).
         pooling: over which tokens, special tokens included where the tokenizer adds them:
             the last one; the last one of every word (``word-end``: mean over words, where a word
-            is a stretch without spaces); the mean, sum or maximum over all.
+            is a stretch without spaces); the mean, sum or maximum over all. The last token if None;
+            of a wrapped module, as its sites say (there are also ``centre`` and ``class-token``).
         batch_size: texts a batch, or ``"auto"`` for as many as a budget of tokens and memory
             allows. Halved, with a note in the log, when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
@@ -126,10 +132,9 @@ def capture(
         LensLocError: no tokenizer, unknown site or pooling, a site that the model lacks, a text
             without tokens or longer than the context window, or a non-finite activation.
     """
-    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    runner = _runner(model, sites, pooling, truncate, max_tokens)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
-    tokenized = runner.tokenize(texts)
     parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
     order: list[int] = []
 
@@ -138,15 +143,18 @@ def capture(
             parts[name].append(values)
         order.extend(rows)
 
-    runner.run(tokenized, texts, keep, batch_size, progress)
+    n_tokens = _run(runner, texts, keep, batch_size, progress)
     back = torch.tensor(order).argsort()
     responses = {
-        name: Responses(name, torch.cat(values)[back.to(values[0].device)], tuple(conditions))
+        name: Responses(
+            name,
+            torch.cat(values)[back.to(values[0].device)],
+            tuple(conditions),
+            widths=_widths(runner, name),
+        )
         for name, values in parts.items()
     }
-    return Captured(
-        responses, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
-    )
+    return Captured(responses, n_tokens, time.perf_counter() - start)
 
 
 def capture_moments(
@@ -156,7 +164,7 @@ def capture_moments(
     sites: Sequence[str] = ("resid_post",),
     *,
     absolute: bool = True,
-    pooling: Pooling = "last-token",
+    pooling: Pooling | PlacePooling | None = None,
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
@@ -173,10 +181,9 @@ def capture_moments(
     Raises:
         LensLocError: as :func:`capture`.
     """
-    runner = _Runner.of(model, sites, pooling, truncate, max_tokens)
+    runner = _runner(model, sites, pooling, truncate, max_tokens)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
-    tokenized = runner.tokenize(texts)
     moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
 
     def add(rows: list[int], pooled: Mapping[str, Tensor]) -> None:
@@ -188,10 +195,46 @@ def capture_moments(
                 known = moments[name].get(label)
                 moments[name][label] = found if known is None else known + found
 
-    runner.run(tokenized, texts, add, batch_size, progress)
-    return Summarised(
-        moments, sum(len(text.ids) for text in tokenized), time.perf_counter() - start
+    n_tokens = _run(runner, texts, add, batch_size, progress)
+    widths = {name: _widths(runner, name) for name in moments}
+    return Summarised(moments, n_tokens, time.perf_counter() - start, widths)
+
+
+def _runner(
+    model: Model,
+    sites: Sequence[str],
+    pooling: Pooling | PlacePooling | None,
+    truncate: bool,
+    max_tokens: int | None,
+) -> "_Runner | ModuleRunner":
+    if surface(model).takes_tokens:
+        return _Runner.of(model, sites, pooling or "last-token", truncate, max_tokens)
+    refuse_idle(
+        "a wrapped module is run on stimuli as they are, not on tokens; leave it out",
+        truncate=truncate,
+        max_tokens=max_tokens is not None,
     )
+    return ModuleRunner.of(model, sites, pooling)
+
+
+def _run(
+    runner: "_Runner | ModuleRunner",
+    texts: Sequence[str],
+    take: Callable[[list[int], Mapping[str, Tensor]], None],
+    batch_size: BatchSize,
+    progress: bool,
+) -> int:
+    """Run all stimuli; return how many tokens they have."""
+    if isinstance(runner, ModuleRunner):
+        runner.run(texts, take, batch_size, progress)
+        return 0
+    tokenized = runner.tokenize(texts)
+    runner.run(tokenized, texts, take, batch_size, progress)
+    return sum(len(text.ids) for text in tokenized)
+
+
+def _widths(runner: "_Runner | ModuleRunner", site: str) -> Widths:
+    return runner.widths(site) if isinstance(runner, ModuleRunner) else None
 
 
 def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]:
@@ -295,7 +338,7 @@ class _Runner:
         cls,
         model: Model,
         sites: Sequence[str],
-        pooling: Pooling,
+        pooling: str,
         truncate: bool,
         max_tokens: int | None,
     ) -> "_Runner":
@@ -306,7 +349,7 @@ class _Runner:
         hooks = {name: hook_names(site, model) for name, site in chosen.items()}
         if truncate:
             max_tokens = min(max_tokens or window, window)
-        return cls(model, tuple(chosen.values()), hooks, pooling, max_tokens)
+        return cls(model, tuple(chosen.values()), hooks, cast(Pooling, pooling), max_tokens)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         return tokenize(

@@ -16,6 +16,8 @@ from lensloc.forward.site_table import Axes as Axes
 from lensloc.forward.site_table import Site as Site
 from lensloc.models.adapting import surface
 from lensloc.models.surface import NO_SUCH_POINT, Model
+from lensloc.units.provenance import Provenance
+from lensloc.units.ragged import Widths
 
 _HOOK_SUFFIX = re.compile(r"^(\w+\.)*hook_\w+$")
 
@@ -91,6 +93,50 @@ def get_site(name: "str | Site") -> Site:
     return Site(suffix, hook, f"element of {suffix}", "any")
 
 
+def site_of(name: "str | Site", model: Model) -> Site:
+    """Return a model's site of that name: one of its own, or as :func:`get_site`.
+
+    Raises:
+        LensLocError: if there is none; the known ones are listed.
+    """
+    own = surface(model).own_sites
+    if not own or isinstance(name, Site):
+        return get_site(name)
+    if name not in own:
+        raise LensLocError(
+            f"{surface(model).name} was wrapped without a site {name!r}; its sites are "
+            f"{', '.join(own)}."
+        )
+    return Site(name, f"{name}.{LAYER}", own[name])
+
+
+def unit_in_words(site: str, made: Provenance) -> str:
+    """Return what a unit of a result is, of one of a wrapped module's own sites too."""
+    return made.place or get_site(site).unit
+
+
+def sites_of(sites: "str | Site | Sequence[str | Site]", model: Model) -> list[Site]:
+    """Return one site or several of a model, each once.
+
+    Raises:
+        LensLocError: if none was named, or one is none.
+    """
+    if not surface(model).own_sites:
+        return [get_site(name) for name in names_of(sites)]
+    if not isinstance(sites, str | Site | Iterable):
+        raise LensLocError(
+            f"sites is a name or a list of names, not something of type {type(sites).__name__}; "
+            f"the sites are {', '.join(surface(model).own_sites)}."
+        )
+    several = (sites,) if isinstance(sites, str | Site) else tuple(sites)
+    found = {site.name: site for site in (site_of(each, model) for each in several)}
+    if not found:
+        raise LensLocError(
+            f"No site was named; name at least one of {', '.join(surface(model).own_sites)}."
+        )
+    return list(found.values())
+
+
 def hook_names(site: Site, model: Model) -> list[str]:
     """Return the site's hook point names in ``model``, one a layer.
 
@@ -98,7 +144,7 @@ def hook_names(site: Site, model: Model) -> list[str]:
         LensLocError: if the model lacks one of them.
     """
     seen = surface(model)
-    names = [site.hook_name(layer) for layer in range(seen.n_layers)]
+    names = [site.hook_name(layer) for layer in range(seen.n_layers_at(site.name))]
     missing = {name: why for name in names if (why := seen.lacks(name))}
     if not missing:
         return names
@@ -114,13 +160,22 @@ def hook_names(site: Site, model: Model) -> list[str]:
 def shape(site: Site, model: Model) -> tuple[int, int] | None:
     """Return the number of layers and of units a layer, where that is known beforehand."""
     seen = surface(model)
-    if site.axes == "any":
+    own = seen.widths(site.name)
+    if own is not None:
+        return len(own), max(own)
+    if site.axes == "any" or seen.own_sites:
         return None
     if site.axes == "head_norm" or site.is_summary:
         width: int | None = seen.n_heads
     else:
         width = seen.width(site.hook_name(0))
     return (seen.n_layers, width) if width else None
+
+
+def widths(site: Site, model: Model) -> Widths:
+    """Return the units of every layer, where it is known that layers differ in width."""
+    own = surface(model).widths(site.name)
+    return None if own is None or len(set(own)) == 1 else own
 
 
 def activation_width(site: Site, model: Model, n_tokens: int) -> int:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.forward.sites import get_site, hook_names, shape
+from lensloc.forward.sites import hook_names, shape, site_of, widths
 from lensloc.lesions.modes import get_mode
 from lensloc.lesions.references import Reference
 from lensloc.models.adapting import surface
@@ -29,7 +29,7 @@ def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
     card = card_of(model)
     name = card.name if card is not None else "the model"
     for mask in masks:
-        site = get_site(mask.site)
+        site = site_of(mask.site, model)
         hook_names(site, model)
         if site.is_summary:
             raise LensLocError(
@@ -37,9 +37,10 @@ def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
                 'themselves, UnitMask("head", mask.mask).'
             )
         known = shape(site, model)
-        layers = surface(model).n_layers
+        layers = surface(model).n_layers_at(site.name)
         if known is not None or mask.shape[0] != layers:
-            mask.require_shape(known or (layers, mask.shape[1]), name)
+            own = widths(site, model) if known else mask.widths if mask.shape[0] == layers else None
+            mask.require_shape(known or (layers, mask.shape[1]), name, own)
         if len(mask) == 0:
             raise LensLocError(
                 f"The mask {describe(mask)} holds no unit, so there is nothing to lesion; "
@@ -47,6 +48,14 @@ def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
             )
         made = mask.provenance
         parts = [] if card is None else made.differing(card.hashes)
+        place = surface(model).own_sites.get(site.name, "")
+        if made.place and place and made.place != place:
+            warnings.warn(
+                f"The units of the mask {describe(mask)} are each a {made.place}, and here a "
+                f"{place}, though the sites have one name; they may mean nothing here.",
+                LensLocWarning,
+                stacklevel=3,
+            )
         if parts:
             trained = ", untrained" if made.untrained else ""
             differ = "differ" if len(parts) > 1 or parts == ["weights"] else "differs"

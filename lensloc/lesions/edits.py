@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import Site, get_site, hook_names
+from lensloc.forward.sites import Site, get_site, hook_names, site_of
 from lensloc.lesions.modes import LesionMode, Passing
 from lensloc.lesions.references import reference_site
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.units.mask import UnitMask
+from lensloc.units.ragged import of_all
 from lensloc.units.responses import Responses
 
 
@@ -129,8 +130,13 @@ def edits(
     Raises:
         LensLocError: a site that the model lacks, or responses of other units.
     """
-    site = get_site(mask.site)
+    site = site_of(mask.site, model)
     if mode.needs_block_input:
+        if surface(model).own_sites:
+            raise LensLocError(
+                f"mode={mode.name!r} needs the input of a transformer's block, and "
+                f"{surface(model).name} is a wrapped module; use another mode."
+            )
         hook_names(get_site("resid_pre"), model)
     layered: Float[Tensor, "layer value"] | None = None
     if value is not None:
@@ -138,7 +144,9 @@ def edits(
     elif mode.summary is not None:
         found = responses[reference_site(mask.site, mode.name)]
         layered = _summary(found, mask, mode, quantile, seed)
-    for layer, units in enumerate(mask.mask):
+    widths = of_all(mask.shape, mask.widths)
+    for layer, width in enumerate(widths):
+        units = mask.mask[layer, :width]
         if units.any():
             yield Edit(
                 site,
@@ -147,8 +155,15 @@ def edits(
                 mode,
                 surface(model).n_heads,
                 factor=1.0 if scale is None else float(scale),
-                values=None if layered is None else layered[layer],
+                values=None if layered is None else _of_layer(layered[layer], width, mask),
             )
+
+
+def _of_layer(
+    values: Float[Tensor, " value"], width: int, mask: UnitMask
+) -> Float[Tensor, " unit"]:
+    """Leave out padded places; a head has several values, and layers of heads are not padded."""
+    return values if mask.widths is None else values[:width]
 
 
 def _summary(
@@ -160,7 +175,7 @@ def _summary(
     if responses.site != mask.site:  # a head's z, dimension by dimension
         width = values.shape[2] // needed.shape[1]
         needed = einops.repeat(needed, "layer head -> layer (head d_head)", d_head=width)
-    if values.shape[1:] != needed.shape:
+    if values.shape[1:] != needed.shape or responses.widths != mask.widths:
         raise LensLocError(
             f"The reference responses at {responses.site} are of {values.shape[1]}x"
             f"{values.shape[2]} units, but the mask needs {needed.shape[0]}x{needed.shape[1]}; "

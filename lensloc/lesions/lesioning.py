@@ -31,6 +31,7 @@ from lensloc.lesions.references import (
     values_hash,
 )
 from lensloc.models.adapting import surface
+from lensloc.models.module import OfModule
 from lensloc.models.surface import Close, Model
 from lensloc.units.mask import UnitMask
 from lensloc.units.responses import Responses
@@ -105,6 +106,11 @@ def lesion(
     for each in chosen:
         require_a(UnitMask, each, "masks")
     require_masks(model, chosen)
+    if positions == "last" and not surface(model).takes_tokens:
+        raise LensLocError(
+            "positions='last' is the last token of a text that a language model reads or writes; a "
+            "wrapped module is lesioned at all places, so leave it out."
+        )
     require_arguments(
         mode, positions, scale=scale, value=value, quantile=quantile, reference=reference
     )
@@ -277,13 +283,22 @@ class Lesion:
     def _probe(self) -> Tensor | None:
         """Return the logits of a few fixed tokens, leaving all lesions' counts as they are."""
         seen = surface(self._model)
+        if isinstance(seen, OfModule):
+            return self._counting_nothing(seen.probe)
         length = min(_PROBE_TOKENS, seen.window)
         tokens = ((torch.arange(2 * length) * 7919 + 11) % seen.vocabulary).reshape(2, length)
+
+        def logits() -> Tensor:
+            with evaluating(self._model), torch.no_grad():
+                return seen.logits(tokens.to(seen.device)).float()
+
+        return self._counting_nothing(logits)
+
+    def _counting_nothing(self, run: Callable[[], Tensor | None]) -> Tensor | None:
         counting = (self, *open_lesions(self._model))
         kept = [(found, dict(found._fired), list(found._changed)) for found in counting]
         try:
-            with evaluating(self._model), torch.no_grad():
-                return seen.logits(tokens.to(seen.device)).float()
+            return run()
         except (TypeError, ValueError, RuntimeError, NotImplementedError, IndexError) as reason:
             log.info("the lesion's effect on logits could not be probed (%s)", reason)
             return None
@@ -298,7 +313,8 @@ class Lesion:
         elif not effect.changed:
             what = "it changed no activation: the units had these values already"
         elif effect.moved == 0:
-            what = "it moved no logit of the probe"
+            tokens = surface(self._model).takes_tokens
+            what = f"it moved no {'logit' if tokens else 'number'} of the probe"
         else:
             return
         # The caller's `with` statement: this method, __exit__, then the caller.

@@ -12,6 +12,7 @@ from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import capture
 from lensloc.lesions.modes import MODES
+from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.units.mask import UnitMask
 from lensloc.units.responses import Responses
@@ -40,7 +41,7 @@ def reference_responses(
             sorted(sites),
             pooling="mean",
             batch_size=batch_size,
-            truncate=True,
+            truncate=surface(model).takes_tokens,
             progress=False,
         )
         return captured.responses
@@ -76,6 +77,7 @@ def values_hash(values: Float[Tensor, "layer unit"], mask: UnitMask) -> str:
 
 def mask_hash(mask: UnitMask) -> str:
     """Return a hash of a mask's site and units, whatever their provenance."""
-    digest = xxhash.xxh3_128(f"{mask.site} {mask.shape}".encode())
+    padded = "" if mask.widths is None else f" {mask.widths}"
+    digest = xxhash.xxh3_128(f"{mask.site} {mask.shape}{padded}".encode())
     digest.update(mask.mask.contiguous().numpy().data)
     return digest.hexdigest()

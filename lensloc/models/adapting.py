@@ -13,6 +13,7 @@ _ADAPTERS = {
     "HookedTransformer": ("hooked", "Hooked"),
     "TransformerBridge": ("bridge", "Bridge"),
     "PreTrainedModel": ("plain", "Plain"),
+    "Wrapped": ("module", "OfModule"),
 }
 
 
@@ -20,7 +21,8 @@ def surface(model: Any) -> Surface:
     """Return what lensloc asks of a model; the same object every time.
 
     Args:
-        model: a HookedTransformer, a TransformerBridge, or a language model of transformers.
+        model: a HookedTransformer, a TransformerBridge, a language model of transformers, or a
+            module that :func:`lensloc.wrap` gave sites.
 
     Raises:
         LensLocError: for anything else.
@@ -48,6 +50,11 @@ def _refused(model: Any) -> str:
     if isinstance(model, str):
         return f"A loaded model is needed, not a name; load it first: ll.load_model({model!r})."
     kind = "None" if model is None else type(model).__name__
+    if hasattr(model, "named_modules"):
+        return (
+            f"A {kind} is no language model that lensloc knows; say where its units live: "
+            "ll.wrap(module, sites={'block': 'blocks.{layer}'})."
+        )
     return (
         f"A loaded model is needed first, not something of type {kind}: a HookedTransformer or "
         "TransformerBridge of TransformerLens, or a language model of transformers; load one with "

@@ -14,6 +14,7 @@ from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.anatomy import blocks_of
 from lensloc.models.late import Reach, reach
+from lensloc.models.module import OfModule
 from lensloc.models.quantized import is_quantized
 from lensloc.models.surface import Hook, Inputs, Model, Surface, opened
 
@@ -65,6 +66,7 @@ class ModelCheck:
         late_blocks: block outputs at the end of that row; None if they were not compared.
         late_logits: logits at the end of that row; None if they were not compared.
         missed: what acts later than that in a text: name and from how many tokens on.
+        of: what the model gives for a text, in words.
     """
 
     batch: float
@@ -76,15 +78,17 @@ class ModelCheck:
     late_blocks: float | None = None
     late_logits: float | None = None
     missed: tuple[tuple[str, int], ...] = field(default=())
+    of: str = "a text's logits"
 
     @property
     def failures(self) -> list[str]:
         """What is wrong, in words; empty if nothing is."""
         found = []
         if not self.batch <= self.tolerance:
-            found.append(f"a text's logits change by {self.batch:.1e} with its batch")
+            found.append(f"{self.of} change by {self.batch:.1e} with its batch")
         if not self.hook > 0:
-            found.append("a hook at a block's output does not reach the logits")
+            what = "the logits" if self.n_tokens else "what it gives"
+            found.append(f"a hook at a block's output does not reach {what}")
         early = (("block outputs", self.blocks), ("logits", self.logits))
         late = (("block outputs", self.late_blocks), ("logits", self.late_logits))
         for compared, where in ((early, ""), (late, f" at the end of {self.n_tokens:,} tokens")):
@@ -110,12 +114,13 @@ class ModelCheck:
         ]
         reference = ", ".join(compared) or "no transformers original to compare with"
         state = "failed: " + "; ".join(self.failures) if self.failures else "passed"
+        read = f", over up to {self.n_tokens:,} tokens" if self.n_tokens else ""
         missed = "".join(
             f"; not reached: {name}, from {begin:,} tokens on" for name, begin in self.missed
         )
         return (
-            f"{state} ({reference}, over up to {self.n_tokens:,} tokens, batch {self.batch:.1e}, "
-            f"hook effect {self.hook:.1e}{missed})"
+            f"{state} ({reference}{read}, batch {self.batch:.1e}, hook effect {self.hook:.1e}"
+            f"{missed})"
         )
 
 
@@ -185,6 +190,8 @@ def check_model(model: Model, reference: Reference | None = None) -> ModelCheck:
         reference: what :func:`reference_activations` gave for the original, if there is one.
     """
     seen = surface(model)
+    if isinstance(seen, OfModule):
+        return _check_module(seen)
     vocabulary = reference.vocabulary if reference else seen.vocabulary
     tokens = _tokens(vocabulary, 3, _SHORT)[:, : seen.window].to(seen.device)
     logits, blocks = _run(seen, tokens)
@@ -207,6 +214,28 @@ def check_model(model: Model, reference: Reference | None = None) -> ModelCheck:
         late_blocks=late.blocks,
         late_logits=late.logits,
         missed=late.missed,
+    )
+
+
+def _check_module(seen: OfModule) -> ModelCheck:
+    """Check a wrapped module on its examples; every site is written at in its middle layer."""
+    together, alone = seen.probe(), seen.probe(one_by_one=True)
+    assert together is not None
+    assert alone is not None
+    effects = []
+    for site in seen.own_sites:
+        with opened(seen, [(f"{site}.{seen.n_layers_at(site) // 2}", _bump())]):
+            changed = seen.probe()
+        assert changed is not None
+        effects.append(_error(changed, together))
+    return ModelCheck(
+        batch=_error(alone, together),
+        hook=min(effects, key=_nan_last),
+        blocks=None,
+        logits=None,
+        tolerance=_TOLERANCE.get(seen.dtype, 1e-3),
+        n_tokens=0,
+        of="what it gives for a stimulus",
     )
 
 

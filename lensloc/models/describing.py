@@ -7,6 +7,7 @@ from typing import Any
 
 from lensloc.models.adapting import surface
 from lensloc.models.check import check_model
+from lensloc.models.evaluation import evaluating
 from lensloc.models.identity import (
     ModelCard,
     attach,
@@ -15,12 +16,15 @@ from lensloc.models.identity import (
     tokenizer_hash,
     weights_hash,
 )
+from lensloc.models.module import OfModule
 from lensloc.models.surface import Model
 
 log = logging.getLogger(__name__)
 
+_UNCHECKED = "not run: no example of an input was given yet"
 
-def describe(model: Any) -> ModelCard:
+
+def describe(model: Model) -> ModelCard:
     """Return a model's card; a model that came from elsewhere is checked and gets one.
 
     A model of the user's own may be odd on purpose, so what its check finds is a warning. A model
@@ -36,7 +40,12 @@ def describe(model: Any) -> ModelCard:
         "prepends_bos": seen.prepends_bos,
     }
     where = devices_of(model)
-    if card is not None and all(getattr(card, name) == value for name, value in now.items()):
+    unchecked = card is not None and card.check == _UNCHECKED and has_example(model)
+    if (
+        card is not None
+        and not unchecked
+        and all(getattr(card, name) == value for name, value in now.items())
+    ):
         if card.device != where:
             card = dataclasses.replace(card, device=where)
             attach(model, card)
@@ -44,14 +53,16 @@ def describe(model: Any) -> ModelCard:
     name = seen.name or "model given in Python"
     if Path(name).is_dir():
         name = Path(name).name
-    training = model.training
-    check = check_model(model.eval())
-    model.train(training)
-    if check.failures:
-        log.warning("%s did not pass its check: %s", name, "; ".join(check.failures))
+    checked = _UNCHECKED
+    if has_example(model):
+        with evaluating(model):
+            check = check_model(model)
+        if check.failures:
+            log.warning("%s did not pass its check: %s", name, "; ".join(check.failures))
+        checked = str(check)
     if card is not None and card.weights_hash == now["weights_hash"]:
         # Its weights are still those that were loaded, with all that is known of them.
-        card = dataclasses.replace(card, **now, device=where, check=str(check))
+        card = dataclasses.replace(card, **now, device=where, check=checked)
         attach(model, card)
         return card
     if seen.processing.startswith("folded"):
@@ -68,12 +79,18 @@ def describe(model: Any) -> ModelCard:
         dtype=dtype_of(model),
         processing=seen.processing,
         untrained=False,
-        check=str(check),
+        check=checked,
         device=where,
         **now,
     )
     attach(model, card)
     return card
+
+
+def has_example(model: Model) -> bool:
+    """Say whether there is something to check a model with; tokens there always are."""
+    seen = surface(model)
+    return not isinstance(seen, OfModule) or seen.has_example
 
 
 def dtype_of(model: Model) -> str:

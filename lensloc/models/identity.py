@@ -173,6 +173,9 @@ def _hashed(model: torch.nn.Module) -> str:
 
 def _named_weights(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield what is hashed; of packed weights, also what they are unpacked with."""
+    if not surface(model).takes_tokens:  # running means of a wrapped module are buffers
+        yield from model.state_dict(keep_vars=True).items()
+        return
     if not is_quantized(model):
         yield from model.named_parameters()
         return

@@ -15,11 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-Kind = Literal["hooked", "bridge", "transformers"]
+Kind = Literal["hooked", "bridge", "transformers", "module"]
 KINDS: tuple[str, ...] = get_args(Kind)
 
 Model: TypeAlias = nn.Module
-"""What users hold: a HookedTransformer, a TransformerBridge, a model of transformers."""
+"""What users hold: a HookedTransformer, a TransformerBridge, a model of transformers, or a
+module of their own, wrapped."""
 
 Hook = Callable[[Tensor], Tensor | None]
 """Gets the value that passes a hook point; what it returns, if anything, takes its place."""
@@ -172,7 +173,25 @@ class Surface(Protocol):
         """Where tokens go."""
         ...
 
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it is run on tokens and gives logits; a wrapped module is not."""
+        return True
+
     # -- hook points -------------------------------------------------------------------------------
+
+    @property
+    def own_sites(self) -> Mapping[str, str]:
+        """Sites of its own: name -> what a unit is; empty where sites have general names."""
+        return {}
+
+    def n_layers_at(self, site: str) -> int:
+        """Return the number of layers of a site."""
+        return self.n_layers
+
+    def widths(self, site: str) -> tuple[int, ...] | None:
+        """Return how many units each layer of one of its own sites has, where that is known."""
+        return None
 
     def lacks(self, point: str) -> str | None:
         """Say why the model has no such hook point, as the end of a sentence; None if it has."""

@@ -8,6 +8,7 @@ from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import require_tokenizer, shortened
+from lensloc.units.stimuli import Stimulus
 from lensloc.units.verbatim import Verbatim
 
 
@@ -36,6 +37,10 @@ def chat_writer(
     options = {"add_generation_prompt": add_generation_prompt}
 
     def write(text: str) -> Verbatim:
+        if isinstance(text, Stimulus):
+            raise LensLocError(
+                f"A chat template holds texts, and the stimuli are {text.noun}s; leave it out."
+            )
         turns = [*before, {"role": "user", "content": text}]
         try:
             written = tokenizer.apply_chat_template(turns, tokenize=False, **options)

@@ -16,6 +16,7 @@ from jaxtyping import Int
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
+from lensloc.units.stimuli import Stimulus
 from lensloc.units.verbatim import is_verbatim
 from lensloc.vocabulary import BOS as BOS
 from lensloc.vocabulary import Bos as Bos
@@ -48,6 +49,11 @@ def token_ids(model: Model, text: str, bos: Bos = "model", *, end: bool = True) 
         LensLocError: a BOS is to be added, but the tokenizer has none; or the tokenizer knows a
             token that the model does not.
     """
+    if isinstance(text, Stimulus):
+        raise LensLocError(
+            f"The stimulus {text!r} is no text, and {surface(model).name or 'this model'} reads "
+            "texts; wrap a module that takes such stimuli: ll.wrap(module, sites)."
+        )
     tokenizer = surface(model).tokenizer
     wanted = prepends_bos(model, bos)
     before, behind, own = _parts(tokenizer, text)
@@ -170,7 +176,13 @@ def require_tokenizer(model: Model) -> None:
     Raises:
         LensLocError: if it has no tokenizer.
     """
-    if surface(model).tokenizer is None:
+    seen = surface(model)
+    if not seen.takes_tokens:
+        raise LensLocError(
+            f"{seen.name} is a wrapped module, which is run on its own stimuli and not on tokens; "
+            "load a language model with ll.load_model for this."
+        )
+    if seen.tokenizer is None:
         raise LensLocError(
             "The model has no tokenizer, so texts cannot be run through it; "
             "load it with one (tokenizer files in its folder)."

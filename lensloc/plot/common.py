@@ -54,6 +54,14 @@ def _keep_names(figure: go.Figure) -> None:
             figure.layout[axis].type = "category"
 
 
+def size_in_words(found: Selectivity) -> str:
+    """Say how many layers and units a layer a map has."""
+    layers, units = found.shape
+    if found.widths is None:
+        return f"{layers} x {units:,}"
+    return f"{found.n_units:,} in {layers} layers of {min(found.widths):,} to {units:,}"
+
+
 def contrast_of(found: Selectivity) -> str:
     """Say what was compared: ``sentences > nonwords``."""
     return sides_of(found.provenance)

@@ -119,6 +119,6 @@ def _curve(
     elif quantity == "significant":
         values = found.significant(q=0.05, direction="both").percent_per_layer()
     else:
-        values = (found.t if quantity == "mean_t" else found.t.abs()).mean(dim=1)
+        values = (found.t if quantity == "mean_t" else found.t.abs()).nanmean(dim=1)
     curve: Float[np.ndarray, " layer"] = values.numpy()
     return curve

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
+from lensloc.plot.common import about, contrast_of, finish, name_of_t, size_in_words, titled
 from lensloc.plot.showing import Figure
 from lensloc.plot.themes import INK, STYLES
 from lensloc.selectivity import MaxT, Selectivity
@@ -48,7 +48,7 @@ def t_histogram(
     require_a(Selectivity, found, "found")
     if null is not None:
         require_a(MaxT, null, "null")
-    t = found.t.flatten().numpy()
+    t = found.t[found.units].numpy()
     if null is None:
         reason = "the line stands in a null; leave it out, or give null"
         refuse_idle(reason, alpha=alpha != 0.05)
@@ -73,9 +73,8 @@ def t_histogram(
     if null is not None:
         _add_null(figure, null, len(t), density, log)
         _add_thresholds(figure, found, null, alpha)
-    n_layers, width = found.shape
     default = titled(
-        f"t of {n_layers} x {width:,} units at {found.site}: {contrast_of(found)}",
+        f"t of {size_in_words(found)} units at {found.site}: {contrast_of(found)}",
         about([found.provenance]),
     )
     finish(figure, title or default, width=820, height=440)
@@ -95,12 +94,13 @@ def t_histogram(
 
 
 def _require_same(null: MaxT, found: Selectivity) -> None:
-    if null.site != found.site or null.t.shape != found.t.shape:
+    of = [(each.site, each.t.shape, each.widths) for each in (null, found)]
+    if of[0] != of[1]:
         raise LensLocError(
             f"The null is of {tuple(null.t.shape)} units at {null.site}, the statistics are of "
             f"{found.shape} units at {found.site}; permute the same responses."
         )
-    if not torch.allclose(null.t, found.t, rtol=1e-3, atol=1e-3):
+    if not torch.allclose(null.t, found.t, rtol=1e-3, atol=1e-3, equal_nan=True):
         raise LensLocError(
             f"The null was made for another t at {found.site} than these statistics hold; permute "
             "the same responses, with the same conditions and the same test."
@@ -145,8 +145,9 @@ def _add_null(figure: go.Figure, null: MaxT, n_units: int, density: bool, log: b
 def _add_thresholds(figure: go.Figure, found: Selectivity, null: MaxT, alpha: float) -> None:
     threshold = null.threshold(alpha)
     sides = (-1, 1) if null.two_sided else (1,)
-    low = min(float(found.t.min()), min(sides) * 1.05 * threshold)
-    high = max(float(found.t.max()), 1.05 * threshold)
+    least, most = found.range_of_t
+    low = min(least, min(sides) * 1.05 * threshold)
+    high = max(most, 1.05 * threshold)
     span = high - low
     # Labels stand between lines that are far apart, and otherwise outside, where they get room.
     inside = threshold - (-threshold if null.two_sided else low) > span / 2

@@ -10,12 +10,13 @@ from jaxtyping import Float, Int, Real
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.sites import HEAD_SITES
-from lensloc.plot.common import about, contrast_of, finish, name_of_t, titled
+from lensloc.plot.common import about, contrast_of, finish, name_of_t, size_in_words, titled
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import BROWNS, DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
 from lensloc.units.mask import UnitMask
+from lensloc.units.ragged import of_all
 
 Found = UnitMask | Selectivity
 
@@ -167,7 +168,7 @@ def _shares(
         layers = mask.shape[0]
         shares[:layers, column] = share
         counts[:layers, column] = mask.per_layer().numpy()
-        widths[:layers, column] = mask.shape[1]
+        widths[:layers, column] = of_all(mask.shape, mask.widths)
     if np.isnan(shares).all():
         return None
     return go.Heatmap(
@@ -198,20 +199,30 @@ def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = 
         columns: how many ranks to draw at most.
         title: of the figure.
 
+    Layers that differ in width are all drawn over the whole breadth, so that units of a narrow one
+    stand several times beside each other.
+
     Returns:
         A heatmap, layer x rank, with zero in the middle of its scale.
     """
     require_a(Selectivity, found, "found")
     n_layers, n_units = found.shape
+    # NaN, where no unit is, comes last.
     order = np.argsort(-found.t.numpy(), axis=1, kind="stable")
     ranks = np.unique(np.linspace(0, n_units - 1, min(n_units, columns)).round().astype(int))
     share = (100 * ranks / max(1, n_units - 1)).round(2)
-    figure = Figure(_map_of_t(found, order[:, ranks], share))
+    shown = np.stack(
+        [
+            each[(ranks * (width - 1) / max(1, n_units - 1)).round().astype(int)]
+            for each, width in zip(order, of_all(found.shape, found.widths), strict=True)
+        ]
+    )
+    figure = Figure(_map_of_t(found, shown, share))
     finish(
         figure,
         title
         or titled(
-            f"{contrast_of(found)} at {found.site} ({n_layers} x {n_units:,} units)",
+            f"{contrast_of(found)} at {found.site} ({size_in_words(found)} units)",
             about([found.provenance]),
         ),
         width=760,
@@ -282,7 +293,7 @@ def _map_of_t(
     n_layers = len(found.t)
     rows = np.arange(n_layers)[:, None]
     t, q, d = (getattr(found, name).numpy()[rows, units] for name in ("t", "q", "d"))
-    limit = float(np.abs(t).max()) or 1.0
+    limit = float(np.nanmax(np.abs(t))) or 1.0
     return go.Heatmap(
         z=t.astype(np.float32),
         x=x,

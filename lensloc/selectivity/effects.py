@@ -104,6 +104,7 @@ def bootstrap_d(
         d = _resampled_d(parts, counts, precision(values[0])).numpy()
         low[units], high[units] = _quantiles(d, [tail, 1 - tail])
         undefined[units] = np.isnan(d).mean(axis=0)
+    undefined[~responses.units.flatten().numpy()] = np.nan  # no unit is there
     arrays = [torch.from_numpy(found).reshape(shape) for found in (low, high, undefined)]
     return Interval(arrays[0], arrays[1], confidence, arrays[2])
 

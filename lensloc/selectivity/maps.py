@@ -15,6 +15,7 @@ from lensloc.display import markup
 from lensloc.display.sentences.selection import large_units, nothing_selected
 from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.selectivity.selecting import Statistics, chosen_by
+from lensloc.units import ragged
 from lensloc.units.mask import UnitAddress, UnitMask
 from lensloc.units.outliers import OUTLIER_RATIO, outliers
 from lensloc.units.provenance import Provenance
@@ -27,7 +28,7 @@ _STATISTICS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Selectivity:
+class Selectivity(ragged.Layered):
     """How much more each unit responds to the target than to the control, at one site.
 
     All arrays are float64 ``[layer, unit]`` on the CPU. A positive ``t`` means a larger response
@@ -48,6 +49,8 @@ class Selectivity:
         provenance: model, stimuli and procedure.
         excluded: units that no selection takes; None if all may be taken.
         excluded_by: how these were chosen, one rule a call of :meth:`excluding`.
+        widths: units of every layer, where layers differ in width; None where they do not. All
+            arrays are NaN beyond a layer's width: no unit is there.
     """
 
     site: str
@@ -64,12 +67,26 @@ class Selectivity:
     provenance: Provenance = field(default_factory=Provenance)
     excluded: Bool[Tensor, "layer unit"] | None = None
     excluded_by: tuple[SelectionRule, ...] = ()
+    widths: ragged.Widths = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", ragged.checked(self.widths, self.shape))
+        if self.widths is not None:
+            for name in _STATISTICS:
+                values = ragged.padded(getattr(self, name), self.widths, torch.nan)
+                object.__setattr__(self, name, values)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of layers, number of units a layer."""
+        """Number of layers, number of units of the widest layer."""
         n_layers, n_units = self.t.shape
         return n_layers, n_units
+
+    @property
+    def range_of_t(self) -> tuple[float, float]:
+        """Smallest and largest t."""
+        known = self.t[self.units]
+        return float(known.min()), float(known.max())
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -81,18 +98,21 @@ class Selectivity:
 
     def line(self) -> str:
         """Return the map in a line, without its warnings."""
-        layers, units = self.shape
+        low, high = self.range_of_t
         source = " ".join(x for x in (self.provenance.model, self.provenance.contrast) if x)
         return (
-            f"Selectivity({layers}x{units} units at {self.site}; {source or 'unknown'}; "
-            f"t from {self.t.min():.1f} to {self.t.max():.1f})"
+            f"Selectivity({self.size_in_words} units at {self.site}; "
+            f"{source or 'unknown'}; t from {low:.1f} to {high:.1f})"
         )
 
     def _repr_html_(self) -> str:
-        made, (layers, units) = self.provenance, self.shape
+        made, (low, high) = self.provenance, self.range_of_t
+        units = f"{self.shape[0]} x {self.shape[1]:,}"
+        if self.widths is not None:
+            units = f"{self.n_units:,} in layers of {min(self.widths):,} to {max(self.widths):,}"
         sides = [" + ".join(made.target) or "target", " + ".join(made.control) or "control"]
         better = {
-            f"q < 0.05, prefer {side}": f"{len(found):,} ({100 * found.mask.double().mean():.3g} %)"
+            f"q < 0.05, prefer {side}": f"{len(found):,} ({100 * len(found) / found.n_units:.3g} %)"
             for side, found in zip(
                 sides,
                 (self.significant(0.05, "target"), self.significant(0.05, "control")),
@@ -100,10 +120,10 @@ class Selectivity:
             )
         }
         known = {
-            "units": f"{layers} x {units:,} at {self.site}",
+            "units": f"{units} at {self.site}",
             "model": made.model,
             "contrast": made.contrast,
-            "t": f"{self.t.min():.1f} to {self.t.max():.1f}",
+            "t": f"{low:.1f} to {high:.1f}",
             **better,
             "outliers in size": f"{len(self.outliers()):,}",
         }
@@ -119,8 +139,12 @@ class Selectivity:
 
     def _thumbnail(self, columns: int = 40) -> Float[Tensor, "layer column"]:
         """Return t at evenly spaced ranks of every layer, largest first."""
-        ranks = torch.linspace(0, self.shape[1] - 1, min(columns, self.shape[1])).round().long()
-        return self.t.sort(dim=1, descending=True).values[:, ranks]
+        columns = min(columns, self.shape[1])
+        rows = []
+        for t, width in zip(self.t, ragged.of_all(self.shape, self.widths), strict=True):
+            ranks = torch.linspace(0, width - 1, columns).round().long()
+            rows.append(t[:width].sort(descending=True).values[ranks])
+        return torch.stack(rows)
 
     # -- selecting -----------------------------------------------------------------------------
 
@@ -217,10 +241,20 @@ class Selectivity:
         return (SelectionRule("given", units=self.excluded),)
 
     def _apply(self, rule: SelectionRule) -> UnitMask:
-        mask, score = chosen_by(rule, Statistics(self.site, self.t, self.q, self.magnitude))
-        words = rule.describe(mask.numel(), self.site)
+        units = None if self.widths is None else self.units
+        known = Statistics(self.site, self.t, self.q, self.magnitude, units)
+        mask, score = chosen_by(rule, known)
+        words = rule.describe(self.n_units, self.site)
         made = self.provenance.replace(selection=words, site=self.site)
-        return UnitMask(self.site, mask, made, score=score, magnitude=self.magnitude, rule=rule)
+        return UnitMask(
+            self.site,
+            mask,
+            made,
+            score=score,
+            magnitude=self.magnitude,
+            rule=rule,
+            widths=self.widths,
+        )
 
     # -- outliers ------------------------------------------------------------------------------
 
@@ -272,11 +306,12 @@ class Selectivity:
             LensLocError: if the mask is of another site or shape.
         """
         if mask is None:
-            layers, units = np.indices(self.shape).reshape(2, -1)
+            layers, units = self.units.nonzero().T.numpy()
         else:
             self._require_mine(mask)
             layers, units = mask.mask.nonzero().T.numpy()
-        larger = rankdata(self.magnitude.numpy(), method="max", axis=1) / self.shape[1]
+        ranks = rankdata(self.magnitude.numpy(), method="max", axis=1, nan_policy="omit")
+        larger = ranks / np.array(ragged.of_all(self.shape, self.widths))[:, None]
         large = outliers(self.magnitude).numpy()
         table: pd.DataFrame = pd.DataFrame(
             {
@@ -299,7 +334,7 @@ class Selectivity:
     def _require_mine(self, mask: UnitMask) -> None:
         if mask.site != self.site:
             raise LensLocError(f"The mask is of {mask.site}, these statistics are of {self.site}.")
-        mask.require_shape(self.shape, self.provenance.model or "this map")
+        mask.require_shape(self.shape, self.provenance.model or "this map", self.widths)
 
 
 def _of_one_map(one: Provenance, other: Provenance) -> bool:

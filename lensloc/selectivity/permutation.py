@@ -12,6 +12,7 @@ from torch import Tensor
 from lensloc.errors import LensLocError
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import TESTS, Test, groups, paired, pairs, welch
+from lensloc.units import ragged
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.units.responses import Responses
@@ -22,7 +23,7 @@ _ELEMENTS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class MaxT:
+class MaxT(ragged.Layered):
     """A permutation test's result at one site.
 
     Attributes:
@@ -34,6 +35,7 @@ class MaxT:
         null_edges: edges of the bins.
         two_sided: whether ``|t|`` was compared.
         provenance: model, stimuli and procedure, as far as the responses know them.
+        widths: units of every layer, where layers differ in width; t and p are NaN beyond them.
     """
 
     site: str
@@ -44,10 +46,17 @@ class MaxT:
     null_edges: Float[np.ndarray, " edge"]
     two_sided: bool
     provenance: Provenance = field(default_factory=Provenance)
+    widths: ragged.Widths = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units of the widest layer."""
+        n_layers, n_units = self.p.shape
+        return n_layers, n_units
 
     def __repr__(self) -> str:
         return (
-            f"MaxT({int((self.p < 0.05).sum())} of {self.p.numel()} units at {self.site} with "
+            f"MaxT({int((self.p < 0.05).sum())} of {self.n_units} units at {self.site} with "
             f"family-wise p < 0.05; {self.n_permutations} permutations)"
         )
 
@@ -73,8 +82,9 @@ class MaxT:
     def significant(self, alpha: float = 0.05) -> UnitMask:
         """Return the units whose corrected p is at most ``alpha`` and whose t is above zero."""
         rule = SelectionRule("significant", q=alpha, direction="target", statistic="family-wise p")
-        made = self.provenance.replace(selection=rule.describe(self.p.numel(), self.site))
-        return UnitMask(self.site, (self.p <= alpha) & (self.t > 0), made, rule=rule)
+        made = self.provenance.replace(selection=rule.describe(self.n_units, self.site))
+        chosen = (self.p <= alpha) & (self.t > 0)
+        return UnitMask(self.site, chosen, made, rule=rule, widths=self.widths)
 
 
 @runtime_checkable
@@ -148,16 +158,18 @@ def max_t(
     shuffles: _Relabellings | _SignFlips
     if test == "paired":
         observed = paired(responses, target, control, absolute=absolute)
-        values = pairs(responses, target, control)
+        values = _of_units(pairs(responses, target, control), responses)
         signs = random.integers(0, 2, size=(n_permutations, len(values[0]))) * 2.0 - 1.0
         shuffles = _SignFlips(values, absolute, signs)
     else:
         observed = welch(responses, target, control, absolute=absolute)
-        values = groups(responses, target, control)
+        values = _of_units(groups(responses, target, control), responses)
         labels = np.repeat([1.0, 0.0], [len(part) for part in values])
         labels = random.permuted(np.tile(labels, (n_permutations, 1)), axis=1)
         shuffles = _Relabellings(values, absolute, labels)
-    maxima, counts, edges = _shuffled(shuffles, observed.t, n_permutations, two_sided)
+    units = responses.units
+    known = observed.t[units][None]
+    maxima, counts, edges = _shuffled(shuffles, known, n_permutations, two_sided)
     size = observed.t.abs() if two_sided else observed.t
     # A shuffle that restores the labels gives the same t up to rounding.
     ordered = np.sort(maxima)
@@ -166,13 +178,22 @@ def max_t(
     return MaxT(
         responses.site,
         observed.t,
-        torch.from_numpy(p),
+        torch.from_numpy(p).masked_fill(~units, torch.nan),
         maxima,
         counts,
         edges,
         two_sided,
         observed.provenance,
+        responses.widths,
     )
+
+
+def _of_units(values: tuple[Tensor, Tensor], responses: Responses) -> tuple[Tensor, Tensor]:
+    """Leave out places of the array that are no units."""
+    if responses.widths is None:
+        return values
+    first, second = (part[:, responses.units][:, None] for part in values)
+    return first, second
 
 
 def roles(

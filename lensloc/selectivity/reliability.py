@@ -81,6 +81,7 @@ def split_half(
         t, d = paired_t_and_d(responses, *rows, _whole_pairs(members, rows), absolute=absolute)
     else:
         t, d = t_and_d(responses, *members, absolute=absolute)
+    t, d = t[:, responses.units][:, None], d[:, responses.units][:, None]
     correlations, shared, held_out = [], [], []
     for split in range(len(halves)):
         first, second = 2 * split, 2 * split + 1

@@ -24,12 +24,24 @@ class Statistics:
         t: what units are ranked by.
         q: false discovery rate.
         magnitude: mean absolute response.
+        known: which places are units, where layers differ in width; None where all are.
     """
 
     site: str
     t: Float[Tensor, "layer unit"]
     q: Float[Tensor, "layer unit"]
     magnitude: Float[Tensor, "layer unit"]
+    known: Bool[Tensor, "layer unit"] | None = None
+
+    @property
+    def units(self) -> Bool[Tensor, "layer unit"]:
+        """Which places are units."""
+        return torch.ones_like(self.t, dtype=torch.bool) if self.known is None else self.known
+
+    @property
+    def n_units(self) -> int:
+        """How many there are."""
+        return int(self.units.sum())
 
 
 def chosen_by(rule: SelectionRule, found: Statistics) -> Chosen:
@@ -38,12 +50,12 @@ def chosen_by(rule: SelectionRule, found: Statistics) -> Chosen:
     Raises:
         LensLocError: a rule that needs more than these statistics; so many units as there are not.
     """
-    excluded = torch.zeros_like(found.t, dtype=torch.bool)
+    excluded = ~found.units
     for other in rule.excluding:
         excluded |= _excluded_by(other, found)
     if not rule.can_be_reapplied:
         raise LensLocError(
-            f"Units that were chosen as {rule.describe(found.t.numel(), found.site)!r} cannot be "
+            f"Units that were chosen as {rule.describe(found.n_units, found.site)!r} cannot be "
             "chosen again from t, q and magnitudes; use a rule of top(), bottom(), between(), "
             "significant() or outliers()."
         )
@@ -71,7 +83,7 @@ def _excluded_by(rule: SelectionRule, found: Statistics) -> Bool[Tensor, "layer 
 def _best(
     rule: SelectionRule, found: Statistics, excluded: Bool[Tensor, "layer unit"]
 ) -> tuple[Bool[Tensor, "layer unit"], Float[Tensor, "layer unit"]]:
-    count, _ = count_units(rule.percent, rule.k, found.t.numel(), found.site)
+    count, _ = count_units(rule.percent, rule.k, found.n_units, found.site)
     score = found.t if rule.kind == "top" else -found.t
     score = score.masked_fill(excluded, -torch.inf)
     if rule.unique_dims:
@@ -82,7 +94,7 @@ def _best(
     left = int(torch.isfinite(score).sum())
     if count > left:
         raise LensLocError(
-            f"{count} units were asked for but only {left} of {found.t.numel()} at {found.site} "
+            f"{count} units were asked for but only {left} of {found.n_units} at {found.site} "
             "may be selected; ask for fewer."
         )
     mask = torch.zeros(score.numel(), dtype=torch.bool)
@@ -100,9 +112,9 @@ def _between(
         )
     if seed is None:
         raise LensLocError("A draw between percentiles needs a seed; give one, e.g. seed=0.")
-    count, _ = count_units(None, rule.k, found.t.numel(), found.site)
+    count, _ = count_units(None, rule.k, found.n_units, found.site)
     t = found.t.flatten().numpy()
-    ends = np.percentile(t, [low, high])
+    ends = np.percentile(t[found.units.flatten().numpy()], [low, high])
     within = (t >= ends[0]) & (t <= ends[1]) & ~excluded.flatten().numpy()
     inside = torch.from_numpy(np.flatnonzero(within))
     mask = torch.zeros(found.t.numel(), dtype=torch.bool)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.special import gammaln
 from scipy.stats import false_discovery_control
 from scipy.stats import t as student_t
@@ -18,6 +18,7 @@ from lensloc.arguments import listed, require_a
 from lensloc.errors import LensLocError
 from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import Moments, as_float64, total
+from lensloc.units import ragged
 from lensloc.units.provenance import Provenance
 from lensloc.units.responses import Responses
 
@@ -77,6 +78,7 @@ def welch(
         Moments.of(target_values, absolute=absolute),
         Moments.of(control_values, absolute=absolute),
         _made(provenance, responses, target, control, absolute, "welch"),
+        responses.widths,
     )
 
 
@@ -85,6 +87,7 @@ def welch_of_moments(
     target: Moments,
     control: Moments,
     provenance: Provenance,
+    widths: ragged.Widths = None,
 ) -> Selectivity:
     """Welch's t-test as :func:`welch`, of responses that were summarised by their moments.
 
@@ -93,6 +96,7 @@ def welch_of_moments(
         target: moments of the (absolute) responses to the target.
         control: of those to the control.
         provenance: kept in the result.
+        widths: units of every layer, where layers differ in width.
 
     Raises:
         LensLocError: with fewer than two stimuli in target or control.
@@ -117,6 +121,7 @@ def welch_of_moments(
         d=difference / _above_zero(pooled),
         moments=(a, b, both),
         provenance=provenance,
+        widths=widths,
     )
 
 
@@ -165,6 +170,7 @@ def paired(
         d=mean / _above_zero(torch.maximum((a.m2 + b.m2) / (a.n + b.n - 2), least)),
         moments=(a, b, both),
         provenance=_made(provenance, responses, target, control, absolute, "paired"),
+        widths=responses.widths,
     )
 
 
@@ -195,10 +201,19 @@ def pairs(
     return responses.pairs(target, control)
 
 
-def benjamini_hochberg(p: Float[Tensor, "layer unit"]) -> Float[Tensor, "layer unit"]:
-    """Return p corrected for the false discovery rate over all units (Benjamini, Hochberg 1995)."""
-    corrected = false_discovery_control(p.flatten().numpy(), method="bh")
-    return torch.from_numpy(corrected).reshape(p.shape)
+def benjamini_hochberg(
+    p: Float[Tensor, "layer unit"], units: Bool[Tensor, "layer unit"] | None = None
+) -> Float[Tensor, "layer unit"]:
+    """Return p corrected for the false discovery rate over all units (Benjamini, Hochberg 1995).
+
+    Args:
+        p: of every unit.
+        units: which places are units; all if None. The others are NaN, and are not corrected for.
+    """
+    known = torch.ones_like(p, dtype=torch.bool) if units is None else units
+    corrected = torch.full_like(p, torch.nan)
+    corrected[known] = torch.from_numpy(false_discovery_control(p[known].numpy(), method="bh"))
+    return corrected
 
 
 def hedges_correction(df: int) -> float:
@@ -260,6 +275,7 @@ def _selectivity(
     d: Float[Tensor, "layer unit"],
     moments: tuple[Moments, Moments, Moments],
     provenance: Provenance,
+    widths: ragged.Widths,
 ) -> Selectivity:
     target, control, both = (found.cpu() for found in moments)
     t, df, d = t.cpu(), df.cpu(), d.cpu()
@@ -269,7 +285,7 @@ def _selectivity(
         t=t,
         df=df,
         p=p,
-        q=benjamini_hochberg(p),
+        q=benjamini_hochberg(p, ragged.valid((p.shape[0], p.shape[1]), widths)),
         d=d,
         g=d * hedges_correction(target.n + control.n - 2),
         mean_target=target.mean,
@@ -277,4 +293,5 @@ def _selectivity(
         magnitude=both.magnitude,
         kurtosis=both.kurtosis,
         provenance=provenance.replace(site=site, n_target=target.n, n_control=control.n),
+        widths=widths,
     )

@@ -1,5 +1,6 @@
 """The call that made a result, as code that a reader can follow."""
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,15 @@ from lensloc.contrasts import bundled
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
 from lensloc.models import describe
+from lensloc.models.adapting import surface
+from lensloc.models.module import OfModule
+from lensloc.models.module_sites import ModuleSite
 from lensloc.models.surface import Model
 from lensloc.selectivity import Selectivity
 from lensloc.tasks import Task
 from lensloc.units.control_sets import Controls
 from lensloc.units.mask import UnitMask
+from lensloc.units.stimuli import Stimulus
 from lensloc.vocabulary import UNSEEDED
 
 # What changes no result, or is of one machine.
@@ -54,11 +59,24 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _model(model: Model) -> str:
-    card = describe(model)
+    card, own = describe(model), surface(model)
+    if isinstance(own, OfModule):
+        sites = ", ".join(f"{name!r}: {_modules(site)}" for name, site in own.model.sites.items())
+        return f"ll.wrap(<{own.architecture}>, {{{sites}}})"
     untrained = ", untrained=True" if card.untrained else ""
     return (
         f"ll.load_model({Path(card.name).name if _is_path(card.name) else card.name!r}{untrained})"
     )
+
+
+def _modules(site: ModuleSite) -> str:
+    settings = [
+        f"{field.name}={value!r}"
+        for field in dataclasses.fields(site)
+        if field.name != "modules" and (value := getattr(site, field.name)) != field.default
+    ]
+    modules = site.modules if isinstance(site.modules, str) else list(site.modules)
+    return f"ll.ModuleSite({', '.join([repr(modules), *settings])})" if settings else repr(modules)
 
 
 def _is_path(name: str) -> bool:
@@ -73,7 +91,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, UnitMask):
         return f"<{counted(len(value), 'unit')} at {value.site}>"
     if isinstance(value, Selectivity):
-        return f"<map of {counted(value.t.numel(), 'unit')} at {value.site}>"
+        return f"<map of {counted(value.n_units, 'unit')} at {value.site}>"
     if isinstance(value, str | int | float | None):
         return repr(value)
     if isinstance(value, Path):
@@ -99,7 +117,9 @@ def _contrast(contrast: Contrast) -> str:
     sides = f"{' + '.join(contrast.target)} > {' + '.join(contrast.control)}"
     source = Path(contrast.source)
     where = source.name if source.is_absolute() else contrast.source
-    return f"<contrast {contrast.name!r}, {sides}, {len(contrast.texts):,} texts, {where}>"
+    first = contrast.texts[0]
+    noun = first.noun if isinstance(first, Stimulus) else "text"
+    return f"<contrast {contrast.name!r}, {sides}, {len(contrast.texts):,} {noun}s, {where}>"
 
 
 def _controls(found: Controls) -> str:

@@ -85,7 +85,7 @@ def confound_check(
                 "units": len(units),
                 "shared": shared,
                 "share": 100 * shared / len(against),
-                "chance": 100 * len(units) / units.mask.numel(),
+                "chance": 100 * len(units) / units.n_units,
                 "texts_target": sum(len(stimuli.conditions[n]) for n in stimuli.target),
                 "texts_control": sum(len(stimuli.conditions[n]) for n in stimuli.control),
                 "tokens_target": float(np.mean(lengths["target"])),

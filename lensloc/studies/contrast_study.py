@@ -19,7 +19,7 @@ from lensloc.display.sentences.selection import Halves, halves_notes
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling, capture
-from lensloc.forward.sites import get_site, names_of, shape
+from lensloc.forward.sites import shape, site_of, sites_of, widths
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.results.lesions import NETWORK, LesionStudy, tabulate
@@ -35,6 +35,7 @@ from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task
 from lensloc.units.control_sets import Controls
 from lensloc.units.mask import UnitMask, is_residual
+from lensloc.units.ragged import count
 from lensloc.units.responses import Responses
 from lensloc.units.selection import count_from_percent, least_note
 from lensloc.vocabulary import THROUGHOUT
@@ -73,12 +74,14 @@ class Study:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        count_from_percent(self.percent, self.selectivity.t.numel())
+        count_from_percent(self.percent, self.selectivity.n_units)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """All that a reader should know before believing the figures, in sentences."""
-        balance = self.balance.warnings if self.balance is not None else []
+        # Of stimuli that are no texts the localization tells what they differ in.
+        texts = self.balance is not None and self.balance.of == "text"
+        balance = self.balance.warnings if texts and self.balance is not None else []
         sentences = [
             *self.found.warnings,
             # Tokens are told by the localization, as it used them.
@@ -198,7 +201,10 @@ def study(
     given = dict(locals())
     surface(model)
     require_a(Contrast, contrast, "contrast")
-    sites = names_of(resolved(protocol, contrast.protocol).sites if sites is None else sites)
+    if sites is None:
+        # The first of a wrapped module's own.
+        sites = list(surface(model).own_sites)[:1] or resolved(protocol, contrast.protocol).sites
+    sites = [found.name for found in sites_of(sites, model)]
     tasks = listed(tasks)
     percents = None if percents is None else listed(percents)
     store = Store.of(store)
@@ -215,10 +221,11 @@ def study(
     elif not controls:
         refuse_idle("without controls there are no draws; leave it out", exact=exact)
     site = sites[0]
-    known = shape(get_site(site), model)
+    chosen = site_of(site, model)
+    known = shape(chosen, model)
     if known is not None:
         for size in (percent, *(percents or ())):
-            count_from_percent(size, known[0] * known[1])
+            count_from_percent(size, count(known, widths(chosen, model)))
     options: dict[str, Any] = {
         "batch_size": batch_size,
         "truncate": truncate,
@@ -233,7 +240,7 @@ def study(
     responses, made = found.responses[site], found[site].provenance
     alike = {"pooling": made.pooling, "max_tokens": made.max_tokens}
     every = _to_every_text(model, contrast, responses, {**options, **alike})
-    least = (least_note(percent, each.t.numel(), name) for name, each in found.items())
+    least = (least_note(percent, each.n_units, name) for name, each in found.items())
     notes: list[str] = [note for note in least if note is not None]
     profile = _unless_too_few(
         "The response profile", notes, lambda: profile_of(every, network, contrast, seed=seed)

@@ -16,7 +16,7 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import Pooling
-from lensloc.forward.sites import get_site, hook_names, names_of
+from lensloc.forward.sites import get_site, hook_names, site_of, sites_of, unit_in_words
 from lensloc.models import describe
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
@@ -34,6 +34,8 @@ from lensloc.units.selection import count_from_percent
 
 log = logging.getLogger(__name__)
 
+_POOLING: Pooling = "last-token"
+
 COMPARED: tuple[str, ...] = (
     *("resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_pre", "mlp_post", "z", "head"),
 )
@@ -46,7 +48,7 @@ def compare_granularities(
     sites: Sequence[str] | None = None,
     percent: float = 1,
     *,
-    pooling: Pooling | Mapping[str, Pooling] = "last-token",
+    pooling: Pooling | Mapping[str, Pooling] = _POOLING,
     absolute: bool = True,
     test: Test = "welch",
     n_splits: int = 10,
@@ -103,7 +105,8 @@ def compare_granularities(
         sites: names of sites (see :func:`lensloc.forward.sites.get_site`); the eight of
             :data:`COMPARED` that the model has if None.
         percent: how many units to select at a site.
-        pooling: over which tokens, as in :func:`localize`; or network -> pooling.
+        pooling: over which tokens, as in :func:`localize`; or network -> pooling. Sites of a
+            wrapped module say it themselves.
         absolute: test absolute responses.
         test: as in :func:`localize`; halves keep pairs together.
         n_splits: seeded splits of the stimuli into halves.
@@ -149,6 +152,8 @@ def compare_granularities(
             task=task is not None,
             number=number is not None,
         )
+    if not surface(model).takes_tokens:
+        refuse_idle("sites of a wrapped module say it; leave it out", pooling=pooling != _POOLING)
     chosen = _sites(model, sites)
     rows: list[dict[str, Any]] = []
     told: list[str] = []
@@ -158,7 +163,7 @@ def compare_granularities(
             model,
             stimuli,
             chosen,
-            pooling=_of_network(pooling, name),
+            pooling=_of_network(pooling, name) if surface(model).takes_tokens else None,
             absolute=absolute,
             test=test,
             keep_responses=True,
@@ -173,7 +178,7 @@ def compare_granularities(
                 model,
                 stimuli,
                 attribution,
-                [site for site in chosen if not get_site(site).is_summary],
+                [site for site in chosen if not site_of(site, model).is_summary],
                 limit=attribution_limit,
                 baseline=baseline,
                 batch_size=batch_size,
@@ -206,7 +211,10 @@ def compare_granularities(
 
 def _sites(model: Model, sites: Sequence[str] | None) -> list[str]:
     if sites is not None:
-        return names_of(sites)
+        return [found.name for found in sites_of(sites, model)]
+    own = list(surface(model).own_sites)
+    if own:
+        return own
     kept = []
     for name in COMPARED:
         try:
@@ -256,11 +264,11 @@ def _rows(
         row = {
             "network": network,
             "site": site,
-            "unit": get_site(site).unit,
+            "unit": unit_in_words(site, selectivity.provenance),
             "model": selectivity.provenance.model,
             "n_layers": selectivity.shape[0],
             "units_per_layer": selectivity.shape[1],
-            "n_units": selectivity.t.numel(),
+            "n_units": selectivity.n_units,
             "n_selected": len(mask),
             **_strength(selectivity, mask),
             "selected_d_cv": reliability.d_held_out,
@@ -275,7 +283,7 @@ def _rows(
         }
         if n_permutations:
             null = found.max_t(site, n_permutations=n_permutations, seed=seed)
-            row["significant_max_t"] = float((null.p < 0.05).double().mean())
+            row["significant_max_t"] = int((null.p < 0.05).sum()) / null.n_units
         if gradients:
             known = gradients.get(site)
             row["agreement"] = np.nan if known is None else known.agreement(selectivity.t)
@@ -286,12 +294,12 @@ def _rows(
 def _selected(selectivity: Selectivity, percent: float) -> UnitMask:
     # Not by percent, since sites of a table differ in size: less than one unit is no news there.
     with unwarned():  # the table has it
-        return selectivity.top(k=count_from_percent(percent, selectivity.t.numel()))
+        return selectivity.top(k=count_from_percent(percent, selectivity.n_units))
 
 
 def _strength(selectivity: Selectivity, mask: UnitMask) -> dict[str, float]:
-    significant = selectivity.q < 0.05
-    t = selectivity.t
+    units = selectivity.units
+    significant, t = selectivity.q[units] < 0.05, selectivity.t[units]
     return {
         "significant_target": float((significant & (t > 0)).double().mean()),
         "significant_control": float((significant & (t < 0)).double().mean()),
@@ -369,7 +377,7 @@ def _with_drops(
     for row, (network, site, n_selected) in enumerate(selected):
         sizes: dict[_Size, int] = {"fraction": int(n_selected), "number": number}
         for size, k in sizes.items():
-            if 2 * k > tops[network, site].t.numel():
+            if 2 * k > tops[network, site].n_units:
                 continue
             label = f"{network} at {site}, {k} units ({size})"
             with unwarned():
@@ -418,5 +426,6 @@ def _with_drops(
 
 def _to_lesion(mask: UnitMask) -> UnitMask:
     """Return the mask as it is lesioned: whole heads for what summarises their attention."""
-    site = "head" if get_site(mask.site).is_summary else mask.site
+    own = bool(mask.provenance.place)  # of a wrapped module
+    site = "head" if not own and get_site(mask.site).is_summary else mask.site
     return dataclasses.replace(mask, site=site)

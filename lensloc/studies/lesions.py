@@ -291,7 +291,7 @@ def _sized(
             f"{', '.join(f'{p:g}' for p in percents)} %; give its selectivity map instead, or "
             "leave percents out to use the mask as it is."
         )
-    total = given.mask.numel() if isinstance(given, UnitMask) else given.t.numel()
+    total = given.n_units
     sizes = _different(total) if percents is None else tuple(percents)
     notes = [f"{name}: {note}" for p in sizes if (note := least_note(p, total, given.site))]
     cut = given.resized if isinstance(given, UnitMask) else given.top
@@ -305,7 +305,7 @@ def _different(total: int) -> tuple[float, ...]:
 
 def own_percent(mask: UnitMask) -> float:
     """Return the percentage that gives a mask's number of units, as it was asked for if known."""
-    total = mask.mask.numel()
+    total = mask.n_units
     if len(mask) == 0:
         return 0.0
     exact = 100 * len(mask) / total

@@ -18,12 +18,14 @@ from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moments
-from lensloc.forward.sites import get_site, hook_names, names_of
+from lensloc.forward.module_runs import place_pooling
+from lensloc.forward.sites import hook_names, sites_of
 from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
 from lensloc.models import ModelCard, describe
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
-from lensloc.models.surface import Model
+from lensloc.models.module import OfModule
+from lensloc.models.surface import Model, Surface
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -37,12 +39,14 @@ from lensloc.selectivity import (
     welch_of_moments,
 )
 from lensloc.studies.calls import written_call
-from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
+from lensloc.studies.stimulus_warnings import kind_of_stimuli, map_warnings, stimulus_warnings
 from lensloc.studies.store import Store, StoreLike
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
+from lensloc.units.ragged import in_words
 from lensloc.units.responses import Responses
 from lensloc.units.text_sets import TextSet
+from lensloc.vocabulary import PlacePooling
 
 log = logging.getLogger(__name__)
 
@@ -113,14 +117,14 @@ class Localization(Mapping[str, Selectivity]):
         rows, shares = [], []
         for site, found in self.selectivity.items():
             with unwarned():  # it is below the table
-                network = found.top(k=max(1, found.t.numel() // 100))
+                network = found.top(k=max(1, found.n_units // 100))
             shares.append(network.percent_per_layer().tolist())
             rows.append(
                 {
                     "site": site,
-                    "units": " x ".join(f"{n:,}" for n in found.shape),
-                    "largest t": float(found.t.max()),
-                    "% with q < 0.05": 100 * float((found.q < 0.05).double().mean()),
+                    "units": in_words(found.shape, found.widths).replace("x", " x "),
+                    "largest t": found.range_of_t[1],
+                    "% with q < 0.05": 100 * int((found.q < 0.05).sum()) / found.n_units,
                     "top 1 %": len(network),
                     "of these outliers": len(network & found.outliers()),
                 }
@@ -200,7 +204,7 @@ def localize(
     contrast: Contrast,
     sites: Sequence[str] | None = None,
     *,
-    pooling: Pooling | None = None,
+    pooling: Pooling | PlacePooling | None = None,
     protocol: str | Protocol = "lensloc",
     absolute: bool | None = None,
     test: Test | None = None,
@@ -223,12 +227,13 @@ def localize(
     ``max_tokens`` goes before the protocol, and is recorded.
 
     Args:
-        model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own).
+        model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own), or
+            a wrapped module (:func:`lensloc.wrap`).
         contrast: the stimuli.
         sites: where units live, one name or several; all are captured in the same pass. The
-            protocol's, block outputs, if None.
+            protocol's, block outputs, if None; all sites of a wrapped module.
         pooling: over which tokens of a stimulus; see :func:`lensloc.forward.capturing.capture`. The
-            protocol's if None, as the next ones.
+            protocol's if None, as the next ones; of a wrapped module, as its sites say.
         protocol: ``"lensloc"``, ``"alkhamissi2024"``, or a :class:`lensloc.Protocol`.
         absolute: test absolute values.
         test: ``"welch"``, or ``"paired"`` where stimuli of target and control belong together: by
@@ -251,28 +256,41 @@ def localize(
             the model cannot take, or that a paired test cannot pair.
     """
     given = dict(locals())
-    surface(model)
+    seen = surface(model)
     require_a(Contrast, contrast, "contrast")
     if store is None:
         refuse_idle("there is no store to look in; leave it out", recompute=recompute)
     kept = Store.of(store)
     procedure = resolved(protocol, contrast.protocol)
-    pooling = cast(Pooling, procedure.pooling) if pooling is None else pooling
+    if pooling is None and seen.takes_tokens:
+        pooling = cast(Pooling, procedure.pooling)
     absolute = procedure.absolute if absolute is None else absolute
     test = cast(Test, procedure.test) if test is None else test
-    max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
-    sites = _checked(model, procedure.sites if sites is None else sites, pooling, test)
+    if isinstance(seen, OfModule):
+        refuse_idle(
+            "a wrapped module is run on stimuli as they are, not on tokens; leave it out",
+            truncate=truncate,
+            max_tokens=max_tokens is not None,
+        )
+        sites = list(seen.own_sites) if sites is None else sites
+        seen.model.reader.require_one_size(contrast.texts)
+        seen.learn_from(contrast.texts)
+    else:
+        max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
+        sites = procedure.sites if sites is None else sites
+    sites = _checked(model, sites, pooling, test)
     if test == "paired":
         contrast.require_pairs()
     if truncate:
         max_tokens = _cut_at_window(model, contrast, max_tokens)
     lesions = open_lesions(model)
     card = describe(model)
-    made = _provenance(card, contrast, pooling, procedure.name, absolute, max_tokens).replace(
+    made = _provenance(card, contrast, pooling or "", procedure.name, absolute, max_tokens).replace(
         test=test, lesion="; ".join(found.description for found in lesions)
     )
+    places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
     items = contrast.item_labels if test == "paired" else None
-    keys = {site: _key(made, items, lesions, site, truncate) for site in dict.fromkeys(sites)}
+    keys = {site: _key(of, items, lesions, site, truncate) for site, of in places.items()}
     if kept is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
         kept = None
@@ -281,7 +299,7 @@ def localize(
         known = {site: hit for site, key in keys.items() if (hit := kept.load(key)) is not None}
     missing = [site for site in keys if site not in known]
     seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
-    found = {site: _as_told(hit[0], made) for site, hit in known.items()}
+    found = {site: _as_told(hit[0], places[site]) for site, hit in known.items()}
     responses: Mapping[str, Responses] = {}
     if missing:
         options: dict[str, Any] = {
@@ -297,12 +315,17 @@ def localize(
             )
         else:
             computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
-        found |= computed
+        found |= {site: _at_place(map_, places[site]) for site, map_ in computed.items()}
+        responses = {
+            site: dataclasses.replace(each, provenance=places[site].replace(site=site))
+            for site, each in responses.items()
+        }
         if kept is not None:
             for site in missing:
                 kept.save(keys[site], found[site], n_tokens)
     general = (*card.warnings, *stimulus_warnings(model, contrast, made, max_tokens))
-    told = {site: (*general, *map_warnings(found[site])) for site in keys}
+    of = kind_of_stimuli(contrast)
+    told = {site: (*general, *map_warnings(found[site], of)) for site in keys}
     return Localization(
         contrast,
         {site: _with_warnings(found[site], told[site]) for site in keys},
@@ -319,13 +342,29 @@ def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
-def _checked(model: Model, sites: str | Sequence[str], pooling: str, test: str) -> list[str]:
+def _of_place(made: Provenance, seen: Surface, site: str, pooling: str | None) -> Provenance:
+    """Return provenance that says where a site of a wrapped module is, and how it is pooled."""
+    if not isinstance(seen, OfModule):
+        return made
+    own = seen.model.sites[site]
+    pooled = "" if own.unit == "element" else pooling or own.pooling
+    return made.replace(place=own.in_words, pooling=pooled)
+
+
+def _at_place(found: Selectivity, made: Provenance) -> Selectivity:
+    now = found.provenance.replace(place=made.place, pooling=made.pooling)
+    return dataclasses.replace(found, provenance=now)
+
+
+def _checked(model: Model, sites: str | Sequence[str], pooling: str | None, test: str) -> list[str]:
     """Return the sites' own names."""
-    if pooling not in POOLINGS:
+    if not surface(model).takes_tokens:
+        place_pooling(pooling)
+    elif pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
-    chosen = [get_site(name) for name in names_of(sites)]
+    chosen = sites_of(sites, model)
     for site in chosen:
         hook_names(site, model)
     return [site.name for site in chosen]
@@ -391,6 +430,7 @@ def _by_moments(
             summarised(moments, contrast.target, "target"),
             summarised(moments, contrast.control, "control"),
             made,
+            captured.widths.get(site),
         )
         for site, moments in captured.moments.items()
     }
@@ -439,7 +479,7 @@ def _key(
         "lesions": [found.settings for found in lesions],
         "stimuli": made.contrast_hash,
         "items": None if items is None else list(items),
-        "site": site,
+        "site": site if not made.place else [site, made.place],
         "pooling": made.pooling,
         "protocol": made.protocol,
         "absolute": made.absolute,

@@ -168,7 +168,7 @@ def profile_of(
             items = tuple(item for found in contrast.items.values() for item in found)
         plan = _on_halves(
             scores,
-            Responses(mask.site, values, tuple(labels), items),
+            Responses(mask.site, values, tuple(labels), items, widths=mask.widths),
             mask,
             contrast,
             plan,

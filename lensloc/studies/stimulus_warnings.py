@@ -5,8 +5,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lensloc.contrasts.balance import WARN_ABOVE, length, standardised_difference
+from lensloc.contrasts.balance import (
+    WARN_ABOVE,
+    length,
+    measure_balance,
+    measured,
+    standardised_difference,
+)
 from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.measures import UNITS
 from lensloc.display.sentences.selection import (
     constant_units,
     few_texts,
@@ -15,11 +22,13 @@ from lensloc.display.sentences.selection import (
     repeated_texts,
     shared_texts,
     unequal_lengths,
+    unequal_measure,
 )
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.selectivity import Selectivity
 from lensloc.units.provenance import Provenance
+from lensloc.units.stimuli import Stimulus
 
 FDR = 0.05
 
@@ -44,23 +53,31 @@ def stimulus_warnings(
     # What both sides hold is told as that.
     times = Counter(contrast.texts)
     repeated = sum(n > 1 for text, n in times.items() if text not in shared)
+    example, of = min(shared, default=""), kind_of_stimuli(contrast)
+    if isinstance(example, Stimulus):
+        example = example.name
     return (
         *of_model(untrained=made.untrained, check=made.check, lesion=made.lesion),
-        *few_texts(sizes[0], sizes[1]),
-        *shared_texts(len(shared), sizes[0], sizes[1], min(shared, default="")),
-        *repeated_texts(repeated),
+        *few_texts(sizes[0], sizes[1], of),
+        *shared_texts(len(shared), sizes[0], sizes[1], example, of),
+        *repeated_texts(repeated, of),
         *_lengths(model, contrast, max_tokens),
     )
 
 
-def map_warnings(found: Selectivity) -> tuple[str, ...]:
+def kind_of_stimuli(contrast: Contrast) -> str:
+    """Return what the stimuli of a contrast are, in a word."""
+    return contrast.texts[0].noun if isinstance(contrast.texts[0], Stimulus) else "text"
+
+
+def map_warnings(found: Selectivity, of: str = "text") -> tuple[str, ...]:
     """Say what stands against a map: no unit that prefers the target, units that are constant."""
     made = found.provenance
     real = found.q < FDR
     # Of units that do vary, not one has a kurtosis of just zero.
     constant = (found.t == 0) & (found.p == 1) & (found.kurtosis == 0)
     return (
-        *constant_units(int(constant.sum()), found.t.numel(), found.site),
+        *constant_units(int(constant.sum()), found.n_units, found.site, of),
         *nothing_localized(
             found.site,
             " + ".join(made.target) or "the target",
@@ -86,7 +103,27 @@ def token_lengths(
     }
 
 
+def _measures(contrast: Contrast) -> Sequence[str]:
+    """Say in which measures the sides differ, of stimuli that a wrapped module is run on."""
+    found = measure_balance(contrast.conditions, contrast.target, contrast.control)
+    of, told = kind_of_stimuli(contrast), []
+    for measure, difference in found.differences.items():
+        if abs(difference) > WARN_ABOVE:
+            means = [
+                float(np.mean([measured(text, measure) for text in side]))
+                for side in (_side(contrast, contrast.target), _side(contrast, contrast.control))
+            ]
+            told.append(unequal_measure(measure, UNITS.get(measure, ""), means[0], means[1], of))
+    return told
+
+
+def _side(contrast: Contrast, names: Sequence[str]) -> list[str]:
+    return [text for name in names for text in contrast.conditions[name]]
+
+
 def _lengths(model: Model, contrast: Contrast, max_tokens: int | None) -> Sequence[str]:
+    if not surface(model).takes_tokens:
+        return _measures(contrast)
     lengths = token_lengths(model, contrast, max_tokens)
     difference = standardised_difference(lengths["target"], lengths["control"])
     if abs(difference) <= WARN_ABOVE:

@@ -15,6 +15,7 @@ from safetensors.torch import save as safetensors_bytes
 from lensloc.display.files import require_writable_folder, write_atomically
 from lensloc.errors import LensLocError
 from lensloc.selectivity import Selectivity
+from lensloc.units import ragged
 from lensloc.units.provenance import Provenance
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,9 @@ class Store:
                 metadata = file.metadata()
                 arrays = {name: file.get_tensor(name) for name in _ARRAYS}
             made = Provenance.from_json(metadata["provenance"])
-            return Selectivity(site=made.site, provenance=made, **arrays), int(metadata["tokens"])
+            widths = ragged.from_text(metadata.get("widths"))
+            found = Selectivity(site=made.site, provenance=made, widths=widths, **arrays)
+            return found, int(metadata["tokens"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("%s is damaged (%s); making it again", path, error)
             return None
@@ -113,6 +116,8 @@ class Store:
         """
         arrays = {name: getattr(found, name).contiguous() for name in _ARRAYS}
         metadata = {"provenance": found.provenance.to_json(), "tokens": str(n_tokens)}
+        if found.widths is not None:
+            metadata["widths"] = ragged.to_text(found.widths)
         return write_atomically(self.path(key), safetensors_bytes(arrays, metadata=metadata))
 
 

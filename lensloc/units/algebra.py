@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lensloc.errors import LensLocError, LensLocWarning
+from lensloc.units import ragged
 from lensloc.units.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def combined(mine: "UnitMask", theirs: "UnitMask", sign: Sign) -> Combined:
     Raises:
         LensLocError: for sets of other sites or shapes.
     """
-    if mine.site != theirs.site or mine.shape != theirs.shape:
+    if not mine.covers(theirs):
         raise LensLocError(
             f"These masks cover different units ({describe(mine)} against {describe(theirs)}); "
             "combine masks of one model and one site."
@@ -59,8 +60,7 @@ def combined(mine: "UnitMask", theirs: "UnitMask", sign: Sign) -> Combined:
 
 def describe(mask: "UnitMask") -> str:
     """Say in a few words which model and site a mask belongs to."""
-    layers, units = mask.shape
-    return f"({mask.provenance.model or 'unknown model'}, {mask.site}, {layers}x{units})"
+    return f"({mask.provenance.model or 'unknown model'}, {mask.site}, {mask.size_in_words})"
 
 
 def _members(mine: "UnitMask", theirs: "UnitMask", sign: Sign) -> Bool[Tensor, "layer unit"]:
@@ -106,6 +106,6 @@ def _shared_magnitude(
     one, other = mine.provenance, theirs.provenance
     if len(known) == 1:
         return (None, True) if one.differs_in_weights(other) else (known[0], False)
-    if torch.equal(*known) or one.measured_like(other):
+    if ragged.same(*known) or one.measured_like(other):
         return known[0], False
     return None, True

@@ -167,6 +167,7 @@ def units_of(network: UnitMask, *, elsewhere: bool = True) -> Units:
         network.mask.numpy(),
         None if network.magnitude is None else network.magnitude.double().numpy(),
         None if known is None else known.double().numpy(),
+        None if network.widths is None else (~network.units).numpy(),
         residual=is_residual(network.site),
         elsewhere=elsewhere,
         name=_called(network),
@@ -235,7 +236,9 @@ def _control(
     made = made.replace(warnings=(), selection=f"{words}, as many as: {made.selection}")
     if seed is not None:
         made = made.seeded("selection", seed)
-    return UnitMask(network.site, mask, made, magnitude=network.magnitude, rule=rule)
+    return UnitMask(
+        network.site, mask, made, magnitude=network.magnitude, rule=rule, widths=network.widths
+    )
 
 
 def _beside(network: UnitMask, mask: Bool[Tensor, "layer unit"]) -> Balance:
@@ -265,6 +268,11 @@ def _require_same_site(network: UnitMask, mask: UnitMask, name: str) -> None:
         raise LensLocError(
             f"The control {name!r} has units at {mask.site}, but the network at {network.site}; "
             "take masks of one site."
+        )
+    if mask.widths != network.widths:
+        raise LensLocError(
+            f"The control {name!r} {describe(mask)} has layers of other widths than the network "
+            f"{describe(network)}; take masks of one model."
         )
 
 

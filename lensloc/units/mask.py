@@ -1,7 +1,7 @@
 """UnitMask: a set of units at one site, how it was chosen, and how it is kept on disk."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lensloc.display import markup
 from lensloc.errors import LensLocError, noted
-from lensloc.units import matching
+from lensloc.units import matching, ragged
 from lensloc.units.addresses import UnitAddress, is_residual, require_residual
 from lensloc.units.algebra import Sign, combined, describe
 from lensloc.units.mask_files import kind_of, read_mask, write_mask
@@ -35,7 +35,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class UnitMask:
+class UnitMask(ragged.Layered):
     """A set of units at one site: a boolean ``[layer, unit]`` and where it came from.
 
     Attributes:
@@ -49,6 +49,8 @@ class UnitMask:
             controls that match it; None where it is not known.
         rule: how the units were chosen, as data; None for units that no rule chose (given or
             imported ones, combined sets, other controls than random ones).
+        widths: units of every layer, where layers differ in width; None where they do not. Then
+            places of the mask beyond a layer's width are no units, and never in the set.
 
     Example:
         >>> import lensloc as ll
@@ -68,9 +70,13 @@ class UnitMask:
     score: Float[Tensor, "layer unit"] | None = None
     magnitude: Float[Tensor, "layer unit"] | None = None
     rule: SelectionRule | None = None
+    widths: ragged.Widths = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", self.mask.detach().cpu())
+        object.__setattr__(self, "widths", ragged.checked(self.widths, self.shape))
+        if self.widths is not None:
+            self._pad(self.widths)
         for name in ("score", "magnitude"):
             values = getattr(self, name)
             if values is not None and values.shape != self.mask.shape:
@@ -79,11 +85,24 @@ class UnitMask:
                     "; give one value a unit."
                 )
 
+    def _pad(self, widths: tuple[int, ...]) -> None:
+        beyond = (self.mask & ~self.units).nonzero().tolist()
+        if beyond:
+            layer, unit = beyond[0]
+            raise LensLocError(
+                f"The unit L{layer}.{self.site}.{unit} does not exist: layer {layer} has "
+                f"{widths[layer]} units."
+            )
+        for name, fill in (("score", -torch.inf), ("magnitude", torch.nan)):
+            values = getattr(self, name)
+            if values is not None:
+                object.__setattr__(self, name, ragged.padded(values, widths, fill))
+
     # -- looking -------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of layers, number of units a layer."""
+        """Number of layers, number of units of the widest layer."""
         n_layers, n_units = self.mask.shape
         return n_layers, n_units
 
@@ -105,17 +124,20 @@ class UnitMask:
             for part in (self.provenance.model, self.provenance.contrast, self.provenance.selection)
             if part
         )
-        layers, units = self.shape
         return (
-            f"UnitMask({len(self)} of {layers}x{units} units at {self.site}; {made or 'unknown'})"
+            f"UnitMask({len(self)} of {self.size_in_words} units at {self.site}; "
+            f"{made or 'unknown'})"
         )
 
     def _repr_html_(self) -> str:
         made = self.provenance
         layers, units = self.shape
-        share = 100 * len(self) / self.mask.numel()
+        share = 100 * len(self) / self.n_units
+        of = f"{layers} x {units:,}"
+        if self.widths is not None:
+            of = f"{self.n_units:,} in {layers} layers of {min(self.widths):,} to {units:,}"
         known = {
-            "units": f"{len(self):,} of {layers} x {units:,} ({share:.3g} %)",
+            "units": f"{len(self):,} of {of} ({share:.3g} %)",
             "site": self.site,
             "model": made.model,
             "contrast": made.contrast,
@@ -136,10 +158,15 @@ class UnitMask:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, UnitMask):
             return NotImplemented
-        return self.site == other.site and torch.equal(self.mask, other.mask)
+        return self.covers(other) and torch.equal(self.mask, other.mask)
 
     def __hash__(self) -> int:
-        return hash((self.site, self.mask.numpy().tobytes()))
+        return hash((self.site, self.widths, self.mask.numpy().tobytes()))
+
+    def covers(self, other: "UnitMask") -> bool:
+        """Say whether the other set is one of the same site and shape."""
+        mine = (self.site, self.shape, self.widths)
+        return mine == (other.site, other.shape, other.widths)
 
     def __contains__(self, address: object) -> bool:
         unit = UnitAddress.parse(address) if isinstance(address, str) else address
@@ -154,7 +181,9 @@ class UnitMask:
 
     def percent_per_layer(self) -> Float[Tensor, " layer"]:
         """Return what percentage of each layer's units is in the set."""
-        return self.mask.double().mean(dim=1) * 100
+        if self.widths is None:
+            return self.mask.double().mean(dim=1) * 100
+        return 100 * self.per_layer() / ragged.sizes(self.shape, self.widths).double()
 
     def unique_dims(self) -> Int[Tensor, " dimension"]:
         """Return the different dimensions of the residual stream in the set, in order.
@@ -198,7 +227,7 @@ class UnitMask:
             flat_indices: the units.
             shape: number of layers and of units a layer.
             provenance: where they come from.
-            more: the other attributes (``score``, ``magnitude``, ``rule``).
+            more: the other attributes (``score``, ``magnitude``, ``rule``, ``widths``).
         """
         mask = torch.zeros(shape[0] * shape[1], dtype=torch.bool)
         mask[flat_indices.cpu()] = True
@@ -210,6 +239,8 @@ class UnitMask:
         addresses: Iterable[str],
         shape: tuple[int, int],
         provenance: Provenance | None = None,
+        *,
+        widths: Sequence[int] | None = None,
     ) -> "UnitMask":
         """Make a set from addresses such as ``L12.resid_post.507``, all of one site.
 
@@ -217,6 +248,7 @@ class UnitMask:
             addresses: the units.
             shape: number of layers and of units a layer at that site.
             provenance: where they come from.
+            widths: units of every layer, where layers differ in width; ``shape`` has the largest.
 
         Raises:
             LensLocError: no address, addresses of two sites, or one outside ``shape``.
@@ -238,7 +270,8 @@ class UnitMask:
                 )
             mask[unit.layer, unit.unit] = True
         made = provenance or Provenance(site=site, selection="given addresses")
-        return cls(site, mask, made)
+        found = ragged.checked(widths, shape)
+        return cls(site, mask, made, widths=found)
 
     def throughout(self) -> "UnitMask":
         """Return the dimensions of the residual stream that the set has, in every layer.
@@ -256,10 +289,10 @@ class UnitMask:
             ['L0.resid_post.4', 'L1.resid_post.4', 'L2.resid_post.4']
         """
         require_residual(self.site)
-        mask = self.mask.any(dim=0).expand(self.shape).clone()
+        mask = self.mask.any(dim=0).expand(self.shape) & self.units
         selection = f"in every layer, the dimensions of: {self.provenance.selection}"
         made = self.provenance.replace(selection=selection)
-        return UnitMask(self.site, mask, made, magnitude=self.magnitude)
+        return UnitMask(self.site, mask, made, magnitude=self.magnitude, widths=self.widths)
 
     def random_like(self, seed: int, *, elsewhere: bool = True) -> "UnitMask":
         """Draw as many units from outside the set, uniformly and without replacement.
@@ -284,6 +317,7 @@ class UnitMask:
         """
         units = Units(
             self.mask.numpy(),
+            excluded=None if self.widths is None else (~self.units).numpy(),
             residual=is_residual(self.site),
             elsewhere=elsewhere,
             name=f"the mask {describe(self)}",
@@ -294,7 +328,9 @@ class UnitMask:
         made = self.provenance.replace(selection=selection, warnings=())
         made = made.seeded("selection", seed)
         rule = SelectionRule("random", seed=seed)
-        return UnitMask(self.site, drawn, made, magnitude=self.magnitude, rule=rule)
+        return UnitMask(
+            self.site, drawn, made, magnitude=self.magnitude, rule=rule, widths=self.widths
+        )
 
     def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":
         """Return the set of another size by the same ranking: its ``k`` best, or ``percent``.
@@ -311,11 +347,11 @@ class UnitMask:
                 "ranking of units, so it has no other size; use one from Selectivity.top(), saved "
                 "as .safetensors."
             )
-        count, size = count_units(percent, k, self.mask.numel(), self.site)
+        count, size = count_units(percent, k, self.n_units, self.site)
         left = int(torch.isfinite(self.score).sum())
         if count > left:
             raise LensLocError(
-                f"{count} units were asked for but only {left} of {self.mask.numel()} at "
+                f"{count} units were asked for but only {left} of {self.n_units} at "
                 f"{self.site} are ranked; ask for fewer."
             )
         rule, words = self._resized_rule(percent, k, size)
@@ -327,6 +363,7 @@ class UnitMask:
             score=self.score,
             magnitude=self.magnitude,
             rule=rule,
+            widths=self.widths,
         )
 
     def _resized_rule(
@@ -335,7 +372,7 @@ class UnitMask:
         """Return the rule for another size, and how the units are chosen in words."""
         if self.rule is not None and self.rule.kind in ("top", "bottom"):
             rule = self.rule.resized(percent=percent, k=k)
-            return rule, rule.describe(self.mask.numel(), self.site)
+            return rule, rule.describe(self.n_units, self.site)
         was = self.provenance.selection
         kind = was.split(" ")[0]
         if kind in ("top", "bottom"):  # of a file that keeps no rule
@@ -347,7 +384,12 @@ class UnitMask:
     def _combined(self, other: "UnitMask", sign: Sign) -> "UnitMask":
         found = combined(self, other, sign)
         return UnitMask(
-            self.site, found.mask, found.provenance, score=found.score, magnitude=found.magnitude
+            self.site,
+            found.mask,
+            found.provenance,
+            score=found.score,
+            magnitude=found.magnitude,
+            widths=self.widths,
         )
 
     def __and__(self, other: "UnitMask") -> "UnitMask":
@@ -362,20 +404,29 @@ class UnitMask:
     def __invert__(self) -> "UnitMask":
         selection = f"not ({self.provenance.selection})"
         made = self.provenance.replace(selection=selection)
-        return UnitMask(self.site, ~self.mask, made, magnitude=self.magnitude)
+        mask = ~self.mask & self.units
+        return UnitMask(self.site, mask, made, magnitude=self.magnitude, widths=self.widths)
 
     # -- belonging to a model ------------------------------------------------------------------
 
-    def require_shape(self, shape: tuple[int, int], model: str) -> None:
+    def require_shape(
+        self, shape: tuple[int, int], model: str, widths: ragged.Widths = None
+    ) -> None:
         """Check that the set fits a model whose units at this site have ``shape``.
+
+        Args:
+            shape: number of layers, and of units of the widest one.
+            model: its name, for the sentence.
+            widths: units of every layer, where layers differ in width.
 
         Raises:
             LensLocError: if it was made on a model of another shape.
         """
-        if self.shape != shape:
+        if self.shape != shape or self.widths != widths:
             raise LensLocError(
                 f"The mask {describe(self)} does not fit {model}, which has "
-                f"{shape[0]}x{shape[1]} units at {self.site}; localize on {model} instead."
+                f"{ragged.in_words(shape, widths)} units at {self.site}; localize on {model} "
+                "instead."
             )
 
     # -- on disk -------------------------------------------------------------------------------
@@ -403,9 +454,16 @@ class UnitMask:
         }
         if self.rule is not None:
             metadata["rule"] = json.dumps(self.rule.to_record(tensors))
+        if self.widths is not None:
+            metadata["widths"] = ragged.to_text(self.widths)
         known = {"score": self.score, "magnitude": self.magnitude}
         tensors |= {name: found for name, found in known.items() if found is not None}
         path = Path(path)
+        if self.widths is not None and kind_of(path) == ".npy":
+            raise LensLocError(
+                f"The layers of the mask {describe(self)} differ in width, which an .npy does not "
+                "say; write it as .safetensors."
+            )
         kept = not overwrite and kind_of(path) == ".safetensors" and self._is_kept_in(path)
         return write_mask(path, self.mask, tensors, metadata, overwrite=overwrite or kept)
 
@@ -454,7 +512,7 @@ class UnitMask:
             kept == self
             and kept.provenance.replace(date="") == self.provenance.replace(date="")
             and all((a is None) == (b is None) for a, b in values)
-            and all(a is None or b is None or torch.equal(a, b) for a, b in values)
+            and all(a is None or b is None or ragged.same(a, b) for a, b in values)
         )
 
     @classmethod
@@ -480,6 +538,7 @@ class UnitMask:
             made = Provenance.from_json(metadata["provenance"])
             record = json.loads(metadata["rule"]) if "rule" in metadata else None
             rule = None if record is None else SelectionRule.from_record(record, tensors)
+            widths = ragged.from_text(metadata.get("widths"))
             made.text_set  # noqa: B018  # damaged hashes are refused here
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
@@ -489,4 +548,4 @@ class UnitMask:
             raise LensLocError(
                 f"{path} holds units at {own}, and not at {site}; leave the site out."
             )
-        return cls(own, mask, made, rule=rule, **known)
+        return cls(own, mask, made, rule=rule, widths=widths, **known)

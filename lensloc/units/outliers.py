@@ -20,5 +20,5 @@ def outliers(
         >>> outliers(torch.tensor([[1.0, 2.0, 1.0, 90.0], [8.0, 9.0, 8.0, 9.0]])).tolist()
         [[False, False, False, True], [False, False, False, False]]
     """
-    median = magnitude.median(dim=1, keepdim=True).values
+    median = magnitude.nanmedian(dim=1, keepdim=True).values  # NaN: no unit is there
     return magnitude > ratio * median

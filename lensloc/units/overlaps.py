@@ -9,6 +9,7 @@ from scipy.stats import hypergeom
 from lensloc.arguments import require_named
 from lensloc.errors import LensLocError
 from lensloc.units.mask import UnitMask, describe
+from lensloc.units.ragged import sizes
 
 
 def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
@@ -70,16 +71,17 @@ def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
 
 def _row(first: tuple[str, UnitMask], second: tuple[str, UnitMask]) -> dict[str, object]:
     (name_1, mask_1), (name_2, mask_2) = first, second
-    if mask_1.site != mask_2.site or mask_1.shape != mask_2.shape:
+    of = [(mask.site, mask.shape, mask.widths) for mask in (mask_1, mask_2)]
+    if of[0] != of[1]:
         raise LensLocError(
             f"The networks {name_1!r} {describe(mask_1)} and {name_2!r} {describe(mask_2)} are "
             "sets of different units; compare masks of one site and one shape."
         )
-    n_layers, width = mask_1.shape
-    n_units, n_1, n_2 = n_layers * width, len(mask_1), len(mask_2)
+    n_units, n_1, n_2 = mask_1.n_units, len(mask_1), len(mask_2)
     both = int((mask_1.mask & mask_2.mask).sum())
     expected = n_1 * n_2 / n_units
-    by_layer = float((mask_1.per_layer() * mask_2.per_layer()).sum()) / width
+    width = sizes(mask_1.shape, mask_1.widths).clamp_min(1)  # no unit lies in an empty layer
+    by_layer = float((mask_1.per_layer() * mask_2.per_layer() / width.double()).sum())
     return {
         "first": name_1,
         "second": name_2,

@@ -25,12 +25,13 @@ def known_hashes(weights: str, configuration: str, tokenizer: str) -> dict[str, 
 class Provenance:
     """How a selectivity map or a unit mask was made.
 
-    ``model`` to ``check`` describe the model (``about`` and ``quantization`` in words: what it is,
-    and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
-    ``lesion`` the procedure, ``seeds`` what was drawn with which seed (``"weights 42"``). Empty
-    strings mean "not known" (an imported mask, say). ``texts`` are the hashes of the texts of
-    target and control, as a :class:`~lensloc.units.text_sets.TextSet` writes them. ``warnings`` are
-    what a reader of the result should know, in sentences.
+    ``model`` to ``check`` describe the model (``about`` and ``quantization`` in words: what it
+    is, and how its weights were stored), ``contrast`` to ``n_control`` the stimuli, ``site`` to
+    ``lesion`` the procedure (``place``: what a unit of a wrapped module's site is), ``seeds``
+    what was drawn with which seed (``"weights 42"``). Empty strings mean "not known" (an
+    imported mask, say). ``texts`` are the hashes of the texts of target and control, as a
+    :class:`~lensloc.units.text_sets.TextSet` writes them. ``warnings`` are what a reader of the
+    result should know, in sentences.
     """
 
     model: str = ""
@@ -55,6 +56,7 @@ class Provenance:
     n_target: int = 0
     n_control: int = 0
     site: str = ""
+    place: str = ""
     pooling: str = ""
     protocol: str = ""
     absolute: bool = True

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from lensloc.arguments import listed
 from lensloc.errors import LensLocError
+from lensloc.units import ragged
 from lensloc.units.pairing import paired_rows
 from lensloc.units.provenance import Provenance
 
 
 @dataclass(frozen=True, eq=False)
-class Responses:
+class Responses(ragged.Layered):
     """Pooled activations of every stimulus at one site.
 
     Attributes:
@@ -26,6 +27,8 @@ class Responses:
         provenance: model, stimuli and procedure that they were made with; statistics of them
             follow its procedure (absolute or signed, which test) unless told otherwise. None if
             not known.
+        widths: units of every layer, where layers differ in width; None where they do not. Values
+            beyond a layer's width are NaN.
     """
 
     site: str
@@ -33,6 +36,7 @@ class Responses:
     conditions: tuple[str, ...]
     items: tuple[str, ...] | None = None
     provenance: Provenance | None = None
+    widths: ragged.Widths = None
 
     def __post_init__(self) -> None:
         if len(self.conditions) != len(self.values):
@@ -45,6 +49,7 @@ class Responses:
                 f"There are {len(self.values)} responses but {len(self.items)} items; give one "
                 "item a stimulus."
             )
+        object.__setattr__(self, "widths", ragged.checked(self.widths, self.shape))
 
     def of(self, conditions: tuple[str, ...]) -> Float[Tensor, "selected layer unit"]:
         """Return the responses to the stimuli of some conditions."""
@@ -72,10 +77,17 @@ class Responses:
             tuple(self.conditions[row] for row in rows),
             None if self.items is None else tuple(self.items[row] for row in rows),
             self.provenance,
+            self.widths,
         )
 
     def _at(self, rows: Sequence[int]) -> Float[Tensor, "selected layer unit"]:
         return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of layers, number of units of the widest layer."""
+        _, n_layers, n_units = self.values.shape
+        return n_layers, n_units
 
     @property
     def absolute(self) -> bool:

@@ -13,6 +13,7 @@ import people
 import plotly.graph_objects as go
 import torch
 from argument_files import of_corpora, of_tasks, reading, writing
+from argument_modules import modules, of_modules
 from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
@@ -25,12 +26,15 @@ PROGRESS = "shows a bar, or none"
 
 def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
-    parts = (stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w))
+    parts = (
+        *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
+        modules(),
+    )
     found = {name: entry for part in parts for name, entry in part.items()}
     for name, entry in reading(w).items():
         known = found.get(name, entry)
         found[name] = dataclasses.replace(known, changes={**known.changes, **entry.changes})
-    for part in (of_tasks(w), of_corpora(w), writing(w), selecting(w)):
+    for part in (of_tasks(w), of_corpora(w), writing(w), selecting(w), of_modules()):
         for name, changes in part.items():
             found[name] = dataclasses.replace(
                 found[name], changes={**found[name].changes, **changes}

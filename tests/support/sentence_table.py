@@ -289,6 +289,11 @@ def spoken_stimuli() -> Iterator[Spoken]:
     for n in (0, 1, 7):
         yield Spoken(f"{n} texts more than once", selection.repeated_texts(n))
     yield Spoken("lengths differ", [selection.unequal_lengths(12.6, 25.7)])
+    said = [selection.unequal_measure("luminance", "", 0.547, 0.236, "picture")]
+    yield Spoken("pictures differ in brightness", said)
+    said = [selection.unequal_measure("seconds", "seconds", 2.5, 1.25, "sound")]
+    yield Spoken("sounds differ in length", said)
+    yield Spoken("3 against 40 pictures", selection.few_texts(3, 40, "picture"))
     for words, facts in {
         "a model that passed its check": {"untrained": False, "check": "passed", "lesion": ""},
         "untrained": {"untrained": True, "check": "passed", "lesion": ""},

@@ -229,14 +229,14 @@ def nothing_localized(
     ]
 
 
-def few_texts(n_target: int, n_control: int) -> list[str]:
-    """Say so if a side has few different texts."""
+def few_texts(n_target: int, n_control: int, of: str = "text") -> list[str]:
+    """Say so if a side has few different texts, or pictures: whatever the stimuli are."""
     least = min(n_target, n_control)
     if least >= FEW_TEXTS:
         return []
     counts = (
-        f"The target has {counted(n_target, 'different text')} and the control "
-        f"{counted(n_control, 'different text')}"
+        f"The target has {counted(n_target, f'different {of}')} and the control "
+        f"{counted(n_control, f'different {of}')}"
     )
     if least <= HARDLY_ANY_TEXTS:
         return [
@@ -244,12 +244,14 @@ def few_texts(n_target: int, n_control: int) -> list[str]:
             "others: use 10 or more."
         ]
     return [
-        f"{counts}, which is few: what they select may not hold on other texts; use {FEW_TEXTS} or "
+        f"{counts}, which is few: what they select may not hold on other {of}s; use {FEW_TEXTS} or "
         "more a side."
     ]
 
 
-def shared_texts(shared: int, n_target: int, n_control: int, example: str) -> list[str]:
+def shared_texts(
+    shared: int, n_target: int, n_control: int, example: str, of: str = "text"
+) -> list[str]:
     """Say so if texts stand on both sides.
 
     Args:
@@ -257,24 +259,25 @@ def shared_texts(shared: int, n_target: int, n_control: int, example: str) -> li
         n_target: different texts of the target.
         n_control: different texts of the control.
         example: one of the shared ones.
+        of: what the stimuli are.
     """
     if shared == 0:
         return []
     if shared == n_target == n_control:
-        return ["Target and control hold the same texts, so there is nothing to localize."]
+        return [f"Target and control hold the same {of}s, so there is nothing to localize."]
     verb = "stands" if shared == 1 else "stand"
     return [
-        f"{counted(shared, 'text')} of {n_target:,} (target) and {n_control:,} (control) {verb} "
+        f"{counted(shared, of)} of {n_target:,} (target) and {n_control:,} (control) {verb} "
         f"on both sides, e.g. {example!r}: no unit can prefer one side in them."
     ]
 
 
-def repeated_texts(repeated: int) -> list[str]:
+def repeated_texts(repeated: int, of: str = "text") -> list[str]:
     """Say so if texts occur more than once."""
     if repeated == 0:
         return []
     return [
-        f"The contrast holds {counted(repeated, 'text')} more than once, which makes stimuli look "
+        f"The contrast holds {counted(repeated, of)} more than once, which makes stimuli look "
         "more numerous than they are."
     ]
 
@@ -288,15 +291,32 @@ def unequal_lengths(target: float, control: float) -> str:
     )
 
 
-def constant_units(constant: int, total: int, site: str) -> list[str]:
+def unequal_measure(measure: str, unit: str, target: float, control: float, of: str) -> str:
+    """Say how the sides differ in what is measured on stimuli that are no texts.
+
+    Args:
+        measure: what.
+        unit: of the numbers; may be empty.
+        target: mean of the target's stimuli.
+        control: mean of the control's.
+        of: what the stimuli are.
+    """
+    units = f" {unit}" if unit else ""
+    return (
+        f"The target's {of}s average {number(target, 3)}{units} in {measure} and the control's "
+        f"{number(control, 3)}; such a difference can pass for selectivity (see Contrast.balance)."
+    )
+
+
+def constant_units(constant: int, total: int, site: str, of: str = "text") -> list[str]:
     """Say so if many units give the same response to every text."""
     if constant == 0 or constant < MANY_CONSTANT * total:
         return []
     if constant == total:
-        return [f"Every unit at {site} gives the same response to all texts, so none has a t."]
+        return [f"Every unit at {site} gives the same response to all {of}s, so none has a t."]
     return [
         f"{counted(constant, 'unit')} of {total:,} at {site} "
-        f"{'gives' if constant == 1 else 'give'} the same response to all texts (t = 0)."
+        f"{'gives' if constant == 1 else 'give'} the same response to all {of}s (t = 0)."
     ]
 
 

@@ -7,12 +7,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from lensloc.contrasts.pictures import thumbnails
 from lensloc.errors import LensLocError, unwarned
-from lensloc.forward.sites import get_site
+from lensloc.forward.sites import unit_in_words
 from lensloc.selectivity import Selectivity
 from lensloc.studies import Localization
 from lensloc.units.mask import UnitMask
+from lensloc.units.ragged import of_all
 from lensloc.units.selection import ranked
+from lensloc.units.stimuli import Stimulus
 
 Side = Literal["target", "control"]
 SIDES: tuple[Side, ...] = ("target", "control")
@@ -82,14 +85,16 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
                 for name in names
             ],
             "condition": [names.index(label) for label in contrast.labels],
-            "text": list(contrast.texts),
+            "text": [text.name if isinstance(text, Stimulus) else text for text in contrast.texts],
+            "picture": thumbnails(contrast.texts),
         },
         "sites": [
             {
                 "name": site,
-                "what": get_site(site).unit,
+                "what": unit_in_words(site, selectivity.provenance),
                 "layers": selectivity.shape[0],
                 "units": selectivity.shape[1],
+                "widths": list(of_all(selectivity.shape, selectivity.widths)),
                 "available": _available(selectivity),
                 **{side: _side(selectivity, side, most) for side in SIDES},
                 "responses": _responses(found, site, kept[site]) if kept else None,
@@ -104,7 +109,7 @@ def best(found: Selectivity, side: Side, percent: float) -> UnitMask | None:
 
     Where units are excluded from selection, these are no more than the others.
     """
-    wanted = int((percent / 100) * found.t.numel())
+    wanted = int((percent / 100) * found.n_units)
     count = min(wanted, _available(found))
     if count == 0:
         return None
@@ -114,7 +119,7 @@ def best(found: Selectivity, side: Side, percent: float) -> UnitMask | None:
 
 
 def _available(found: Selectivity) -> int:
-    return found.t.numel() - (0 if found.excluded is None else int(found.excluded.sum()))
+    return found.n_units - (0 if found.excluded is None else int(found.excluded.sum()))
 
 
 def _order(found: Selectivity, side: Side, percent: float) -> "torch.Tensor":

@@ -97,9 +97,14 @@ function unpacked(payload) {
   return { ...payload, sites };
 }
 
+// Layers may differ in width; an index into all of them counts every layer as wide as the widest.
+function totalOf(site) {
+  return site.widths.reduce((sum, width) => sum + width, 0);
+}
+
 // As lensloc counts: truncated, by the same floating-point expression.
 function countOf(site, percent) {
-  return Math.trunc((percent / 100) * site.layers * site.units);
+  return Math.trunc((percent / 100) * totalOf(site));
 }
 
 // Responses of a unit to every stimulus, as they were tested; null if they were not kept.
@@ -313,7 +318,9 @@ function render({ model, el }) {
     view[get("side")].checked = true;
     const units = data.sites.map(selected);
     const counts = data.sites.map((site, i) => perLayer(site, units[i]));
-    const shares = counts.map((found, i) => found.map((n) => (100 * n) / data.sites[i].units));
+    const shares = counts.map((found, i) =>
+      found.map((n, layer) => (100 * n) / data.sites[i].widths[layer]),
+    );
     const highest = Math.max(...shares.flat());
     data.sites.forEach((site, column) => {
       const count = countOf(site, percent);
@@ -327,7 +334,8 @@ function render({ model, el }) {
         button.textContent = found ? percentage : "";
         button.dataset.shade = highest ? Math.round(((SHADES - 1) * share) / highest) : 0;
         button.setAttribute("aria-pressed", String(chosen));
-        const words = `Layer ${layer}, ${site.name}: ${grouped(found)} of ${grouped(site.units)}`;
+        const width = grouped(site.widths[layer]);
+        const words = `Layer ${layer}, ${site.name}: ${grouped(found)} of ${width}`;
         button.setAttribute("aria-label", `${words} units (${percentage} %)`);
         button.title = `${words} units (${percentage} %)`;
         button.tabIndex = chosen ? 0 : -1;
@@ -344,7 +352,7 @@ function render({ model, el }) {
   }
 
   function countText(site, n) {
-    const total = site.layers * site.units;
+    const total = totalOf(site);
     const count = countOf(site, get("percent"));
     if (count > site.available)
       return `${site.name}: only ${grouped(site.available)} units may be selected`;
@@ -569,6 +577,12 @@ function stripPlot(data, values, label, width) {
   return svg;
 }
 
+// A small copy of a picture, where stimuli are pictures and few enough for a page.
+function pictureOf(data, row) {
+  const source = data.stimuli.picture[row];
+  return source ? [element("img", { class: "ll-picture", src: source, alt: "" })] : [];
+}
+
 function extremes(data, values) {
   const order = values.map((_, row) => row).sort((a, b) => values[b] - values[a] || a - b);
   const shown = Math.min(SHOWN_STIMULI, Math.floor(order.length / 2));
@@ -589,7 +603,7 @@ function extremes(data, values) {
             {},
             element("span", { class: "ll-value" }, value),
             element("span", { class: `ll-tag ll-${found.role}` }, found.name),
-            element("span", { class: "ll-text" }, text[row]),
+            element("span", { class: "ll-text" }, ...pictureOf(data, row), text[row]),
           );
         }),
       ),

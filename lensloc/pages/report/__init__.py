@@ -76,7 +76,7 @@ def report(
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
         size = 1.0 if percent is None else percent
-        note = least_note(size, study[chosen].t.numel(), chosen)
+        note = least_note(size, study[chosen].n_units, chosen)
         notes = () if note is None else (note,)
         study = Study(study, chosen, size, notes=notes, call=study.call)
     elif percent is not None or site is not None:

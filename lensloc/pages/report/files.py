@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from lensloc.contrasts.contrast import Contrast
 from lensloc.pages.report import pieces
+from lensloc.units.stimuli import Stimulus
 
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = re.compile(r"^[=+\-@\t\r]")
@@ -42,9 +43,14 @@ def link(table: pd.DataFrame, name: str, words: str) -> Markup:
 
 
 def stimuli_table(contrast: Contrast) -> pd.DataFrame:
-    """Return one row a text: condition, role, text."""
+    """Return one row a text: condition, role, text; of other stimuli their code, and their name."""
     rows = [
-        {"condition": name, "role": role_of(contrast, name), "text": text}
+        {
+            "condition": name,
+            "role": role_of(contrast, name),
+            "text": text,
+            **({"name": text.name} if isinstance(text, Stimulus) else {}),
+        }
         for name, texts in contrast.conditions.items()
         for text in texts
     ]

@@ -8,9 +8,11 @@ from lensloc.contrasts.protocols import ALKHAMISSI2024, Protocol
 from lensloc.display.sentences.lesions import control_name
 from lensloc.display.sentences.words import counted, listed
 from lensloc.results.lesions import NETWORK, LesionStudy
+from lensloc.selectivity import Selectivity
 from lensloc.studies import Study
 from lensloc.units.outliers import OUTLIER_RATIO
 from lensloc.units.provenance import Provenance
+from lensloc.units.ragged import of_all
 
 _REFERENCES = {
     "AlKhamissi et al. 2024": "AlKhamissi, B., Tuckute, G., Bosselut, A., & Schrimpf, M. (2024). "
@@ -72,7 +74,7 @@ def methods(study: Study) -> str:
     """Describe what was done, in a paragraph that can go into a paper."""
     sentences = [
         _localizer(study),
-        _stimuli(study.network.provenance),
+        _stimuli(study.network.provenance, study.balance.of if study.balance else "text"),
         _activations(study),
         _test(study),
         _selection(study),
@@ -176,7 +178,7 @@ def differences(study: Study) -> list[str]:
         found.append("the stimuli are not the published ones")
     if study.site not in protocol.sites:
         found.append(f"units are those of {study.site}, not of {listed(protocol.sites)}")
-    if made.pooling != protocol.pooling:
+    if made.pooling != protocol.pooling and not made.place:
         found.append(f"activations were taken {_pooled(made)}, not {_pooled(protocol)}")
     if made.max_tokens != protocol.max_tokens:
         found.append(f"stimuli were {_cut(made)}, not {_cut(protocol)}")
@@ -207,7 +209,14 @@ def _cut(made: Provenance | Protocol) -> str:
     return "whole" if made.max_tokens is None else f"cut off after {made.max_tokens} tokens"
 
 
-def _stimuli(made: Provenance) -> str:
+def _stimuli(made: Provenance, of: str) -> str:
+    if made.place:  # of a wrapped module, which reads no tokens
+        return (
+            f"The stimuli of the contrast {made.contrast!r} were {made.n_target:,} {of}s "
+            f"({listed(made.target)}; target) and {made.n_control:,} {of}s "
+            f"({listed(made.control)}; control), run one by one or in batches that do not change "
+            "the result."
+        )
     bos = "with" if made.prepends_bos else "without"
     return (
         f"The stimuli of the contrast {made.contrast!r} were {made.n_target:,} texts "
@@ -218,12 +227,22 @@ def _stimuli(made: Provenance) -> str:
     )
 
 
+def _widths(found: Selectivity) -> str:
+    widths = of_all(found.shape, found.widths)
+    low, high = min(widths), max(widths)
+    return f"{high:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _activations(study: Study) -> str:
     made = study.network.provenance
     places = "; ".join(
-        f"{site}, {found.shape[0]} layers of {found.shape[1]:,} units"
+        f"{site}, {found.shape[0]} layers of {_widths(found)} units"
         for site, found in study.found.items()
     )
+    if made.place:
+        pooled = f", pooled over places ({made.pooling})" if made.pooling else ""
+        unit = f"a unit is a {made.place}{pooled}"
+        return f"The activation of every unit was taken at {places}; {unit}."
     return f"The activation of every unit was taken {_pooled(made)} of a stimulus, at {places}."
 
 

@@ -44,6 +44,11 @@ def figure(name: str, title: str, caption: str, height: int) -> Markup:
     return _piece("figure", name, title, caption, height)
 
 
+def picture(source: str, name: str) -> Markup:
+    """Return a small picture, whose content is in its source (``data:``), with its name."""
+    return _piece("picture", source, name)
+
+
 def link(file: str, content: str, words: str) -> Markup:
     """Return a link that downloads a CSV file, whose content is in the link (base64)."""
     return _piece("link", file, content, words)

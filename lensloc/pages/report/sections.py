@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lensloc import plot
+from lensloc.contrasts.pictures import thumbnails
 from lensloc.display.markup import shortened
 from lensloc.display.sentences.lesions import control_name
 from lensloc.pages.explorer import best
@@ -20,15 +21,26 @@ from lensloc.pages.report.methods import (
     references,
     what_the_model_is,
 )
-from lensloc.pages.report.pieces import bullets, definitions, grid, heading, joined, listing, prose
+from lensloc.pages.report.pieces import (
+    bullets,
+    definitions,
+    grid,
+    heading,
+    joined,
+    listing,
+    picture,
+    prose,
+)
 from lensloc.pages.report.words import sides
 from lensloc.results.lesion_groups import first_to_fall
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.studies import Study
 from lensloc.units.provenance import Provenance
+from lensloc.units.stimuli import Stimulus
 
 _COLUMNS = 200  # of the heatmaps of units: a page is narrower than a screen
 _EXAMPLES = 3
+_PICTURES = 8
 
 
 @dataclass(frozen=True)
@@ -133,13 +145,13 @@ def stimuli(study: Study) -> Section:
     path = Path(contrast.source)
     source = path.name if path.is_absolute() else contrast.source
     balance = study.balance if study.balance is not None else contrast.balance()
-    measures = list(balance.differences)
+    measures, digits = list(balance.differences), ".1f" if balance.of == "text" else ".3g"
     rows = [
         {
             "condition": str(row["condition"]),
             "role": str(row["role"]) or "beside",
-            "texts": f"{row['texts']:,}",
-            **{f"{m} (sd)": f"{row[m]:.1f} ({row[f'{m}_sd']:.1f})" for m in measures},
+            f"{balance.of}s": f"{row['texts']:,}",
+            **{f"{m} (sd)": f"{row[m]:{digits}} ({row[f'{m}_sd']:{digits}})" for m in measures},
         }
         for row in balance.table.to_dict("records")
     ]
@@ -147,20 +159,37 @@ def stimuli(study: Study) -> Section:
     examples = joined(
         *(
             heading(name)
-            + bullets([shortened(text, 240) for text in texts[:_EXAMPLES]], "examples")
+            + (pictures(texts) or bullets([_shown(text) for text in texts[:_EXAMPLES]], "examples"))
             for name, texts in contrast.conditions.items()
         )
     )
+    what = "Lengths a text" if balance.of == "text" else f"Measures a {balance.of}"
     content = joined(
         prose(f"Source: {source}."),
-        listing(rows, "Lengths a text: mean and standard deviation"),
+        listing(rows, f"{what}: mean and standard deviation"),
         prose(
             f"Standardised difference, target minus control: {differences}. Above 0.5 either way, "
-            "a difference in length can pass for selectivity."
+            f"{'a difference in length' if balance.of == 'text' else 'such a difference'} can pass "
+            "for selectivity."
         ),
         examples,
     )
     return Section("stimuli", "Stimuli", content)
+
+
+def _shown(text: str) -> str:
+    return text.name if isinstance(text, Stimulus) else shortened(text, 240)
+
+
+def pictures(stimuli: Sequence[str]) -> Markup:
+    """Return the first of some pictures, small, with their names; nothing of other stimuli."""
+    first = stimuli[:_PICTURES]
+    return joined(
+        *(
+            picture(source, each.name if isinstance(each, Stimulus) else each)
+            for each, source in zip(first, thumbnails(first), strict=False)
+        )
+    )
 
 
 def method(study: Study, more: str = "") -> Section:

@@ -41,7 +41,7 @@ def _selected(selectivity: Selectivity, network: UnitMask) -> list[str]:
         Selected(
             site=network.site,
             n=len(network),
-            total=network.mask.numel(),
+            total=network.n_units,
             positive=int((t > 0).sum()),
             lowest=float(t.min()),
             highest=float(t.max()),

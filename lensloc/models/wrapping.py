@@ -1,0 +1,124 @@
+"""A module of one's own -> a model with sites."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from lensloc.errors import LensLocError
+from lensloc.models.adapting import surface
+from lensloc.models.inputs import Preprocess, Reader
+from lensloc.models.module import OfModule
+from lensloc.models.module_sites import Layout, ModuleSite, Side, Unit, checked_sites, modules_of
+from lensloc.vocabulary import PlacePooling
+
+
+class Wrapped(nn.Module):
+    """A module of one's own with sites; made by :func:`lensloc.wrap`.
+
+    Called, it calls the module. What is done to it (lesions) acts on calls of the module itself.
+
+    Attributes:
+        module: the module; never copied or changed.
+        sites: name of a site -> where its units are.
+        name: what results call the model.
+    """
+
+    def __init__(
+        self, module: nn.Module, sites: Mapping[str, ModuleSite], reader: Reader, name: str
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.sites = dict(sites)
+        self.reader = reader
+        self.name = name
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        """Call the module."""
+        return self.module(*args, **named)
+
+    def layers(self, site: str) -> tuple[str, ...]:
+        """Return the names of a site's modules, layer by layer.
+
+        Raises:
+            LensLocError: if there is no such site.
+        """
+        if site not in self.sites:
+            raise LensLocError(
+                f"This {type(self.module).__name__} was wrapped without a site {site!r}; its sites "
+                f"are {', '.join(self.sites)}."
+            )
+        return tuple(modules_of(site, self.sites[site], self.module))
+
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{name}: {site.in_words}" for name, site in self.sites.items())
+        return f"Wrapped({type(self.module).__name__}; {sites})"
+
+
+def wrap(
+    module: nn.Module,
+    sites: Mapping[str, Any],
+    *,
+    preprocess: Preprocess | None = None,
+    example: Any = None,
+    name: str | None = None,
+    side: Side = "output",
+    unit: Unit = "channel",
+    pooling: PlacePooling = "mean",
+    layout: Layout | None = None,
+    part: int | str | None = None,
+) -> Wrapped:
+    """Give any torch module sites, so that units can be localized and lesioned in it.
+
+    Args:
+        module: the model; its weights are never copied or changed.
+        sites: name of a site -> its modules: a pattern with ``{layer}`` (and ``*`` for any part of
+            a name), a list of names in order of depth, or a :class:`lensloc.ModuleSite`, which says
+            for one site what the last five arguments say for all others. Layers of a site may
+            differ in width.
+        preprocess: makes of one stimulus (a PIL image, an array, a text) what the module takes,
+            without the axis of the batch: a tensor, a tuple of arguments or a mapping of named
+            ones. A tokenizer or processor of transformers may be given as it is. If None, pictures
+            become ``[channel, height, width]`` from 0 to 1 (grey if the first convolution takes
+            one channel), and arrays go in as they are.
+        example: a batch that the module can be called with (a tensor, a tuple of arguments or a
+            mapping of named ones), to check the module and learn the widths of its layers at once;
+            if None, the first stimuli that are run serve for that.
+        name: what results call the model; its class if None.
+        side: whether units are in what modules give, ``"output"``, or get, ``"input"``.
+        unit: ``"channel"``, pooled over places, or ``"element"``.
+        pooling: over places: ``"mean"``, ``"sum"``, ``"max"``, ``"centre"``, ``"class-token"`` or
+            ``"last-token"``; ``localize(pooling=...)`` may say another one.
+        layout: ``"channels-first"`` or ``"channels-last"``; if None, by the number of axes.
+        part: which tensor of a tuple or mapping; the first one if None.
+
+    Raises:
+        LensLocError: no such modules; modules that are never called, are called more than once a
+            pass, or give no tensor (as far as ``example`` shows it).
+
+    Example:
+        >>> import lensloc as ll
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 6, 3))
+        >>> wrapped = ll.wrap(net, {"conv": "{layer}"}, example=torch.rand(2, 3, 8, 8))
+        >>> wrapped.layers("conv")
+        ('0', '1')
+    """
+    if isinstance(module, Wrapped):
+        raise LensLocError("This module is wrapped already; wrap its .module with other sites.")
+    if not isinstance(module, nn.Module):
+        raise LensLocError(
+            f"A torch module is needed; something of type {type(module).__name__} is none."
+        )
+    defaults = {"side": side, "unit": unit, "pooling": pooling, "layout": layout, "part": part}
+    found = checked_sites(sites, module, **defaults)
+    for site, where in found.items():
+        modules_of(site, where, module)
+    if name is not None and not name.strip():
+        raise LensLocError("The name of a model cannot be empty; leave it out.")
+    wrapped = Wrapped(module, found, Reader(preprocess, module), name or type(module).__name__)
+    if example is not None:
+        seen = surface(wrapped)
+        assert isinstance(seen, OfModule)
+        seen.use_example(example if not isinstance(example, list) else tuple(example))
+    return wrapped
