@@ -12,6 +12,7 @@ from .pages.explorer import explore
 from .pages.report import report
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
+from .results.specification_curves import Multiverse
 from .selectivity import (
     MaxT,
     SelectionRule,
@@ -28,6 +29,7 @@ from .studies import (
     compare_granularities,
     lesion_study,
     localize,
+    multiverse,
     response_profile,
     study,
 )
@@ -50,6 +52,7 @@ __all__ = [
     "LesionStudy",
     "Localization",
     "MaxT",
+    "Multiverse",
     "Protocol",
     "ResponseProfile",
     "Responses",
@@ -76,6 +79,7 @@ __all__ = [
     "load_model",
     "localize",
     "max_t",
+    "multiverse",
     "overlap",
     "paired",
     "plot",
