@@ -44,7 +44,8 @@ def claims_of(table: pd.DataFrame, varied: Sequence[str], draws: int, level: flo
         }
         found.append(
             Claims(
-                str(task), _UNITS.get(measure, measure), counts, draws, level,
+                str(task), _UNITS.get(measure, measure), counts,
+                draws if rows["min_p"].notna().all() else 0, level,
                 (spread[0], spread[1], spread[2]), int((rows["difference"] > 0).sum()),
                 own["verdict"],
                 (own["difference"], own["difference_low"], own["difference_high"]), matters,

@@ -120,7 +120,9 @@ class Multiverse:
             f"{counted(self.n_specifications, 'specification')} choose "
             f"{counted(sets, 'set')} of units."
         )
-        return [first, *told, *([sentences.DEPENDENT] if self.n_specifications > 1 else [])]
+        if self.n_specifications > 1 and any(claims.concluded for claims in found):
+            told.append(sentences.DEPENDENT)
+        return [first, *told]
 
     def _reasons(self, kind: str) -> list[tuple[int, str]]:
         if self.left_out.empty:

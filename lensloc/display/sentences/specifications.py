@@ -16,7 +16,7 @@ from lensloc.display.sentences.words import counted, interval, known, listed, nu
 
 Verdict = Literal["holds", "not told apart", "reversed", "no harm", "open"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-Extent = Literal["nothing concluded", "all", "some", "none"]
+Extent = Literal["nothing concluded", "the one", "all", "some", "none"]
 EXTENTS: tuple[Extent, ...] = get_args(Extent)
 
 
@@ -63,7 +63,8 @@ class Claims:
         task: its name.
         unit: what drops are measured in.
         counts: verdict -> in how many specifications.
-        draws: of every control, as many as were planned; 0 if nothing is drawn.
+        draws: of every control, as many as were planned; 0 if there are controls that are not
+            drawn.
         level: of the test.
         difference: median, smallest and largest difference of a network from its control units.
         positive: in how many specifications it is above 0.
@@ -104,13 +105,14 @@ class Claims:
         if not self.concluded:
             return "nothing concluded"
         if self.holds == self.n:
-            return "all"
+            return "all" if self.n > 1 else "the one"
         return "some" if self.holds else "none"
 
 
 _CLAIM = "that the lesion costs {task} more than lesions of control units do"
 CLAIM: Mapping[Extent, str] = {
     "nothing concluded": "In none of {n} can anything be concluded of the claim {claim}.",
+    "the one": "The claim {claim} holds in the one specification{by}.",
     "all": "The claim {claim} holds in all {n}{by}.",
     "some": "The claim {claim} holds in {holds} of {n} ({share}){by}.",
     "none": "The claim {claim} holds in none of {n}{by}.",
@@ -144,11 +146,11 @@ DEPENDENT = (
     "probability, and chance alone makes it hold in some."
 )
 FEW = (
-    "Of every control, {draws} stand beside the units: nothing can be concluded from so few. With "
+    "Of every control, {draws} {verb} beside the units: nothing can be concluded from so few. With "
     "fewer than {needed} the test over draws cannot reach {level}."
 )
 NO_RANK = (
-    "Of every control, {draws} stand beside the units: with fewer than {needed} the test over "
+    "Of every control, {draws} {verb} beside the units: with fewer than {needed} the test over "
     "draws cannot reach {level}, so what is said rests on the interval alone, which takes draws to "
     "be normally distributed."
 )
@@ -246,7 +248,10 @@ def few_draws(draws: int, level: float) -> list[str]:
         return []
     return [
         (FEW if draws < 3 else NO_RANK).format(
-            draws=counted(draws, "draw"), needed=needed, level=f"{100 * level:.3g} %"
+            draws=counted(draws, "draw"),
+            needed=needed,
+            level=f"{100 * level:.3g} %",
+            verb="stands" if draws == 1 else "stand",
         )
     ]
 
