@@ -61,6 +61,9 @@ CASES: dict[str, str] = {
     'll.compare_granularities(model, {"a": "language"})': "needed for Contrasts['a']",
     'll.attribute(model, "language")': "ll.contrasts.get('language')",
     'll.multiverse(model, "language", [task])': "ll.contrasts.get('language')",
+    'll.multiverse(model, c, [task], ["percent"])': "choices is a mapping from names to values",
+    'll.multiverse(model, c, [task], {"percent": 5}, reference_specification="t")': "a mapping "
+    "from choices to one value each, e.g. {'percent': 1}; str is none",
     "ll.plot.multiverse(found)": "A Multiverse is needed for found, not something of type "
     "Localization; take what ll.multiverse returned",
     'll.confound_check(model, "language")': "ll.contrasts.get('language')",
