@@ -14,6 +14,7 @@ from .pages.explorer import explore
 from .pages.report import report
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
+from .results.specification_curves import Multiverse
 from .selectivity import (
     MaxT,
     SelectionRule,
@@ -30,6 +31,7 @@ from .studies import (
     compare_granularities,
     lesion_study,
     localize,
+    multiverse,
     response_profile,
     study,
 )
@@ -53,6 +55,7 @@ __all__ = [
     "Localization",
     "MaxT",
     "ModuleSite",
+    "Multiverse",
     "Protocol",
     "ResponseProfile",
     "Responses",
@@ -80,6 +83,7 @@ __all__ = [
     "load_model",
     "localize",
     "max_t",
+    "multiverse",
     "overlap",
     "paired",
     "plot",

@@ -13,6 +13,7 @@ _REMEDIES = {
     "Responses": "take those of one site, found.responses[site], of what "
     "ll.localize(..., keep_responses=True) or ll.capture returned",
     "LesionStudy": "take what ll.lesion_study returned",
+    "Multiverse": "take what ll.multiverse returned",
     "ResponseProfile": "take what ll.response_profile returned",
     "ActivationCounts": "take what ll.lape.record returned, or ll.lape.ActivationCounts.load",
     "Null": "take what ll.lape.null returned",

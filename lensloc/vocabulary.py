@@ -3,7 +3,9 @@
 They stand in one light module, so that the command line offers them without loading a library.
 """
 
-from typing import Literal, get_args
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, get_args
 
 Backend = Literal["hooked", "bridge", "transformers", "auto"]
 """The class that a model becomes."""
@@ -68,3 +70,40 @@ PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 BUNDLED_CHOICES = ("arithmetic", "commonsense")
 """The bundled multiple choice tasks."""
+
+SELECTIONS = ("t", "d", "gradient")
+"""What units are ranked by; see :mod:`lensloc.studies.selections`."""
+ACTIVATIONS = ("absolute", "signed")
+"""Whether the size of a response counts, or its sign too."""
+TESTS = ("welch", "paired")
+
+SPECIFICATION: Mapping[str, Any] = MappingProxyType(
+    {
+        "selection": "t",
+        "activations": "absolute",
+        "test": "welch",
+        "pooling": "last-token",
+        "max_tokens": None,
+        "bos": "model",
+        "site": "resid_post",
+        "percent": 1.0,
+        "mode": "zero",
+        "control": "magnitude+outliers",
+    }
+)
+"""What an analyst chooses, and what :func:`lensloc.multiverse` takes where nothing is said."""
+
+ANALYSTS: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {
+        "selection": ("t", "gradient"),
+        "activations": ("absolute", "signed"),
+        "test": ("welch", "paired"),
+        "pooling": ("last-token", "mean"),
+        "max_tokens": (None, 12),
+        "site": ("resid_post", "mlp_post"),
+        "percent": (0.5, 1.0),
+        "mode": ("zero", "mean"),
+        "control": ("magnitude+outliers",),
+    }
+)
+"""The choices of :func:`lensloc.multiverse` if none are given."""

@@ -38,6 +38,7 @@ CASES: dict[str, str] = {
     'll.response_profile("gpt2", mask, c)': "ll.load_model('gpt2')",
     'll.compare_granularities("gpt2", c)': "ll.load_model('gpt2')",
     'll.attribute("gpt2", c)': "ll.load_model('gpt2')",
+    'll.multiverse("gpt2", c, [task])': "ll.load_model('gpt2')",
     'll.confound_check("gpt2", c)': "ll.load_model('gpt2')",
     'task("gpt2")': "ll.load_model('gpt2')",
     'll.tasks.minimal_pairs(limit=1)("gpt2")': "ll.load_model('gpt2')",
@@ -59,6 +60,12 @@ CASES: dict[str, str] = {
     'll.compare_granularities(model, "language")': "Contrasts are given by name",
     'll.compare_granularities(model, {"a": "language"})': "needed for Contrasts['a']",
     'll.attribute(model, "language")': "ll.contrasts.get('language')",
+    'll.multiverse(model, "language", [task])': "ll.contrasts.get('language')",
+    'll.multiverse(model, c, [task], ["percent"])': "choices is a mapping from names to values",
+    'll.multiverse(model, c, [task], {"percent": 5}, reference_specification="t")': "a mapping "
+    "from choices to one value each, e.g. {'percent': 1}; str is none",
+    "ll.plot.multiverse(found)": "A Multiverse is needed for found, not something of type "
+    "Localization; take what ll.multiverse returned",
     'll.confound_check(model, "language")': "ll.contrasts.get('language')",
     # -- masks and maps ----------------------------------------------------------------------------
     "ll.lesion(model, found)": "A UnitMask is needed for masks, not something of type Localization",

@@ -43,9 +43,10 @@ from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.quantized import require_gradients
 from lensloc.models.surface import Model
-from lensloc.models.tokens import shortened
+from lensloc.models.tokens import prepends_bos, shortened
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
+from lensloc.vocabulary import Bos
 
 Method = Literal["grad_x_act", "integrated_gradients", "ablation_effect"]
 
@@ -76,6 +77,7 @@ def attribute(
     batch_size: BatchSize = ...,
     max_tokens: int | None = ...,
     truncate: bool = ...,
+    bos: Bos = ...,
     progress: bool = ...,
 ) -> Attribution: ...
 
@@ -94,6 +96,7 @@ def attribute(
     batch_size: BatchSize = ...,
     max_tokens: int | None = ...,
     truncate: bool = ...,
+    bos: Bos = ...,
     progress: bool = ...,
 ) -> dict[str, Attribution]: ...
 
@@ -111,6 +114,7 @@ def attribute(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
+    bos: Bos = "model",
     progress: bool = True,
 ) -> Attribution | dict[str, Attribution]:
     """Find how much every unit matters for predicting the target's texts and the control's.
@@ -153,6 +157,8 @@ def attribute(
         batch_size: texts a batch, or ``"auto"``; halved when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
+        bos: whether a beginning-of-text token stands before every text, as in
+            :func:`lensloc.localize`.
         progress: show a progress bar.
 
     Returns:
@@ -181,10 +187,11 @@ def attribute(
     used = contrast if limit is None else _first(contrast, limit)
     if truncate:
         max_tokens = min(max_tokens or seen.window, seen.window)
-    texts = _texts(model, used, max_tokens)
+    texts = _texts(model, used, max_tokens, bos)
     steps = f", {n_steps} steps" if method == "integrated_gradients" else ""
     made = _provenance(model, used, max_tokens).replace(
-        protocol=f"attribution by {method}, baseline {baseline}{steps}"
+        protocol=f"attribution by {method}, baseline {baseline}{steps}",
+        prepends_bos=prepends_bos(model, bos),
     )
     runner = Runner(model, texts, units, baseline, batch_size, progress)
     places = [place for each in sites for place in _places(model, each)]
@@ -251,8 +258,8 @@ def _first(contrast: Contrast, limit: int) -> Contrast:
     )
 
 
-def _texts(model: Model, contrast: Contrast, max_tokens: int | None) -> Texts:
-    ids = [text.ids for text in tokenize(model, contrast.texts, max_tokens=max_tokens)]
+def _texts(model: Model, contrast: Contrast, max_tokens: int | None, bos: Bos) -> Texts:
+    ids = [text.ids for text in tokenize(model, contrast.texts, max_tokens=max_tokens, bos=bos)]
     counts: dict[str, int] = {}
     names = []
     for text, label, tokens in zip(contrast.texts, contrast.labels, ids, strict=True):

@@ -38,7 +38,7 @@ from lensloc.selectivity import Moments
 from lensloc.units.ragged import Widths
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import POOLINGS as POOLINGS
-from lensloc.vocabulary import PlacePooling
+from lensloc.vocabulary import Bos, PlacePooling
 from lensloc.vocabulary import Pooling as Pooling
 
 _WORD = re.compile(r"\S+")
@@ -102,6 +102,7 @@ def capture(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
+    bos: Bos = "model",
     progress: bool = True,
 ) -> Captured:
     """Run the texts through the model once and pool the activations at every site.
@@ -123,6 +124,8 @@ def capture(
             allows. Halved, with a note in the log, when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
+        bos: whether a beginning-of-text token stands before every text; see
+            :func:`lensloc.models.tokens.token_ids`.
         progress: show a progress bar.
 
     Returns:
@@ -132,7 +135,7 @@ def capture(
         LensLocError: no tokenizer, unknown site or pooling, a site that the model lacks, a text
             without tokens or longer than the context window, or a non-finite activation.
     """
-    runner = _runner(model, sites, pooling, truncate, max_tokens)
+    runner = _runner(model, sites, pooling, truncate, max_tokens, bos)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
@@ -168,6 +171,7 @@ def capture_moments(
     batch_size: BatchSize = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
+    bos: Bos = "model",
     progress: bool = True,
 ) -> Summarised:
     """Run the texts as :func:`capture` does, and keep no response but their moments.
@@ -181,7 +185,7 @@ def capture_moments(
     Raises:
         LensLocError: as :func:`capture`.
     """
-    runner = _runner(model, sites, pooling, truncate, max_tokens)
+    runner = _runner(model, sites, pooling, truncate, max_tokens, bos)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
@@ -206,13 +210,15 @@ def _runner(
     pooling: Pooling | PlacePooling | None,
     truncate: bool,
     max_tokens: int | None,
+    bos: Bos,
 ) -> "_Runner | ModuleRunner":
     if surface(model).takes_tokens:
-        return _Runner.of(model, sites, pooling or "last-token", truncate, max_tokens)
+        return _Runner.of(model, sites, pooling or "last-token", truncate, max_tokens, bos)
     refuse_idle(
         "a wrapped module is run on stimuli as they are, not on tokens; leave it out",
         truncate=truncate,
         max_tokens=max_tokens is not None,
+        bos=bos != "model",
     )
     return ModuleRunner.of(model, sites, pooling)
 
@@ -251,7 +257,12 @@ def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]
 
 
 def tokenize(
-    model: Model, texts: Sequence[str], *, word_ends: bool = False, max_tokens: int | None = None
+    model: Model,
+    texts: Sequence[str],
+    *,
+    word_ends: bool = False,
+    max_tokens: int | None = None,
+    bos: Bos = "model",
 ) -> list[Tokenized]:
     """Tokenize each text by itself, with the special tokens that the model's settings ask for.
 
@@ -260,6 +271,7 @@ def tokenize(
         texts: the texts.
         word_ends: also find the last token of every word.
         max_tokens: keep only the first tokens, special ones included.
+        bos: whether a beginning-of-text token stands before a text.
 
     Raises:
         LensLocError: no tokenizer; a text without tokens; one longer than the context window.
@@ -270,7 +282,7 @@ def tokenize(
     seen, result = surface(model), []
     window = seen.window
     for row, text in enumerate(texts, start=1):
-        ids = token_ids(model, text)[:max_tokens]
+        ids = token_ids(model, text, bos)[:max_tokens]
         if not ids:
             raise LensLocError(f"Text {row} ({shortened(text)}) has no tokens; remove it.")
         if len(ids) > window:
@@ -332,6 +344,7 @@ class _Runner:
     hooks: Mapping[str, Sequence[str]]
     pooling: Pooling
     max_tokens: int | None
+    bos: Bos
 
     @classmethod
     def of(
@@ -341,6 +354,7 @@ class _Runner:
         pooling: str,
         truncate: bool,
         max_tokens: int | None,
+        bos: Bos,
     ) -> "_Runner":
         if pooling not in POOLINGS:
             raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
@@ -349,11 +363,12 @@ class _Runner:
         hooks = {name: hook_names(site, model) for name, site in chosen.items()}
         if truncate:
             max_tokens = min(max_tokens or window, window)
-        return cls(model, tuple(chosen.values()), hooks, cast(Pooling, pooling), max_tokens)
+        return cls(model, tuple(chosen.values()), hooks, cast(Pooling, pooling), max_tokens, bos)
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
+        word_ends = self.pooling == "word-end"
         return tokenize(
-            self.model, texts, word_ends=self.pooling == "word-end", max_tokens=self.max_tokens
+            self.model, texts, word_ends=word_ends, max_tokens=self.max_tokens, bos=self.bos
         )
 
     def run(

@@ -8,6 +8,7 @@ from .overlaps import overlap
 from .people import alignment, reading_times
 from .profiles import response_profile
 from .saving import save
+from .specification_curves import multiverse
 from .themes import DIVERGING, SEQUENTIAL, themed
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "layer_heatmap",
     "layer_profile",
     "lesion_bars",
+    "multiverse",
     "overlap",
     "reading_times",
     "response_profile",

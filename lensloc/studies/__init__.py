@@ -6,6 +6,7 @@ from lensloc.studies.granularities import COMPARED, compare_granularities
 from lensloc.studies.lesions import PERCENTS, lesion_study, own_percent
 from lensloc.studies.localization import PROTOCOLS, Localization, Seconds, localize
 from lensloc.studies.response_profiles import profile_of, response_profile
+from lensloc.studies.specification_runs import multiverse
 
 __all__ = [
     "COMPARED",
@@ -18,6 +19,7 @@ __all__ = [
     "confound_check",
     "lesion_study",
     "localize",
+    "multiverse",
     "own_percent",
     "profile_of",
     "response_profile",

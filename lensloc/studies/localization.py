@@ -26,6 +26,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model, Surface
+from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -46,7 +47,7 @@ from lensloc.units.provenance import Provenance
 from lensloc.units.ragged import in_words
 from lensloc.units.responses import Responses
 from lensloc.units.text_sets import TextSet
-from lensloc.vocabulary import PlacePooling
+from lensloc.vocabulary import Bos, PlacePooling
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +213,7 @@ def localize(
     batch_size: int | Literal["auto"] = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
+    bos: Bos = "model",
     progress: bool = True,
     store: StoreLike = None,
     recompute: bool = False,
@@ -244,6 +246,8 @@ def localize(
         batch_size: texts a batch; does not change the result.
         max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
+        bos: whether a beginning-of-text token stands before every stimulus: as the model is set
+            (``"model"``), always (``"add"``), never (``"none"``).
         progress: show a progress bar.
         store: look here for what was computed before, and keep results here: a folder.
         recompute: do not look, only keep; refused without a store.
@@ -282,15 +286,18 @@ def localize(
     if test == "paired":
         contrast.require_pairs()
     if truncate:
-        max_tokens = _cut_at_window(model, contrast, max_tokens)
+        max_tokens = cut_at_window(model, contrast, max_tokens)
     lesions = open_lesions(model)
     card = describe(model)
-    made = _provenance(card, contrast, pooling or "", procedure.name, absolute, max_tokens).replace(
-        test=test, lesion="; ".join(found.description for found in lesions)
-    )
+    made = provenance_for(
+        card, contrast, pooling or "", procedure.name, absolute, max_tokens
+    ).replace(test=test, lesion="; ".join(found.description for found in lesions))
+    if bos != "model":
+        require_tokenizer(model)
+        made = made.replace(prepends_bos=prepends_bos(model, bos))
     places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
     items = contrast.item_labels if test == "paired" else None
-    keys = {site: _key(of, items, lesions, site, truncate) for site, of in places.items()}
+    keys = {site: key_of(of, items, lesions, site, truncate) for site, of in places.items()}
     if kept is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
         kept = None
@@ -299,7 +306,7 @@ def localize(
         known = {site: hit for site, key in keys.items() if (hit := kept.load(key)) is not None}
     missing = [site for site in keys if site not in known]
     seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
-    found = {site: _as_told(hit[0], places[site]) for site, hit in known.items()}
+    found = {site: as_told(hit[0], places[site]) for site, hit in known.items()}
     responses: Mapping[str, Responses] = {}
     if missing:
         options: dict[str, Any] = {
@@ -307,6 +314,7 @@ def localize(
             "batch_size": batch_size,
             "max_tokens": max_tokens,
             "truncate": truncate,
+            "bos": bos,
             "progress": progress,
         }
         if keep_responses or test == "paired":
@@ -328,7 +336,7 @@ def localize(
     told = {site: (*general, *map_warnings(found[site], of)) for site in keys}
     return Localization(
         contrast,
-        {site: _with_warnings(found[site], told[site]) for site in keys},
+        {site: with_warnings(found[site], told[site]) for site in keys},
         n_tokens,
         seconds,
         tuple(known),
@@ -338,7 +346,7 @@ def localize(
     )
 
 
-def _with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
+def with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
 
 
@@ -370,7 +378,7 @@ def _checked(model: Model, sites: str | Sequence[str], pooling: str | None, test
     return [site.name for site in chosen]
 
 
-def _cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> int | None:
+def cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> int | None:
     """Return after how many tokens stimuli are cut, where the window cuts some of them."""
     if surface(model).tokenizer is None:  # which capturing tells
         return max_tokens
@@ -380,7 +388,7 @@ def _cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> 
     return max_tokens if used <= window else window
 
 
-def _as_told(found: Selectivity, made: Provenance) -> Selectivity:
+def as_told(found: Selectivity, made: Provenance) -> Selectivity:
     """Return what was kept, under the names that model and contrast go by now."""
     known = found.provenance
     now = known.replace(
@@ -440,7 +448,7 @@ def _by_moments(
 # -- provenance ------------------------------------------------------------------------------------
 
 
-def _provenance(
+def provenance_for(
     card: ModelCard,
     contrast: Contrast,
     pooling: str,
@@ -462,7 +470,7 @@ def _provenance(
     )
 
 
-def _key(
+def key_of(
     made: Provenance,
     items: Sequence[str] | None,
     lesions: Sequence[Lesion],

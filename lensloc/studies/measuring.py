@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -79,11 +79,8 @@ class Runner:
         Raises:
             NotFiniteError: if the model gives no numbers without any of these lesions either.
         """
-        with warnings.catch_warnings():  # told when it was planned
-            warnings.simplefilter("ignore", LensLocWarning)
-            lesions = [each.on(self._model) for each in planned]
-        settings = [found.settings for found in lesions]
-        key = {**self._of_model, "lesions": settings, "task": dict(task.settings)}
+        lesions = self._planned(planned)
+        key = self._key(task, lesions)
         known = self._known.get(repr(key)) or self._look_up(key)
         if known is None:
             with warnings.catch_warnings():  # told by the table instead
@@ -106,6 +103,21 @@ class Runner:
         self._known[repr(key)] = known
         # What was kept may have been measured under another name.
         return dataclasses.replace(known[0], task=task.name), known[1]
+
+    def knows(self, task: Task, *planned: PlannedLesion) -> bool:
+        """Say whether the store has a task's result under lesions; false without a store."""
+        if self._store is None:
+            return False
+        return self._store.has_record(self._key(task, self._planned(planned)))
+
+    def _planned(self, planned: Sequence[PlannedLesion]) -> list[Lesion]:
+        with warnings.catch_warnings():  # told when it was planned
+            warnings.simplefilter("ignore", LensLocWarning)
+            return [each.on(self._model) for each in planned]
+
+    def _key(self, task: Task, lesions: Sequence[Lesion]) -> dict[str, Any]:
+        settings = [found.settings for found in lesions]
+        return {**self._of_model, "lesions": settings, "task": dict(task.settings)}
 
     def _look_up(self, key: Mapping[str, Any]) -> tuple[TaskResult, tuple[Effect, ...]] | None:
         record = self._store.load_record(key) if self._store is not None else None

@@ -67,6 +67,10 @@ class Store:
         text = json.dumps(key, sort_keys=True, ensure_ascii=False)
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}{suffix}"
 
+    def has_record(self, key: Mapping[str, Any]) -> bool:
+        """Say whether there is a record under ``key``; it may turn out to be damaged."""
+        return self.path(key, ".json").is_file()
+
     def load_record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the record under ``key``; None if there is none, or it is damaged."""
         path = self.path(key, ".json")

@@ -2,11 +2,11 @@
 
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda] [--backend transformers]
 
-Sections: published, profile, tasks, kinds, lesions, elsewhere, level, ways, neurons, reading; all
-if none is named. Each names the protocol that its figures are of. ``--store`` keeps lesions that
-were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a folder of
-Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is left out
-of all.
+Sections: published, profile, tasks, kinds, lesions, elsewhere, level, ways, multiverse, neurons,
+reading; all if none is named. Each names the protocol that its figures are of. ``--store`` keeps
+lesions that were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a
+folder of Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is
+left out of all.
 """
 
 import argparse
@@ -462,6 +462,72 @@ def ways(given: Material) -> None:
     )
 
 
+def multiverse(given: Material) -> None:
+    """In how many specifications does the claim about the language network hold?"""
+    tiny = {
+        "activations": ("absolute", "signed"),
+        "site": ("resid_post", "mlp_post"),
+        "percent": (5.0, 10.0),
+        "control": ("random",),
+    }
+    found = ll.multiverse(
+        given.model,
+        given.contrast("language"),
+        [ll.tasks.minimal_pairs(limit=given.at_most(4))],
+        None if given.few is None else tiny,
+        draws=given.at_most(20),
+        store=given.store,
+        progress=given.store is not None,
+    )
+    show(
+        f"Specifications with each choice, of {found.n_specifications}: in how many the language "
+        "network does more harm to minimal pairs than control units",
+        f"{DEFAULT} but for what is chosen",
+        (
+            {
+                "choice": row.choice,
+                "value": row.value,
+                "specifications": row.specifications,
+                "holds": f"{row.holds} ({percent(row.share)})",
+                "median difference": f"{row.difference:+.2f}",
+            }
+            for row in found.by_value().itertuples()
+        ),
+    )
+    show(
+        "What every choice changes, all else equal",
+        f"{DEFAULT} but for what is chosen",
+        (
+            {
+                "choice": row.choice,
+                "pairs": row.pairs,
+                "mean absolute change": f"{row.change:.3f}",
+                "verdict changes": "" if pd.isna(row.verdicts) else percent(row.verdicts),
+            }
+            for row in found.matters().itertuples()
+        ),
+    )
+    table = found.table.sort_values("difference", ascending=False)
+    show(
+        "All specifications",
+        f"{DEFAULT} but for what is chosen",
+        (
+            {
+                **{name: row[name] for name in found.varied},
+                "units": row["n_units"],
+                "overlap": "" if pd.isna(row["overlap"]) else f"{row['overlap']:.2f}",
+                "drop": f"{row['network_drop']:.2f}",
+                "control": f"{row['control_drop']:.2f}",
+                "difference": f"{row['difference']:+.2f} {ends(row, 'difference')}",
+                "p": f"{row['p_more']:.3f}",
+                "verdict": row["verdict"],
+            }
+            for row in table.to_dict("records")
+        ),
+    )
+    print("\n" + "\n".join([*found.summary(), *found.warnings]))
+
+
 # -- language neurons ------------------------------------------------------------------------------
 
 
@@ -681,6 +747,7 @@ SECTIONS: dict[str, Callable[[Material], None]] = {
     "elsewhere": elsewhere,
     "level": level,
     "ways": ways,
+    "multiverse": multiverse,
     "neurons": neurons,
     "reading": reading,
 }

@@ -19,6 +19,7 @@ from sentence_table import (
     change,
     every_agreement,
     every_change,
+    every_claim,
     every_lesion,
     every_profile,
     every_selection,
@@ -27,7 +28,13 @@ from sentence_table import (
 
 import lensloc as ll
 from lensloc import Contrast, LensLocWarning, UnitMask, localize
-from lensloc.display.sentences import control_draws, lesions, profiles, selection
+from lensloc.display.sentences import (
+    control_draws,
+    lesions,
+    profiles,
+    selection,
+    specifications,
+)
 from lensloc.display.sentences.lesions import CONTROL, LESION, NOTE, OUTCOMES, RELATIONS
 from lensloc.display.sentences.words import interval, known, number, percentage
 from lensloc.errors import noted
@@ -105,6 +112,32 @@ def test_nothing_is_more_than_a_control_that_is_alike_or_above() -> None:
             assert control.relation == "more", words
         if control is not None and (control.missing or control.idle or control.test == "none"):
             assert not re.search(r"more than|cost|does better|does worse|told apart", said), words
+
+
+def test_a_claim_over_specifications_follows_its_counts() -> None:
+    reached = set()
+    for words, found in every_claim():
+        said = " ".join(specifications.claim_sentences(found))
+        reached.add(found.extent)
+        assert not NO_NUMBER.search(said), (words, said)
+        assert (
+            "holds in" in said or "in the reference specification it holds" in said.lower()
+        ) == (found.concluded > 0), words
+        assert ("by the test over draws" in said) == (found.draws >= 19 and found.concluded > 0)
+        assert (f"holds in {found.holds} of" in said) == (found.extent == "some"), words
+        if found.extent == "nothing concluded":
+            assert "In none" in said
+            assert not re.search(r"holds|told apart|cost more", said), words
+        minded = specifications.few_draws(found.draws, found.level)
+        assert bool(minded) == (0 < found.draws < 19)
+    assert reached == set(specifications.EXTENTS)
+    told = [specifications.verdict_of(c, 0.4) for c in CONTROLS.values() if c is not None]
+    assert set(told) == {"holds", "not told apart", "reversed", "open"}
+    below = CONTROLS["below"]
+    assert below is not None
+    assert specifications.verdict_of(below, -0.1) == "no harm"
+    assert specifications.verdict_of(below, 0.4, took_effect=False) == "open"
+    assert specifications.verdict_of(below, float("nan")) == "open"
 
 
 def test_networks_tasks_units_and_directions_are_named() -> None:

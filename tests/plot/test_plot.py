@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 import plotly.io
 import pytest
 from plotted import granularities, lesions, mask_of, null_of, selectivity
+from specification_table import GRIDS, specifications
 
 from lensloc import LensLocError, LensLocWarning, Selectivity, UnitMask, plot
 from lensloc.results.lesions import LesionStudy
@@ -272,6 +273,43 @@ def test_granularity_draws_what_the_table_has() -> None:
     assert figure.layout.width <= 1000
 
 
+@pytest.mark.parametrize("n", list(GRIDS))
+def test_multiverse_sorts_specifications_above_their_choices(n: int) -> None:
+    found = specifications(GRIDS[n])
+    figure = plot.multiverse(found)
+    table = found.table.sort_values("difference", ignore_index=True)
+    shown = {place: [t for t in figure.data if t.yaxis == place] for place in ("y", "y2", "y3")}
+    for trace in shown["y"]:
+        if trace.x[0] is None:  # of the legend
+            continue
+        at = list(trace.x)
+        np.testing.assert_allclose(trace.y, table["difference"][at])
+        np.testing.assert_allclose(
+            np.add(trace.y, trace.error_y.array), table["difference_high"][at]
+        )
+    assert sum(t.x[0] is not None and len(t.x) for t in shown["y"]) == n
+    network, control = shown["y2"]
+    np.testing.assert_allclose(network.y, table["network_drop"])
+    np.testing.assert_allclose(control.y, table["control_drop"])
+    # Every specification has one dot a choice.
+    assert sum(len(trace.x) for trace in shown["y3"]) == n * len(GRIDS[n])
+    values = [f"{v:g} %" if isinstance(v, float) else v for vs in GRIDS[n].values() for v in vs]
+    ticks = [re.sub("<b>.*</b>  ", "", tick) for tick in figure.layout.yaxis3.ticktext]
+    assert ticks == values
+    for row, (name, value) in enumerate((k, v) for k, vs in GRIDS[n].items() for v in vs):
+        at = sorted(x for trace in shown["y3"] if trace.y[0] == row for x in trace.x)
+        assert at == table.index[table[name] == value].tolist()
+    assert figure.layout.width <= 1280
+
+
+def test_multiverse_shows_one_task() -> None:
+    found = specifications(GRIDS[12], tasks=("one", "other"))
+    assert "Harm to one" in plot.multiverse(found).layout.title.text
+    assert "Harm to other" in plot.multiverse(found, task="other").layout.title.text
+    with pytest.raises(LensLocError, match="There is no task 'third'; there are one, other"):
+        plot.multiverse(found, task="third")
+
+
 def test_overlap_is_a_triangle() -> None:
     masks = {
         "a": mask_of((2, 10), (0, 0), (0, 1)),
@@ -310,6 +348,7 @@ def every_figure() -> dict[str, go.Figure]:
         "dose_response": plot.dose_response(lesions()),
         "lesion_bars": plot.lesion_bars(lesions()),
         "ablation_modes": plot.ablation_modes(lesions()),
+        "multiverse": plot.multiverse(specifications(GRIDS[12])),
     }
 
 

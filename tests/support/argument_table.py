@@ -61,6 +61,7 @@ def selecting(w: World) -> dict[str, Mapping[str, Any]]:
             "more": {"num_hidden_layers": 2},
         },
         "response_profile": {"pooling": "mean"},
+        **{name: {"bos": "add"} for name in ("localize", "capture", "attribute")},
     }
 
 
@@ -558,6 +559,39 @@ def lesions(w: World) -> dict[str, Entry]:
                 "progress": same(True, PROGRESS),
             },
         ),
+        "multiverse": Entry(
+            {
+                "model": w.model,
+                "contrast": w.contrast,
+                "tasks": [w.six_texts],
+                "choices": {"percent": [5.0, 10.0], "control": ["random"]},
+                "draws": 3,
+                "progress": False,
+            },
+            {
+                "model": w.untrained,
+                "contrast": w.other,
+                "tasks": [w.minimal_pairs],
+                "choices": {"site": ["mlp_post"], "control": ["random"]},
+                "reference_specification": {"percent": 10},
+                "draws": 4,
+                "reference": under(w.every, choices={"mode": ["mean"], "control": ["random"]}),
+                "exact": under(
+                    True,
+                    tasks=[ll.tasks.minimal_pairs(limit=3)],
+                    choices={"percent": [20.0], "control": ["random"]},
+                    draws=20,
+                ),
+                "seed": under(1, choices={"mode": ["resample"], "control": ["random"]}),
+                "confidence": 0.5,
+                "truncate": under(True, contrast=w.long),
+                "batch_size": same(2, BATCH),
+                "store": ll.Store.at(w.folder / "specifications"),
+                "progress": same(True, PROGRESS),
+            },
+        ),
+        "Multiverse.by_value": Entry({}, {"task": "pairs"}, on=w.multiverse),
+        "Multiverse.matters": Entry({}, {"task": "pairs"}, on=w.multiverse),
     }
 
 
@@ -960,6 +994,10 @@ def figures(w: World) -> dict[str, Entry]:
         "plot.steering": Entry(
             {"found": w.steering}, {"found": w.other_steering, "measure": "changed", **title}
         ),
+        "plot.multiverse": Entry(
+            {"found": w.multiverse},
+            {"found": w.other_multiverse, "task": "pairs", **title},
+        ),
         "plot.overlap": Entry(
             {"table": overlaps},
             {"table": overlaps.assign(dice=0.1), "measure": "jaccard", **title},
@@ -1018,6 +1056,12 @@ IDLE = (
         "none of which uses it",
     ),
     Idle("localize", ("recompute",), lambda w: {"recompute": True}),
+    Idle(
+        "multiverse",
+        ("reference",),
+        lambda w: {"reference": w.every},
+        "none of which uses it",
+    ),
     Idle("report", ("top",), lambda w: {"study": w.lesions, "percent": None, "top": 3}),
     Idle("plot.layer_heatmap", ("percent",), lambda w: {"masks": {"a": w.mask}, "percent": 5}),
     Idle("plot.layer_profile", ("percent",), lambda w: {"found": {"a": w.mask}, "percent": 5}),

@@ -12,6 +12,7 @@ import pandas as pd
 import tiny_models
 import torch
 import transformers
+from specification_table import GRIDS, specifications
 
 import lensloc as ll
 from lensloc import UnitMask
@@ -301,6 +302,14 @@ class World:
         masks = {"a": self.map.top(k=3), "b": self.map.bottom(k=3)}
         task = ll.tasks.minimal_pairs(limit=1)
         return ll.lesion_study(self.model, masks, [task], n_resamples=20, progress=False)
+
+    @functools.cached_property
+    def multiverse(self) -> ll.Multiverse:
+        return specifications(GRIDS[12], tasks=("minimal-pairs", "pairs"))
+
+    @functools.cached_property
+    def other_multiverse(self) -> ll.Multiverse:
+        return specifications(GRIDS[96], tasks=("minimal-pairs", "pairs"))
 
     @functools.cached_property
     def other_lesions(self) -> ll.LesionStudy:

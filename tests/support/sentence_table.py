@@ -8,12 +8,22 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from lensloc.display.sentences import control_draws, lesions, neurons, people, profiles, selection
+from lensloc.display.sentences import (
+    control_draws,
+    lesions,
+    neurons,
+    people,
+    profiles,
+    selection,
+    specifications,
+)
 from lensloc.display.sentences.control_draws import Match
 from lensloc.display.sentences.lesions import Beside, Change
+from lensloc.display.sentences.outlook import outlook_sentences
 from lensloc.display.sentences.people import Gained, Predicted
 from lensloc.display.sentences.profiles import Sides
 from lensloc.display.sentences.selection import Halves, Selected
+from lensloc.display.sentences.specifications import Claims, Matters
 from lensloc.results.lesions import LesionStudy, tabulate
 
 NAN = float("nan")
@@ -412,6 +422,75 @@ def spoken_gains() -> Iterator[Spoken]:
             yield Spoken(words, people.gained_sentences(found))
 
 
+# -- specifications --------------------------------------------------------------------------------
+
+MATTERS = [
+    Matters("site", 48, 0.2, 0.7, {"resid_post": (48, 48), "mlp_post": (10, 48)}),
+    Matters("percent", 96, 0.08, 0.2, {"0.5 %": (16, 48), "1 %": (42, 48)}),
+    Matters("mode", 48, 0.03, 0.1, {"zero": (30, 48), "mean": (28, 48)}),
+]
+COUNTS: dict[str, dict[specifications.Verdict, int]] = {
+    "holds in all": {"holds": 96},
+    "holds in some": {"holds": 58, "not told apart": 30, "reversed": 6, "no harm": 2},
+    "holds in some, some open": {"holds": 58, "not told apart": 30, "open": 8},
+    "holds in none": {"not told apart": 90, "reversed": 6},
+    "nothing concluded": {"open": 96},
+    "one, holds": {"holds": 1},
+}
+
+
+def every_claim() -> Iterator[tuple[str, Claims]]:
+    for (words, counts), draws in itertools.product(COUNTS.items(), (20, 5, 2, 0)):
+        if (draws == 2) != (words == "nothing concluded"):
+            continue  # of two draws nothing is concluded
+        for reference in specifications.VERDICTS:
+            if counts.get(reference):
+                one = sum(counts.values()) == 1
+                yield (
+                    f"{words}; {draws} draws; reference {reference}",
+                    Claims(
+                        "pairs", "share of items", counts, draws, 0.05,
+                        (0.2, 0.2, 0.2) if one else (0.15, -0.07, 0.35), 1 if one else 83,
+                        reference, (0.2, 0.1, 0.3), [] if one else MATTERS,
+                    ),
+                )  # fmt: skip
+    nothing = (NAN, NAN, NAN)
+    alike = [Matters("site", 48, 0.0, 0.0, {"resid_post": (0, 48), "mlp_post": (0, 48)})]
+    counts = COUNTS["holds in none"]
+    yield (
+        "no choice changes anything",
+        Claims("pairs", "share of items", counts, 20, 0.05, (0.0, 0.0, 0.0), 0, "not told apart",
+               (0.0, -0.1, 0.1), alike),
+    )  # fmt: skip
+    yield (
+        "no difference is a number",
+        Claims("pairs", "share of items", {"open": 2}, 20, 0.05, nothing, 0, "open", nothing,
+               [Matters("site", 1, NAN, 0.0)]),
+    )  # fmt: skip
+
+
+def spoken_claims() -> Iterator[Spoken]:
+    for words, found in every_claim():
+        # What the reference says makes the same difference whatever the others say.
+        if found.reference == max(found.counts, key=found.counts.__getitem__) or "open" in words:
+            yield Spoken(words, specifications.claim_sentences(found))
+    for draws in (0, 1, 2, 5, 18, 19, 20):
+        yield Spoken(f"{draws} draws, to mind", specifications.few_draws(draws, 0.05))
+    for noise, idle, poor in ((0, 0, 0), (3, 0, 0), (0, 1, 0), (0, 0, 96)):
+        minded = specifications.specification_notes(96, noise=noise, idle=idle, poor=poor)
+        yield Spoken(f"{noise} of noise, {idle} idle, {poor} poor matches", minded)
+    yield Spoken(
+        "a choice that changes no units", [specifications.unchanged_choice("selection", ["t", "d"])]
+    )
+    reasons = [(16, "The selection d makes no use of test."), (4, "Nothing pairs")]
+    for template in (specifications.LEFT_OUT, specifications.SAME):
+        yield Spoken("combinations left out", specifications.left_out(template, 288, reasons))
+        yield Spoken("none left out", specifications.left_out(template, 288, []))
+    for left, seconds in ((840, (1800.0, 5400.0)), (400, (4.0, 4.0)), (0, (0.0, 0.0))):
+        said = outlook_sentences(160, 61, 6, 40, 800, left, seconds)
+        yield Spoken(f"{left} lesions left", said)
+
+
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
@@ -424,6 +503,7 @@ SECTIONS = {
     "Language neurons": spoken_languages,
     "Brain responses": spoken_predictions,
     "Reading times": spoken_gains,
+    "Specifications": spoken_claims,
 }
 
 

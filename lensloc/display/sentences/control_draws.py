@@ -17,7 +17,8 @@ POOR_SMD = 0.25
 """Standardised mean difference above which groups count as unbalanced (Stuart 2010)."""
 ALIKE = 0.5
 """Share of common units above which draws say less than their number suggests."""
-_DIFFERENT_BY_DESIGN = ("least-active", "without-outliers")
+DIFFERENT_BY_DESIGN = ("least-active", "without-outliers")
+"""Controls that are no match in magnitude because that is what they are."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def fewest_draws(confidence: float) -> int:
 def _poor(matches: Sequence[Match]) -> Iterator[str]:
     for (network, control), found in _by_control(matches).items():
         bad = [one for one in found if one.poor]
-        if not bad or control in _DIFFERENT_BY_DESIGN:
+        if not bad or control in DIFFERENT_BY_DESIGN:
             continue
         reasons = listed(_reason(one) for one in bad)
         yield POOR.format(control=control_name(control), network=network, reasons=reasons)
