@@ -1,6 +1,10 @@
 from . import alignment, contrasts, lape, plot, tasks
 from .attribution.attributing import attribute
+from .attribution.curves import faithfulness
+from .attribution.pair_effects import PairEffects, PairLocalization
+from .attribution.patching import localize_pairs
 from .attribution.result import Attribution
+from .contrasts.clean_corrupted import Pairs
 from .contrasts.contrast import Contrast
 from .contrasts.protocols import Protocol
 from .errors import LensLocError, LensLocWarning
@@ -10,6 +14,7 @@ from .lesions.lesioning import Lesion, lesion
 from .models import load_model
 from .pages.explorer import explore
 from .pages.report import report
+from .results.faithful import Faithfulness
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
 from .selectivity import (
@@ -44,12 +49,16 @@ __all__ = [
     "Attribution",
     "Contrast",
     "Controls",
+    "Faithfulness",
     "LensLocError",
     "LensLocWarning",
     "Lesion",
     "LesionStudy",
     "Localization",
     "MaxT",
+    "PairEffects",
+    "PairLocalization",
+    "Pairs",
     "Protocol",
     "ResponseProfile",
     "Responses",
@@ -70,11 +79,13 @@ __all__ = [
     "controls",
     "discrimination",
     "explore",
+    "faithfulness",
     "lape",
     "lesion",
     "lesion_study",
     "load_model",
     "localize",
+    "localize_pairs",
     "max_t",
     "overlap",
     "paired",

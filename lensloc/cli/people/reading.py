@@ -54,7 +54,7 @@ from lensloc.errors import LensLocError
 if TYPE_CHECKING:
     from lensloc.alignment import ReadingTimes
 
-_MODES = [mode for mode in vocabulary.MODES if mode not in NEED_REFERENCE]
+_MODES = [mode for mode in vocabulary.TASK_MODES if mode not in NEED_REFERENCE]
 
 
 def reading_times_command(
