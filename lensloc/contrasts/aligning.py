@@ -132,4 +132,4 @@ def _flat(
 
 
 def _place(pair: Pair, number: int) -> str:
-    return pair.place[:1].upper() + pair.place[1:] if pair.place else f"Pair {number}"
+    return pair.place or f"Pair {number}"

@@ -148,7 +148,7 @@ class Pairs:
             readers.Row(number, dict(zip(lists, cells, strict=True)))
             for number, cells in enumerate(zip(*lists.values(), strict=True), start=1)
         )
-        found = _read(rows, "pair {}", TableForm(), separator)
+        found = _read(rows, "Pair {}", TableForm(), separator)
         return cls(name, found)
 
     @classmethod
@@ -184,7 +184,7 @@ class Pairs:
         form = _form(clean, corrupted, right, wrong, group)
         asked = [*_FIELDS, *([_GROUP] if _has_group(table, form) else [])]
         rows = readers.from_dataframe(table, asked, form=form)
-        return cls(name, _read(rows, "the table, row {}", form, separator), "the table")
+        return cls(name, _read(rows, "The table, row {}", form, separator), "the table")
 
     @classmethod
     def from_file(
@@ -251,7 +251,7 @@ class Pairs:
                 "a file with Pairs.from_file."
             )
         path = bundled_folder() / "pairs" / f"{name}.csv"
-        where, form = f"the bundled pairs {name!r}, row {{}}", TableForm()
+        where, form = f"Bundled pairs {name!r}, row {{}}", TableForm()
         rows = readers.read_rows(path, [*_FIELDS, _GROUP], form=form)
         return cls(name, _read(rows, where, form, " "), "the bundled pairs")
 

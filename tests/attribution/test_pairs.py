@@ -253,7 +253,8 @@ def test_a_planted_circuit_is_found_and_suffices(tmp_path: Path) -> None:
     assert measured.units_for(0.999) == len(units)
     assert measured.carried == pytest.approx(1, abs=0.3)  # words differ in size, too
     chance = np.array([curve.share[2] for curve in measured.random["faithfulness"]])
-    assert chance.max() < 0.9
+    assert np.median(chance) == pytest.approx(0, abs=1e-4)  # most draws miss all three
+    assert chance.max() < 0.99
     assert not [note for note in measured.warnings if "no more than random" in note]
     assert [note for note in measured.warnings if "chosen on pairs that the curves" in note]
     # Exact patching agrees.

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pair_parts
 import pytest
 from argument_pairs import told_apart
 from commands import run, run_json
@@ -73,13 +72,12 @@ def test_bad_requests_are_refused_before_a_model_is_loaded(
 def test_pairs_of_unequal_length_are_refused_or_left_out(
     written: ll.Pairs, checkpoints: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    table = pair_parts.given().to_dataframe()
     mixed = written.to_dataframe()
-    mixed.loc[1, ["clean", "corrupted"]] = table.loc[0, ["clean", "corrupted"]]
+    mixed.loc[1, "clean"] = "the old gardener 1"
     mixed.to_csv("mixed.csv", index=False)
     arguments = ("pairs", "--model-name", checkpoints["llama"], "--pairs", "mixed.csv")
-    if run(*arguments) != 0:
-        assert "mixed.csv, row 3: the clean prompt has" in capfd.readouterr().err.lower()
-        found = run_json(capfd, *arguments, "--leave-out")
-        assert found["n_pairs"] == 7
-        assert any("left out" in note for note in found["warnings"])
+    assert run(*arguments) == 2
+    assert "mixed.csv, row 3: the clean prompt has" in capfd.readouterr().err
+    found = run_json(capfd, *arguments, "--leave-out")
+    assert found["n_pairs"] == 7
+    assert any("left out" in note for note in found["warnings"])
