@@ -1,6 +1,10 @@
 from . import alignment, contrasts, lape, plot, tasks
 from .attribution.attributing import attribute
+from .attribution.curves import faithfulness
+from .attribution.pair_effects import PairEffects, PairLocalization
+from .attribution.patching import localize_pairs
 from .attribution.result import Attribution
+from .contrasts.clean_corrupted import Pairs
 from .contrasts.contrast import Contrast
 from .contrasts.protocols import Protocol
 from .errors import LensLocError, LensLocWarning
@@ -12,6 +16,7 @@ from .models.module_sites import ModuleSite
 from .models.wrapping import Wrapped, wrap
 from .pages.explorer import explore
 from .pages.report import report
+from .results.faithful import Faithfulness
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
 from .results.specification_curves import Multiverse
@@ -48,6 +53,7 @@ __all__ = [
     "Attribution",
     "Contrast",
     "Controls",
+    "Faithfulness",
     "LensLocError",
     "LensLocWarning",
     "Lesion",
@@ -56,6 +62,9 @@ __all__ = [
     "MaxT",
     "ModuleSite",
     "Multiverse",
+    "PairEffects",
+    "PairLocalization",
+    "Pairs",
     "Protocol",
     "ResponseProfile",
     "Responses",
@@ -77,11 +86,13 @@ __all__ = [
     "controls",
     "discrimination",
     "explore",
+    "faithfulness",
     "lape",
     "lesion",
     "lesion_study",
     "load_model",
     "localize",
+    "localize_pairs",
     "max_t",
     "multiverse",
     "overlap",

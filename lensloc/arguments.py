@@ -22,6 +22,10 @@ _REMEDIES = {
     "Encoding": "take what ll.alignment.encode returned",
     "ReadingStudy": "take what ll.alignment.reading_times returned",
     "Steering": "take what ll.lape.steer returned",
+    "Pairs": "make them with ll.Pairs.from_file or from_texts, or take bundled ones, "
+    "ll.Pairs.bundled(name)",
+    "PairEffects": "take those of one site, found[site], of what ll.localize_pairs returned",
+    "Faithfulness": "take what ll.faithfulness returned",
     "DataFrame": "take the table that the function of that name returned",
 }
 

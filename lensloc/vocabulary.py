@@ -42,9 +42,14 @@ ProtocolName = Literal["lensloc", "alkhamissi2024"]
 """A published way to localize, or our own."""
 PROTOCOLS: tuple[str, ...] = get_args(ProtocolName)
 
-Mode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
-"""What becomes of a lesioned unit."""
+TaskMode = Literal["zero", "mean", "resample", "scale", "clamp", "write"]
+"""What becomes of a lesioned unit, whatever the model reads."""
+TASK_MODES: tuple[str, ...] = get_args(TaskMode)
+
+Mode = Literal[TaskMode, "corrupt"]
+"""What becomes of a lesioned unit; the last is for the texts of pairs only."""
 MODES: tuple[str, ...] = get_args(Mode)
+OF_PAIRS = "corrupt"
 
 Positions = Literal["all", "last"]
 """The tokens at which units are lesioned."""
@@ -107,3 +112,9 @@ ANALYSTS: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     }
 )
 """The choices of :func:`lensloc.multiverse` if none are given."""
+BUNDLED_PAIRS = ("agreement", "belief", "sums")
+"""The bundled clean/corrupted pairs."""
+
+GradientAt = Literal["clean", "corrupted"]
+"""The run in which the gradient of attribution patching is taken."""
+GRADIENTS_AT: tuple[str, ...] = get_args(GradientAt)

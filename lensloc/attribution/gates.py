@@ -41,6 +41,9 @@ Hooks = list[tuple[str, Hook]]
 class Gate:
     """The gates of all units of a place, as a hook: 1 leaves a unit as it is, 0 removes it.
 
+    What it is replaced by is one baseline a unit, or one a row and position (``[row, pos, unit,
+    part]``), such as what passed in another run.
+
     Attributes:
         value: ``[row, unit]``, in float32 at least; those that learn are good for one batch.
     """
@@ -48,7 +51,7 @@ class Gate:
     def __init__(
         self,
         place: Place,
-        baseline: Float[Tensor, "unit part"] | None,
+        baseline: Float[Tensor, "*place unit part"] | None,
         opening: float = 1.0,
         *,
         closed: int | None = None,

@@ -69,6 +69,27 @@ class Found:
         self.size[place] = self.size[place] + size if place in self.size else size
 
 
+def token_budget(model: Model, n_places: int, longest: int) -> int:
+    """Return how many tokens a forward and backward pass takes at once.
+
+    Args:
+        model: the model.
+        n_places: layers of all sites at which gradients are taken.
+        longest: tokens of the longest text.
+    """
+    seen, device = surface(model), surface(model).device
+    neurons = seen.width(get_site("mlp_post").hook_name(0)) or 4 * seen.d_model
+    width = max(seen.d_model, neurons)
+    # Upper bounds of what autograd keeps a token: blocks, attention patterns, gates, logits.
+    a_block = 16 * seen.d_model + 6 * width + 4 * seen.n_heads * longest
+    elements = seen.n_layers * a_block + 2 * n_places * width + 4 * seen.vocabulary
+    memory: int = _GRADIENT_BYTES.get(device.type, 2 * 2**30)
+    if device.type == "cuda":
+        memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 2)
+    most = _TOKENS_AT_ONCE.get(device.type, 1024)
+    return int(max(1, min(most, memory // (elements * seen.dtype.itemsize))))
+
+
 @dataclass(frozen=True)
 class Runner:
     """Runs texts through a model, with gates open or closed.
@@ -202,18 +223,7 @@ class Runner:
         run_batches(self.model, batches, run, progress=progress, description="texts, attributed")
 
     def _token_budget(self, n_places: int) -> int:
-        seen, device = surface(self.model), surface(self.model).device
-        neurons = seen.width(get_site("mlp_post").hook_name(0)) or 4 * seen.d_model
-        width = max(seen.d_model, neurons)
-        longest = max(len(ids) for ids in self.texts.ids)
-        # Upper bounds of what autograd keeps a token: blocks, attention patterns, gates, logits.
-        a_block = 16 * seen.d_model + 6 * width + 4 * seen.n_heads * longest
-        elements = seen.n_layers * a_block + 2 * n_places * width + 4 * seen.vocabulary
-        memory: int = _GRADIENT_BYTES.get(device.type, 2 * 2**30)
-        if device.type == "cuda":
-            memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 2)
-        most = _TOKENS_AT_ONCE.get(device.type, 1024)
-        return int(max(1, min(most, memory // (elements * seen.dtype.itemsize))))
+        return token_budget(self.model, n_places, max(len(ids) for ids in self.texts.ids))
 
     def _inputs(self, rows: Sequence[int]) -> Tensor:
         # A text's last token is predicted but never read.

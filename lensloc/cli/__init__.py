@@ -20,6 +20,7 @@ from lensloc.cli.lesioning import lesion_command
 from lensloc.cli.localizing import localize_command
 from lensloc.cli.neurons import lape_app
 from lensloc.cli.output import any_encoding, given_arguments
+from lensloc.cli.pairing import pairs_command
 from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
 from lensloc.cli.specifying import multiverse_command
@@ -37,6 +38,7 @@ app = typer.Typer(
     "measure what breaks.",
 )
 app.command("localize")(localize_command)
+app.command("pairs")(pairs_command)
 app.command("lesion")(lesion_command)
 app.command("evaluate")(evaluate_command)
 app.command("multiverse")(multiverse_command)

@@ -52,8 +52,8 @@ from lensloc.models.cache import writable_cache_folder
 from lensloc.units.rules import count_from_percent
 from lensloc.vocabulary import (
     BUNDLED_CHOICES,
-    MODES,
     PERCENTS,
+    TASK_MODES,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def evaluate_command(
     mode: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What happens to the units: {', '.join(MODES)}; with a number, scale:0.5, "
+            help=f"What happens to the units: {', '.join(TASK_MODES)}; with a number, scale:0.5, "
             "clamp:3. Repeatable (default zero)."
         ),
     ] = None,

@@ -76,7 +76,7 @@ def lesion_command(
         float, typer.Option(help="0 takes the most probable token; above 0, tokens are drawn.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(help="Of drawn tokens, units and stimuli.")] = 42,
-    mode: Annotated[vocabulary.Mode, typer.Option(help="What happens to the units.")] = "zero",
+    mode: Annotated[vocabulary.TaskMode, typer.Option(help="What happens to the units.")] = "zero",
     scale: Annotated[
         float | None, typer.Option(help="Factor of --mode scale; above 1 turns units up.")
     ] = None,

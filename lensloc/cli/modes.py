@@ -5,7 +5,7 @@ from typing import Any
 
 from lensloc.cli.options import require_one_of
 from lensloc.errors import LensLocError
-from lensloc.vocabulary import MODES, THROUGHOUT
+from lensloc.vocabulary import TASK_MODES, THROUGHOUT
 
 NEED_REFERENCE = ("mean", "resample")
 # What may stand behind a mode's name, and an example of it.
@@ -30,7 +30,7 @@ def mode_arguments(
     """
     from lensloc.lesions.modes import get_mode
 
-    require_one_of("mode", mode, MODES)
+    require_one_of("mode", mode, TASK_MODES)
     numbers = {"scale": scale, "value": value, "quantile": quantile}
     given: dict[str, Any] = {**numbers, "reference": reference}
     for name, argument in given.items():
@@ -79,7 +79,7 @@ def parse_modes(
 def _parse_mode(text: str, reference: str | None) -> dict[str, Any]:
     named, colon, number = text.partition(":")
     mode = named.removeprefix(THROUGHOUT)
-    require_one_of("mode", mode, MODES)
+    require_one_of("mode", mode, TASK_MODES)
     if mode in NEED_REFERENCE:
         _require_reference(named, reference)
     if mode not in _BEHIND:

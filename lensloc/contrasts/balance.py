@@ -109,7 +109,7 @@ def measures_of(conditions: Mapping[str, Sequence[str]], *, tokens: bool = False
     return [measure for measure in MEASURES if measure != "tokens" or tokens]
 
 
-def measured(text: str, measure: str, model: Any = None) -> float:
+def measured(text: str, measure: str, model: "Model | None" = None) -> float:
     """Return one measure of a stimulus: a length of a text, or what was measured on another."""
     if isinstance(text, Stimulus):
         return text.measures[measure]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.sites import hook_names, shape, site_of, widths
+from lensloc.lesions.corrupted import require_pairs
 from lensloc.lesions.modes import get_mode
 from lensloc.lesions.references import Reference
 from lensloc.models.adapting import surface
@@ -75,7 +77,7 @@ def require_arguments(
     scale: float | None,
     value: float | Float[Tensor, "layer unit"] | None,
     quantile: float | None,
-    reference: Reference | None,
+    reference: Reference | Pairs | None,
 ) -> None:
     """Check the arguments of a lesion against its mode.
 
@@ -94,6 +96,7 @@ def require_arguments(
     for name, example in known.needs:
         if given[name] is None:
             raise LensLocError(f"mode={mode!r} needs {name}: {example}.")
+    require_pairs(mode, known.of_pairs, given)
     if mode == "clamp":
         if (value is None) == (quantile is None):
             raise LensLocError("mode='clamp' needs either value, or quantile with reference.")

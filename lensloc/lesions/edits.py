@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.forward.sites import Site, get_site, hook_names, site_of
+from lensloc.lesions.corrupted import CorruptedRun
 from lensloc.lesions.modes import LesionMode, Passing
 from lensloc.lesions.references import reference_site
 from lensloc.models.adapting import surface
@@ -32,6 +33,7 @@ class Edit:
         n_heads: number of attention heads, to split an activation that comes flattened.
         factor: of ``scale``.
         values: what is put in the units' place, for modes that put something there.
+        corrupted: what they were in the corrupted run, for the mode of pairs.
     """
 
     site: Site
@@ -41,6 +43,7 @@ class Edit:
     n_heads: int
     factor: float = 1.0
     values: Float[Tensor, " value"] | None = None
+    corrupted: CorruptedRun | None = None
     _moved: dict[Any, tuple[Tensor, Tensor | None]] = field(default_factory=dict)
 
     @property
@@ -60,6 +63,11 @@ class Edit:
             LensLocError: other units than the mask's; a block's input that did not pass.
         """
         units, values = self._on(activation)
+        corrupted: Tensor | None = None
+        if self.corrupted is not None:
+            corrupted = self.corrupted.replaced(
+                activation, (self.site.name, self.layer), self.n_heads
+            )
         if self.mode.needs_block_input and block_input is None:
             raise LensLocError(
                 f"The block's input at layer {self.layer} did not pass its hook point "
@@ -74,7 +82,7 @@ class Edit:
                     head=self.n_heads,
                 )
             rule = self.mode.rule_of_heads or self.mode.rule
-            new = rule(Passing(heads, values, self.factor, None))
+            new = rule(Passing(heads, values, self.factor, None, corrupted))
             return _chosen(units[:, None], new, heads).reshape(activation.shape)
         flat = activation.reshape(*activation.shape[:2], -1)
         if flat.shape[-1] != len(units):
@@ -82,7 +90,9 @@ class Edit:
                 f"The mask has {len(units)} units a layer at {self.site.name}, but the model has "
                 f"{flat.shape[-1]} there (layer {self.layer}); localize on this model instead."
             )
-        new = self.mode.rule(Passing(flat, values, self.factor, block_input))
+        if corrupted is not None:
+            corrupted = corrupted.flatten(2)
+        new = self.mode.rule(Passing(flat, values, self.factor, block_input, corrupted))
         return _chosen(units, new, flat).reshape(activation.shape)
 
     def _on(self, activation: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -114,6 +124,7 @@ def edits(
     quantile: float | None,
     responses: Mapping[str, Responses],
     seed: int,
+    corrupted: CorruptedRun | None = None,
 ) -> Iterator[Edit]:
     """Yield what happens in every layer that has masked units.
 
@@ -126,6 +137,7 @@ def edits(
         quantile: of ``clamp``.
         responses: of a reference, by site.
         seed: of draws from the reference.
+        corrupted: the corrupted run of ``corrupt``.
 
     Raises:
         LensLocError: a site that the model lacks, or responses of other units.
@@ -156,6 +168,7 @@ def edits(
                 surface(model).n_heads,
                 factor=1.0 if scale is None else float(scale),
                 values=None if layered is None else _of_layer(layered[layer], width, mask),
+                corrupted=corrupted,
             )
 
 

@@ -17,9 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.arguments import require_a
+from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, evaluating
 from lensloc.lesions.arguments import require_arguments, require_masks, require_values
+from lensloc.lesions.corrupted import CorruptedRun
 from lensloc.lesions.edits import Edit, edits
 from lensloc.lesions.modes import get_mode, require_site
 from lensloc.lesions.references import (
@@ -50,7 +52,7 @@ def lesion(
     scale: float | None = None,
     value: float | Float[Tensor, "layer unit"] | None = None,
     quantile: float | None = None,
-    reference: Reference | None = None,
+    reference: Reference | Pairs | None = None,
     seed: int = 0,
     positions: Positions = "all",
     batch_size: BatchSize = "auto",
@@ -71,10 +73,14 @@ def lesion(
     - ``scale``: its own value times ``scale``;
     - ``clamp``: ``value``, or the ``quantile`` of its responses to a reference (steering);
     - ``write``: what it was at the block's input, so that only this block's own contribution to
-      the dimension is removed (sites ``resid_mid`` and ``resid_post``).
+      the dimension is removed (sites ``resid_mid`` and ``resid_post``);
+    - ``corrupt``: its value, at each position, in the corrupted text of the same pair of
+      ``reference``. Inside, the model can be run on the clean texts of the pairs only (a clean
+      prompt, alone or with one of its continuations, from its first token on, padded on the right
+      or not, without a cache of keys and values); anything else is refused.
 
-    A ``head`` mask acts on the head's whole ``z``: zero, mean, resample and scale on each of its
-    dimensions; clamp sets its norm, which is what a head's response is.
+    A ``head`` mask acts on the head's whole ``z``: all modes but clamp on each of its dimensions;
+    clamp sets its norm, which is what a head's response is.
 
     On leaving, it warns if its hooks never fired, changed no activation, or moved no logit of a
     short probe (which runs the model twice on two rows of 12 tokens).
@@ -89,7 +95,8 @@ def lesion(
         quantile: of ``clamp``, 0 to 1, over the stimuli of ``reference``.
         reference: of ``mean``, ``resample`` and ``clamp``: a contrast, of whose texts the responses
             are captured here and now (signed, mean over tokens), or responses, one a site
-            (site ``z`` for the mean and resampling of heads).
+            (site ``z`` for the mean and resampling of heads); of ``corrupt``: pairs, whose
+            corrupted texts are run here and now.
         seed: of ``resample``.
         positions: every position, or only the last of each forward pass. With a key-value cache
             the last position is each new token in its turn; without, earlier tokens recover.
@@ -121,14 +128,17 @@ def lesion(
         require_site(what, each.site)
     sites = {reference_site(mask.site, mode) for mask in chosen}
     responses: Mapping[str, Responses] = {}
-    if reference is not None:
+    corrupted: CorruptedRun | None = None
+    if isinstance(reference, Pairs):
+        corrupted = CorruptedRun(model, reference, chosen, batch_size)
+    elif reference is not None:
         responses = reference_responses(model, reference, sites, batch_size)
     found = [
         edit
         for mask in chosen
         for edit in edits(
             model, mask, what, scale=scale, value=value, quantile=quantile, responses=responses,
-            seed=seed,
+            seed=seed, corrupted=corrupted,
         )
     ]  # fmt: skip
     settings = {
@@ -137,12 +147,14 @@ def lesion(
         "scale": scale,
         "value": values_hash(value, chosen[0]) if isinstance(value, Tensor) else value,
         "quantile": quantile,
-        "reference": {site: responses_hash(each) for site, each in sorted(responses.items())},
+        "reference": reference.content_hash
+        if isinstance(reference, Pairs)
+        else {site: responses_hash(each) for site, each in sorted(responses.items())},
         "seed": seed if mode == "resample" else None,
         "positions": positions,
     }
     words = " and ".join(f"{len(mask)} units at {mask.site}" for mask in chosen)
-    return Lesion(model, found, f"{mode} of {words}", settings, positions, check)
+    return Lesion(model, found, f"{mode} of {words}", settings, positions, check, corrupted)
 
 
 @dataclass(frozen=True)
@@ -182,6 +194,7 @@ class Lesion:
         settings: Mapping[str, Any],
         positions: Positions,
         check: bool,
+        corrupted: CorruptedRun | None = None,
     ) -> None:
         self.description = description
         self.settings = dict(settings)
@@ -189,6 +202,7 @@ class Lesion:
         self._edits = tuple(edits)
         self._last_only = positions == "last"
         self._check = check
+        self._corrupted = corrupted
         self._opened: list[Close] = []
         self._suspended = 0
         self._forget()
@@ -219,6 +233,8 @@ class Lesion:
             )
         self._forget()
         try:
+            if self._corrupted is not None:
+                self._opened.append(surface(self._model).watch_tokens(self._look))
             for edit in self._edits:
                 if edit.mode.needs_block_input:
                     self._open(edit.input_hook, self._keep_input(edit))
@@ -256,6 +272,10 @@ class Lesion:
             self._opened.pop()()
         self._kept.clear()
 
+    def _look(self, tokens: Tensor) -> None:
+        if self._corrupted is not None and not self.suspended:
+            self._corrupted.look(tokens)
+
     def _keep_input(self, edit: Edit) -> Callable[[Tensor], None]:
         def keep(activation: Tensor) -> None:
             self._kept[edit.hook] = activation
@@ -287,6 +307,8 @@ class Lesion:
             return self._counting_nothing(seen.probe)
         length = min(_PROBE_TOKENS, seen.window)
         tokens = ((torch.arange(2 * length) * 7919 + 11) % seen.vocabulary).reshape(2, length)
+        if self._corrupted is not None:
+            tokens = torch.tensor([self._corrupted.probe])
 
         def logits() -> Tensor:
             with evaluating(self._model), torch.no_grad():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.forward.sites import upcast
+from lensloc.vocabulary import OF_PAIRS
 
 
 class Passing(NamedTuple):
@@ -26,12 +27,14 @@ class Passing(NamedTuple):
             has any.
         factor: of ``scale``.
         block_input: ``[batch, pos, unit]``, for modes that need it.
+        corrupted: as ``old``, with the masked units' values in the corrupted run; for ``corrupt``.
     """
 
     old: Tensor
     values: Tensor | None
     factor: float
     block_input: Tensor | None
+    corrupted: Tensor | None = None
 
 
 Rule = Callable[[Passing], Tensor | float]
@@ -54,6 +57,7 @@ class LesionMode:
         whole_heads: whether heads are replaced dimension by dimension, by responses at ``z``.
         sites: the only sites where it is defined; everywhere if None.
         needs_block_input: whether the rule reads it.
+        of_pairs: whether its reference is pairs, and it is defined for their clean texts only.
     """
 
     name: str
@@ -66,6 +70,7 @@ class LesionMode:
     whole_heads: bool = False
     sites: tuple[str, ...] | None = None
     needs_block_input: bool = False
+    of_pairs: bool = False
 
     @property
     def needs_reference(self) -> bool:
@@ -101,6 +106,11 @@ def _norms(passing: Passing) -> Tensor:
 def _block_input(passing: Passing) -> Tensor:
     assert passing.block_input is not None
     return passing.block_input
+
+
+def _corrupted(passing: Passing) -> Tensor:
+    assert passing.corrupted is not None
+    return passing.corrupted
 
 
 def _mean(values: np.ndarray, seed: int, quantile: float | None) -> np.ndarray:
@@ -166,6 +176,14 @@ MODES: dict[str, LesionMode] = {
             _block_input,
             sites=("resid_mid", "resid_post"),
             needs_block_input=True,
+        ),
+        LesionMode(
+            OF_PAIRS,
+            "its value at each position of the corrupted text of the same pair",
+            _corrupted,
+            takes=("reference",),
+            needs=(("reference", "pairs, e.g. ll.Pairs.from_file(path)"),),
+            of_pairs=True,
         ),
     )
 }

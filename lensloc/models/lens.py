@@ -2,14 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface
+from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface, watched
 
 
 class Lens(Attached, Surface):
@@ -151,6 +151,10 @@ class Lens(Attached, Surface):
             place.fwd_hooks = [other for other in place.fwd_hooks if other is not handle]
 
         return close
+
+    def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
+        """See what the embedding is asked for."""
+        return watched(self.model.embed, look)
 
     def unproven(self, layer: int) -> list[str]:
         return [f"blocks.{layer}.hook_resid_post"]

@@ -23,6 +23,7 @@ from lensloc.models.surface import (
     LogitsOf,
     Surface,
     Watch,
+    watched,
 )
 from lensloc.models.watching import first_tensor
 
@@ -255,6 +256,9 @@ class Plain(Attached, Surface):
 
             # Before every other hook there, since the middle comes before the end.
             yield block.register_forward_hook(_on_output(carry), prepend=True)
+
+    def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
+        return watched(_embedding_of(self.model), look)
 
     def unproven(self, layer: int) -> list[str]:
         return [f"blocks.{layer}.{name}" for name in self._taps[layer]]

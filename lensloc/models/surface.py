@@ -210,6 +210,12 @@ class Surface(Protocol):
         """
         ...
 
+    def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
+        """Let a function see the tokens of every pass, before they are run, until the result is
+        called.
+        """
+        ...
+
     def unproven(self, layer: int) -> list[str]:
         """Return the hook points of a layer that are to be tried when the model is checked."""
         ...
@@ -270,6 +276,19 @@ class Surface(Protocol):
     def writes_side_by_side(self) -> bool:
         """Say whether prompts of different lengths can be written after together."""
         ...
+
+
+def watched(embedding: nn.Module, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
+    """Let a function see what an embedding is asked for: whatever runs a model, asks it first."""
+
+    def see(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = [value for value in (*inputs, *named.values()) if isinstance(value, Tensor)]
+        if given:
+            look(given[0])
+
+    handle = embedding.register_forward_pre_hook(see, with_kwargs=True)
+    close: Close = handle.remove
+    return close
 
 
 @contextlib.contextmanager

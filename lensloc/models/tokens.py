@@ -170,6 +170,12 @@ def _named(tokenizer: Any, token: int) -> str:
     return f" ({name!r})" if name else ""
 
 
+def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return how many tokens two texts have in common from the start."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def require_tokenizer(model: Model) -> None:
     """Check that texts can be run through the model.
 

@@ -7,6 +7,7 @@ from .matrices import language_layers, language_matrix, steering
 from .overlaps import overlap
 from .people import alignment, reading_times
 from .profiles import response_profile
+from .recoveries import faithfulness
 from .saving import save
 from .specification_curves import multiverse
 from .themes import DIVERGING, SEQUENTIAL, themed
@@ -17,6 +18,7 @@ __all__ = [
     "ablation_modes",
     "alignment",
     "dose_response",
+    "faithfulness",
     "granularity",
     "head_heatmap",
     "language_layers",

@@ -52,6 +52,7 @@ _PANELS = (
         "centre of depth (0 first, 1 last)", "layer_centre", "layer_entropy", "entropy over layers"
     ),
     Panel("t against attribution (rho)", "agreement"),
+    Panel("t against pairs (rho)", "pairs_agreement"),
     Panel("drop, same share of units", "drop_fraction", "drop_fraction_control", "control", True),
     Panel("drop, same number of units", "drop_number", "drop_number_control", "control", True),
 )

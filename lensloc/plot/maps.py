@@ -8,6 +8,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int, Real
 
 from lensloc.arguments import require_a
+from lensloc.attribution.pair_effects import PairEffects
+from lensloc.attribution.result import Attribution
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.sites import HEAD_SITES
 from lensloc.plot.common import about, contrast_of, finish, name_of_t, size_in_words, titled
@@ -18,7 +20,8 @@ from lensloc.selectivity import Selectivity
 from lensloc.units.mask import UnitMask
 from lensloc.units.ragged import of_all
 
-Found = UnitMask | Selectivity
+Map = Selectivity | PairEffects | Attribution
+Found = UnitMask | Map
 
 _HOVER = (
     "L%{{y}}.{site}.%{{customdata[0]}}<br>t = %{{z:.2f}}, q = %{{customdata[1]:.2g}}, "
@@ -49,9 +52,10 @@ def layer_heatmap(
 
     Args:
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
-            returns it, of which the top ``percent`` is shown; or several of either by network,
+            returns it (or effects, as :func:`lensloc.localize_pairs` and :func:`lensloc.attribute`
+            do), of which the top ``percent`` is shown; or several of either by network,
             ``{"language": found, "emotion": other}``, which makes a panel each; or a single set.
-        percent: how many units to take of a selectivity map; refused where there is none.
+        percent: how many units to take of a map; refused where there is none.
         title: of the figure.
 
     Returns:
@@ -111,7 +115,7 @@ def layer_heatmap(
 
 def _grouped(masks: Any, percent: float) -> dict[str, dict[str, UnitMask]]:
     """Return the sets of every panel; with one panel, its name is empty."""
-    if isinstance(masks, UnitMask | Selectivity):
+    if isinstance(masks, UnitMask | Map):
         masks = {masks.site: masks}
     if not isinstance(masks, Mapping):
         require_a(UnitMask, masks, "masks")
@@ -123,8 +127,8 @@ def _grouped(masks: Any, percent: float) -> dict[str, dict[str, UnitMask]]:
     found: dict[str, dict[str, UnitMask]] = {}
     for name, group in ({"": single} if single else groups).items():
         for label, each in group.items():
-            require_a((UnitMask, Selectivity), each, f"masks[{label!r}]")
-            mask = each.top(percent=percent) if isinstance(each, Selectivity) else each
+            require_a((UnitMask, Selectivity, PairEffects, Attribution), each, f"masks[{label!r}]")
+            mask = each if isinstance(each, UnitMask) else each.top(percent=percent)
             found.setdefault(name, {})[label] = mask
     if not found or len(found) < len({"": single} if single else groups):
         raise LensLocError("There is no mask to draw; give at least one.")

@@ -11,7 +11,10 @@ import torch
 
 from lensloc.arguments import require_named
 from lensloc.attribution.attributing import Baseline, Method, attribute
+from lensloc.attribution.pair_effects import PairLocalization
+from lensloc.attribution.patching import localize_pairs
 from lensloc.attribution.result import Attribution
+from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, refuse_idle, unwarned
 from lensloc.forward.batches import BatchSize
@@ -56,6 +59,7 @@ def compare_granularities(
     attribution: Method | None = None,
     baseline: Baseline = "zero",
     attribution_limit: int | None = None,
+    pairs: Pairs | Mapping[str, Pairs] | None = None,
     lesion: bool = False,
     task: Task | None = None,
     number: int | None = None,
@@ -92,6 +96,9 @@ def compare_granularities(
       layer's median); ``distinct_dims``, ``repeats``: in the residual stream, different dimensions
       among the selected units, and how many of these recur in another layer;
     - ``agreement``: Spearman's correlation of t with an attribution (with ``attribution``);
+    - ``pairs_agreement``, ``pairs_overlap``: Spearman's correlation of t with the effects of
+      clean/corrupted pairs (:func:`lensloc.localize_pairs`), and the share of the selected units
+      that are also among as many of largest effect (with ``pairs``);
     - ``drop_fraction``, ``drop_number`` (with ``lesion``): how much zeroing the selected units
       costs on the task, for the top ``percent`` and for the top ``number`` (``n_number``) of every
       site, each with ``_low``, ``_high`` (95 % over items) and ``_control`` (mean of random draws
@@ -114,6 +121,8 @@ def compare_granularities(
         attribution: method of :func:`lensloc.attribution.attributing.attribute` to compare t with.
         baseline: of the attribution (refused without one).
         attribution_limit: use only so many texts a condition for it (as ``baseline``).
+        pairs: clean/corrupted pairs to compare t with; or network -> pairs, where those without
+            pairs get none.
         lesion: also switch the selected units off and score the task.
         task: what to score under lesions (refused without ``lesion``); the bundled minimal pairs,
             four a paradigm, if None.
@@ -154,10 +163,13 @@ def compare_granularities(
         )
     if not surface(model).takes_tokens:
         refuse_idle("sites of a wrapped module say it; leave it out", pooling=pooling != _POOLING)
+    of_pairs = _pairs_of_networks(pairs, networks)
     chosen = _sites(model, sites)
+    patchable = [site for site in chosen if not site_of(site, model).is_summary]
     rows: list[dict[str, Any]] = []
     told: list[str] = []
     tops: dict[tuple[str, str], Selectivity] = {}
+    patched: dict[int, PairLocalization] = {}
     for name, stimuli in networks.items():
         found = localize(
             model,
@@ -178,7 +190,7 @@ def compare_granularities(
                 model,
                 stimuli,
                 attribution,
-                [site for site in chosen if not site_of(site, model).is_summary],
+                patchable,
                 limit=attribution_limit,
                 baseline=baseline,
                 batch_size=batch_size,
@@ -187,6 +199,14 @@ def compare_granularities(
                 progress=progress,
             )
         measured = _rows(name, found, percent, n_splits, n_permutations, seed, gradients)
+        if name in of_pairs:
+            known = patched.get(id(of_pairs[name])) or localize_pairs(
+                model, of_pairs[name], patchable, batch_size=batch_size, progress=progress
+            )
+            patched[id(of_pairs[name])] = known
+            for row in measured:
+                row |= _beside_pairs(found[row["site"]], percent, known)
+            told += [f"{name}, {known.pairs.name}: {sentence}" for sentence in known.warnings]
         rows += measured
         tops |= {(name, site): found[site] for site in found}
         told += [f"{name}: {sentence}" for sentence in found.warnings]
@@ -289,6 +309,37 @@ def _rows(
             row["agreement"] = np.nan if known is None else known.agreement(selectivity.t)
         rows.append(row)
     return rows
+
+
+def _pairs_of_networks(
+    pairs: Pairs | Mapping[str, Pairs] | None, networks: Mapping[str, Contrast]
+) -> Mapping[str, Pairs]:
+    if pairs is None:
+        return {}
+    if isinstance(pairs, Pairs):
+        return dict.fromkeys(networks, pairs)
+    given = require_named(Pairs, pairs, "Pairs", like="{network: pairs}, or one set of pairs")
+    for name in given:
+        if name not in networks:
+            raise LensLocError(
+                f"Pairs were given for {name!r}, which is no network; these are: "
+                f"{', '.join(networks)}."
+            )
+    return given
+
+
+def _beside_pairs(
+    selectivity: Selectivity, percent: float, patched: PairLocalization
+) -> dict[str, float]:
+    """Return how a map of t agrees with the effects of pairs."""
+    if selectivity.site not in patched:
+        return {"pairs_agreement": np.nan, "pairs_overlap": np.nan}
+    effects = patched[selectivity.site]
+    mask = _selected(selectivity, percent)
+    return {
+        "pairs_agreement": effects.agreement(selectivity.t),
+        "pairs_overlap": len(mask & effects.top(k=len(mask))) / len(mask),
+    }
 
 
 def _selected(selectivity: Selectivity, percent: float) -> UnitMask:

@@ -114,6 +114,11 @@ def _planned(
             f"There is no mode {named!r}; there are {', '.join(MODES)}, and at the residual stream "
             f"{THROUGHOUT}mean and the like, of a network's dimensions in every layer."
         )
+    if MODES[mode].of_pairs:
+        raise LensLocError(
+            f"The mode {named!r} sets units to their value in the corrupted text of a pair, and "
+            "texts of tasks are in no pair; use another mode, or ll.faithfulness with the pairs."
+        )
     extra = {} if isinstance(given, str) else {k: _plain(v) for k, v in given.items()}
     extra.pop("mode", None)
     for name in extra:

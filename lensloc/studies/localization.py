@@ -275,6 +275,7 @@ def localize(
             "a wrapped module is run on stimuli as they are, not on tokens; leave it out",
             truncate=truncate,
             max_tokens=max_tokens is not None,
+            bos=bos != "model",
         )
         sites = list(seen.own_sites) if sites is None else sites
         seen.model.reader.require_one_size(contrast.texts)
@@ -292,9 +293,7 @@ def localize(
     made = provenance_for(
         card, contrast, pooling or "", procedure.name, absolute, max_tokens
     ).replace(test=test, lesion="; ".join(found.description for found in lesions))
-    if bos != "model":
-        require_tokenizer(model)
-        made = made.replace(prepends_bos=prepends_bos(model, bos))
+    made = with_bos(made, model, bos)
     places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
     items = contrast.item_labels if test == "paired" else None
     keys = {site: key_of(of, items, lesions, site, truncate) for site, of in places.items()}
@@ -468,6 +467,14 @@ def provenance_for(
         absolute=absolute,
         max_tokens=max_tokens,
     )
+
+
+def with_bos(made: Provenance, model: Model, bos: Bos) -> Provenance:
+    """Say whether a beginning-of-text token stands first, where that is not the model's setting."""
+    if bos == "model":
+        return made
+    require_tokenizer(model)
+    return made.replace(prepends_bos=prepends_bos(model, bos))
 
 
 def key_of(

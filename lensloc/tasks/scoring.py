@@ -24,6 +24,7 @@ from lensloc.forward.batches import (
 from lensloc.lesions.lesioning import has_other_hooks, open_lesions
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Inputs, Model
+from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
@@ -46,12 +47,6 @@ class Scored:
     ids: tuple[int, ...]
     first: int = 1
     place: str = ""
-
-
-def n_shared(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return how many tokens two texts have in common from the start."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def require_finite(model: Model, found: Float[np.ndarray, "scored ..."], sequence: Scored) -> None:

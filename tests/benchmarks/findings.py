@@ -2,8 +2,8 @@
 
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda] [--backend transformers]
 
-Sections: published, profile, tasks, kinds, lesions, elsewhere, level, ways, multiverse, neurons,
-reading; all if none is named. Each names the protocol that its figures are of. ``--store`` keeps
+Sections: published, profile, tasks, kinds, pairs, lesions, elsewhere, level, ways, multiverse,
+neurons, reading; all if none is named. Each names the protocol that its figures are of. ``--store`` keeps
 lesions that were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a
 folder of Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is
 left out of all.
@@ -258,6 +258,105 @@ def kinds(given: Material) -> None:
 
 def dropped_by(row: Mapping[str, Any], size: str) -> str:
     return f"{row[f'drop_{size}']:.2f} {ends(row, f'drop_{size}')}"
+
+
+# -- clean and corrupted pairs ---------------------------------------------------------------------
+
+
+def pairs(given: Material) -> None:
+    """Units that carry a difference: attribution patching beside t and exact patching."""
+    sites = ["resid_post", "mlp_post", "head"]
+    contrast = given.contrast("language")
+    t = ll.localize(given.model, contrast, sites, progress=False)
+    rows, curves = [], []
+    for name in ("agreement", "sums", "belief"):
+        asked = material_pairs(given, name)
+        chosen_on, measured_on = asked.split(0)
+        found = ll.localize_pairs(given.model, chosen_on, sites, progress=False)
+        metric = found.metric()
+        for site, effects in found.items():
+            k = max(1, effects.score.numel() // 100)
+            top = effects.top(k=k)
+            rows.append(
+                {
+                    "pairs": name,
+                    "metric, clean / corrupted": f"{metric['metric_clean'].mean():.2f} / "
+                    f"{metric['metric_corrupted'].mean():.2f}",
+                    "site": site,
+                    "top 1 %, shared with t of language": f"{len(top & t[site].top(k=k))} of {k}",
+                    "rho with t": f"{effects.agreement(t[site].t):+.2f}",
+                    "rho with abs. t": f"{effects.agreement(t[site].t, absolute=True):+.2f}",
+                    "depth": f"{depth(top):.2f}",
+                }
+            )
+            if name == "agreement" and site != "resid_post":
+                several = {"pairs": effects, "t of language": t[site]}
+                curves += curves_of(given, measured_on, site, several)
+    show("Effects of pairs, found on one half of them", "attribution patching", rows)
+    show(
+        "How much the first k units carry (agreement), on the other half: only they are clean / "
+        "only they are corrupted",
+        "attribution patching; t: lensloc, last token",
+        curves,
+    )
+
+
+def material_pairs(given: Material, name: str) -> ll.Pairs:
+    if given.few is None:
+        return (
+            ll.Pairs.bundled(name)
+            .limited(given.at_most(8 if name == "agreement" else 24))
+            .aligned(given.model)
+        )
+    # Pairs that any tokenizer aligns.
+    letters = "abcdefghijkl"
+    return ll.Pairs.from_texts(
+        [f"{letter} 1" for letter in letters[:-1]],
+        [f"{letter} 1" for letter in letters[1:]],
+        ["Q"] * 11,
+        ["R"] * 11,
+        name=name,
+    )
+
+
+def depth(mask: ll.UnitMask) -> float:
+    layers = torch.arange(mask.shape[0], dtype=torch.float64) / (mask.shape[0] - 1)
+    return float((mask.per_layer() * layers).sum() / len(mask))
+
+
+def curves_of(
+    given: Material, measured_on: ll.Pairs, site: str, rankings: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    total = next(iter(rankings.values())).shape
+    total = total[0] * total[1]
+    shares = (0.001, 0.01, 0.05, 0.2)
+    sizes = sorted({max(1, round(share * total)) for share in shares})
+    try:
+        found = ll.faithfulness(
+            given.model,
+            measured_on,
+            rankings,
+            sizes=sizes,
+            n_random=given.at_most(3),
+            n_exact=given.at_most(16),
+            progress=False,
+        )
+    except ll.LensLocError as error:  # a model of the tests may carry nothing there
+        empty = {f"{100 * share:g} %": "" for share in shares}
+        return [{"site": site, "ranking": str(error), **empty, "rho with exact": ""}]
+    rows = []
+    table = found.table.groupby(["ranking", "curve", "k"], sort=False)["share"].mean()
+    for ranking in [*rankings, "random"]:
+        row = {"site": f"{site} (carries {percent(found.carried)})", "ranking": ranking}
+        for share in shares:
+            k = max(1, round(share * total))
+            kept, taken = (table[ranking, curve, k] for curve in ("faithfulness", "completeness"))
+            row[f"{100 * share:g} %"] = f"{percent(kept)} / {percent(taken)}"
+        row["rho with exact"] = (
+            f"{found.agreement[ranking]:.2f}" if ranking in found.agreement else ""
+        )
+        rows.append(row)
+    return rows
 
 
 # -- lesions ---------------------------------------------------------------------------------------
@@ -743,6 +842,7 @@ SECTIONS: dict[str, Callable[[Material], None]] = {
     "profile": profile,
     "tasks": tasks,
     "kinds": kinds,
+    "pairs": pairs,
     "lesions": lesions,
     "elsewhere": elsewhere,
     "level": level,

@@ -8,6 +8,7 @@ from typing import Any
 
 import handwritten
 import numpy as np
+import pair_parts
 import pytest
 import torch
 import transformers
@@ -16,11 +17,12 @@ from tiny_models import make_checkpoint
 from torch import Tensor
 
 import lensloc as ll
-from lensloc import Contrast, LensLocError, LensLocWarning, Responses, UnitMask, lesion
+from lensloc import Contrast, LensLocError, LensLocWarning, Pairs, Responses, UnitMask, lesion
+from lensloc.contrasts.aligning import align
 from lensloc.forward.sites import SITES, get_site, hook_names, shape
 from lensloc.lesions.lesioning import Lesion, open_lesions
-from lensloc.lesions.modes import MODES
 from lensloc.models import describe
+from lensloc.vocabulary import TASK_MODES
 
 LESIONED = [name for name, site in SITES.items() if not site.is_summary]
 SEED = 3
@@ -126,7 +128,7 @@ def expected_and_options(
             yield options, clamp
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", TASK_MODES)
 @pytest.mark.parametrize("site", LESIONED)
 def test_logits_equal_a_forward_pass_by_hand(
     tiny: Any, tiny_name: str, originals: dict[str, Any], site: str, mode: Any
@@ -631,3 +633,74 @@ def test_any_hook_point_can_be_lesioned(tiny: Any, site: str) -> None:
     for layer in range(3):
         assert (cache[f"blocks.{layer}.{site}"][..., mask.mask[layer]] == 0).all()
     assert (lesioned - logits_of(tiny)).abs().max() > 1e-3
+
+
+# -- the corrupted text of a pair ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("site", ["resid_post", "mlp_post", "head"])
+def test_corrupt_equals_a_forward_pass_by_hand(
+    tiny: Any, tiny_name: str, originals: dict[str, Any], site: str
+) -> None:
+    """Every unit has, at every position, its value in the corrupted text of the same pair."""
+    pairs = pair_parts.letters()
+    mask = random_mask(tiny, site)
+    texts = [text for pair in align(tiny, pairs.pairs) for text in (pair.right, pair.wrong)]
+    rows = [texts[row] for row in (4, 1, 2)]  # of several pairs, in another order
+    corrupted: dict[int, dict[tuple[str, int], Tensor]] = {}
+    for number, row in enumerate(rows):
+
+        def keep(name: str, layer: int, value: Tensor, number: int = number) -> Tensor:
+            corrupted.setdefault(number, {})[name, layer] = value
+            return value
+
+        handwritten.logits(originals[tiny_name], torch.tensor([row.corrupted]), keep)
+    with lesion(tiny, mask, "corrupt", reference=pairs) as opened:
+        together = logits_of(tiny, _padded([row.clean for row in rows]))
+        alone = logits_of(tiny, torch.tensor([rows[0].clean[:-1]]))  # without its last token
+    assert opened.effect.took_effect
+    for number, row in enumerate(rows):
+
+        def edit(name: str, layer: int, value: Tensor, number: int = number) -> Tensor:
+            if name != ("z" if site == "head" else site):
+                return value
+            other = corrupted[number][name, layer]
+            units = mask.mask[layer]
+            if site == "head":
+                units = units[:, None].expand(value.shape[-2:])
+            return torch.where(units, other, value)
+
+        expected = handwritten.logits(originals[tiny_name], torch.tensor([row.clean]), edit)[0]
+        found = together[number, : len(row.clean)]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-4)
+        if number == 0:
+            torch.testing.assert_close(alone[0], expected[:-1], rtol=1e-4, atol=2e-4)
+
+
+def _padded(rows: list[tuple[int, ...]]) -> Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+
+
+def test_corrupt_is_refused_where_no_pair_is_read(tiny: Any, small_contrast: Contrast) -> None:
+    pairs = pair_parts.letters()
+    mask = random_mask(tiny, "mlp_post")
+    opened = lesion(tiny, mask, "corrupt", reference=pairs, check=False)
+    with pytest.raises(LensLocError, match="is no clean text of the pairs 'letters'"), opened:
+        logits_of(tiny, TOKENS)
+    with pytest.raises(LensLocError, match="is no clean text of the pairs"), opened:
+        ll.tasks.minimal_pairs(limit=1)(tiny)
+    assert open_lesions(tiny) == ()
+    two = Pairs.from_texts(["a 1", "a 1"], ["b 1", "c 1"], ["Q", "Q"], ["R", "R"])
+    ids = torch.tensor([align(tiny, two.pairs)[0].right.clean])
+    opened = lesion(tiny, mask, "corrupt", reference=two, check=False)
+    with pytest.raises(LensLocError, match="the beginning of several pairs of 'custom'"), opened:
+        logits_of(tiny, ids)
+    with pytest.raises(LensLocError, match="mode='corrupt' needs reference: pairs"):
+        lesion(tiny, mask, "corrupt")
+    with pytest.raises(LensLocError, match=r"needs pairs for its reference, .* type Contrast"):
+        lesion(tiny, mask, "corrupt", reference=small_contrast)
+    with pytest.raises(LensLocError, match="Pairs are the reference of mode='corrupt' only"):
+        lesion(tiny, mask, "mean", reference=pairs)
+    with pytest.raises(LensLocError, match="texts of tasks are in no pair"):
+        ll.lesion_study(tiny, {"few": mask}, [ll.tasks.minimal_pairs(limit=1)], modes=["corrupt"])

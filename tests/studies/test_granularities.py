@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pair_parts
 import pandas as pd
 import pytest
 import torch
@@ -146,6 +147,26 @@ def test_several_networks_poolings_and_options(tiny_llama: Any, contrast: Contra
     direct = ll.attribute(tiny_llama, contrast, "grad_x_act", "resid_post", progress=False)
     t = ll.localize(tiny_llama, contrast, progress=False)["resid_post"].t
     assert table["agreement"][0] == pytest.approx(direct.agreement(t), abs=1e-6)
+
+
+def test_pairs_stand_beside_t(tiny_llama: Any, contrast: Contrast) -> None:
+    pairs = pair_parts.letters()
+    networks = {"words": contrast, "again": contrast}
+    table = table_of(
+        tiny_llama, networks, sites=["mlp_post", "attn_first"], pairs={"words": pairs}, percent=10
+    )
+    assert table["site"].tolist() == ["mlp_post", "attn_first"] * 2
+    effects = ll.localize_pairs(tiny_llama, pairs, "mlp_post", progress=False)["mlp_post"]
+    t = ll.localize(tiny_llama, contrast, ["mlp_post"], progress=False)["mlp_post"]
+    expected = pd.Series(t.t.flatten()).corr(pd.Series(effects.score.flatten()), "spearman")
+    assert table["pairs_agreement"][0] == pytest.approx(expected)
+    shared = len(t.top(k=14) & effects.top(k=14)) / 14
+    assert table["pairs_overlap"][0] == pytest.approx(shared)
+    assert table["pairs_agreement"][1:].isna().all()
+    assert any("words, letters: There are 6 pairs" in note for note in table.attrs["warnings"])
+    assert len(ll.plot.granularity(table).data) > 0
+    with pytest.raises(LensLocError, match="Pairs were given for 'sums', which is no network"):
+        table_of(tiny_llama, networks, pairs={"sums": pairs})
 
 
 def test_a_planted_head_is_found_where_it_is(

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pair_parts
 import people
 import plotly.graph_objects as go
 import torch
 from argument_files import of_corpora, of_tasks, reading, writing
 from argument_modules import modules, of_modules
+from argument_pairs import of_pairs
 from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
@@ -28,7 +30,7 @@ def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
     parts = (
         *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
-        modules(),
+        *(modules(), of_pairs(w)),
     )
     found = {name: entry for part in parts for name, entry in part.items()}
     for name, entry in reading(w).items():
@@ -47,7 +49,7 @@ def selecting(w: World) -> dict[str, Mapping[str, Any]]:
     return {
         "Localization.top": {"unique_dims": under(True, percent=20)},
         "Localization.bottom": {"unique_dims": under(True, percent=20)},
-        "compare_granularities": {"test": "paired"},
+        "compare_granularities": {"test": "paired", "pairs": pair_parts.letters()},
         "lesion_study": {"site": under("mlp_post", masks={"small": w.contrast})},
         "load_model": {
             "trust_remote_code": same(True, "this checkpoint comes with no code"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from lensloc.display.sentences import (
+    clean_corrupted,
     control_draws,
     lesions,
     neurons,
@@ -491,6 +492,33 @@ def spoken_claims() -> Iterator[Spoken]:
         yield Spoken(f"{left} lesions left", said)
 
 
+def spoken_pairs() -> Iterator[Spoken]:
+    ends = {
+        "above zero": (2.0, 3.0),
+        "holds zero": (-0.5, 0.7),
+        "below zero": (-2.0, -1.0),
+        "missing": (NAN, NAN),
+    }
+    for (words, (low, high)), n, preferred in itertools.product(ends.items(), (1, 6, 40), (0, 1)):
+        mean = (low + high) / 2 if low == low else 1.0
+        found = clean_corrupted.Metric(n, 1.5, 1.5 - mean, low, high, preferred * n)
+        pairs = "1 pair" if n == 1 else f"{n} pairs"
+        case = f"{pairs}, interval of the difference: {words}, right one preferred in "
+        yield Spoken(case + ("all" if preferred else "none"), clean_corrupted.metric_notes(found))
+
+
+def spoken_carried() -> Iterator[Spoken]:
+    for share in (0.9, 0.2, -0.1, NAN):
+        words = f"a site carries {share:g} of the difference".replace("nan", "no number")
+        yield Spoken(words, clean_corrupted.site_notes("mlp_post", share))
+    for (kept, n), rho in itertools.product(((0.6, 0), (0.6, 5), (0.2, 5), (0.2, 19)), (0.9, 0.1)):
+        chance = tuple(0.1 + 0.3 * i / max(1, n) for i in range(n))
+        words = f"mean height {kept:g}, {n} random rankings, rho with exact patching {rho:g}"
+        found = clean_corrupted.Carried("pairs", "mlp_post", kept, chance, rho)
+        yield Spoken(words, clean_corrupted.ranking_notes(found))
+    yield Spoken("chosen on the same pairs", clean_corrupted.same_pairs_notes(["pairs", "t"]))
+
+
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
@@ -504,6 +532,8 @@ SECTIONS = {
     "Brain responses": spoken_predictions,
     "Reading times": spoken_gains,
     "Specifications": spoken_claims,
+    "Clean and corrupted texts": spoken_pairs,
+    "What k units carry of a difference": spoken_carried,
 }
 
 
