@@ -12,6 +12,7 @@ from .pages.explorer import explore
 from .pages.report import report
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
+from .results.specificities import Specificity
 from .selectivity import (
     MaxT,
     SelectionRule,
@@ -32,6 +33,7 @@ from .studies import (
     study,
 )
 from .studies.confounds import confound_check
+from .studies.dissociating import specificity
 from .studies.store import Store
 from .tasks import TaskResult
 from .units.control_sets import Controls, controls
@@ -56,6 +58,7 @@ __all__ = [
     "SelectionRule",
     "Selectivity",
     "Site",
+    "Specificity",
     "Store",
     "Study",
     "TaskResult",
@@ -81,6 +84,7 @@ __all__ = [
     "plot",
     "report",
     "response_profile",
+    "specificity",
     "study",
     "tasks",
     "welch",

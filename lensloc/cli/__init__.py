@@ -22,6 +22,7 @@ from lensloc.cli.neurons import lape_app
 from lensloc.cli.output import any_encoding, given_arguments
 from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
+from lensloc.cli.specific import specificity_command
 from lensloc.errors import LensLocError
 
 _UNKNOWN = re.compile(
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.command("localize")(localize_command)
 app.command("lesion")(lesion_command)
 app.command("evaluate")(evaluate_command)
+app.command("specificity")(specificity_command)
 app.command("report")(report_command)
 app.command("heatmap")(heatmap_command)
 app.command("demo")(demo_command)
