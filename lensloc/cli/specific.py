@@ -110,7 +110,7 @@ def specificity_command(
     reference: Reference = None,
     bos: Bos = "model",
     site: Site = None,
-    seed: Annotated[int, typer.Option(help="Of halves of items, and of intervals.")] = 42,
+    seed: Annotated[int, typer.Option(help="Of halves of items, and of intervals.")] = 0,
     device: Device = None,
     dtype: Dtype = "float32",
     backend: Backend = "auto",

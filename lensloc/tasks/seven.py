@@ -11,7 +11,7 @@ from lensloc.tasks.choices import MultipleChoice, multiple_choice
 from lensloc.tasks.pairs import MinimalPairs, minimal_pairs
 from lensloc.vocabulary import DOMAINS, GRAMMAR
 
-_PAIRS = 4  # of every paradigm, which makes about as many items as other tasks have
+_PAIRS = 5  # of every paradigm, which makes about as many items as other tasks have
 
 
 def domains(
@@ -23,7 +23,7 @@ def domains(
 ) -> list[MinimalPairs | MultipleChoice]:
     """Return the bundled tasks of seven domains, a task each.
 
-    ``grammar`` (minimal pairs, four of every paradigm), ``arithmetic``, ``theory-of-mind``,
+    ``grammar`` (minimal pairs, five of every paradigm), ``arithmetic``, ``theory-of-mind``,
     ``commonsense``, ``facts``, ``code`` and ``other-languages``: 200 to 400 items each. How they
     were made: ``stimuli/README.md``.
 
