@@ -231,12 +231,24 @@ class Specificity:
             level=1 - self.study.confidence,
         )
 
+    def without_room(self) -> list[str]:
+        """Say which tasks have no room to fall."""
+        return [
+            words.no_room(
+                str(row.task),
+                float(row.intact),
+                float(row.chance),
+                int(row.n_items),
+                0 if np.isnan(row.kinds) else int(row.kinds),
+            )
+            for row in self.room.itertuples()
+            if np.isnan(row.room)
+        ]
+
     def _notes(self) -> Iterator[str]:
+        yield from self.without_room()
         for row in self.room.itertuples():
-            if np.isnan(row.room):
-                kinds = 0 if np.isnan(row.kinds) else int(row.kinds)
-                yield words.no_room(row.task, row.intact, row.chance, int(row.n_items), kinds)
-            elif row.n_items < FEW_ITEMS:
+            if not np.isnan(row.room) and row.n_items < FEW_ITEMS:
                 yield words.few_items(str(row.task), int(row.n_items))
         for name in self.networks:
             if name not in self._indexed():

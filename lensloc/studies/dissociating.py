@@ -185,9 +185,8 @@ class Grid:
         )  # fmt: skip
         call = written_call("ll.specificity", specificity, given)
         found = Specificity(study, self.room, self.domains, given["seed"], self.told, call)
-        for sentence in found.warnings:
-            if sentence not in study.warnings:
-                warnings.warn(sentence, LensLocWarning, stacklevel=3)
+        for sentence in (*self.told, *found.without_room()):
+            warnings.warn(sentence, LensLocWarning, stacklevel=3)
         return found
 
 

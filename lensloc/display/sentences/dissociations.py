@@ -117,9 +117,9 @@ TOGETHER: Mapping[Verdict, str] = {
     "beyond what {control} do, and more than the other networks do{p}.",
     "not crossed": "That is no double dissociation: the index of every network exceeds that of "
     "{control}, but the tasks of some fall as much under another's lesion.",
-    "some": "That is no double dissociation: of {names}, only {more} {harm} own tasks more than "
+    "some": "A double dissociation is not shown: of {names}, only {more} {harm} own tasks more than "
     "others beyond what {control} do.",
-    "none": "That is no dissociation: none of {names} harms its own tasks more than others beyond "
+    "none": "No dissociation is shown: none of {names} harms its own tasks more than others beyond "
     "what {control} do.",
     "one network": "",
     "not known": "Whether {names} dissociate beside {control} cannot be told.",
