@@ -65,7 +65,7 @@ def problems(notebook: Any) -> list[str]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {path.name[:2] for path in NOTEBOOKS} == {"01", "02", "03", "04", "05", "06", "08"}
+    assert {path.name[:2] for path in NOTEBOOKS} == {"01", "02", "03", "04", "05", "06", "08", "09"}
 
 
 def test_it_is_small_and_valid(path: Path, notebook: Any) -> None:

@@ -117,8 +117,8 @@ TOGETHER: Mapping[Verdict, str] = {
     "beyond what {control} do, and more than the other networks do{p}.",
     "not crossed": "That is no double dissociation: the index of every network exceeds that of "
     "{control}, but the tasks of some fall as much under another's lesion.",
-    "some": "A double dissociation is not shown: of {names}, only {more} {harm} own tasks more than "
-    "others beyond what {control} do.",
+    "some": "A double dissociation is not shown: of {names}, only {more} {harm} own tasks more "
+    "than others beyond what {control} do.",
     "none": "No dissociation is shown: none of {names} harms its own tasks more than others beyond "
     "what {control} do.",
     "one network": "",
