@@ -235,21 +235,21 @@ class Specificity:
         """Say which tasks have no room to fall."""
         return [
             words.no_room(
-                str(row.task),
-                float(row.intact),
-                float(row.chance),
-                int(row.n_items),
-                0 if np.isnan(row.kinds) else int(row.kinds),
+                str(row["task"]),
+                float(row["intact"]),
+                float(row["chance"]),
+                int(row["n_items"]),
+                0 if np.isnan(row["kinds"]) else int(row["kinds"]),
             )
-            for row in self.room.itertuples()
-            if np.isnan(row.room)
+            for row in _records(self.room)
+            if np.isnan(row["room"])
         ]
 
     def _notes(self) -> Iterator[str]:
         yield from self.without_room()
-        for row in self.room.itertuples():
-            if not np.isnan(row.room) and row.n_items < FEW_ITEMS:
-                yield words.few_items(str(row.task), int(row.n_items))
+        for row in _records(self.room):
+            if not np.isnan(row["room"]) and row["n_items"] < FEW_ITEMS:
+                yield words.few_items(str(row["task"]), int(row["n_items"]))
         for name in self.networks:
             if name not in self._indexed():
                 yield words.no_index(name, self.domains.get(name, ()))
@@ -285,8 +285,8 @@ class Specificity:
     def _repr_html_(self) -> str:
         matrix = self.matrix()
         rows = [
-            {"network": name, **{str(task): value for task, value in row.items()}}
-            for name, row in zip(matrix.index, matrix.to_dict("records"), strict=True)
+            {"network": name, **row}
+            for name, row in zip(matrix.index, _records(matrix), strict=True)
         ]
         columns = ["kind", "network", "index", "control_index", "difference", "difference_low",
                    "difference_high", "standardised", "p"]  # fmt: skip
@@ -297,12 +297,7 @@ class Specificity:
             self._line(),
             markup.table(rows),
             markup.captioned(picture, "share of the room to fall that is lost; orange: harm"),
-            markup.table(
-                [
-                    {str(name): value for name, value in row.items()}
-                    for row in self.indices[columns].to_dict("records")
-                ]
-            ),
+            markup.table(_records(self.indices[columns])),
             markup.paragraphs(self.summary()),
             warnings=self.warnings,
         )
@@ -346,9 +341,14 @@ def indexed(
     return found
 
 
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a table's rows by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def _beside(kind: str, row: pd.Series, room: float) -> dict[str, Any]:
     names = ["draws", "control_drop", "difference", "difference_low", "difference_high", "p_more"]
-    found = row[names].to_dict()
+    found: dict[str, Any] = {name: row[name] for name in names}
     return {"kind": kind, **found, "control_share": found["control_drop"] / room}
 
 

@@ -317,7 +317,8 @@ def test_one_network_and_one_draw_are_told(tiny_llama: Any) -> None:
 
 def test_units_in_common_are_told(tiny_llama: Any) -> None:
     near = {"a": NETWORKS["a"], "b": mask_of(SHAPE, *A[:4], *B[:8], site=SITE)}
-    assert "a and b have 4 units in common" in " ".join(run(tiny_llama, networks=near).warnings)
+    with pytest.warns(LensLocWarning, match="a and b have 4 units in common"):
+        run(tiny_llama, networks=near, draws=2)
 
 
 def test_texts_that_selected_are_left_out_for_all_networks(
@@ -328,12 +329,16 @@ def test_texts_that_selected_are_left_out_for_all_networks(
             "a stone bridge", "the sun came up", "every village was still")]  # fmt: skip
     pd.DataFrame(rows, columns=["sentence_good", "sentence_bad"]).to_csv(tmp_path / "p.csv")
     pairs = ll.tasks.minimal_pairs(tmp_path / "p.csv")
-    networks = {"small": small_contrast, "a": NETWORKS["a"]}
-    whose = {"small": ["minimal-pairs"], "a": ["needs a"]}
-    result = ll.specificity(
-        tiny_llama, networks, [pairs, TASKS[0]], ll.controls(None, seeds=range(2)), whose,
-        percent=10, room={"minimal-pairs": 0.5}, answered=None, progress=False,
-    )  # fmt: skip
+    with pytest.warns(LensLocWarning, match="Items of minimal-pairs that hold one of 4"):
+        result = run(
+            tiny_llama,
+            [pairs, TASKS[0]],
+            {"small": small_contrast},
+            domains={"small": ["minimal-pairs"]},
+            percent=10,
+            room={"minimal-pairs": 0.5},
+            draws=2,
+        )
     assert result.room.set_index("task").loc["minimal-pairs", "n_items"] == 4
     assert any("Items of minimal-pairs that hold one of 4" in told for told in result.warnings)
 
