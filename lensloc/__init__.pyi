@@ -20,6 +20,7 @@ from .results.faithful import Faithfulness
 from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
 from .results.specification_curves import Multiverse
+from .results.specificities import Specificity
 from .selectivity import (
     MaxT,
     SelectionRule,
@@ -41,6 +42,7 @@ from .studies import (
     study,
 )
 from .studies.confounds import confound_check
+from .studies.dissociating import specificity
 from .studies.store import Store
 from .tasks import TaskResult
 from .units.control_sets import Controls, controls
@@ -71,6 +73,7 @@ __all__ = [
     "SelectionRule",
     "Selectivity",
     "Site",
+    "Specificity",
     "Store",
     "Study",
     "TaskResult",
@@ -100,6 +103,7 @@ __all__ = [
     "plot",
     "report",
     "response_profile",
+    "specificity",
     "study",
     "tasks",
     "welch",

@@ -73,7 +73,14 @@ THROUGHOUT = "dims-"
 PERCENTS = (0.125, 0.25, 0.5, 1.0, 2.0, 5.0)
 """The sizes of networks that are lesioned if none is given, in per cent of units."""
 
-BUNDLED_CHOICES = ("arithmetic", "commonsense")
+BUNDLED_CHOICES = (
+    "arithmetic",
+    "code",
+    "commonsense",
+    "facts",
+    "other-languages",
+    "theory-of-mind",
+)
 """The bundled multiple choice tasks."""
 
 SELECTIONS = ("t", "d", "gradient")
@@ -118,3 +125,14 @@ BUNDLED_PAIRS = ("agreement", "belief", "sums")
 GradientAt = Literal["clean", "corrupted"]
 """The run in which the gradient of attribution patching is taken."""
 GRADIENTS_AT: tuple[str, ...] = get_args(GradientAt)
+GRAMMAR = "grammar"
+DOMAINS = (
+    GRAMMAR,
+    "other-languages",
+    "theory-of-mind",
+    "arithmetic",
+    "code",
+    "commonsense",
+    "facts",
+)
+"""The bundled tasks that a study of specificity measures: minimal pairs, and the choices."""

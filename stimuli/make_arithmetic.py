@@ -1,4 +1,4 @@
-"""Make stimuli/arithmetic.jsonl: multiple-choice arithmetic, 50 items of each of four kinds.
+"""Make stimuli/arithmetic.jsonl: multiple-choice arithmetic, 50 items of each of seven kinds.
 
     python stimuli/make_arithmetic.py            # write the JSONL
     python stimuli/make_arithmetic.py --check    # exit 1 if the JSONL differs
@@ -8,11 +8,14 @@ subtraction: from numbers up to 20, differences 1 to 19.
 comparison: which of two numbers is larger or smaller; both have the same number of digits. Larger
 and smaller, the place in the question and the place among the choices are balanced together.
 counting-on: the next number in steps of 1, 2, 5 or 10, forwards or backwards.
+worked-sums: sums of numbers up to 9 behind three that are worked out.
+story-sums: somebody gets more of a thing, and the sum is written down.
+next-number: the number right after one below 100.
 
 The four choices are neighbours with the same number of digits: one apart, or for counting in steps
 of 5 and 10 a step apart. The place of the right one among the choices and its rank by size are
-balanced together, and no number is right in more than six items of a kind. Everything is drawn from
-one seeded generator.
+balanced together, and no number is right in more than six items of a kind. The first four kinds are
+drawn from one seeded generator, the other three from another.
 """
 
 import argparse
@@ -32,7 +35,14 @@ EXTRA = {  # place and rank of the two items beyond three of each combination
     "addition": [(0, 3), (2, 1)],
     "subtraction": [(1, 0), (3, 2)],
     "counting-on": [(0, 1), (3, 2)],
+    "worked-sums": [(1, 3), (2, 0)],
+    "story-sums": [(0, 2), (3, 1)],
+    "next-number": [(1, 1), (2, 2)],
 }
+LARGE = ("counting-on", "next-number")  # kinds whose answers may be above 20
+WORKED = {(1, 2): 3, (4, 4): 8, (5, 2): 7}
+OWNERS = ("Anna", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Henry")
+THINGS = ("apples", "books", "coins", "stamps", "balls", "shells", "cards", "pencils")
 PATH = Path(__file__).parent / "arithmetic.jsonl"
 
 Row = dict[str, str | int | list[str]]
@@ -59,6 +69,27 @@ def counting_on(rng: random.Random, index: int) -> Problem:
     return f"Count {'on' if step > 0 else 'back'}:{shown}", numbers[4], max(1, abs(step) // 5 * 5)
 
 
+def worked_sum(rng: random.Random, index: int) -> Problem:
+    a, b = rng.randint(1, 9), rng.randint(1, 9)
+    if (a, b) in WORKED:
+        return worked_sum(rng, index)
+    shown = "".join(f"{one} + {two} = {total}\n" for (one, two), total in WORKED.items())
+    return f"{shown}{a} + {b} =", a + b, 1
+
+
+def story_sum(rng: random.Random, index: int) -> Problem:
+    a, b = rng.randint(1, 12), rng.randint(1, 8)
+    who, what = OWNERS[index % 8], THINGS[index // 2 % 8]
+    if a == 1:
+        return story_sum(rng, index)
+    return f"{who} has {a} {what} and gets {b} more. Now {who} has {a} + {b} =", a + b, 1
+
+
+def next_number(rng: random.Random, _: int) -> Problem:
+    number = rng.randint(2, 98)
+    return f"The number that comes right after {number} is", number + 1, 1
+
+
 def window(answer: int, distance: int, rank: int) -> list[int] | None:
     """Four numbers `distance` apart with the answer at `rank`, if all have as many digits."""
     numbers = [answer + distance * (i - rank) for i in range(4)]
@@ -82,7 +113,7 @@ def four_choices(
         numbers = window(answer, distance, rank)
         if numbers is None or not 1 <= answer < 100 or key in seen or right[answer] == MOST:
             continue
-        if answer > 20 and kind != "counting-on":
+        if answer > 20 and kind not in LARGE:
             continue
         seen.add(key)
         right[answer] += 1
@@ -127,6 +158,10 @@ def make_rows() -> list[Row]:
         *comparison(rng),
         *four_choices(rng, "counting-on", counting_on),
     ]
+    more = random.Random(SEED + 1)
+    rows += four_choices(more, "worked-sums", worked_sum)
+    rows += four_choices(more, "story-sums", story_sum)
+    rows += four_choices(more, "next-number", next_number)
     return [{"item": f"ar{i:03d}", **fields} for i, fields in enumerate(rows, start=1)]
 
 

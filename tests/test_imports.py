@@ -33,6 +33,7 @@ QUICK = [
     ["--help"],
     ["--version"],
     ["localize", "--help"],
+    ["specificity", "--help"],
     ["lape", "steer", "--help"],
     ["alignment", "encode", "--help"],
     ["alignment", "reading-times", "--help"],

@@ -35,6 +35,7 @@ CASES: dict[str, str] = {
     'll.study("gpt2", c)': "ll.load_model('gpt2')",
     'll.lesion("gpt2", mask)': "ll.load_model('gpt2')",
     'll.lesion_study("gpt2", {"a": mask}, [task])': "ll.load_model('gpt2')",
+    'll.specificity("gpt2", {"a": mask})': "ll.load_model('gpt2')",
     'll.response_profile("gpt2", mask, c)': "ll.load_model('gpt2')",
     'll.compare_granularities("gpt2", c)': "ll.load_model('gpt2')",
     'll.attribute("gpt2", c)': "ll.load_model('gpt2')",
@@ -89,6 +90,9 @@ CASES: dict[str, str] = {
     # -- figures -----------------------------------------------------------------------------------
     "ll.plot.unit_heatmap(found)": "A Selectivity is needed for found, not something of type "
     "Localization; take that of one site, found[site]",
+    "ll.plot.specificity(mask)": "A Specificity is needed for found, not something of type "
+    "UnitMask; take what ll.specificity returned",
+    "ll.specificity(model, mask)": "Networks are given by name, {name: mask}",
     "ll.plot.head_heatmap(mask)": "A Selectivity is needed",
     "ll.plot.t_histogram(mask)": "A Selectivity is needed",
     "ll.plot.t_histogram(found['resid_post'], 5)": "A MaxT is needed for null",

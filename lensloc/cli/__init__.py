@@ -23,6 +23,7 @@ from lensloc.cli.output import any_encoding, given_arguments
 from lensloc.cli.pairing import pairs_command
 from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
+from lensloc.cli.specific import specificity_command
 from lensloc.cli.specifying import multiverse_command
 from lensloc.errors import LensLocError
 
@@ -42,6 +43,7 @@ app.command("pairs")(pairs_command)
 app.command("lesion")(lesion_command)
 app.command("evaluate")(evaluate_command)
 app.command("multiverse")(multiverse_command)
+app.command("specificity")(specificity_command)
 app.command("report")(report_command)
 app.command("heatmap")(heatmap_command)
 app.command("demo")(demo_command)

@@ -83,7 +83,8 @@ _READS = {
     "generation": ("prompt",),
 }
 _NEED = {
-    "choice": f"a .jsonl file, {' or '.join(BUNDLED_CHOICES)}, e.g. choice={BUNDLED_CHOICES[0]}",
+    "choice": f"a .jsonl file, or one of {', '.join(BUNDLED_CHOICES)}, e.g. "
+    f"choice={BUNDLED_CHOICES[0]}",
     "lm-eval": "the harness' name of a task, e.g. lm-eval=blimp_anaphor_gender_agreement",
 }
 
@@ -102,8 +103,9 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             help="What to measure: minimal-pairs, perplexity, bits-per-byte or generation, each "
-            "with =PATH for texts of your own; choice=PATH, choice=arithmetic, "
-            "choice=commonsense; lm-eval=NAME. Repeatable (default minimal-pairs, perplexity)."
+            "with =PATH for texts of your own; choice=PATH, or choice= and one of "
+            f"{', '.join(BUNDLED_CHOICES)}; lm-eval=NAME. Repeatable (default minimal-pairs, "
+            "perplexity)."
         ),
     ] = None,
     limit: Limit = None,

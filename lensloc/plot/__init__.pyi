@@ -1,4 +1,5 @@
 from .depth import layer_profile
+from .dissociations import specificity
 from .distributions import t_histogram
 from .granularities import granularity
 from .lesions import ablation_modes, dose_response, lesion_bars
@@ -31,6 +32,7 @@ __all__ = [
     "reading_times",
     "response_profile",
     "save",
+    "specificity",
     "steering",
     "t_histogram",
     "themed",

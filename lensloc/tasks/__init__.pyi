@@ -4,6 +4,7 @@ from .generating import Generation, generation
 from .harness import HarnessTask, harness_model, lm_eval
 from .pairs import MinimalPairs, minimal_pairs
 from .perplexities import Perplexity, bits_per_byte, perplexity
+from .seven import domains
 
 __all__ = [
     "BUNDLED_CHOICES",
@@ -15,6 +16,7 @@ __all__ = [
     "Task",
     "TaskResult",
     "bits_per_byte",
+    "domains",
     "generation",
     "harness_model",
     "lm_eval",

@@ -235,9 +235,10 @@ def multiple_choice(
     Equally probable best choices share the credit.
 
     Args:
-        path: ``"arithmetic"`` or ``"commonsense"`` for a bundled set (neither tests grammar), or
-            a ``.jsonl`` file: ``prompt``, ``choices`` (a list), ``answer`` (index from 0, or the
-            choice itself), and where there are ``kind``, ``item`` and ``separator``.
+        path: a bundled set (``"arithmetic"``, ``"code"``, ``"commonsense"``, ``"facts"``,
+            ``"other-languages"``, ``"theory-of-mind"``), or a ``.jsonl`` file: ``prompt``,
+            ``choices`` (a list), ``answer`` (index from 0, or the choice itself), and where there
+            are ``kind``, ``item`` and ``separator``.
         prompt: the field of the prompt.
         choices: that of the choices.
         answer: that of the right one.

@@ -3,8 +3,8 @@
     python tests/benchmarks/findings.py [SECTION ...] [--device cuda] [--backend transformers]
 
 Sections: published, profile, tasks, kinds, pairs, lesions, elsewhere, level, ways, multiverse,
-neurons, reading; all if none is named. Each names the protocol that its figures are of. ``--store`` keeps
-lesions that were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a
+specificity, neurons, reading; all if none is named. Each names the protocol that its figures are
+of. ``--store`` keeps lesions that were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a
 folder of Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is
 left out of all.
 """
@@ -482,6 +482,74 @@ def elsewhere(given: Material) -> None:
     )
 
 
+def specificity(given: Material) -> None:
+    """Networks x tasks: does the lesion of a network harm its own tasks only?"""
+    names = ("language", "theory-of-mind", "multiple-demand")
+    small = given.few is not None  # a tiny model knows nothing, and has a short window
+    tasks = ll.tasks.domains(("grammar", "commonsense", "facts") if small else None,
+                             items=given.items and 9 * given.items)  # fmt: skip
+    networks: dict[str, Any] = {name: given.contrast(name) for name in names}
+    domains, room = None, None
+    if small:
+        networks = {"language": networks["language"]}
+        domains, room = {"language": ["grammar"]}, {task.name: 0.5 for task in tasks}
+    found = ll.specificity(
+        given.model, networks, tasks, ll.controls("magnitude+outliers", seeds=range(
+            given.at_most(20) if given.items is None else 2)),
+        domains, percent=given.percent, room=room, answered=None if small else 0.4,
+        store=given.store, progress=False,
+    )  # fmt: skip
+    show(
+        "What is measured: kinds of items that the intact model answers on the other half",
+        "none, since no unit is selected",
+        (
+            {
+                "task": row.task,
+                "items": row.items,
+                "kinds answered": "all" if np.isnan(row.kinds) else
+                f"{row.kinds_answered:.0f} of {row.kinds:.0f}",
+                "measured": row.n_items,
+                "intact": f"{row.intact:.2f}",
+                "guessing": f"{row.chance:.2f}",
+            }
+            for row in found.room.itertuples()
+        ),
+    )  # fmt: skip
+    for kind in found.found:
+        table = found.table[(found.table["kind"] == kind) | found.table["kind"].isna()]
+        rows = []
+        for network, part in table.groupby("network", sort=False):
+            row = {"lesioned": network}
+            for each in part.to_dict("records"):
+                words = f"{each['share']:.2f} ({each['control_share']:.2f}, p {each['p_more']:.3f})"
+                row[each["task"]] = f"**{words}**" if each["own"] else words
+            rows.append(row)
+        show(
+            "Share of the room to fall that is lost, own tasks in bold; in brackets the mean of "
+            f"control draws ({kind}), and p that the network does more harm than a draw",
+            f"{DEFAULT}, last token",
+            rows,
+        )
+    show(
+        "Index: share that its own tasks lose minus that of all others, and of control draws",
+        f"{DEFAULT}, last token",
+        (
+            {
+                "control": row.kind,
+                "network": row.network,
+                "index": f"{row.index_:.2f}",
+                "of draws": f"{row.control_index:.2f}",
+                "difference": f"{row.difference:.2f} [{row.difference_low:.2f}, "
+                f"{row.difference_high:.2f}]",
+                "standard deviations of draws": f"{row.standardised:.1f}",
+                "p": f"{row.p:.4f}",
+            }
+            for row in found.indices.rename(columns={"index": "index_"}).itertuples()
+        ),
+    )
+    print("\n" + "\n".join(found.summary()))
+
+
 def level(given: Material) -> None:
     """Draws of a control, each held against others: how often is one called more harmful?"""
     found = localized(given.model, given.contrast("language"), DEFAULT)
@@ -848,6 +916,7 @@ SECTIONS: dict[str, Callable[[Material], None]] = {
     "level": level,
     "ways": ways,
     "multiverse": multiverse,
+    "specificity": specificity,
     "neurons": neurons,
     "reading": reading,
 }

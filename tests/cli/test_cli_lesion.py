@@ -655,7 +655,10 @@ BAD_EVALUATIONS = [
     (["--control", "magnitude", "--mask", "flat.npy"], "carries no magnitudes"),
     (["--control", "least-selective", "--mask", "flat.npy"], "carries no ranking"),
     (["--task", "blimp"], "There is no task 'blimp' (--task blimp); there are minimal-pairs"),
-    (["--task", "choice"], "--task choice needs a .jsonl file, arithmetic or commonsense"),
+    (
+        ["--task", "choice"],
+        "--task choice needs a .jsonl file, or one of arithmetic, code, commonsense",
+    ),
     (["--task", "choice="], "--task choice needs a .jsonl file"),
     (["--task", "lm-eval"], "--task lm-eval needs the harness' name"),
     (["--task", "perplexity="], "names no file; write perplexity or perplexity=PATH"),

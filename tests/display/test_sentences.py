@@ -20,9 +20,11 @@ from sentence_table import (
     every_agreement,
     every_change,
     every_claim,
+    every_index,
     every_lesion,
     every_profile,
     every_selection,
+    every_together,
     page,
 )
 
@@ -30,6 +32,7 @@ import lensloc as ll
 from lensloc import Contrast, LensLocWarning, UnitMask, localize
 from lensloc.display.sentences import (
     control_draws,
+    dissociations,
     lesions,
     profiles,
     selection,
@@ -138,6 +141,29 @@ def test_a_claim_over_specifications_follows_its_counts() -> None:
     assert specifications.verdict_of(below, -0.1) == "no harm"
     assert specifications.verdict_of(below, 0.4, took_effect=False) == "open"
     assert specifications.verdict_of(below, float("nan")) == "open"
+
+
+def test_a_dissociation_is_said_only_where_index_and_test_agree() -> None:
+    relations, verdicts = set(), set()
+    for words, index in every_index():
+        said = dissociations.specific_sentence(index)
+        relations.add(index.relation)
+        tested = index.low > 0 if index.by_interval else index.p <= index.level
+        more = index.draws > 2 and known(index.low, index.high) and tested
+        assert ("is specific:" in said) == more, words
+        assert not NO_NUMBER.search(said), (words, said)
+        assert ("p 0." in said or "p 1." in said) == (
+            index.relation in ("more", "less", "alike") and not index.by_interval
+        ), words
+    for words, together in every_together():
+        verdicts.add(together.verdict)
+        said = " ".join(dissociations.together_sentences(together))
+        every = all(relation == "more" for relation in together.relations.values())
+        double = every and together.crossed and len(together.relations) > 1
+        assert ("is a double dissociation" in said) == double, words
+        assert not NO_NUMBER.search(said), (words, said)
+    assert relations == set(dissociations.SPECIFIC)
+    assert verdicts == set(dissociations.VERDICTS)
 
 
 def test_networks_tasks_units_and_directions_are_named() -> None:

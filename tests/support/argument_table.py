@@ -524,7 +524,40 @@ def lesions(w: World) -> dict[str, Entry]:
         "n_resamples": 30,
         "progress": False,
     }
+    specific = {
+        "model": w.model,
+        "networks": {"a": w.mask},
+        "tasks": w.three_tasks,
+        "controls": ll.controls(seeds=[0, 1]),
+        "domains": {"a": ["one"]},
+        "room": dict.fromkeys(("one", "two", "three"), 0.5),
+        "answered": None,
+        "progress": False,
+    }
     return {
+        "specificity": Entry(
+            specific,
+            {
+                "model": w.untrained,
+                "networks": {"a": w.other_mask},
+                "tasks": w.three_tasks[:2],
+                "controls": ll.controls("layer", seeds=[0, 1]),
+                "domains": {"a": ["two"]},
+                "percent": 3,
+                "site": under("mlp_post", networks={"a": w.contrast}),
+                "mode": {"mode": "scale", "scale": 3.0},
+                "reference": under(w.every, mode="mean"),
+                "room": {"one": 0.4, "two": 0.5, "three": 0.5},
+                "answered": 0.01,
+                "seed": under(3, answered=0.01),
+                "confidence": 0.5,
+                "store": ll.Store.at(w.folder / "specific"),
+                "progress": same(True, PROGRESS),
+            },
+        ),
+        "Specificity.matrix": Entry({}, {"value": "drop", "kind": "layer"}, on=w.specific),
+        "Specificity.kind": Entry({"kind": None}, {"kind": "layer"}, on=w.specific),
+        "Specificity.drawn_kind": Entry({}, {"kind": "layer"}, on=w.specific),
         "lesion": Entry(
             {"model": w.model, "masks": w.mask},
             {
@@ -632,6 +665,16 @@ def tasks(w: World) -> dict[str, Entry]:
             {"path": w.questions},
             {**several, "path": w.other_questions, "kinds": ["b"], "normalize": "tokens"},
             use=on_model,
+        ),
+        "tasks.domains": Entry(
+            {"names": ["commonsense", "facts"], "items": 4},
+            {
+                "names": ["facts"],
+                "items": 5,
+                "bos": "add",
+                "batch_size": same(1, BATCH),
+            },
+            use=lambda found: [task(w.model) for task in found],
         ),
         "tasks.perplexity": Entry(running, {**windows, "per": "byte"}, use=on_model),
         "tasks.bits_per_byte": Entry(
@@ -951,6 +994,9 @@ def figures(w: World) -> dict[str, Entry]:
         "plot.lesion_bars": Entry(
             {"study": w.lesions, "percent": 2},
             {"study": w.other_lesions, "percent": 5, **title},
+        ),
+        "plot.specificity": Entry(
+            {"found": w.specific}, {"found": w.other_specific, "kind": "layer", **title}
         ),
         "plot.ablation_modes": Entry(
             {"study": w.lesions, "percent": 2},

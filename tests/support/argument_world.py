@@ -312,6 +312,41 @@ class World:
         return specifications(GRIDS[96], tasks=("minimal-pairs", "pairs"))
 
     @functools.cached_property
+    def three_tasks(self) -> list[Any]:
+        """Minimal pairs of words in order and not, three tasks of different texts."""
+        tasks = []
+        for number, name in enumerate(("one", "two", "three")):
+            words = [text.split() for text in (*SENTENCES[number:], *LISTS[: 2 + number])]
+            rows = [
+                {"UID": "ab"[at % 2], "sentence_good": " ".join(one),
+                 "sentence_bad": " ".join([*one[1:], one[0]])}
+                for at, one in enumerate(words)
+            ]  # fmt: skip
+            path = self.file(f"{name}.jsonl", "\n".join(map(json.dumps, rows)))
+            tasks.append(ll.tasks.minimal_pairs(path, name=name))
+        return tasks
+
+    @functools.cached_property
+    def specific(self) -> ll.Specificity:
+        return self._specific(self.mask)
+
+    @functools.cached_property
+    def other_specific(self) -> ll.Specificity:
+        return self._specific(self.other_mask)
+
+    def _specific(self, mask: UnitMask) -> ll.Specificity:
+        return ll.specificity(
+            self.model,
+            {"a": mask},
+            self.three_tasks,
+            ll.controls([None, "layer"], seeds=[0, 1]),
+            {"a": ["one"]},
+            room=dict.fromkeys(("one", "two", "three"), 0.5),
+            answered=None,
+            progress=False,
+        )
+
+    @functools.cached_property
     def other_lesions(self) -> ll.LesionStudy:
         return ll.lesion_study(
             self.model,

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lensloc.display.sentences import (
     clean_corrupted,
     control_draws,
+    dissociations,
     lesions,
     neurons,
     people,
@@ -19,6 +20,7 @@ from lensloc.display.sentences import (
     specifications,
 )
 from lensloc.display.sentences.control_draws import Match
+from lensloc.display.sentences.dissociations import Specificness, Together
 from lensloc.display.sentences.lesions import Beside, Change
 from lensloc.display.sentences.outlook import outlook_sentences
 from lensloc.display.sentences.people import Gained, Predicted
@@ -519,11 +521,65 @@ def spoken_carried() -> Iterator[Spoken]:
     yield Spoken("chosen on the same pairs", clean_corrupted.same_pairs_notes(["pairs", "t"]))
 
 
+# -- networks and their own tasks ------------------------------------------------------------------
+
+# Index of network and controls, interval, standardised, p, least p, draws.
+INDICES: dict[str, tuple[Any, ...]] = {
+    "more, by the draws": (0.6, 0.1, 0.3, 0.7, 3.1, 1 / 21, 1 / 21, 20),
+    "more by the interval, not by the draws": (0.6, 0.1, 0.3, 0.7, 3.1, 2 / 21, 1 / 21, 20),
+    "more, 5 draws": (0.6, 0.1, 0.3, 0.7, 3.1, 1 / 6, 1 / 6, 5),
+    "alike": (0.2, 0.1, -0.2, 0.4, 0.6, 6 / 21, 1 / 21, 20),
+    "less": (-0.4, 0.1, -0.8, -0.2, -2.2, 21 / 21, 1 / 21, 20),
+    "2 draws": (0.6, 0.1, 0.3, 0.7, 3.1, 1 / 3, 1 / 3, 2),
+    "1 draw": (0.6, 0.1, NAN, NAN, NAN, 1 / 2, 1 / 2, 1),
+    "no interval": (0.6, 0.1, NAN, NAN, NAN, 1 / 21, 1 / 21, 20),
+    "no number": (NAN, 0.1, NAN, NAN, NAN, NAN, 1 / 21, 20),
+    "all draws alike": (0.6, 0.1, 0.3, 0.7, NAN, 1 / 21, 1 / 21, 20),
+}
+
+
+def every_index() -> Iterator[tuple[str, Specificness]]:
+    for name, (index, control, low, high, z, p, least, draws) in INDICES.items():
+        for own in (("grammar",), ("grammar", "other-languages")):
+            yield f"{name}; {len(own)} of its own", Specificness(
+                "language", own, ("facts", "code"), "random units", draws, index, control, low,
+                high, z, p, least,
+            )  # fmt: skip
+
+
+def every_together() -> Iterator[tuple[str, Together]]:
+    for relations in itertools.combinations_with_replacement(dissociations.SPECIFIC, 2):
+        for crossed in (True, False):
+            given = dict(zip(("language", "sums"), relations, strict=True))
+            words = f"{' and '.join(relations)}{', crossed' if crossed else ''}"
+            yield words, Together("random units", given, crossed, 1 / 21, 1 / 441)
+    more: dict[str, Any] = dict.fromkeys(("language", "sums"), "more")
+    yield "both more, by intervals", Together("random units", more, True, 0.3, 0.1, True)
+    yield "one network", Together("random units", {"language": "more"}, True, 1 / 21, 1 / 21)
+
+
+def spoken_dissociations() -> Iterator[Spoken]:
+    for words, found in every_index():
+        yield Spoken(words, [dissociations.specific_sentence(found)])
+    for words, together in every_together():
+        yield Spoken(words, dissociations.together_sentences(together))
+    for words, sentence in {
+        "a task at guessing": dissociations.no_room("arithmetic", 0.31, 0.25, 60, 4),
+        "no kind is answered": dissociations.no_room("arithmetic", NAN, 0.25, 0, 4),
+        "few items": dissociations.few_items("code", 12),
+        "no task of its own": dissociations.no_index("emotion", ()),
+        "its task has no room": dissociations.no_index("sums", ("arithmetic",)),
+        "units in common": dissociations.shared_units("language", "sums", 60, 172, 172),
+    }.items():
+        yield Spoken(words, [f"To mind: {sentence}"])
+
+
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
     "How controls match, and what their draws can tell": spoken_matches,
     "Networks of several sizes": spoken_networks,
+    "Networks and their own tasks": spoken_dissociations,
     "Response profiles": spoken_profiles,
     "Selected units": spoken_selections,
     "Stimuli and model": spoken_stimuli,

@@ -46,6 +46,7 @@ from lensloc.tasks.generating import distinct
 from lensloc.tasks.pairs import MinimalPairs, Pair
 from lensloc.tasks.perplexities import sliding_windows
 from lensloc.tasks.scoring import Scored, log_probs_and_greedy, token_log_probs
+from lensloc.vocabulary import DOMAINS
 
 BATCH_SIZES: tuple[Any, ...] = (1, 3, 7, 64, "auto")
 LONG = " ".join(tiny_models.CORPUS)
@@ -793,8 +794,8 @@ def test_kinds_and_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", tasks.BUNDLED_CHOICES)
 def test_the_bundled_questions(name: str) -> None:
     questions = multiple_choice(name).questions
-    assert len(questions) == 200
-    assert len({question.item for question in questions}) == 200
+    assert len(questions) >= 200
+    assert len({question.item for question in questions}) == len(questions)
     by_kind = defaultdict(list)
     for question in questions:
         by_kind[question.kind].append(question)
@@ -816,6 +817,14 @@ def solved(prompt: str) -> int:
         return a + b if match[2] == "+" else a - b
     if re.fullmatch(r"Question: Which number is (larger|smaller), \d+ or \d+\?\nAnswer:", prompt):
         return max(numbers) if "larger" in prompt else min(numbers)
+    if match := re.search(r"(\d+) \+ (\d+) =$", prompt):
+        told = re.findall(r"(\d+) \+ (\d+) = (\d+)\n", prompt)
+        assert all(int(a) + int(b) == int(total) for a, b, total in told)
+        if not told:  # a story, which says the same numbers
+            assert re.search(rf" has {match[1]} \w+ and gets {match[2]} more\.", prompt), prompt
+        return int(match[1]) + int(match[2])
+    if match := re.fullmatch(r"The number that comes right after (\d+) is", prompt):
+        return int(match[1]) + 1
     assert re.fullmatch(r"Count (on|back):( \d+,)+", prompt), prompt
     steps = {b - a for a, b in itertools.pairwise(numbers)}
     assert len(steps) == 1
@@ -830,14 +839,98 @@ def test_every_arithmetic_answer_is_right() -> None:
     for record in records:
         assert int(record["choices"][record["answer"]]) == solved(record["prompt"]), record
     assert Counter(record["kind"] for record in records) == dict.fromkeys(
-        ("addition", "subtraction", "comparison", "counting-on"), 50
-    )
+        ("addition", "subtraction", "comparison", "counting-on", "worked-sums", "story-sums",
+         "next-number"), 50
+    )  # fmt: skip
 
 
 def test_the_script_makes_the_arithmetic() -> None:
     script = runpy.run_path(str(bundled_folder() / "make_arithmetic.py"))
     text = (bundled_folder() / "arithmetic.jsonl").read_text(encoding="utf-8")
     assert script["make_rows"]() == [json.loads(line) for line in text.splitlines()]
+
+
+MADE = ("facts", "code", "theory-of-mind", "other-languages")
+
+
+def records_of(name: str) -> list[dict[str, Any]]:
+    text = (bundled_folder() / f"{name}.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_the_script_makes_the_questions() -> None:
+    script = runpy.run_path(str(bundled_folder() / "make_questions.py"))
+    assert set(script["MAKERS"]) == set(MADE)
+    for name in MADE:
+        assert script["make_rows"](name) == records_of(name)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_fixed_preference_for_a_word_gains_nothing(name: str) -> None:
+    """Within its pool every choice is right once, and wrong as often as there are others."""
+    records = records_of(name)
+    pools = defaultdict(list)
+    for record in records:
+        if len(record["choices"]) == 4:
+            pools[record["kind"], tuple(sorted(record["choices"]))].append(record)
+    assert pools
+    for (_, choices), pool in pools.items():
+        rights = Counter(record["choices"][record["answer"]] for record in pool)
+        assert set(rights) == set(choices)
+        assert len(set(rights.values())) == 1
+        assert len(set(Counter(record["answer"] for record in pool).values())) == 1
+
+
+def test_questions_of_two_choices_hold_their_answer_where_it_should_be() -> None:
+    mind = {record["item"]: record for record in records_of("theory-of-mind")}
+    for record in mind.values():
+        right = record["choices"][record["answer"]]
+        if record["kind"] == "false-belief":  # where the thing was put first
+            thing, first = re.search(r"puts the (\w+) in the (\w+) and", record["prompt"]).groups()
+            assert right == first
+            assert f"the {thing} is still in the" in record["prompt"]
+        elif record["kind"] == "who-knows":
+            assert f"{right} looked into" in record["prompt"]
+        elif record["kind"] == "who-wants":
+            who = record["prompt"].split()[-2]
+            assert re.search(rf"{who} (wants|would like) {right}", record["prompt"])
+    for record in records_of("other-languages"):
+        if record["kind"].endswith("-order"):
+            one, two = (
+                [word.strip(" .?") for word in choice.split()] for choice in record["choices"]
+            )
+            assert one != two
+            assert [two[1], two[0], *two[2:]] == one, record
+            assert record["choices"][0][-1] == record["choices"][1][-1]
+
+
+def test_every_line_of_code_is_closed_by_the_right_sign() -> None:
+    for record in records_of("code"):
+        right = record["choices"][record["answer"]]
+        code = record["prompt"] + right
+        if record["kind"] == "closing":
+            compile(code + (" pass" if right == ":" else ""), "line", "exec")
+        elif record["kind"] == "loops":
+            compile(code + " pass", "line", "exec")
+
+
+# -- the seven domains -----------------------------------------------------------------------------
+
+
+def test_seven_domains_of_a_hundred_items_and_more() -> None:
+    found = tasks.domains()
+    assert [task.name for task in found] == list(DOMAINS)
+    sizes = [len(getattr(task, "pairs", None) or task.questions) for task in found]
+    assert min(sizes) >= 200
+    few = {task.name: task for task in tasks.domains(["facts", "grammar"], items=8)}
+    assert list(few) == ["facts", "grammar"]
+    counts = Counter(question.kind for question in few["facts"].questions)
+    assert sorted(counts.values()) == [1, 1, 1, 1, 2, 2]
+    assert len({pair.paradigm for pair in few["grammar"].pairs}) == 8
+    refused(lambda: tasks.domains("physics"), "no domain 'physics'; there are grammar")
+    refused(lambda: tasks.domains([]), "Name at least one domain")
+    refused(lambda: tasks.domains(["code", "code"]), "and each once")
+    refused(lambda: tasks.domains(items=0), "items is at least 1")
 
 
 # -- generation ------------------------------------------------------------------------------------
