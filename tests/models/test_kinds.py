@@ -40,6 +40,12 @@ def plain(loaded: dict[str, Any]) -> Any:
     return loaded["transformers"]
 
 
+@pytest.fixture
+def fresh(folder: Path) -> Any:
+    """A model of its own: transformers leaves hooks on one whose hidden states were asked for."""
+    return kinds.load(folder, "transformers")
+
+
 def some_units(model: Any, site: str, share: int = 7) -> UnitMask:
     values = ll.capture(model, CORPUS[:1], ["one"], [site], progress=False).responses[site].values
     mask = torch.zeros(values.shape[1:], dtype=torch.bool)
@@ -193,12 +199,12 @@ def test_tasks_attribution_counts_and_writing_are_the_same_in_every_kind(
                 )
 
 
-def test_hooks_of_the_user_are_kept_and_told_apart(plain: Any) -> None:
-    seen = surface(plain)
+def test_hooks_of_the_user_are_kept_and_told_apart(fresh: Any) -> None:
+    seen = surface(fresh)
     assert seen.open_hooks() == []
-    handle = plain.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: None)
+    handle = fresh.model.layers[1].mlp.register_forward_hook(lambda module, inputs, output: None)
     assert len(seen.open_hooks()) == 1
-    with ll.lesion(plain, some_units(plain, "resid_mid"), check=False):
+    with ll.lesion(fresh, some_units(fresh, "resid_mid"), check=False):
         seen.logits(torch.tensor([[1, 2, 3]]))
         assert len(seen.open_hooks()) == 1 + 3
     assert len(seen.open_hooks()) == 1
@@ -206,13 +212,13 @@ def test_hooks_of_the_user_are_kept_and_told_apart(plain: Any) -> None:
     assert seen.open_hooks() == []
 
 
-def test_an_error_inside_leaves_no_hook(plain: Any) -> None:
-    with pytest.raises(KeyboardInterrupt), ll.lesion(plain, some_units(plain, "z"), check=False):
+def test_an_error_inside_leaves_no_hook(fresh: Any) -> None:
+    with pytest.raises(KeyboardInterrupt), ll.lesion(fresh, some_units(fresh, "z"), check=False):
         raise KeyboardInterrupt
-    assert surface(plain).open_hooks() == []
+    assert surface(fresh).open_hooks() == []
     modules = [
         hooks
-        for module in plain.modules()
+        for module in fresh.modules()
         for hooks in (module._forward_hooks, module._forward_pre_hooks)
     ]
     assert not any(modules)
