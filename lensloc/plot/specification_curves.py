@@ -102,8 +102,12 @@ def multiverse(
     figure.update_xaxes(title=f"{n} specifications, sorted by difference", row=3, col=1)
     default = f"Harm to {brief(task)} under every choice: chosen units against controls"
     finish(figure, title or default, width=width, height=sum(heights) + 210)
+    entries = [trace.name for trace in figure.data if trace.showlegend is not False]
+    across = max(1, (width - left - 84) // int(60 + _LETTER * longest_line(entries)))
+    lines = -(-len(entries) // across)  # of the legend
     figure.update_layout(
-        margin={"l": left, "r": 84, "b": 56, "t": figure.layout.margin.t + 36},
+        margin={"l": left, "r": 84, "b": 56, "t": figure.layout.margin.t + 16 + 20 * lines},
+        height=sum(heights) + 170 + 20 * lines,
         legend={
             "orientation": "h",
             "x": 0,

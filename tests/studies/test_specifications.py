@@ -202,7 +202,8 @@ def test_every_kind_of_model_gives_the_same(
         ).table
         for backend in ("bridge", "transformers")
     ]  # fmt: skip
-    pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-8)
+    # Parts of transformers' own models compute in float32.
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-6)
 
 
 def test_overlap_is_dice_with_the_reference(
