@@ -37,13 +37,14 @@ def of_pairs(w: World) -> dict[str, Entry]:
     table = pairs.to_dataframe()
     more = others.to_dataframe().assign(other=table["right"] + "x", kind=["a", "b", "c", "d"])
     mixed = table.assign(**{name: more[name] for name in ("other", "kind")})
-    mixed["turned"], mixed["away"] = mixed["corrupted"], mixed["clean"]
     texts = {name: table[name].tolist() for name in ("clean", "corrupted", "right", "wrong")}
     files = [w.folder / f"pairs-{name}.csv" for name in "ab"]
     for path, rows in zip(files, (mixed, more), strict=True):
         rows.to_csv(path, index=False)
     semicolons = w.folder / "pairs-c.csv"
     mixed.to_csv(semicolons, index=False, sep=";", encoding="utf-16")
+    latin = w.folder / "pairs-d.csv"
+    mixed.assign(clean=mixed["clean"] + " ä").to_csv(latin, index=False, encoding="cp1252")
     unequal = ll.Pairs.from_texts(
         ["a 1", "garden"], ["b 1", "gardener"], ["Q", "Q"], ["R", "R"], name="unequal"
     )
@@ -53,7 +54,7 @@ def of_pairs(w: World) -> dict[str, Entry]:
     ranked = {**base, "rankings": effects, "sizes": [2, 50], "n_random": 1, "n_exact": 2}
     measured = ll.faithfulness(**ranked)  # type: ignore[arg-type]
     columns = {
-        "clean": under("away", corrupted="turned"),
+        "clean": "other",
         "corrupted": "right",
         "right": "other",
         "wrong": "other",
@@ -134,7 +135,7 @@ def of_pairs(w: World) -> dict[str, Entry]:
                 **columns,
                 "separator": under("_", right="clean"),
                 "sep": under(",", path=semicolons, encoding="utf-16"),
-                "encoding": "utf-16",
+                "encoding": under("cp1252", path=latin, encoding=None),
             },
         ),
         "Pairs.bundled": Entry({"name": "sums"}, {"name": "belief"}),
