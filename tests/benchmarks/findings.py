@@ -4,9 +4,9 @@
 
 Sections: published, profile, tasks, kinds, pairs, lesions, elsewhere, level, ways, multiverse,
 specificity, neurons, reading; all if none is named. Each names the protocol that its figures are
-of. ``--store`` keeps lesions that were measured, so that an interrupted run goes on. ``reading`` needs ``--stories``, a
-folder of Natural Stories, which ``lensloc alignment fetch naturalstories`` fetches; without, it is
-left out of all.
+of. ``--store`` keeps lesions that were measured, so that an interrupted run goes on. ``reading``
+needs ``--stories``, a folder of Natural Stories, which ``lensloc alignment fetch naturalstories``
+fetches; without, it is left out of all.
 """
 
 import argparse
