@@ -62,7 +62,7 @@ from lensloc.vocabulary import (
 
 if TYPE_CHECKING:
     from lensloc.results.specification_curves import Multiverse
-    from lensloc.studies.specification_runs import Outlook
+    from lensloc.studies.specification_measuring import Outlook
 
 _WHOLE = "whole"
 

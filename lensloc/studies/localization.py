@@ -20,13 +20,11 @@ from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moments
 from lensloc.forward.module_runs import place_pooling
 from lensloc.forward.sites import hook_names, sites_of
-from lensloc.lesions.lesioning import Lesion, has_other_hooks, open_lesions
-from lensloc.models import ModelCard, describe
+from lensloc.lesions.lesioning import has_other_hooks, open_lesions
+from lensloc.models import describe
 from lensloc.models.adapting import surface
-from lensloc.models.identity import provenance_of
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model, Surface
-from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -40,13 +38,13 @@ from lensloc.selectivity import (
     welch_of_moments,
 )
 from lensloc.studies.calls import written_call
+from lensloc.studies.kept_maps import as_told, key_of, provenance_for, with_bos, with_warnings
 from lensloc.studies.stimulus_warnings import kind_of_stimuli, map_warnings, stimulus_warnings
 from lensloc.studies.store import Store, StoreLike
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.units.ragged import in_words
 from lensloc.units.responses import Responses
-from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import Bos, PlacePooling
 
 log = logging.getLogger(__name__)
@@ -345,10 +343,6 @@ def localize(
     )
 
 
-def with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
-    return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
-
-
 def _of_place(made: Provenance, seen: Surface, site: str, pooling: str | None) -> Provenance:
     """Return provenance that says where a site of a wrapped module is, and how it is pooled."""
     if not isinstance(seen, OfModule):
@@ -385,15 +379,6 @@ def cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> i
     longest = max(length(text, "tokens", model) for text in contrast.texts)
     used = longest if max_tokens is None else min(longest, max_tokens)
     return max_tokens if used <= window else window
-
-
-def as_told(found: Selectivity, made: Provenance) -> Selectivity:
-    """Return what was kept, under the names that model and contrast go by now."""
-    known = found.provenance
-    now = known.replace(
-        model=made.model, contrast=made.contrast, texts=made.texts, revision=made.revision
-    )
-    return dataclasses.replace(found, provenance=now)
 
 
 def _by_stimulus(
@@ -442,65 +427,3 @@ def _by_moments(
         for site, moments in captured.moments.items()
     }
     return found, captured.n_tokens, Seconds(captured.seconds, time.perf_counter() - start)
-
-
-# -- provenance ------------------------------------------------------------------------------------
-
-
-def provenance_for(
-    card: ModelCard,
-    contrast: Contrast,
-    pooling: str,
-    protocol: str,
-    absolute: bool,
-    max_tokens: int | None,
-) -> Provenance:
-    return provenance_of(
-        card,
-        contrast=contrast.name,
-        contrast_hash=contrast.content_hash,
-        texts=TextSet.of(contrast.texts).encode(),
-        target=contrast.target,
-        control=contrast.control,
-        pooling=pooling,
-        protocol=protocol,
-        absolute=absolute,
-        max_tokens=max_tokens,
-    )
-
-
-def with_bos(made: Provenance, model: Model, bos: Bos) -> Provenance:
-    """Say whether a beginning-of-text token stands first, where that is not the model's setting."""
-    if bos == "model":
-        return made
-    require_tokenizer(model)
-    return made.replace(prepends_bos=prepends_bos(model, bos))
-
-
-def key_of(
-    made: Provenance,
-    items: Sequence[str] | None,
-    lesions: Sequence[Lesion],
-    site: str,
-    truncate: bool,
-) -> dict[str, Any]:
-    """Everything that a result depends on, and nothing that it does not (name, date, device)."""
-    return {
-        "weights": made.weights_hash,
-        "config": made.config_hash,
-        "tokenizer": made.tokenizer_hash,
-        "backend": made.backend,
-        "bos": made.prepends_bos,
-        "lesions": [found.settings for found in lesions],
-        "stimuli": made.contrast_hash,
-        "items": None if items is None else list(items),
-        "site": site if not made.place else [site, made.place],
-        "pooling": made.pooling,
-        "protocol": made.protocol,
-        "absolute": made.absolute,
-        "test": made.test,
-        "max_tokens": made.max_tokens,
-        "kurtosis": True,  # is among what is kept, as it was not at first
-        "truncate": truncate,  # so that without it, long texts are refused as ever
-        "versions": [made.lensloc, made.transformer_lens, made.torch],
-    }

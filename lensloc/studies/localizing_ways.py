@@ -12,13 +12,8 @@ from lensloc.models import describe
 from lensloc.models.surface import Model
 from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import Selectivity, Test, paired, welch
-from lensloc.studies.localization import (
-    as_told,
-    cut_at_window,
-    key_of,
-    provenance_for,
-    with_warnings,
-)
+from lensloc.studies.kept_maps import as_told, key_of, provenance_for, with_warnings
+from lensloc.studies.localization import cut_at_window
 from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
 from lensloc.studies.store import Store
 from lensloc.units.responses import Responses

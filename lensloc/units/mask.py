@@ -12,15 +12,14 @@ from torch import Tensor
 
 from lensloc.display import markup
 from lensloc.errors import LensLocError, noted
-from lensloc.units import matching, ragged
+from lensloc.units import ragged
 from lensloc.units.addresses import UnitAddress, is_residual, require_residual
 from lensloc.units.algebra import Sign, combined, describe
 from lensloc.units.mask_files import kind_of, read_mask, write_mask
-from lensloc.units.matching import Units
 from lensloc.units.provenance import Provenance
-from lensloc.units.selection import SelectionRule, count_units, ranked
+from lensloc.units.redrawn import drawn_like, resized
+from lensloc.units.selection import SelectionRule
 from lensloc.units.text_sets import TextSet
-from lensloc.vocabulary import RANDOM
 
 if TYPE_CHECKING:
     from lensloc.units.brainscore import BrainScoreFiles
@@ -315,22 +314,7 @@ class UnitMask(ragged.Layered):
             >>> len(control), len(control & network)
             (2, 0)
         """
-        units = Units(
-            self.mask.numpy(),
-            excluded=None if self.widths is None else (~self.units).numpy(),
-            residual=is_residual(self.site),
-            elsewhere=elsewhere,
-            name=f"the mask {describe(self)}",
-        )
-        drawn = torch.from_numpy(matching.draw(units, RANDOM, seed).mask)
-        selection = f"random, seed {seed}, as many as and outside of: {self.provenance.selection}"
-        # What speaks against the network does not speak against other units.
-        made = self.provenance.replace(selection=selection, warnings=())
-        made = made.seeded("selection", seed)
-        rule = SelectionRule("random", seed=seed)
-        return UnitMask(
-            self.site, drawn, made, magnitude=self.magnitude, rule=rule, widths=self.widths
-        )
+        return drawn_like(self, seed, elsewhere)
 
     def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":
         """Return the set of another size by the same ranking: its ``k`` best, or ``percent``.
@@ -341,43 +325,7 @@ class UnitMask(ragged.Layered):
             LensLocError: unless just one of the two is given, as many units exist, and the set is
                 the top of a ranking.
         """
-        if self.score is None:
-            raise LensLocError(
-                f"The mask {describe(self)} ({self.provenance.selection or 'imported'}) carries no "
-                "ranking of units, so it has no other size; use one from Selectivity.top(), saved "
-                "as .safetensors."
-            )
-        count, size = count_units(percent, k, self.n_units, self.site)
-        left = int(torch.isfinite(self.score).sum())
-        if count > left:
-            raise LensLocError(
-                f"{count} units were asked for but only {left} of {self.n_units} at "
-                f"{self.site} are ranked; ask for fewer."
-            )
-        rule, words = self._resized_rule(percent, k, size)
-        return UnitMask.from_indices(
-            self.site,
-            ranked(self.score)[:count],
-            self.shape,
-            self.provenance.replace(selection=words),
-            score=self.score,
-            magnitude=self.magnitude,
-            rule=rule,
-            widths=self.widths,
-        )
-
-    def _resized_rule(
-        self, percent: float | None, k: int | None, size: str
-    ) -> tuple[SelectionRule | None, str]:
-        """Return the rule for another size, and how the units are chosen in words."""
-        if self.rule is not None and self.rule.kind in ("top", "bottom"):
-            rule = self.rule.resized(percent=percent, k=k)
-            return rule, rule.describe(self.n_units, self.site)
-        was = self.provenance.selection
-        kind = was.split(" ")[0]
-        if kind in ("top", "bottom"):  # of a file that keeps no rule
-            return None, f"{kind} {size}"
-        return None, f"best {size} of the ranking of: {was or 'imported units'}"
+        return resized(self, percent, k)
 
     # -- set algebra ---------------------------------------------------------------------------
 

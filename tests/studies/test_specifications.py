@@ -330,7 +330,8 @@ def test_what_was_interrupted_goes_on(
 def test_what_is_left_is_counted(
     tiny_llama: Any, even: ll.Contrast, texts: Any, tmp_path: Path
 ) -> None:
-    from lensloc.studies.specification_runs import Outlook, run_multiverse
+    from lensloc.studies.specification_measuring import Outlook
+    from lensloc.studies.specification_runs import run_multiverse
 
     told: list[Outlook] = []
 
