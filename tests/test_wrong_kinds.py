@@ -238,7 +238,7 @@ def test_one_of_several_is_one(tiny_llama: Any, small_contrast: ll.Contrast) -> 
 
 def test_a_loaded_model_passes(tiny: Any) -> None:
     surface(tiny)
-    with pytest.raises(LensLocError, match="not something of type Linear"):
+    with pytest.raises(LensLocError, match=r"say where its units live: ll\.wrap"):
         surface(torch.nn.Linear(2, 2))
 
 

@@ -226,7 +226,7 @@ def test_an_error_inside_leaves_no_hook(fresh: Any) -> None:
 
 def test_what_no_adapter_takes_is_told_in_a_sentence(plain: Any) -> None:
     cases = [
-        (torch.nn.Linear(2, 2), "not something of type Linear"),
+        (torch.nn.Linear(2, 2), "say where its units live: ll.wrap(module"),
         ("gpt2", "ll.load_model('gpt2')"),
         (None, "not something of type None"),
         (transformers.CLIPVisionModel(_tiny_vision()), "no token ids"),

@@ -27,7 +27,7 @@ def told_apart(model: Any, letters: str, n: int = 4) -> ll.Pairs:
         [rows[i][1] for i in order],
         ["Q"] * n,
         ["R"] * n,
-        group=["one", "one", "two", "two"][:n],
+        group=["one", "two"] * (n // 2),
         name="letters",
     )
 

@@ -413,6 +413,7 @@ def storing(w: World) -> dict[str, Entry]:
         "Store.of": Entry({"store": w.folder / "one"}, {"store": w.folder / "two"}),
         "Store.path": Entry({"key": key}, {"key": {"a": 2}, "suffix": ".json"}, on=store),
         "Store.load": Entry({"key": key}, {"key": {"a": 2}}, on=store),
+        "Store.has_record": Entry({"key": key}, {"key": {"a": 2}}, on=store),
         "Store.load_record": Entry({"key": key}, {"key": {"a": 2}}, on=store),
         "Store.save": Entry(
             {"key": {"b": 1}, "found": w.map, "n_tokens": 7},
@@ -453,6 +454,9 @@ def units(w: World) -> dict[str, Entry]:
         "UnitMask.load": Entry({"path": npy}, {"path": safe, "site": "resid_pre"}),
         "UnitMask.random_like": Entry({"seed": 0}, {"seed": 1, "elsewhere": False}, on=w.mask),
         "UnitMask.resized": Entry({}, {"percent": 5, "k": 3}, on=w.mask),
+        "UnitMask.covers": Entry(
+            {"other": w.mask}, {"other": ll.UnitMask("head", torch.ones(2, 2).bool())}, on=w.mask
+        ),
         "UnitMask.require_shape": Entry(
             {"shape": (9, 9), "model": "one"},
             {"shape": w.mask.shape, "model": "other"},
@@ -555,7 +559,9 @@ def lesions(w: World) -> dict[str, Entry]:
                 "progress": same(True, PROGRESS),
             },
         ),
-        "Specificity.matrix": Entry({}, {"value": "drop", "kind": "layer"}, on=w.specific),
+        "Specificity.matrix": Entry(
+            {}, {"value": "drop", "kind": under("layer", value="control_drop")}, on=w.specific
+        ),
         "Specificity.kind": Entry({"kind": None}, {"kind": "layer"}, on=w.specific),
         "Specificity.drawn_kind": Entry({}, {"kind": "layer"}, on=w.specific),
         "lesion": Entry(

@@ -313,18 +313,19 @@ class World:
 
     @functools.cached_property
     def three_tasks(self) -> list[Any]:
-        """Minimal pairs of words in order and not, three tasks of different texts."""
-        tasks = []
-        for number, name in enumerate(("one", "two", "three")):
-            words = [text.split() for text in (*SENTENCES[number:], *LISTS[: 2 + number])]
-            rows = [
-                {"UID": "ab"[at % 2], "sentence_good": " ".join(one),
-                 "sentence_bad": " ".join([*one[1:], one[0]])}
-                for at, one in enumerate(words)
-            ]  # fmt: skip
-            path = self.file(f"{name}.jsonl", "\n".join(map(json.dumps, rows)))
-            tasks.append(ll.tasks.minimal_pairs(path, name=name))
-        return tasks
+        """Two tasks whose scores any lesion moves a little, and one of answers, of other texts."""
+        others = [f"{text} once again" for text in SENTENCES]
+        rows = [
+            {"UID": "ab"[at % 2], "sentence_good": text,
+             "sentence_bad": " ".join(reversed(text.split()))}
+            for at, text in enumerate([*others, *(f"and {text}" for text in others)])
+        ]  # fmt: skip
+        pairs = self.file("three.jsonl", "\n".join(map(json.dumps, rows)))
+        return [
+            ll.tasks.perplexity(others[:4], name="one"),
+            ll.tasks.perplexity(others[4:], name="two"),
+            ll.tasks.minimal_pairs(pairs, name="three"),
+        ]
 
     @functools.cached_property
     def specific(self) -> ll.Specificity:

@@ -60,6 +60,7 @@ _READERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (torch.Tensor, lambda found: (str(found.dtype), found.detach().cpu().double().numpy())),
     (np.ndarray, _of_array),
     (pd.DataFrame, lambda t: tuple((str(n), fingerprint(t[n].to_numpy())) for n in t.columns)),
+    (pd.Series, lambda s: (fingerprint(s.index.to_numpy()), fingerprint(s.to_numpy()))),
     (go.Figure, lambda found: str(found.to_json())),
     (ExplorerPage, lambda found: found.html),
     (Mapping, lambda found: tuple((str(key), fingerprint(v)) for key, v in found.items())),

@@ -1319,7 +1319,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         refused(lambda m=make, p=missing: m(p), f"There is no stimulus file {missing}")
     refused(lambda: minimal_pairs(tmp_path), f"{tmp_path} holds no .csv, .tsv, .jsonl, .parquet")
     refused(lambda: multiple_choice(tmp_path / "x.csv"), "must end in .jsonl")
-    refused(lambda: multiple_choice("physics"), "arithmetic, commonsense")
+    refused(lambda: multiple_choice("physics"), "arithmetic, code, commonsense")
     refused(lambda: generation("Once upon a time"), "must end in .txt")
     refused(lambda: perplexity("Once upon a time"), "give a list")
 
