@@ -1,5 +1,6 @@
 """Units that carry a difference between clean and corrupted texts: ``lensloc pairs``."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -243,7 +244,8 @@ def _show_curves(console: Console, measured: "Faithfulness") -> None:
         table.add_row(f"{k:,}", f"{100 * share:.0f} %", f"{100 * lost:.0f} %")
     console.print(table)
     for name, rho in measured.agreement.items():
+        alike = "no rank correlation" if math.isnan(rho) else f"rho {rho:.2f}"
         console.print(
-            f"Estimated and exact effects of {len(measured.exact)} units ({name}): rho {rho:.2f}",
+            f"Estimated and exact effects of {len(measured.exact)} units ({name}): {alike}",
             highlight=False,
         )
