@@ -507,12 +507,12 @@ def test_networks_by_name_are_lesioned_at_the_site_that_was_asked_for(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     command = ["evaluate", "--model-name", checkpoints["llama"], "--task",
-               "minimal-pairs=pairs.jsonl", "--network", "language"]  # fmt: skip
+               "minimal-pairs=pairs.jsonl", "--network", "emotion"]  # fmt: skip
     for option in ("--percents", "--percentage"):
         result = run_json(capfd, *command, "--site", "mlp_post", option, "10")
         (row,) = result["rows"]
         assert (row["site"], row["percent"], row["n_units"]) == ("mlp_post", 10, 14)
-        mask = ll.localize(tiny_llama, ll.contrasts.language(), ["mlp_post"], progress=False).top(
+        mask = ll.localize(tiny_llama, ll.contrasts.emotion(), ["mlp_post"], progress=False).top(
             percent=10
         )
         with ll.lesion(tiny_llama, mask):

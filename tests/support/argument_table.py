@@ -560,7 +560,7 @@ def lesions(w: World) -> dict[str, Entry]:
             },
         ),
         "Specificity.matrix": Entry(
-            {}, {"value": "drop", "kind": under("layer", value="control_drop")}, on=w.specific
+            {}, {"value": "drop", "kind": Change("layer", {"value": "control_drop"})}, on=w.specific
         ),
         "Specificity.kind": Entry({"kind": None}, {"kind": "layer"}, on=w.specific),
         "Specificity.drawn_kind": Entry({}, {"kind": "layer"}, on=w.specific),
@@ -619,7 +619,7 @@ def lesions(w: World) -> dict[str, Entry]:
                 "reference": under(w.every, choices={"mode": ["mean"], "control": ["random"]}),
                 "exact": under(
                     True,
-                    tasks=[ll.tasks.minimal_pairs(limit=3)],
+                    tasks=[ll.tasks.minimal_pairs(limit=2)],
                     choices={"percent": [20.0], "control": ["random"]},
                     draws=20,
                 ),
