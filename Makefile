@@ -5,6 +5,9 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 WORKERS ?= 2
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
+# What does not wait for one another is made side by side.
+MAKEFLAGS += --jobs=2
+
 .PHONY: demo test test-tl4 test-gpu test-brainscore browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
