@@ -22,7 +22,7 @@ test: $(VENV)/.dev lint browser
 test-tl4: $(VENV)/.tl4
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(VENV)/tl4 \
 	  $(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not hooked" \
-	  tests/models/test_kinds.py tests/models/test_versions.py tests/forward tests/lesions \
+	  tests/models/test_kinds.py tests/models/test_versions.py tests/lesions \
 	  tests/tasks/test_decoding.py
 
 test-gpu: $(VENV)/.dev
