@@ -8,12 +8,13 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.attribution.unit_tables import unit_table
 from lensloc.contrasts.clean_corrupted import CLEAN, CORRUPTED, Pairs
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
 from lensloc.errors import LensLocError, noted, unwarned
 from lensloc.results.recovery import rank_agreement
-from lensloc.units.mask import UnitAddress, UnitMask
+from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.units.rules import SelectionRule, count_units
 from lensloc.units.selection import ranked
@@ -142,31 +143,8 @@ class PairEffects:
         Raises:
             LensLocError: if the mask is of another site or shape.
         """
-        if mask is None:
-            layers, units = np.indices(self.shape).reshape(2, -1)
-        else:
-            if mask.site != self.site:
-                raise LensLocError(f"The mask is of {mask.site}, these effects are of {self.site}.")
-            mask.require_shape(self.shape, self.provenance.model or "this map")
-            layers, units = mask.mask.nonzero().T.numpy()
-        table: pd.DataFrame = pd.DataFrame(
-            {
-                "address": [
-                    str(UnitAddress(int(layer), self.site, int(unit)))
-                    for layer, unit in zip(layers, units, strict=True)
-                ],
-                "site": self.site,
-                "layer": layers,
-                "unit": units,
-                **{
-                    name: getattr(self, name).numpy()[layers, units]
-                    for name in ("score", "error", "magnitude")
-                },
-            }
-        )
-        if mask is not None:
-            table = table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-        return table
+        values = {name: getattr(self, name) for name in ("score", "error", "magnitude")}
+        return unit_table(self.site, values, mask, self.provenance.model)
 
 
 @dataclass(frozen=True, eq=False)

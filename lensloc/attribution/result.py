@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from lensloc.attribution.unit_tables import unit_table
 from lensloc.errors import LensLocError
-from lensloc.units.mask import UnitAddress, UnitMask
+from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.units.selection import count_units, ranked
 
@@ -128,26 +128,6 @@ class Attribution:
         Raises:
             LensLocError: if the mask is of another site or shape.
         """
-        if mask is None:
-            layers, units = np.indices(self.shape).reshape(2, -1)
-        else:
-            if mask.site != self.site:
-                raise LensLocError(f"The mask is of {mask.site}, these effects are of {self.site}.")
-            mask.require_shape(self.shape, self.provenance.model or "this map")
-            layers, units = mask.mask.nonzero().T.numpy()
         columns = ("score", "mean_target", "mean_control", "magnitude")
-        table: pd.DataFrame = pd.DataFrame(
-            {
-                "address": [
-                    str(UnitAddress(int(layer), self.site, int(unit)))
-                    for layer, unit in zip(layers, units, strict=True)
-                ],
-                "site": self.site,
-                "layer": layers,
-                "unit": units,
-                **{name: getattr(self, name).numpy()[layers, units] for name in columns},
-            }
-        )
-        if mask is not None:
-            table = table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
-        return table
+        values = {name: getattr(self, name) for name in columns}
+        return unit_table(self.site, values, mask, self.provenance.model)

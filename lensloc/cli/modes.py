@@ -41,7 +41,7 @@ def mode_arguments(
     if mode == "scale" and scale is None:
         raise LensLocError("--mode scale needs --scale, the factor, e.g. --scale 0.5.")
     if mode in NEED_REFERENCE:
-        _require_reference(mode, reference)
+        require_reference(mode, reference)
     if mode == "clamp":
         _require_clamp(value, quantile, reference)
     return {name: number for name, number in numbers.items() if number is not None}
@@ -81,7 +81,7 @@ def _parse_mode(text: str, reference: str | None) -> dict[str, Any]:
     mode = named.removeprefix(THROUGHOUT)
     require_one_of("mode", mode, TASK_MODES)
     if mode in NEED_REFERENCE:
-        _require_reference(named, reference)
+        require_reference(named, reference)
     if mode not in _BEHIND:
         if colon:
             raise LensLocError(
@@ -98,7 +98,8 @@ def _parse_mode(text: str, reference: str | None) -> dict[str, Any]:
     return {"mode": named, name: parsed}
 
 
-def _require_reference(mode: str, reference: str | None) -> None:
+def require_reference(mode: str, reference: str | None) -> None:
+    """Refuse a mode that takes its values from a contrast, if none was given."""
     if reference is None:
         raise LensLocError(
             f"--mode {mode} needs --reference, a contrast, e.g. --reference language."

@@ -12,6 +12,7 @@ import lensloc as ll
 from lensloc import contrasts, vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, parse_controls
 from lensloc.cli.evaluating import parse_tasks
+from lensloc.cli.modes import NEED_REFERENCE, require_reference
 from lensloc.cli.options import (
     DEFAULT_MODEL,
     AsJson,
@@ -37,6 +38,7 @@ from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
+from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import writable_cache_folder
 from lensloc.vocabulary import DOMAINS
@@ -148,10 +150,8 @@ def specificity_command(
         "it is of bundled tasks, and --task names none",
         **{"--items": items is not None and not set(task or DOMAINS) & set(DOMAINS)},
     )
-    if reference is None and mode in ("mean", "resample"):
-        raise LensLocError(
-            f"--mode {mode} needs --reference, a contrast, e.g. --reference language."
-        )
+    if reference is None and mode in NEED_REFERENCE:
+        require_reference(mode, reference)
     held = reference_contrast(reference)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
@@ -208,7 +208,7 @@ def specificity_command(
     _show(found)
     show_notes(told)
     console = Console()
-    console.print(f"Took {_time(took)}.", markup=False, highlight=False)
+    console.print(f"Took {duration(took)}.", markup=False, highlight=False)
     for path in (out, plot_out):
         if path is not None:
             console.print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
@@ -273,13 +273,6 @@ def _rooms(texts: Sequence[str]) -> dict[str, float]:
 # -- output ----------------------------------------------------------------------------------------
 
 
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _tell_estimate(grid: "Grid", seconds: float, as_json: bool, only: bool) -> None:
     lesions, tasks = grid.n_lesions, len(grid.tasks)
     if as_json:
@@ -289,7 +282,7 @@ def _tell_estimate(grid: "Grid", seconds: float, as_json: bool, only: bool) -> N
         return
     Console(stderr=not only).print(
         f"{lesions} lesions on {tasks} tasks of {grid.n_items:,} items together: about "
-        f"{_time(seconds)} here, less what was measured before.",
+        f"{duration(seconds)} here, less what was measured before.",
         markup=False, highlight=False, soft_wrap=True,
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 import numpy as np
 from markupsafe import Markup
@@ -22,6 +23,7 @@ _BLOCKS = {
     "OPTForCausalLM": "model.decoder.layers.{}",
 }
 _USUAL = "model.layers.{}"
+_SCRIPT = Path(__file__).with_name("brainscore_script.txt")
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,13 @@ def write_brainscore(
     write_file(path, npy_bytes(mask.mask.numpy().astype(np.int64)), overwrite=overwrite)
     n_layers, width = mask.shape
     blocks = _BLOCKS.get(mask.provenance.architecture, _USUAL)
-    script = f'''import os
-
-os.environ["BRAINIO"] = {str(path.parent.absolute())!r}  # before brain-score is imported
-
-from brainscore_language import ArtificialSubject, load_benchmark
-from brainscore_language.model_helpers.huggingface import HuggingfaceSubject
-
-subject = HuggingfaceSubject(
-    model_id={name!r},
-    region_layer_mapping={{
-        ArtificialSubject.RecordingTarget.language_system: [
-            f"{blocks.replace("{}", "{layer}")}" for layer in range({n_layers})
-        ]
-    }},
-    use_localizer=True,
-    localizer_kwargs={{"hidden_dim": {width}, "batch_size": 16, "top_k": {len(mask)}}},
-)
-print(load_benchmark({benchmark!r})(subject))
-'''
+    script = Template(_SCRIPT.read_text(encoding="utf-8")).substitute(
+        folder=repr(str(path.parent.absolute())),
+        model=repr(name),
+        blocks=blocks.replace("{}", "{layer}"),
+        layers=n_layers,
+        width=width,
+        units=len(mask),
+        benchmark=repr(benchmark),
+    )
     return BrainScoreFiles(path, script)
