@@ -16,19 +16,29 @@ import datasets
 import pytest
 import tiny_models
 from argument_parts import Change, Entry, Fresh
+from argument_people import sources
 from argument_table import IDLE, table
 from argument_world import World
 from fingerprints import alike, fingerprint, told
 
 import lensloc as ll
+from lensloc.alignment import fetching
 
-MODULES = {"": ll, "contrasts": ll.contrasts, "tasks": ll.tasks, "lape": ll.lape, "plot": ll.plot}
+MODULES = {
+    "": ll,
+    "contrasts": ll.contrasts,
+    "tasks": ll.tasks,
+    "lape": ll.lape,
+    "alignment": ll.alignment,
+    "plot": ll.plot,
+}
 NO_FUNCTIONS = {
     "Lesion": "opened, not made: lesion() makes it",
     "LensLocError": "takes a sentence",
     "LensLocWarning": "takes a sentence",
     "Wrapped": "made by wrap(), and called as the module is",
     "tasks.Task": "what a task is, without one",
+    "alignment.Dataset": "a pair of stimuli and responses",
 }
 
 
@@ -70,6 +80,8 @@ def world(
     other = tiny_models.make_checkpoint(folder / "my-other", tiny_models.CONFIGS["llama"](), seed=1)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        for name, source in sources(folder).items():
+            monkeypatch.setitem(fetching.DATA, name, source)
         yield World(checkpoints["llama"], other, folder)
 
 

@@ -44,14 +44,17 @@ from lensloc.cli.output import (
     readable,
     show_notes,
 )
+from lensloc.cli.pairing import read_pairs
 from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
+from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import outlook_sentences
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import writable_cache_folder
 from lensloc.vocabulary import (
     ACTIVATIONS,
     BOS,
+    BUNDLED_PAIRS,
     CONTROL_KINDS,
     DRAWS,
     MODES,
@@ -61,6 +64,7 @@ from lensloc.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from lensloc.contrasts.clean_corrupted import Pairs
     from lensloc.results.specification_curves import Multiverse
     from lensloc.studies.specification_measuring import Outlook
 
@@ -127,6 +131,14 @@ def multiverse_command(
             "max_tokens=whole. Repeatable."
         ),
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of --selection pairs: bundled ones ({', '.join(BUNDLED_PAIRS)}), or a file with "
+            "columns clean, corrupted, right, wrong. Pairs of unequal length in tokens are left "
+            "out, which is told."
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Of every control; 19 are the fewest for a test at 5 %.")
     ] = DRAWS,
@@ -173,7 +185,11 @@ def multiverse_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     wanted = task or ["minimal-pairs"]
-    form = file_form(sep, encoding, [*task_files(wanted), *([contrast] if contrast else [])])
+    files = [contrast] if contrast else []
+    if pairs is not None and pairs not in BUNDLED_PAIRS:
+        files.append(Path(pairs))
+    form = file_form(sep, encoding, [*task_files(wanted), *files])
+    asked = _pairs(pairs, selection or (), form)
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, None, "lensloc", seed,
         item_column, form,
@@ -187,8 +203,10 @@ def multiverse_command(
             model_name, dtype=dtype, device=device, backend=backend, revision=revision,
             trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
+        if asked is not None:
+            asked = asked.aligned(model)
         found = run_multiverse(
-            model, texts, tasks, choices, reference_specification=own, draws=draws,
+            model, texts, tasks, choices, reference_specification=own, draws=draws, pairs=asked,
             reference=None, exact=exact, seed=seed, confidence=0.95, truncate=truncate,
             batch_size=rows, store=store, progress=not as_json, tell=_tell,
         )  # fmt: skip
@@ -228,6 +246,17 @@ def _tokens(text: str) -> int | None:
             f"--max-tokens is {_WHOLE} or a whole number above 0; {text!r} is neither."
         )
     return int(text)
+
+
+def _pairs(name: str | None, selections: Sequence[str], form: TableForm) -> "Pairs | None":
+    """Read ``--pairs``, which goes with a selection by them."""
+    wanted = "pairs" in selections
+    if name is None:
+        if wanted:
+            raise LensLocError("--selection pairs needs --pairs; name bundled ones, or a file.")
+        return None
+    refuse_idle("no selection is by pairs; add --selection pairs", **{"--pairs": not wanted})
+    return read_pairs(name, form)
 
 
 def _named(texts: Sequence[str]) -> Mapping[str, Any]:

@@ -79,7 +79,7 @@ def test_the_reference_specification_is_named(
 
 
 BAD = {
-    ("--selection", "z"): "There is no selection 'z'; there are t, d, gradient.",
+    ("--selection", "z"): "There is no selection 'z'; there are t, d, gradient, pairs.",
     ("--pooling", "median"): "There is no pooling 'median'",
     ("--test", "rank"): "There is no test 'rank'",
     ("--site", "nowhere"): "There is no site 'nowhere'",
@@ -94,6 +94,9 @@ BAD = {
     ("--reference-specification", "percent"): "is no choice; write e.g. percent=1.",
     ("--percents", "5", "--reference-specification", "percent=7"): "not among the choices (5.0)",
     ("--percents", "5", "--reference-specification", "size=7"): "There is no choice 'size'",
+    ("--selection", "pairs"): "--selection pairs needs --pairs; name bundled ones, or a file.",
+    ("--pairs", "agreement"): "--pairs has no effect here: no selection is by pairs",
+    ("--selection", "pairs", "--pairs", "none"): "There are no pairs 'none', bundled or in a file",
     ("--out", "table.txt"): "--out table.txt must end in",
 }
 
