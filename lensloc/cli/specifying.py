@@ -43,9 +43,11 @@ from lensloc.cli.output import (
     print_json,
     readable,
     show_notes,
+    tell_written,
 )
 from lensloc.cli.pairing import read_pairs
-from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
+from lensloc.cli.people.options import ReportOut, require_places
+from lensloc.cli.tables import FIGURES, TABLES, encoded, records, show_rows
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import outlook_sentences
@@ -155,8 +157,9 @@ def multiverse_command(
     plot_out: Annotated[
         Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
+    report_out: ReportOut = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --out and --plot.")
+        bool, typer.Option("--overwrite", help="Replace what is at --out, --plot and --report.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -182,8 +185,7 @@ def multiverse_command(
     own = _named(reference_specification or ())
     if draws < 1:
         raise LensLocError(f"--draws is at least 1; {draws} is not.")
-    require_place(out, "--out", TABLES, overwrite)
-    require_place(plot_out, "--plot", FIGURES, overwrite)
+    require_places(overwrite, out, plot_out, report_out)
     wanted = task or ["minimal-pairs"]
     files = [contrast] if contrast else []
     if pairs is not None and pairs not in BUNDLED_PAIRS:
@@ -216,6 +218,8 @@ def multiverse_command(
         write_file(out, encoded(found.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
         ll.plot.save(ll.plot.multiverse(found), plot_out, overwrite=overwrite)
+    if report_out is not None:
+        ll.report(found, report_out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -232,9 +236,7 @@ def multiverse_command(
         return
     _show(found)
     show_notes(told)
-    for path in (out, plot_out):
-        if path is not None:
-            Console().print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
+    tell_written(out, plot_out, report_out)
 
 
 def _tokens(text: str) -> int | None:
