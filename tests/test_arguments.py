@@ -97,16 +97,14 @@ class Caller:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._known: dict[str, Any] = {}
+        self._known: dict[Any, Any] = {}
 
     def base(self, name: str, entry: Entry, change: Change) -> Any:
-        """The fingerprint without the change."""
-        if change.given or name not in self._known:
-            found = self.call(name, entry, change.given)
-            if change.given:
-                return found
-            self._known[name] = found
-        return self._known[name]
+        """The fingerprint without the change; of several with the same further arguments, once."""
+        key = name, _key(change.given)
+        if key not in self._known:
+            self._known[key] = self.call(name, entry, change.given)
+        return self._known[key]
 
     def call(
         self, name: str, entry: Entry, given: Mapping[str, Any], without: Collection[str] = ()
@@ -136,6 +134,15 @@ class Caller:
         ) + tuple(
             (name, value.exists()) for name, value in settings.items() if isinstance(value, Path)
         )
+
+
+def _key(value: Any) -> Any:
+    """What tells arguments apart: plain values, and which things they are (the table keeps all)."""
+    if isinstance(value, Mapping):
+        return tuple((name, _key(found)) for name, found in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_key, value))
+    return value if isinstance(value, str | int | float | Path | Fresh | None) else id(value)
 
 
 def _own(value: Any) -> Any:
