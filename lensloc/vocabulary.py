@@ -83,7 +83,7 @@ BUNDLED_CHOICES = (
 )
 """The bundled multiple choice tasks."""
 
-SELECTIONS = ("t", "d", "gradient")
+SELECTIONS = ("t", "d", "gradient", "pairs")
 """What units are ranked by; see :mod:`lensloc.studies.selections`."""
 ACTIVATIONS = ("absolute", "signed")
 """Whether the size of a response counts, or its sign too."""

@@ -16,19 +16,29 @@ import datasets
 import pytest
 import tiny_models
 from argument_parts import Change, Entry, Fresh
+from argument_people import sources
 from argument_table import IDLE, table
 from argument_world import World
 from fingerprints import alike, fingerprint, told
 
 import lensloc as ll
+from lensloc.alignment import fetching
 
-MODULES = {"": ll, "contrasts": ll.contrasts, "tasks": ll.tasks, "lape": ll.lape, "plot": ll.plot}
+MODULES = {
+    "": ll,
+    "contrasts": ll.contrasts,
+    "tasks": ll.tasks,
+    "lape": ll.lape,
+    "alignment": ll.alignment,
+    "plot": ll.plot,
+}
 NO_FUNCTIONS = {
     "Lesion": "opened, not made: lesion() makes it",
     "LensLocError": "takes a sentence",
     "LensLocWarning": "takes a sentence",
     "Wrapped": "made by wrap(), and called as the module is",
     "tasks.Task": "what a task is, without one",
+    "alignment.Dataset": "a pair of stimuli and responses",
 }
 
 
@@ -70,6 +80,8 @@ def world(
     other = tiny_models.make_checkpoint(folder / "my-other", tiny_models.CONFIGS["llama"](), seed=1)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "datasets")
+        for name, source in sources(folder).items():
+            monkeypatch.setitem(fetching.DATA, name, source)
         yield World(checkpoints["llama"], other, folder)
 
 
@@ -85,16 +97,14 @@ class Caller:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._known: dict[str, Any] = {}
+        self._known: dict[Any, Any] = {}
 
     def base(self, name: str, entry: Entry, change: Change) -> Any:
-        """The fingerprint without the change."""
-        if change.given or name not in self._known:
-            found = self.call(name, entry, change.given)
-            if change.given:
-                return found
-            self._known[name] = found
-        return self._known[name]
+        """The fingerprint without the change; of several with the same further arguments, once."""
+        key = name, _key(change.given)
+        if key not in self._known:
+            self._known[key] = self.call(name, entry, change.given)
+        return self._known[key]
 
     def call(
         self, name: str, entry: Entry, given: Mapping[str, Any], without: Collection[str] = ()
@@ -124,6 +134,15 @@ class Caller:
         ) + tuple(
             (name, value.exists()) for name, value in settings.items() if isinstance(value, Path)
         )
+
+
+def _key(value: Any) -> Any:
+    """What tells arguments apart: plain values, and which things they are (the table keeps all)."""
+    if isinstance(value, Mapping):
+        return tuple((name, _key(found)) for name, found in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_key, value))
+    return value if isinstance(value, str | int | float | Path | Fresh | None) else id(value)
 
 
 def _own(value: Any) -> Any:

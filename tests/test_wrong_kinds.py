@@ -111,6 +111,11 @@ CASES: dict[str, str] = {
     # -- people ------------------------------------------------------------------------------------
     "ll.plot.alignment(found)": "An Encoding is needed",
     "ll.plot.reading_times(found)": "A ReadingStudy is needed",
+    'll.multiverse(model, c, [task], {"selection": ["pairs"]}, pairs="agreement")': "A Pairs is "
+    "needed for pairs, not something of type str; make them with ll.Pairs.from_file",
+    "ll.report(found, 'x.html', specificity=found)": "A Specificity is needed for specificity, not "
+    "something of type Localization; take what ll.specificity returned",
+    "ll.report(found, 'x.html', multiverse=found)": "A Multiverse is needed for multiverse",
     "ll.report(found, 'x.html', people=[found])": "people takes what ll.alignment.encode",
     "ll.alignment.Stimuli.of(3)": "something of type int is neither",
     "ll.alignment.Stimuli.of(None)": "something of type NoneType is neither",

@@ -6,10 +6,12 @@ from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize, Reading, UnitResponses
 from lensloc.alignment.datasets import Stimuli
 from lensloc.alignment.spans import joined, tokens_of, windows
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.surface import Model
 from lensloc.units.mask import UnitMask
 from lensloc.vocabulary import CONTEXTS, STIMULUS_POOLINGS, Context, StimulusPooling
+
+SEPARATOR = " "
 
 
 def stimulus_responses(
@@ -19,7 +21,7 @@ def stimulus_responses(
     *,
     pooling: StimulusPooling = "last-token",
     context: Context = "passage",
-    separator: str = " ",
+    separator: str = SEPARATOR,
     window: int | None = None,
     batch_size: BatchSize = "auto",
     progress: bool = True,
@@ -46,11 +48,14 @@ def stimulus_responses(
         description: of the progress bar.
 
     Raises:
-        LensLocError: a stimulus without tokens, or that shares a token with the next, naming it.
+        LensLocError: a separator without context; a stimulus without tokens, or that shares a
+            token with the next, naming it.
     """
     _model.require_pooling(pooling, STIMULUS_POOLINGS)
     if context not in CONTEXTS:
         raise LensLocError(f"There is no context {context!r}; there are {', '.join(CONTEXTS)}.")
+    reason = "without context nothing stands before a stimulus; leave it out"
+    refuse_idle(reason, separator=context == "none" and separator != SEPARATOR)
     size = _model.window_of(model, window)
     passages = list(stimuli.by_passage().values())
     if context == "none":

@@ -243,15 +243,23 @@ class BrainResponses:
             given: the responses.
             ceilings: the largest correlation that a model can reach: name of a response -> value;
                 or a table with columns ``response``, ``ceiling`` and, if known, ``region``.
-            sep: what separates cells of ``.csv`` files; found out if None.
+            sep: what separates cells of ``.csv`` files, of ceilings too; found out if None.
             encoding: of files of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
             LensLocError: a cell that is no number, naming file and row; a constant response.
         """
+        form, of_ceilings = TableForm.of(None, sep, encoding), TableForm.of(None, None, None)
+        if isinstance(ceilings, str | Path):
+            of_ceilings = form.fitted(Path(ceilings))
+            if not isinstance(given, str | Path):  # then it is said of the ceilings alone
+                sep = encoding = None
+                form = TableForm.of(None, None, None)
         if isinstance(given, BrainResponses):
-            TableForm.of(None, sep, encoding).require_unsaid("what was read already")
-            return given if ceilings is None else given.with_ceilings(ceilings)
+            form.require_unsaid("what was read already")
+            if ceilings is None:
+                return given
+            return given.with_ceilings(ceilings, **of_ceilings.said)
         source: Table
         if not isinstance(given, np.ndarray):
             source = given
@@ -281,20 +289,34 @@ class BrainResponses:
             positions=numbers_of(table, ["position"], name)[:, 0] if "position" in keys else None,
             name=name,
         )
-        return made if ceilings is None else made.with_ceilings(ceilings)
+        return made if ceilings is None else made.with_ceilings(ceilings, **of_ceilings.said)
 
-    def with_ceilings(self, ceilings: "Table | Mapping[str, float]") -> "BrainResponses":
+    def with_ceilings(
+        self,
+        ceilings: "Table | Mapping[str, float]",
+        *,
+        sep: str | None = None,
+        encoding: str | None = None,
+    ) -> "BrainResponses":
         """Return the responses with their ceilings, and regions where the table has them.
+
+        Args:
+            ceilings: name of a response -> the largest correlation that a model can reach; or a
+                table with columns ``response``, ``ceiling`` and, if known, ``region``.
+            sep: what separates cells of a ``.csv`` file; found out if None.
+            encoding: of a file of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
             LensLocError: a ceiling of no response, or above 1; a response without.
         """
         regions: dict[str, str] = {}
         if isinstance(ceilings, Mapping):
+            TableForm.of(None, sep, encoding).require_unsaid("a table in memory")
             known = {str(name): float(value) for name, value in ceilings.items()}
             where = "The ceilings"
         else:
-            table, where = read_table(ceilings, "ceilings", ("response", "ceiling", "region"))
+            columns = ("response", "ceiling", "region")
+            table, where = read_table(ceilings, "ceilings", columns, sep=sep, encoding=encoding)
             labels = texts_of(table, "response", where)
             values = numbers_of(table, ["ceiling"], where, missing=True)[:, 0]
             known = dict(zip(labels, values.tolist(), strict=True))

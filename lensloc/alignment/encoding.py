@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from lensloc.alignment import _model
 from lensloc.alignment._model import BatchSize
-from lensloc.alignment.contexts import stimulus_responses
+from lensloc.alignment.contexts import SEPARATOR, stimulus_responses
 from lensloc.alignment.control_units import each_of
 from lensloc.alignment.datasets import BrainResponses, Stimuli
 from lensloc.alignment.evaluating import Features, evaluate
 from lensloc.alignment.ridge import ALPHAS, Ridge
-from lensloc.alignment.splits import make_folds
+from lensloc.alignment.splits import N_FOLDS, make_folds
 from lensloc.alignment.tables import Table
 from lensloc.alignment.timecourse import Design, Trim
 from lensloc.errors import LensLocError
@@ -38,10 +38,10 @@ def encode(
     *,
     pooling: StimulusPooling = "last-token",
     context: Context = "passage",
-    separator: str = " ",
+    separator: str = SEPARATOR,
     window: int | None = None,
     split: Split | Sequence[int] = "grouped",
-    n_folds: int = 5,
+    n_folds: int = N_FOLDS,
     delays: Sequence[int] | None = None,
     trim: Trim = 0,
     controls: Controls | Sequence[Controls] | None = CONTROLS,
@@ -173,7 +173,7 @@ def encode_features(
     responses: BrainResponses | Table | Float[np.ndarray, "sample response"],
     *,
     split: Split | Sequence[int] = "grouped",
-    n_folds: int = 5,
+    n_folds: int = N_FOLDS,
     delays: Sequence[int] | None = None,
     trim: Trim = 0,
     language: str = "en",

@@ -14,7 +14,7 @@ from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.spans import joined, tokens_of
 from lensloc.alignment.surprisal import WordSurprisals
 from lensloc.alignment.tables import numbers_of, read_table, require_columns
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.provenance import Provenance
 
 _WORDS, _MEANS, _READERS, _GPT3 = (
@@ -169,7 +169,7 @@ def tuckute2024(
     path: str | Path,
     *,
     conditions: Sequence[str] | None = None,
-    region: str = "lang_LH_netw",
+    region: str | None = None,
     response: str = "response_target",
 ) -> Dataset:
     """Read responses of the language network to single sentences (Tuckute et al. 2024).
@@ -180,26 +180,33 @@ def tuckute2024(
         path: a table with columns ``sentence``, ``cond`` (B, D, S: baseline, drive, suppress), the
             response, and ``roi`` where there are several regions.
         conditions: which of them; all if None.
-        region: which region, where the table has a column ``roi``.
+        region: which region, where the table has a column ``roi``; ``"lang_LH_netw"``, the whole
+            network in the left hemisphere, if None.
         response: name of the column of responses.
 
     Raises:
-        LensLocError: a missing column; a condition or region that no row has.
+        LensLocError: a missing column; a condition or region that no row has; a region where the
+            table has no column ``roi``.
     """
     table, name = read_table(path, "responses")
     require_columns(table, ["sentence", "cond", response], name)
     values = numbers_of(table, [response], name)[:, 0]
     table = table.assign(value=values)
+    where = response
     if "roi" in table.columns:
-        table = _chosen(table, "roi", [region], name)
+        where = "lang_LH_netw" if region is None else region
+        table = _chosen(table, "roi", [where], name)
+    else:
+        reason = f"{name} has no column 'roi', so it is of one region; leave it out"
+        refuse_idle(reason, region=region is not None)
     if conditions is not None:
         table = _chosen(table, "cond", list(conditions), name)
     grouped = table.groupby("sentence", sort=False)["value"].mean()
     stimuli = Stimuli.of(pd.DataFrame({"text": list(grouped.index)}))
     found = BrainResponses(
         grouped.to_numpy(dtype=np.float64)[:, None],
-        (region if "roi" in table.columns else response,),
-        (region if "roi" in table.columns else "all",),
+        (where,),
+        (where if "roi" in table.columns else "all",),
         name=name,
     )
     return Dataset(stimuli, found)
@@ -284,9 +291,9 @@ def brainscore_assembly(
     path: str | Path,
     *,
     text: str = "stimulus",
-    passage: str = "passage_label",
+    passage: str | None = None,
     group: str | None = None,
-    region: str = "roi",
+    region: str | None = None,
     select: "dict[str, str] | None" = None,
 ) -> Dataset:
     """Read an assembly of brain-score: ``presentation`` x ``neuroid``, in a netCDF file.
@@ -294,10 +301,11 @@ def brainscore_assembly(
     Args:
         path: the ``.nc`` file.
         text: coordinate that holds the texts.
-        passage: coordinate that says which passage a text is from; each is its own without it.
+        passage: coordinate that says which passage a text is from; if None, ``passage_label`` where
+            there is one, and each text is its own where there is none.
         group: coordinate that says what is kept whole when data are split (``"story"``); passages
             are if None.
-        region: coordinate of the neuroids' regions, where there is one.
+        region: coordinate of the neuroids' regions; if None, ``roi`` where there is one.
         select: coordinates and the value that they must have, e.g. ``{"experiment":
             "384sentences"}``.
 
@@ -332,7 +340,8 @@ def brainscore_assembly(
         found = found.isel({dim: np.flatnonzero(labels == value)})
     texts = [str(value) for value in _coordinate(found, text, path)]
     table = pd.DataFrame({"text": texts})
-    if passage in found.coords:
+    passage = _usual(found, passage, "passage_label")
+    if passage is not None:
         table["passage"] = [str(value) for value in _coordinate(found, passage, path)]
     if group is not None:
         table["group"] = [str(value) for value in _coordinate(found, group, path)]
@@ -349,10 +358,11 @@ def brainscore_assembly(
         if "neuroid_id" in found.coords
         else [f"neuroid {number + 1}" for number in range(values.shape[1])]
     )
+    region = _usual(found, region, "roi")
     regions = (
-        [str(value) for value in _coordinate(found, region, path)]
-        if region in found.coords
-        else ["all"] * values.shape[1]
+        ["all"] * values.shape[1]
+        if region is None
+        else [str(value) for value in _coordinate(found, region, path)]
     )
     return Dataset(
         Stimuli.of(table),
@@ -363,6 +373,13 @@ def brainscore_assembly(
             name=str(path),
         ),
     )
+
+
+def _usual(found: Any, name: str | None, usual: str) -> str | None:
+    """Return the coordinate that was named; otherwise the usual one, where there is one."""
+    if name is not None:
+        return name
+    return usual if usual in found.coords else None
 
 
 def _coordinate(found: Any, name: str, path: Path) -> Any:

@@ -12,9 +12,9 @@ from lensloc.alignment.control_units import each_of
 from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.reading_tables import Job, Measured, compare
 from lensloc.alignment.surprisal import Marks, WordSurprisals, word_surprisals
-from lensloc.alignment.tables import Table
+from lensloc.alignment.tables import Table, require_columns
 from lensloc.display.progress import progress_bar
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.surface import Model
 from lensloc.results.readings import INTACT, NETWORK
 from lensloc.results.readings import ReadingStudy as ReadingStudy
@@ -58,7 +58,7 @@ def reading_times(
             <lensloc.alignment.ReadingTimes.from_dataframe>`.
         lesions: networks to lesion, by name; none if None.
         controls: which units are lesioned beside each network, or several of these; None for
-            none.
+            none. Only with ``lesions``.
         mode: of the lesions, as in :func:`lensloc.lesion`; or its arguments,
             ``{"mode": "scale", "scale": 0.5}``.
         bos: whether a beginning-of-text token stands before every story.
@@ -76,9 +76,15 @@ def reading_times(
             times; a lesion that is refused. Each names what and where.
     """
     _model.require_model(model)
-    words = ReadingTimes.of(data)
-    jobs = _jobs(model, lesions, controls, mode)
     arguments = {"mode": mode} if isinstance(mode, str) else dict(mode)
+    if lesions is None:
+        refuse_idle(
+            "nothing is lesioned; name networks (lesions), or leave it out",
+            controls=controls is not None and controls != CONTROLS,
+            mode=arguments != {"mode": "zero"},
+        )
+    words = ReadingTimes.of(data)
+    jobs = _jobs(model, lesions, controls, arguments)
     measured: list[Measured] = []
     told: list[str] = []
     with progress_bar(progress and len(jobs) > 1, len(jobs), "lesions") as advance:
@@ -139,6 +145,7 @@ def predict_times(
     if isinstance(surprisals, WordSurprisals):
         found = surprisals
     else:
+        require_columns(surprisals, ["story", "position", "surprisal"], "The table of surprisals")
         table = surprisals.assign(story=surprisals["story"].astype(str))
         if "corrected" not in table.columns:
             table = table.assign(corrected=np.nan)
@@ -163,7 +170,7 @@ def _jobs(
     model: Model,
     lesions: UnitMask | Mapping[str, UnitMask] | None,
     controls: Controls | Sequence[Controls] | None,
-    mode: str | Mapping[str, Any],
+    arguments: Mapping[str, Any],
 ) -> list[Job]:
     networks = {"network": lesions} if isinstance(lesions, UnitMask) else dict(lesions or {})
     jobs = [Job("", INTACT, None, None)]
@@ -171,6 +178,5 @@ def _jobs(
         jobs.append(Job(name, NETWORK, None, mask))
         for wanted in each_of(controls):
             jobs += [Job(name, each.kind, each.seed, each.mask) for each in wanted(mask)]
-    arguments = {"mode": mode} if isinstance(mode, str) else mode
     _model.require_lesions(model, [job.mask for job in jobs if job.mask is not None], arguments)
     return jobs

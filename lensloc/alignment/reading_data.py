@@ -16,7 +16,7 @@ from lensloc.alignment.tables import (
     texts_of,
 )
 from lensloc.display import markup
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,14 @@ class ReadingTimes:
 
     @classmethod
     def of(cls, given: "ReadingTimes | Table", **options: object) -> "ReadingTimes":
-        """Return reading times as they are, or read a table; see :meth:`from_dataframe`."""
+        """Return reading times as they are, or read a table; see :meth:`from_dataframe`.
+
+        Raises:
+            LensLocError: as :meth:`from_dataframe`; options for what was read already.
+        """
         if isinstance(given, ReadingTimes):
+            reason = "they say how a table is read, and these reading times were read already"
+            refuse_idle(reason, **dict.fromkeys(options, True))
             return given
         return cls.from_dataframe(given, **options)  # type: ignore[arg-type]
 

@@ -7,8 +7,10 @@ import numpy as np
 from jaxtyping import Int
 
 from lensloc.alignment.optional import needed
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.vocabulary import SPLITS, Split
+
+N_FOLDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ def make_folds(
     groups: Sequence[str],
     split: Split | Sequence[int] = "grouped",
     *,
-    n_folds: int = 5,
+    n_folds: int = N_FOLDS,
     seed: int = 0,
     what: str = "passages",
 ) -> Folds:
@@ -73,7 +75,7 @@ def make_folds(
             held out together whatever the order of the samples). ``"shuffled"`` does not: samples
             of one group are trained and tested on, and whatever is alike within a group passes for
             prediction. Or a fold for every sample, which must keep groups whole.
-        n_folds: how many folds, if they are not given.
+        n_folds: how many folds, if they are not given; then it must be left as it is.
         seed: of shuffling.
         what: what the groups are, in messages.
 
@@ -84,6 +86,8 @@ def make_folds(
     number = {name: at for at, name in enumerate(names)}
     codes = np.array([number[group] for group in groups], dtype=np.int64)
     if not isinstance(split, str):
+        reason = "the folds are given, by split; leave it out"
+        refuse_idle(reason, n_folds=n_folds not in (N_FOLDS, len(set(split))))
         return Folds(_given(split, groups, what), codes, names, "given", seed)
     if split not in SPLITS:
         raise LensLocError(

@@ -29,6 +29,7 @@ from lensloc.cli.options import (
 )
 from lensloc.cli.output import collected_warnings, print_json, show_notes
 from lensloc.cli.tables import FIGURES, MASKS, require_place
+from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.readers import TABLE_KINDS
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.site_table import SITES
@@ -217,6 +218,20 @@ def _show(console: Console, found: "PairLocalization", mask: "UnitMask") -> None
 
 
 def _read(pairs: str, sep: str | None, encoding: str | None) -> ll.Pairs:
+    if pairs in BUNDLED_PAIRS:
+        options = {"--sep": sep is not None, "--encoding": encoding is not None}
+        refuse_idle("it says how a file is read, and bundled pairs are none", **options)
+    elif Path(pairs).exists():
+        TableForm.of(None, sep, encoding).require_fits(Path(pairs))
+    return read_pairs(pairs, TableForm.of(None, sep, encoding))
+
+
+def read_pairs(pairs: str, form: TableForm) -> ll.Pairs:
+    """Read bundled pairs, or a file of some.
+
+    Raises:
+        LensLocError: neither of them; what reading the file refuses.
+    """
     if pairs not in BUNDLED_PAIRS:
         path = Path(pairs)
         if not path.exists():
@@ -224,9 +239,7 @@ def _read(pairs: str, sep: str | None, encoding: str | None) -> ll.Pairs:
                 f"There are no pairs {pairs!r}, bundled or in a file; the bundled ones are "
                 f"{', '.join(BUNDLED_PAIRS)}."
             )
-        return ll.Pairs.from_file(path, sep=sep, encoding=encoding)
-    options = {"--sep": sep is not None, "--encoding": encoding is not None}
-    refuse_idle("it says how a file is read, and bundled pairs are none", **options)
+        return ll.Pairs.from_file(path, **form.fitted(path).said)
     return ll.Pairs.bundled(pairs)
 
 

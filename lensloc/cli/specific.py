@@ -33,8 +33,9 @@ from lensloc.cli.options import (
     require_percentage,
     require_sites,
 )
-from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
-from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
+from lensloc.cli.output import collected_warnings, print_json, readable, show_notes, tell_written
+from lensloc.cli.people.options import ReportOut, require_places
+from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, show_rows
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
@@ -127,8 +128,9 @@ def specificity_command(
     plot_out: Annotated[
         Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
+    report_out: ReportOut = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --out and --plot.")
+        bool, typer.Option("--overwrite", help="Replace what is at --out, --plot and --report.")
     ] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how long it will take, and stop.")
@@ -153,8 +155,7 @@ def specificity_command(
     if reference is None and mode in NEED_REFERENCE:
         require_reference(mode, reference)
     held = reference_contrast(reference)
-    require_place(out, "--out", TABLES, overwrite)
-    require_place(plot_out, "--plot", FIGURES, overwrite)
+    require_places(overwrite, out, plot_out, report_out)
     with collected_warnings() as of_tasks:
         tasks = _tasks(task or list(DOMAINS), items, bos, batch_size)
     networks = _networks(masks or [], network or [], site)
@@ -190,6 +191,8 @@ def specificity_command(
         write_file(out, encoded(found.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
         ll.plot.save(ll.plot.specificity(found), plot_out, overwrite=overwrite)
+    if report_out is not None:
+        ll.report(found, report_out, overwrite=overwrite)
     told = list(dict.fromkeys([*of_tasks, *notes, *more, *found.warnings]))
     if as_json:
         print_json(
@@ -209,9 +212,7 @@ def specificity_command(
     show_notes(told)
     console = Console()
     console.print(f"Took {duration(took)}.", markup=False, highlight=False)
-    for path in (out, plot_out):
-        if path is not None:
-            console.print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
+    tell_written(out, plot_out, report_out)
 
 
 # -- what is asked for -----------------------------------------------------------------------------

@@ -43,15 +43,20 @@ from lensloc.cli.output import (
     print_json,
     readable,
     show_notes,
+    tell_written,
 )
-from lensloc.cli.tables import FIGURES, TABLES, encoded, records, require_place, show_rows
+from lensloc.cli.pairing import read_pairs
+from lensloc.cli.people.options import ReportOut, require_places
+from lensloc.cli.tables import FIGURES, TABLES, encoded, records, show_rows
+from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import outlook_sentences
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import writable_cache_folder
 from lensloc.vocabulary import (
     ACTIVATIONS,
     BOS,
+    BUNDLED_PAIRS,
     CONTROL_KINDS,
     DRAWS,
     MODES,
@@ -61,6 +66,7 @@ from lensloc.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from lensloc.contrasts.clean_corrupted import Pairs
     from lensloc.results.specification_curves import Multiverse
     from lensloc.studies.specification_measuring import Outlook
 
@@ -127,6 +133,14 @@ def multiverse_command(
             "max_tokens=whole. Repeatable."
         ),
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of --selection pairs: bundled ones ({', '.join(BUNDLED_PAIRS)}), or a file with "
+            "columns clean, corrupted, right, wrong. Pairs of unequal length in tokens are left "
+            "out, which is told."
+        ),
+    ] = None,
     draws: Annotated[
         int, typer.Option(help="Of every control; 19 are the fewest for a test at 5 %.")
     ] = DRAWS,
@@ -143,8 +157,9 @@ def multiverse_command(
     plot_out: Annotated[
         Path | None, typer.Option("--plot", help=f"Figure to write: {', '.join(FIGURES)}.")
     ] = None,
+    report_out: ReportOut = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is at --out and --plot.")
+        bool, typer.Option("--overwrite", help="Replace what is at --out, --plot and --report.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -170,10 +185,13 @@ def multiverse_command(
     own = _named(reference_specification or ())
     if draws < 1:
         raise LensLocError(f"--draws is at least 1; {draws} is not.")
-    require_place(out, "--out", TABLES, overwrite)
-    require_place(plot_out, "--plot", FIGURES, overwrite)
+    require_places(overwrite, out, plot_out, report_out)
     wanted = task or ["minimal-pairs"]
-    form = file_form(sep, encoding, [*task_files(wanted), *([contrast] if contrast else [])])
+    files = [contrast] if contrast else []
+    if pairs is not None and pairs not in BUNDLED_PAIRS:
+        files.append(Path(pairs))
+    form = file_form(sep, encoding, [*task_files(wanted), *files])
+    asked = _pairs(pairs, selection or (), form)
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, None, "lensloc", seed,
         item_column, form,
@@ -187,8 +205,10 @@ def multiverse_command(
             model_name, dtype=dtype, device=device, backend=backend, revision=revision,
             trust_remote_code=trust_remote_code, progress=not as_json,
         )  # fmt: skip
+        if asked is not None:
+            asked = asked.aligned(model)
         found = run_multiverse(
-            model, texts, tasks, choices, reference_specification=own, draws=draws,
+            model, texts, tasks, choices, reference_specification=own, draws=draws, pairs=asked,
             reference=None, exact=exact, seed=seed, confidence=0.95, truncate=truncate,
             batch_size=rows, store=store, progress=not as_json, tell=_tell,
         )  # fmt: skip
@@ -198,6 +218,8 @@ def multiverse_command(
         write_file(out, encoded(found.table, out.suffix), overwrite=overwrite)
     if plot_out is not None:
         ll.plot.save(ll.plot.multiverse(found), plot_out, overwrite=overwrite)
+    if report_out is not None:
+        ll.report(found, report_out, overwrite=overwrite)
     if as_json:
         print_json(
             {
@@ -214,9 +236,7 @@ def multiverse_command(
         return
     _show(found)
     show_notes(told)
-    for path in (out, plot_out):
-        if path is not None:
-            Console().print(f"Wrote {path}.", markup=False, highlight=False, soft_wrap=True)
+    tell_written(out, plot_out, report_out)
 
 
 def _tokens(text: str) -> int | None:
@@ -228,6 +248,17 @@ def _tokens(text: str) -> int | None:
             f"--max-tokens is {_WHOLE} or a whole number above 0; {text!r} is neither."
         )
     return int(text)
+
+
+def _pairs(name: str | None, selections: Sequence[str], form: TableForm) -> "Pairs | None":
+    """Read ``--pairs``, which goes with a selection by them."""
+    wanted = "pairs" in selections
+    if name is None:
+        if wanted:
+            raise LensLocError("--selection pairs needs --pairs; name bundled ones, or a file.")
+        return None
+    refuse_idle("no selection is by pairs; add --selection pairs", **{"--pairs": not wanted})
+    return read_pairs(name, form)
 
 
 def _named(texts: Sequence[str]) -> Mapping[str, Any]:

@@ -34,10 +34,15 @@ def finish(figure: go.Figure, title: str, *, width: int, height: int) -> None:
         },
         width=width,
         height=height,
-        margin={"l": 64, "r": 24, "t": 64 + 22 * lines.count("<br>"), "b": 64},
+        margin={"l": 64, "r": 24, "t": title_height(lines), "b": 64},
         font={"size": 13},
     )
     dress(figure, "light")
+
+
+def title_height(text: str) -> int:
+    """Return how high the margin is that a title takes, in pixels, with room below it."""
+    return 64 + 22 * text.count("<br>")
 
 
 def _keep_names(figure: go.Figure) -> None:

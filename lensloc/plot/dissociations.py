@@ -78,7 +78,11 @@ def specificity(
                 customdata=_hover(found, kind),
                 hovertemplate="%{customdata}<extra></extra>",
                 showscale=column == 1,
-                colorbar={"title": {"text": "share of<br>the room<br>to fall"}, "thickness": 14},
+                colorbar={
+                    "title": {"text": "share of<br>the room<br>to fall"},
+                    "thickness": 14,
+                    "nticks": 4,
+                },
             ),
             row=1,
             col=column,

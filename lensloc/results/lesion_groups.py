@@ -8,6 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 from scipy import stats
 
+from lensloc.display.sentences.falls import Falls, Group
+from lensloc.display.sentences.lesions import control_name
 from lensloc.errors import LensLocError
 from lensloc.results.draws import TIED
 from lensloc.results.items import Items, item_drops
@@ -85,6 +87,62 @@ def first_to_fall(table: pd.DataFrame, percent: float) -> Iterator[dict[str, Any
             mine = controls.loc[[key]]
             beside = dict(zip(mine["kind"], mine["drop"], strict=True))
         yield {**{str(name): value for name, value in row.items()}, "controls": beside}
+
+
+def falls_of(items: pd.DataFrame, percent: float, confidence: float) -> Iterator[Falls]:
+    """Yield what every network's lesion did to the groups of every task, for a sentence.
+
+    Groups are phenomena where a task has some, which are fewer than paradigms.
+
+    Args:
+        items: as :class:`~lensloc.results.lesions.LesionStudy` has them.
+        percent: the size; of each network the nearest one that it has.
+        confidence: 1 - the false discovery rate over the groups of a task.
+    """
+    if items.empty:
+        return
+    networks = items[items["kind"] == NETWORK]
+    several = networks["mode"].nunique() > 1
+    for task, own in networks.groupby("task", sort=False, observed=True):
+        has = "phenomenon" in own and bool((own["phenomenon"].astype(str) != "").any())
+        column = "phenomenon" if has else "group"
+        if own[column].nunique() < 2:
+            continue
+        table = groups_of(own, column, None, confidence)
+        for (network, mode), curve in table.groupby(["network", "mode"], sort=False):
+            sizes = sorted(set(curve["percent"]), key=lambda size: (abs(size - percent), size))
+            here = curve[curve["percent"] == sizes[0]]
+            least = here["falls_at"].min()
+            first = set(here.loc[here["falls_at"] == least, "group"])
+            same = (items["network"] == network) & (items["mode"] == mode)
+            beside = items[same & (items["task"] == task) & (items["percent"] == sizes[0])]
+            beside = beside[(beside["kind"] != NETWORK) & beside[column].isin(first)]
+            drops = _drops_beside(beside, column, confidence)
+            yield Falls(
+                f"{network} ({mode})" if several else str(network),
+                str(task),
+                "phenomena" if has else "groups",
+                float(sizes[0]),
+                len(sizes),
+                [
+                    Group(row["group"], row["drop"], row["falls_at"], drops.get(row["group"], {}))
+                    for row in here.to_dict("records")
+                ],
+                int(here["n_items"].max()),
+                1 - confidence,
+            )
+
+
+def _drops_beside(
+    items: pd.DataFrame, column: str, confidence: float
+) -> dict[str, dict[str, float]]:
+    """Return group -> control, in words -> its mean drop over draws."""
+    found: dict[str, dict[str, float]] = {}
+    if not items.empty:
+        for row in groups_of(items, column, None, confidence).to_dict("records"):
+            name = control_name(str(row["kind"]))
+            found.setdefault(str(row["group"]), {})[name] = float(row["drop"])
+    return found
 
 
 def _lost(found: pd.DataFrame, kind: str) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from lensloc.display import markup
+from lensloc.display.sentences.falls import falls_sentences
 from lensloc.errors import noted
 from lensloc.results.lesion_cases import NETWORK as NETWORK
 from lensloc.results.lesion_cases import PLACE, balance_of, lesion_summary, lesion_warnings
-from lensloc.results.lesion_groups import groups_of
+from lensloc.results.lesion_groups import falls_of, groups_of
 
 _PLACE = list(PLACE)
 _COMPARED = (
@@ -100,12 +101,17 @@ class LesionStudy:
         object.__setattr__(self, "warnings", tuple(told))
 
     def summary(self, percent: float | None = None) -> list[str]:
-        """Say what the lesions of every network do to every task, beside their controls.
+        """Say what the lesions of every network do to every task, and what of it falls first.
 
         Args:
             percent: at which size; of every network the nearest one that it has; 1 if None.
         """
-        return lesion_summary(self.table, percent, self.confidence)
+        size = 1.0 if percent is None else percent
+        falls = falls_of(self.items, size, self.confidence)
+        return [
+            *lesion_summary(self.table, percent, self.confidence),
+            *(sentence for found in falls for sentence in falls_sentences(found)),
+        ]
 
     def by_group(self, column: str = "group", *, network: str | None = None) -> pd.DataFrame:
         """Return what every group of items lost: which paradigms or phenomena fall first?

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from lensloc.attribution.attributing import attribute
+from lensloc.attribution.pair_effects import PairEffects
+from lensloc.attribution.patching import localize_pairs, require_patchable
 from lensloc.attribution.result import Attribution
+from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, unwarned
 from lensloc.forward.batches import BatchSize
@@ -27,6 +30,11 @@ from lensloc.units.selection import SelectionRule, ranked
 from lensloc.vocabulary import Bos
 
 T = TypeVar("T")
+PAIRS = "pairs"
+NO_PAIRS = (
+    "A selection by pairs needs them; give some, e.g. pairs=ll.Pairs.bundled('agreement'), or "
+    "leave the selection out."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +65,7 @@ class Source:
         contrast: Contrast,
         specifications: Sequence[Specification],
         *,
+        pairs: Pairs | None = None,
         truncate: bool = False,
         batch_size: BatchSize = "auto",
         store: Store | None = None,
@@ -64,6 +73,7 @@ class Source:
     ) -> None:
         self.model = model
         self.contrast = contrast
+        self.pairs = pairs
         self.passes = 0
         self._all = tuple(specifications)
         self._truncate = truncate
@@ -127,6 +137,35 @@ class Source:
         found: Attribution = self._once(("effects", *_effect(one)), made)[one.site]
         return found
 
+    def pair_effects(self, one: Specification) -> PairEffects:
+        """Return the effects of clean for corrupted texts at a site, all sites in one look.
+
+        Raises:
+            LensLocError: no pairs, or what :func:`lensloc.localize_pairs` refuses.
+        """
+        pairs = self.pairs
+        if pairs is None:
+            raise LensLocError(NO_PAIRS)
+        require_patchable(self.model, one.site)  # refused, without the others
+        same = [each for each in self._all if each.selection == one.selection]
+
+        def made() -> Any:
+            sites = [name for name in self._sites(same) if self._patchable(name)]
+            return localize_pairs(
+                self.model, pairs, sites, batch_size=self._batch_size,
+                progress=self._progress,
+            )  # fmt: skip
+
+        found: PairEffects = self._once(("pairs",), made)[one.site]
+        return found
+
+    def _patchable(self, site: str) -> bool:
+        try:
+            require_patchable(self.model, site)
+        except LensLocError:
+            return False
+        return True
+
     def _sites(self, specifications: Sequence[Specification]) -> list[str]:
         """Return the sites that the model has."""
         found = []
@@ -180,6 +219,13 @@ def _by_gradient(source: Source, one: Specification) -> Chosen:
     return Chosen(mask)
 
 
+def _by_pairs(source: Source, one: Specification) -> Chosen:
+    found = source.pair_effects(one)
+    with unwarned():
+        mask = found.top(percent=one.percent)
+    return Chosen(mask, warnings=found.warnings)
+
+
 def _chosen(found: Selectivity, mask: UnitMask) -> Chosen:
     return Chosen(mask, not bool((found.q[mask.mask] < 0.05).any()), found.warnings)
 
@@ -211,6 +257,12 @@ SELECTIONS: Mapping[str, Selection] = {
             "the effect on the target's texts less that on the control's, activation x gradient",
             ("activations", "test", "pooling"),
             _by_gradient,
+        ),
+        Selection(
+            PAIRS,
+            "the effect of clean for corrupted texts, attribution patching",
+            ("activations", "test", "pooling", "max_tokens", "bos"),
+            _by_pairs,
         ),
     )
 }

@@ -7,9 +7,10 @@ from typing import Any
 import pandas as pd
 
 from lensloc.arguments import listed, require_a
+from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import BatchSize
 from lensloc.lesions.references import (
     Reference,
@@ -20,8 +21,8 @@ from lensloc.models.surface import Model
 from lensloc.results.specification_curves import Multiverse
 from lensloc.studies.calls import written_call
 from lensloc.studies.measuring import Runner
-from lensloc.studies.selections import Source
-from lensloc.studies.specification_grid import grid_of
+from lensloc.studies.selections import NO_PAIRS, PAIRS, Source
+from lensloc.studies.specification_grid import Grid, grid_of
 from lensloc.studies.specification_measuring import Measuring, Outlook
 from lensloc.studies.specification_units import prepared_for
 from lensloc.studies.specifications import is_drawn
@@ -40,6 +41,7 @@ def multiverse(
     reference_specification: Mapping[str, Any] | None = None,
     draws: int = DRAWS,
     reference: Reference | None = None,
+    pairs: Pairs | None = None,
     exact: bool = False,
     seed: int = 0,
     confidence: float = 0.95,
@@ -64,7 +66,8 @@ def multiverse(
         tasks: what is measured, e.g. ``[ll.tasks.minimal_pairs()]``.
         choices: choice -> its values, of which all combinations are made; what is not named stays
             as in the reference specification. There are ``selection`` (``"t"``, ``"d"``,
-            ``"gradient"``: activation times gradient, see :func:`lensloc.attribute`),
+            ``"gradient"``: activation times gradient, see :func:`lensloc.attribute`, ``"pairs"``:
+            attribution patching, see :func:`lensloc.localize_pairs`),
             ``activations`` (``"absolute"``, ``"signed"``), ``test`` (``"welch"``, ``"paired"``),
             ``pooling``, ``max_tokens`` (None for whole stimuli), ``bos``, ``site``, ``percent``,
             ``mode`` (as in :func:`lensloc.lesion_study`), ``control`` (a kind of
@@ -76,6 +79,7 @@ SPECIFICATION`) if it is among the values, otherwise their first.
         draws: of every control that is drawn; 19 are the fewest with which the test over draws can
             reach 5 %, with 2 nothing can be concluded.
         reference: of the modes that need one; the contrast if None.
+        pairs: clean/corrupted pairs, for the selection ``"pairs"``.
         exact: measure all draws on all items; see :func:`lensloc.lesion_study`.
         seed: of intervals, resampling modes, and of the items that come first.
         confidence: of intervals, and of the test over draws.
@@ -97,8 +101,8 @@ SPECIFICATION`) if it is among the values, otherwise their first.
     found = run_multiverse(
         model, contrast, tasks, choices,
         reference_specification=reference_specification, draws=draws, reference=reference,
-        exact=exact, seed=seed, confidence=confidence, truncate=truncate, batch_size=batch_size,
-        store=store, progress=progress,
+        pairs=pairs, exact=exact, seed=seed, confidence=confidence, truncate=truncate,
+        batch_size=batch_size, store=store, progress=progress,
     )  # fmt: skip
     return dataclasses.replace(found, call=written_call("ll.multiverse", multiverse, given))
 
@@ -112,6 +116,7 @@ def run_multiverse(
     reference_specification: Mapping[str, Any] | None,
     draws: int,
     reference: Reference | None,
+    pairs: Pairs | None,
     exact: bool,
     seed: int,
     confidence: float,
@@ -137,9 +142,10 @@ def run_multiverse(
     if not 0 < confidence < 1 or draws < 1:
         raise LensLocError("confidence lies between 0 and 1, and draws is at least 1.")
     grid = grid_of(model, contrast, choices, reference_specification, reference, seed)
+    _require_pairs(grid, pairs)
     kept, card = Store.of(store), describe(model)
     source = Source(
-        model, contrast, grid.specifications,
+        model, contrast, grid.specifications, pairs=pairs,
         truncate=truncate, batch_size=batch_size, store=kept, progress=progress,
     )  # fmt: skip
     prepared = prepared_for(model, grid, source, draws)
@@ -149,10 +155,12 @@ def run_multiverse(
         tell(measuring.outlook(model, source.passes))
     rows = list(measuring.rows(progress))
     table: pd.DataFrame = pd.DataFrame(rows)
-    one = next(iter(prepared.chosen.values()))
+    selected_on = TextSet()
+    for chosen in prepared.chosen.values():
+        selected_on |= chosen.mask.selected_on
     warnings = [
         *(sentence for chosen in prepared.chosen.values() for sentence in chosen.warnings),
-        *_shared(one.mask.selected_on, tasks),
+        *_shared(selected_on, tasks),
         *(sentence for result in measuring.intact.values() for sentence in result.warnings),
     ]
     columns = ["kind", "n", "choices", "reason"]
@@ -170,6 +178,17 @@ def run_multiverse(
     )
 
 
+def _require_pairs(grid: Grid, pairs: Pairs | None) -> None:
+    wanted = any(one.selection == PAIRS for one in grid.specifications)
+    if pairs is None:
+        if wanted:
+            raise LensLocError(NO_PAIRS)
+        return
+    require_a(Pairs, pairs, "pairs")
+    reason = f"no selection is by pairs; name it, choices={{'selection': ['t', {PAIRS!r}]}}"
+    refuse_idle(reason, pairs=not wanted)
+
+
 def _shared(selected_on: TextSet, tasks: Sequence[Task]) -> Iterator[str]:
     """Say which tasks use texts that units were selected on."""
     for task in tasks:
@@ -177,5 +196,5 @@ def _shared(selected_on: TextSet, tasks: Sequence[Task]) -> Iterator[str]:
         if n:
             yield (
                 f"{counted(n, 'text')} of the task {task.name} are among the stimuli that units "
-                "are selected on; take a half of the contrast (split), or task.without(texts)."
+                "are selected on; take a half of these (split), or task.without(texts)."
             )

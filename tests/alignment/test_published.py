@@ -101,6 +101,10 @@ def test_tuckute_is_averaged_over_participants(tmp_path: Path) -> None:
     plain = pd.DataFrame(rows)[["sentence", "cond", "response_target"]].drop_duplicates("sentence")
     plain.to_csv(tmp_path / "plain.csv", index=False)
     assert len(ll.alignment.tuckute2024(tmp_path / "plain.csv").stimuli) == 3
+    with pytest.raises(
+        LensLocError, match=r"region has no effect here: .*plain\.csv has no column"
+    ):
+        ll.alignment.tuckute2024(tmp_path / "plain.csv", region="lang_LH_netw")
     with pytest.raises(LensLocError, match="no row whose cond is 'X'; there are B, D, S"):
         ll.alignment.tuckute2024(tmp_path / "t.csv", conditions=["X"])
     with pytest.raises(LensLocError, match="no row whose roi is 'V1'"):
@@ -179,6 +183,9 @@ def test_assemblies_of_brainscore_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(some.responses.values, values[:4])
     with pytest.raises(LensLocError, match="no coordinate 'sentence'; it has stimulus, passage_l"):
         ll.alignment.brainscore_assembly(path, text="sentence")
+    for name in ("passage", "region"):  # a name that is misspelt is told, not read as none
+        with pytest.raises(LensLocError, match="no coordinate 'stroy'; it has"):
+            ll.alignment.brainscore_assembly(path, **{name: "stroy"})
     with pytest.raises(LensLocError, match="nothing whose experiment is '9'"):
         ll.alignment.brainscore_assembly(path, select={"experiment": "9"})
     (tmp_path / "no.nc").write_text("no")
@@ -250,7 +257,7 @@ def test_tables_as_spreadsheets_and_other_tools_write_them(tmp_path: Path) -> No
         ll.alignment.Stimuli.of(["One"], sep=";")
 
 
-def test_ceilings_that_do_not_fit_are_told() -> None:
+def test_ceilings_that_do_not_fit_are_told(tmp_path: Path) -> None:
     y = pd.DataFrame({"a": [1.0, 2, 3], "b": [1.0, 0, 1]})
     with pytest.raises(LensLocError, match="name a response 'c'"):
         ll.alignment.BrainResponses.of(y, ceilings={"a": 0.5, "b": 0.5, "c": 0.1})
@@ -258,6 +265,15 @@ def test_ceilings_that_do_not_fit_are_told() -> None:
         ll.alignment.BrainResponses.of(y, ceilings={"a": 0.5})
     with pytest.raises(LensLocError, match="hold 50, but a ceiling is a correlation"):
         ll.alignment.BrainResponses.of(y, ceilings={"a": 50, "b": 0.5})
+    path = tmp_path / "c.csv"
+    path.write_bytes("response|ceiling|region\na|0.5|für\nb|0.6|x\n".encode("cp1252"))
+    read = ll.alignment.BrainResponses.of(y, ceilings=path, sep="|", encoding="cp1252")
+    assert read.regions == ("für", "x")
+    assert (
+        ll.alignment.BrainResponses.of(read, ceilings=path, encoding="cp1252").regions[0] == "für"
+    )
+    with pytest.raises(LensLocError, match="sep=';' says how a file is read"):
+        read.with_ceilings({"a": 0.5, "b": 0.5}, sep=";")
     found = ll.alignment.BrainResponses.of(y, ceilings={"a": 0.5, "b": 0.25})
     assert "3 stimuli x 2 responses" in repr(found)
     assert "0.375" in found._repr_html_()

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pair_parts
 import pandas as pd
 import pytest
 from commands import run, run_json
@@ -41,7 +42,8 @@ def test_it_tells_what_is_left_prints_a_summary_and_goes_on(
     command: list[str | Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out, figure = tmp_path / "m.parquet", tmp_path / "m.html"
-    found = run_json(capfd, *command, *CHOICES, "--out", out, "--plot", figure)
+    found = run_json(capfd, *command, *CHOICES, "--out", out, "--plot", figure,
+                     "--report", tmp_path / "m-page.html")  # fmt: skip
     assert len(found["rows"]) == 16
     assert {row["max_tokens"] for row in found["rows"]} == {"whole", "3"}
     assert {row["verdict"] for row in found["rows"]} == {"open"}
@@ -53,6 +55,7 @@ def test_it_tells_what_is_left_prints_a_summary_and_goes_on(
     table = pd.read_parquet(out)
     assert table["difference"].tolist() == [row["difference"] for row in found["rows"]]
     assert "plotly" in figure.read_text(encoding="utf-8")
+    assert 'id="choices"' in (tmp_path / "m-page.html").read_text(encoding="utf-8")
     # Everything is known now.
     assert run(*command, *CHOICES) == 0
     printed = capfd.readouterr()
@@ -79,7 +82,7 @@ def test_the_reference_specification_is_named(
 
 
 BAD = {
-    ("--selection", "z"): "There is no selection 'z'; there are t, d, gradient.",
+    ("--selection", "z"): "There is no selection 'z'; there are t, d, gradient, pairs.",
     ("--pooling", "median"): "There is no pooling 'median'",
     ("--test", "rank"): "There is no test 'rank'",
     ("--site", "nowhere"): "There is no site 'nowhere'",
@@ -94,6 +97,10 @@ BAD = {
     ("--reference-specification", "percent"): "is no choice; write e.g. percent=1.",
     ("--percents", "5", "--reference-specification", "percent=7"): "not among the choices (5.0)",
     ("--percents", "5", "--reference-specification", "size=7"): "There is no choice 'size'",
+    ("--selection", "pairs"): "--selection pairs needs --pairs; name bundled ones, or a file.",
+    ("--pairs", "agreement"): "--pairs has no effect here: no selection is by pairs",
+    ("--selection", "pairs", "--pairs", "none"): "There are no pairs 'none', bundled or in a file",
+    ("--report", "page.txt"): "--report page.txt must end in .html",
     ("--out", "table.txt"): "--out table.txt must end in",
 }
 
@@ -124,3 +131,18 @@ def test_the_table_is_the_librarys(
     (row,) = json.loads(own.table.to_json(orient="records", double_precision=15))
     for name in ("score", "drop", "control_drop", "difference", "n_units", "verdict"):
         assert found["rows"][0][name] == pytest.approx(row[name]), name
+
+
+def test_units_by_pairs(
+    command: list[str | Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "clean.csv"
+    unequal = {"clean": "garden", "corrupted": "the old gardener", "right": "Q", "wrong": "q"}
+    pairs = pd.concat([pair_parts.letters().to_dataframe(), pd.DataFrame([unequal])])
+    pairs[["clean", "corrupted", "right", "wrong"]].to_csv(path, index=False)
+    given = ["--selection", "t", "--selection", "pairs", "--pairs", path, "--percents", "10",
+             "--control-units", "random"]  # fmt: skip
+    found = run_json(capfd, *command, *given)
+    assert [row["selection"] for row in found["rows"]] == ["t", "pairs"]
+    assert found["rows"][0]["unit_set"] != found["rows"][1]["unit_set"]
+    assert any("1 of 7 pairs" in note for note in found["warnings"]), found["warnings"]

@@ -31,7 +31,9 @@ def test_it_says_what_the_library_says(
     assert (before["lesions"], before["tasks"], before["items"]) == (3, 2, 16)
     assert before["seconds"] > 0
     table, figure = tmp_path / "table.csv", tmp_path / "figure.html"
-    found = run_json(capfd, *arguments, "--out", table, "--plot", figure)
+    found = run_json(capfd, *arguments, "--out", table, "--plot", figure,
+                     "--report", tmp_path / "page.html")  # fmt: skip
+    assert 'id="specificity"' in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert table.is_file()
     assert figure.is_file()
     same = ll.specificity(

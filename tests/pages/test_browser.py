@@ -11,7 +11,9 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from people import reading
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from specification_table import GRIDS, specifications
 
 import lensloc as ll
 from lensloc import Contrast, Study
@@ -383,6 +385,34 @@ def test_axe_finds_nothing_serious_and_everything_fits(opened: Opener) -> None:
                 for node in each["nodes"]
             ]
             assert not serious
+
+
+def test_grids_scroll_where_a_page_is_narrower(opened: Opener, tmp_path: Path) -> None:
+    """Names of choices keep their place on a phone, and titles of two lines are whole."""
+    several = specifications(GRIDS[12])
+    path = report(several, tmp_path / "choices.html")
+    for (width, height), scrolls in ((WIDE, False), (NARROW, True)):
+        page = opened((width, height), path=path)
+        canvas = page.locator("#figure-choices-1")
+        inner, outer = canvas.evaluate("place => [place.scrollWidth, place.clientWidth]")
+        assert (inner > outer) == scrolls
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert canvas.evaluate("place => place.layout.margin.l") == (
+            ll.plot.multiverse(several).layout.margin.l
+        )
+        serious = [each["id"] for each in Axe().run(page).response["violations"]
+                   if each["impact"] in ("serious", "critical")]  # fmt: skip
+        assert not serious
+    path = report(reading(), tmp_path / "reading.html")
+    page = opened(path=path)
+    figure = page.locator("#figure-reading-times")
+    top = figure.evaluate("place => place.getBoundingClientRect().top")
+    titles = figure.locator(".annotation-text").evaluate_all(
+        "all => all.map(each => each.getBoundingClientRect().top)"
+    )
+    assert min(titles) >= top
+    page = opened(NARROW, path=path)  # without a legend no room is left for one
+    assert page.locator("#figure-reading-times").evaluate("place => place.layout.margin.b") < 20
 
 
 def test_axe_would_find_what_is_wrong(opened: Opener) -> None:

@@ -292,6 +292,24 @@ def test_what_falls_first() -> None:
     assert at["agreement"] == 1.0
     assert at["islands"] == 2.0
     assert at[["few", "binding"]].isna().all()
+    draws = [
+        part.assign(kind="layer", seed=pd.array([seed] * len(part), dtype="Int64"),
+                    value=part["intact"] if seed else part["value"])
+        for part in parts
+        for seed in (0, 1)
+    ]  # fmt: skip
+    study = LesionStudy(tabulate([]), items=pd.concat([*parts, *draws], ignore_index=True))
+    (told,) = study.summary(2.0)
+    assert told == (
+        "Of the 4 groups of pairs, agreement (drop 0.80 at 2 %; random units of the same layers "
+        "0.40) falls first under the lesion of language, from 1 % of the units on; 2 others cannot "
+        "be said to fall at any size."
+    )
+    named = [part.assign(phenomenon=part["group"].iloc[0][:1]) for part in parts]
+    (told,) = LesionStudy(tabulate([]), items=pd.concat(named, ignore_index=True)).summary()
+    assert "Of the 4 phenomena of pairs, a (drop 0.80 at 1 %) falls first" in told
+    still = [part[part["percent"] < 1].assign(value=1.0) for part in parts]
+    assert LesionStudy(tabulate([]), items=pd.concat(still, ignore_index=True)).summary() == []
     with pytest.raises(LensLocError, match="No task of this study has groups by 'phenomenon'"):
         LesionStudy(tabulate([]), items=pd.concat(parts)).by_group("phenomenon")
 

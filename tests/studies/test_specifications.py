@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pair_parts
 import pandas as pd
 import planted
 import pytest
@@ -17,7 +18,7 @@ import torch
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, vocabulary
 from lensloc.results.specification_curves import CHOICES
-from lensloc.studies import localizing_ways, specifications
+from lensloc.studies import localizing_ways, selections, specifications
 from lensloc.studies.selections import SELECTIONS
 from lensloc.studies.specification_grid import grid_of
 from lensloc.studies.store import Store
@@ -424,6 +425,49 @@ def test_values_without_effect_are_left_out_of_the_usual_choices(tiny_llama: Any
     assert any("cuts off nothing" in out.reason for out in grid.left_out)
 
 
+def test_units_by_pairs_are_those_of_attribution_patching(
+    tiny_llama: Any, small_contrast: ll.Contrast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pair_parts.letters()
+    task = ll.tasks.perplexity(["the old gardener watered", "the stone bridge is old"])
+    choices = {
+        "selection": ["pairs", "t"],
+        "pooling": ["last-token", "mean"],
+        "site": ["mlp_post", "resid_post", "attn_entropy"],
+        "percent": [5.0],
+        "control": ["random"],
+    }
+    looks = []
+
+    def counted(*given: Any, **options: Any) -> Any:
+        looks.append(given)
+        return ll.localize_pairs(*given, **options)
+
+    monkeypatch.setattr(selections, "localize_pairs", counted)
+    found = ll.multiverse(
+        tiny_llama, small_contrast, [task], choices, draws=2, pairs=pairs, progress=False
+    )
+    assert len(looks) == 1  # all sites at once
+    own = found.table[found.table["selection"] == "pairs"].set_index("site")
+    assert set(own.index) == {"mlp_post", "resid_post"}
+    assert set(own["pooling"]) == {""}
+    reasons = " ".join(found.left_out["reason"])
+    assert "attn_entropy are computed from attention patterns" in reasons
+    assert "makes no use of pooling" in reasons
+    for site in own.index:
+        mask = ll.localize_pairs(tiny_llama, pairs, site, progress=False).top(percent=5.0)
+        assert own.loc[site, "n_units"] == len(mask)
+        with ll.lesion(tiny_llama, mask):
+            assert own.loc[site, "score"] == pytest.approx(task(tiny_llama).score)
+    # What the units were selected on is told of pairs, too.
+    again = ll.tasks.perplexity([pairs.texts[0]])
+    told = ll.multiverse(
+        tiny_llama, small_contrast, [again], {"selection": ["t", "pairs"], "control": ["random"]},
+        draws=2, pairs=pairs, progress=False,
+    ).warnings  # fmt: skip
+    assert any("1 text of the task perplexity are among" in each for each in told), told
+
+
 def test_vocabulary_and_tables_name_the_same_choices() -> None:
     assert tuple(SELECTIONS) == vocabulary.SELECTIONS
     assert tuple(specifications.CHOICES) == CHOICES == tuple(vocabulary.SPECIFICATION)
@@ -464,6 +508,11 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     ({"percent": [5]}, {"draws": 0}, "draws is at least 1"),
     ({"percent": [5]}, {"confidence": 1.0}, "confidence lies between 0 and 1"),
     ({"percent": [5]}, {"reference": "contrast"}, "none of which uses it"),
+    ({"selection": ["pairs"]}, {}, "A selection by pairs needs them; give some"),
+    ({"percent": [5]}, {"pairs": pair_parts.letters()}, "pairs has no effect here: no selection"),
+    ({"selection": ["pairs"]}, {"pairs": pair_parts.given()}, "The reference specification cannot"),
+    ({"selection": ["pairs", "gradient"], "max_tokens": [None, 2], "pooling": ["mean"]},
+     {"pairs": pair_parts.letters()}, "pooling has no effect here: a selection by pairs and grad"),
 ]  # fmt: skip
 
 

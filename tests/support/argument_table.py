@@ -17,6 +17,7 @@ from argument_files import of_corpora, of_tasks, reading, writing
 from argument_modules import modules, of_modules
 from argument_pairs import of_pairs
 from argument_parts import Change, Entry, Fresh, refused, same, under
+from argument_people import of_people, timed
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
 import lensloc as ll
@@ -30,7 +31,7 @@ def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
     parts = (
         *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
-        *(modules(), of_pairs(w)),
+        *(modules(), of_pairs(w), of_people(w)),
     )
     found = {name: entry for part in parts for name, entry in part.items()}
     for name, entry in reading(w).items():
@@ -504,6 +505,8 @@ def units(w: World) -> dict[str, Entry]:
                 "site": under("mlp_post", study=w.found),
                 "top": 2,
                 "people": people.encoding(),
+                "specificity": w.specific,
+                "multiverse": w.multiverse,
             },
         ),
     }
@@ -627,6 +630,11 @@ def lesions(w: World) -> dict[str, Entry]:
                 "confidence": 0.5,
                 "truncate": under(True, contrast=w.long),
                 "batch_size": same(2, BATCH),
+                "pairs": under(
+                    pair_parts.letters(4),
+                    choices={"selection": ["pairs"], "percent": [5.0], "control": ["random"]},
+                    pairs=pair_parts.letters().keep([2, 3, 4, 5]),
+                ),
                 "store": ll.Store.at(w.folder / "specifications"),
                 "progress": same(True, PROGRESS),
             },
@@ -1116,6 +1124,7 @@ IDLE = (
         lambda w: {"reference": w.every},
         "none of which uses it",
     ),
+    Idle("multiverse", ("pairs",), lambda w: {"pairs": pair_parts.letters()}),
     Idle("report", ("top",), lambda w: {"study": w.lesions, "percent": None, "top": 3}),
     Idle("plot.layer_heatmap", ("percent",), lambda w: {"masks": {"a": w.mask}, "percent": 5}),
     Idle("plot.layer_profile", ("percent",), lambda w: {"found": {"a": w.mask}, "percent": 5}),
@@ -1133,6 +1142,26 @@ IDLE = (
         "lape.steer",
         ("controls", "corpora"),
         lambda w: {"levels": [], "deactivate": [True], "controls": ll.controls()},
+    ),
+    Idle("alignment.encode", ("separator",), lambda w: {"context": "none", "separator": "\n"}),
+    Idle(
+        "alignment.encode", ("n_folds",), lambda w: {"split": [0, 0, 0, 1, 1, 1] * 2, "n_folds": 3}
+    ),
+    Idle(
+        "alignment.reading_times",
+        ("mode",),
+        lambda w: {"lesions": None, "controls": None, "mode": "write"},
+    ),
+    Idle("alignment.reading_times", ("controls",), lambda w: {"lesions": None}),
+    Idle(
+        "alignment.tuckute2024",
+        ("region",),
+        lambda w: {"path": w.folder / "tuckute-one.csv", "region": "lang_LH_IFG"},
+    ),
+    Idle(
+        "alignment.ReadingTimes.of",
+        ("options",),
+        lambda w: {"given": timed(), "options": {"sep": ";"}},
     ),
     Idle(
         "UnitMask.load",

@@ -12,6 +12,7 @@ from lensloc.display.sentences import (
     clean_corrupted,
     control_draws,
     dissociations,
+    falls,
     lesions,
     neurons,
     people,
@@ -21,6 +22,7 @@ from lensloc.display.sentences import (
 )
 from lensloc.display.sentences.control_draws import Match
 from lensloc.display.sentences.dissociations import Specificness, Together
+from lensloc.display.sentences.falls import Falls, Group
 from lensloc.display.sentences.lesions import Beside, Change
 from lensloc.display.sentences.outlook import outlook_sentences
 from lensloc.display.sentences.people import Gained, Predicted
@@ -574,11 +576,41 @@ def spoken_dissociations() -> Iterator[Spoken]:
         yield Spoken(words, [f"To mind: {sentence}"])
 
 
+FALLS = {
+    "two fall first": {"agreement": 0.5, "binding": 0.5, "ellipsis": 2.0, "islands": NAN},
+    "one falls, and later another": {"agreement": 0.5, "binding": 2.0, "ellipsis": NAN},
+    "five fall first": {**dict.fromkeys(("a", "b", "c", "d", "e"), 0.5), "f": NAN},
+    "one falls": {"agreement": 1.0, "binding": NAN, "ellipsis": NAN},
+    "all fall": {"agreement": 0.5, "binding": 0.5},
+    "none falls": {"agreement": NAN, "binding": NAN},
+}
+
+
+def spoken_falls() -> Iterator[Spoken]:
+    beside = {"random units of the same layers": 0.02}
+    for words, known in FALLS.items():
+        groups = [
+            Group(name, 0.4 - 0.05 * place, at, {} if at != at else beside)
+            for place, (name, at) in enumerate(known.items())
+        ]
+        several = Falls("language", "pairs", "phenomena", 1.0, 3, groups, 40)
+        yield Spoken(f"{words}, three sizes", falls.falls_sentences(several))
+        one = dataclasses.replace(several, what="groups", sizes=1)
+        yield Spoken(f"{words}, one size", falls.falls_sentences(one))
+    none = [Group("agreement", 0.5), Group("binding", 0.25)]
+    few = Falls("language", "pairs", "groups", 1.0, 1, none, 4)
+    yield Spoken("groups of few items", falls.falls_sentences(few))
+    idle = dataclasses.replace(few, groups=[Group("a", 0.0), Group("b", NAN)])
+    yield Spoken("nothing changes", falls.falls_sentences(idle))
+    yield Spoken("a single group", falls.falls_sentences(dataclasses.replace(few, groups=none[:1])))
+
+
 SECTIONS = {
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
     "How controls match, and what their draws can tell": spoken_matches,
     "Networks of several sizes": spoken_networks,
+    "What falls first": spoken_falls,
     "Networks and their own tasks": spoken_dissociations,
     "Response profiles": spoken_profiles,
     "Selected units": spoken_selections,

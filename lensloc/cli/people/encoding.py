@@ -213,6 +213,7 @@ def _brain_data(
     sep: str | None,
     encoding: str | None,
 ) -> "Dataset":
+    of_ceilings: Mapping[str, str] = {}
     if data is not None:
         for option, value in {"--stimuli": stimuli, "--responses": responses, "--sep": sep,
                               "--encoding": encoding}.items():  # fmt: skip
@@ -228,13 +229,14 @@ def _brain_data(
     else:
         form = TableForm.of(None, sep, encoding)
         form.require_fits(stimuli, responses)
+        of_ceilings = {} if ceilings is None else form.fitted(ceilings).said
         found = ll.alignment.Dataset(
             ll.alignment.Stimuli.of(stimuli, **form.fitted(stimuli).said),
             ll.alignment.BrainResponses.of(responses, **form.fitted(responses).said),
         )
     if ceilings is None:
         return found
-    return found._replace(responses=found.responses.with_ceilings(ceilings))
+    return found._replace(responses=found.responses.with_ceilings(ceilings, **of_ceilings))
 
 
 def _whole_numbers(text: str | None, option: str) -> list[int] | None:

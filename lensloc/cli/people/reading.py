@@ -138,7 +138,8 @@ def reading_times_command(
     size = batch_size_of(batch_size)
     if intact:
         idle = {"--mask": masks, "--network": network, "--percentage": percentage,
-                "--control": control, "--anywhere": anywhere, "--reference": reference}  # fmt: skip
+                "--control": control, "--anywhere": anywhere, "--reference": reference,
+                "--mode": mode != "zero"}  # fmt: skip
         for option in (name for name, value in idle.items() if value):
             raise LensLocError(f"{option} has no effect with --intact, which lesions nothing.")
     require_one_of("mode here", str(arguments["mode"]), vocabulary.MODES)
@@ -153,8 +154,8 @@ def reading_times_command(
         model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
         units = None if wanted is None else wanted.of(model, progress=not as_json)
         study = ll.alignment.reading_times(
-            model, known, units, controls=several, mode=arguments, bos=bos, window=window,
-            n_folds=folds, language=language, n_resamples=resamples, seed=seed,
+            model, known, units, controls=None if intact else several, mode=arguments, bos=bos,
+            window=window, n_folds=folds, language=language, n_resamples=resamples, seed=seed,
             batch_size=size, progress=not as_json,
         )  # fmt: skip
     study = dataclasses.replace(study, call=command_line())

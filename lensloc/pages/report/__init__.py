@@ -5,14 +5,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from lensloc.arguments import require_a
 from lensloc.display.files import require_free, write_file
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.pages.report.page import lesion_page, people_page, study_page
+from lensloc.pages.report.page import lesion_page, part_page, study_page
+from lensloc.pages.report.parts import Result
 from lensloc.pages.report.people import People
 from lensloc.pages.report.words import summary
 from lensloc.results.encodings import Encoding
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.readings import ReadingStudy
+from lensloc.results.specification_curves import Multiverse
+from lensloc.results.specificities import Specificity
 from lensloc.studies import Localization, Study
 from lensloc.units.mask import UnitMask
 from lensloc.units.selection import least_note
@@ -23,13 +27,15 @@ _TOP = 15
 
 
 def report(
-    study: Study | Localization | LesionStudy | Encoding | ReadingStudy,
+    study: Study | Localization | LesionStudy | Result,
     out: str | Path = "report.html",
     *,
     percent: float | None = None,
     site: str | None = None,
     top: int = _TOP,
     people: People | Sequence[People] = (),
+    specificity: Specificity | None = None,
+    multiverse: Multiverse | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
@@ -40,8 +46,8 @@ def report(
 
     Args:
         study: what :func:`lensloc.study`, :func:`lensloc.localize` or :func:`lensloc.lesion_study`
-            returned; or :func:`lensloc.alignment.encode` or
-            :func:`lensloc.alignment.reading_times`.
+            returned; or :func:`lensloc.specificity`, :func:`lensloc.multiverse`,
+            :func:`lensloc.alignment.encode` or :func:`lensloc.alignment.reading_times`.
         out: the ``.html`` file.
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
@@ -49,6 +55,10 @@ def report(
         people: of a study or localization, what its networks predict of people, each a section of
             the page: what :func:`lensloc.alignment.encode` or
             :func:`lensloc.alignment.reading_times` returned, or several of these.
+        specificity: likewise, whether lesions of networks harm their own tasks only: what
+            :func:`lensloc.specificity` returned.
+        multiverse: likewise, what lesions cost under every analyst's choices: what
+            :func:`lensloc.multiverse` returned.
         overwrite: replace a file that is there.
 
     Returns:
@@ -64,15 +74,7 @@ def report(
     if top < 1:
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
     require_free(path, overwrite=overwrite)
-    beside = [people] if isinstance(people, Encoding | ReadingStudy) else list(people)
-    for each in beside:
-        if not isinstance(each, Encoding | ReadingStudy):
-            raise LensLocError(
-                "people takes what ll.alignment.encode or ll.alignment.reading_times returned; "
-                f"{type(each).__name__} is neither."
-            )
-    if beside and not isinstance(study, Study | Localization):
-        raise LensLocError("people is for the page of a study or localization; leave it out.")
+    added = _added(study, people, specificity, multiverse)
     if isinstance(study, Localization):
         chosen = next(iter(study)) if site is None else site
         size = 1.0 if percent is None else percent
@@ -82,19 +84,51 @@ def report(
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
     if isinstance(study, Study):
-        page = study_page(study, top, beside)
+        page = study_page(study, top, added)
     elif isinstance(study, LesionStudy):
         refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)
-    elif isinstance(study, Encoding | ReadingStudy):
-        refuse_idle("an alignment lists no units; leave it out", top=top != _TOP)
-        page = people_page(study)
+    elif isinstance(study, Encoding | ReadingStudy | Specificity | Multiverse):
+        refuse_idle("this page lists no units; leave it out", top=top != _TOP)
+        page = part_page(study)
     else:
         raise LensLocError(
-            "A report is made of a study, a localization, a lesion study or an alignment; "
-            f"{type(study).__name__} is none."
+            "A report is made of a study, a localization, a lesion study, a specificity, a "
+            f"multiverse or an alignment; {type(study).__name__} is none."
         )
     return write_file(path, page.encode(), overwrite=overwrite)
+
+
+def _added(
+    study: object,
+    people: People | Sequence[People],
+    specificity: Specificity | None,
+    multiverse: Multiverse | None,
+) -> list[Result]:
+    """Return what else the page of a study or localization shows.
+
+    Raises:
+        LensLocError: something else than was asked for, or another page.
+    """
+    beside = [people] if isinstance(people, Encoding | ReadingStudy) else list(people)
+    for each in beside:
+        if not isinstance(each, Encoding | ReadingStudy):
+            raise LensLocError(
+                "people takes what ll.alignment.encode or ll.alignment.reading_times returned; "
+                f"{type(each).__name__} is neither."
+            )
+    given: dict[str, list[Result]] = {"people": [*beside]}
+    if specificity is not None:
+        require_a(Specificity, specificity, "specificity")
+        given["specificity"] = [specificity]
+    if multiverse is not None:
+        require_a(Multiverse, multiverse, "multiverse")
+        given["multiverse"] = [multiverse]
+    for name in (name for name, several in given.items() if several):
+        if not isinstance(study, Study | Localization):
+            raise LensLocError(f"{name} is for the page of a study or localization; leave it out.")
+    order = ("specificity", "multiverse", "people")
+    return [each for name in order for each in given.get(name, [])]
 
 
 def strongest(study: Localization | Study, network: UnitMask, top: int) -> pd.DataFrame:

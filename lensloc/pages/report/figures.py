@@ -11,7 +11,10 @@ from markupsafe import Markup
 
 from lensloc import plot
 from lensloc.pages.report import pieces
+from lensloc.plot.common import title_height
+from lensloc.plot.labels import most_lines
 
+_ABOVE = 20  # a figure without its title
 _TEMPLATES = {"light": "plotly_white", "dark": "plotly_dark"}
 
 
@@ -25,6 +28,8 @@ class PageFigure:
         title: that heading.
         caption: what to see in it.
         panels: whether its panels may stand above each other where a page is narrow.
+        fixed: whether it keeps its width, and scrolls where a page is narrower; for grids of many
+            rows and columns, whose names need their place.
     """
 
     name: str
@@ -32,11 +37,12 @@ class PageFigure:
     title: str
     caption: str
     panels: bool = False
+    fixed: bool = False
 
     def element(self) -> Markup:
         """Return the element that the figure is drawn in."""
         height = int(self.figure.layout.height or 450)
-        return pieces.figure(self.name, self.title, self.caption, height)
+        return pieces.figure(self.name, self.title, self.caption, height, scrolls=self.fixed)
 
     def data(self) -> dict[str, Any]:
         """Return the figure as plain data, with ``[path, light, dark]`` for what themes change."""
@@ -51,16 +57,24 @@ class PageFigure:
             "layout": light["layout"],
             "themes": [list(difference) for difference in _differences(light, dark, ())],
             "panels": self.panels,
+            "least": int(self.figure.layout.width or 0) if self.fixed else 0,
         }
 
     def _untitled(self) -> go.Figure:
         copy = go.Figure(self.figure)
         # Titles of panels stand where the title of the figure stood.
-        top = 36 if copy.layout.annotations else 14
+        titles = [str(each.text) for each in copy.layout.annotations]
+        top = 36 + 20 * (most_lines(titles) - 1) if titles else 14
         margin = {"l": 60, "r": 16, "t": top, "b": copy.layout.margin.b}
         height = copy.layout.height
         if height is not None:
             copy.layout.height = height - (copy.layout.margin.t or 80) + top
+        if self.fixed:
+            title = str(self.figure.layout.title.text or "")
+            known = self.figure.layout.margin
+            margin["t"] = known.t - title_height(title) + _ABOVE
+            margin |= {"l": known.l, "r": known.r}
+            copy.layout.height = self.figure.layout.height - known.t + margin["t"]
         copy.update_layout(title=None, width=None, autosize=True, margin=margin)
         return copy
 

@@ -45,10 +45,15 @@ _REFERENCES = {
     "Applications in Genetics and Molecular Biology, 9(1), 39.",
     "Pimentel and Meister 2024": "Pimentel, T., & Meister, C. (2024). How to Compute the "
     "Probability of a Word. EMNLP 2024. arXiv:2406.14561.",
+    "Simonsohn et al. 2020": "Simonsohn, U., Simmons, J. P., & Nelson, L. D. (2020). Specification "
+    "curve analysis. Nature Human Behaviour, 4, 1208-1214.",
     "Spearman 1910": "Spearman, C. (1910). Correlation calculated from faulty data. British "
     "Journal of Psychology, 3, 271-295.",
     "Speer 2022": "Speer, R. (2022). rspeer/wordfreq: v3.0. Zenodo. "
     "https://doi.org/10.5281/zenodo.7199437.",
+    "Steegen et al. 2016": "Steegen, S., Tuerlinckx, F., Gelman, A., & Vanpaemel, W. (2016). "
+    "Increasing transparency through a multiverse analysis. Perspectives on Psychological Science, "
+    "11(5), 702-712.",
     "Sun et al. 2024": "Sun, M., Chen, X., Kolter, J. Z., & Liu, Z. (2024). Massive Activations in "
     "Large Language Models. arXiv:2402.17762.",
     "Welch 1947": "Welch, B. L. (1947). The generalization of 'Student's' problem when several "

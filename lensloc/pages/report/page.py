@@ -14,13 +14,11 @@ from lensloc.display.sentences.words import listed
 from lensloc.display.templates import rendered
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
 from lensloc.pages.explorer.page import document
-from lensloc.pages.report import people, pieces, sections
+from lensloc.pages.report import parts, pieces, sections
 from lensloc.pages.report.figures import templates
-from lensloc.pages.report.methods import references
-from lensloc.pages.report.people import People
+from lensloc.pages.report.parts import Result, part_of, parts_of
 from lensloc.pages.report.sections import Section
 from lensloc.pages.report.words import lesion_summary, sides, summary
-from lensloc.results.encodings import Encoding
 from lensloc.results.lesions import LesionStudy
 from lensloc.studies import Study
 
@@ -31,13 +29,13 @@ _PADDING = 1000  # of base64, which fills up every array
 _MOST_PERCENT = 5.0
 
 
-def study_page(study: Study, top: int, beside: Sequence[People] = ()) -> str:
+def study_page(study: Study, top: int, beside: Sequence[Result] = ()) -> str:
     """Return the page of a study.
 
     Args:
         study: the study.
         top: how many units to list.
-        beside: what its networks predict of people.
+        beside: what else is known of its networks.
     """
     made = study.network.provenance
     target, control = sides(study.selectivity)
@@ -47,13 +45,10 @@ def study_page(study: Study, top: int, beside: Sequence[People] = ()) -> str:
         f"{about}{target} > {control}; {len(study.network):,} units at {study.site}; "
         f"{made.date[:10]}"
     )
-    numbered = [
-        (each, [type(other) for other in beside[: at + 1]].count(type(each)))
-        for at, each in enumerate(beside)
-    ]
+    added = parts_of(beside, f"{study.contrast.name}-{made.model}")
     body = [
         _summary(summary(study)),
-        *_warnings([*study.warnings, *(note for each in beside for note in each.warnings)]),
+        *_warnings([*study.warnings, *(note for each in added for note in each.warnings)]),
         _explorer(study),
         sections.heatmaps(study),
         sections.top_units(study, top),
@@ -61,18 +56,11 @@ def study_page(study: Study, top: int, beside: Sequence[People] = ()) -> str:
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
         *(sections.groups(study.lesions, study.percent) if study.lesions is not None else []),
         *([sections.modes(study.modes)] if study.modes is not None else []),
-        *(people.section(each, place) for each, place in numbered),
+        *(each.section for each in added),
         sections.stimuli(study),
-        sections.method(study, " ".join(map(people.people_methods, beside))),
+        sections.method(study, " ".join(each.methods for each in added)),
         sections.provenance(made, study),
-        sections.downloads(
-            study,
-            [
-                link
-                for each, place in numbered
-                for link in people.links(each, f"{study.contrast.name}-{made.model}", place)
-            ],
-        ),
+        sections.downloads(study, [link for each in added for link in each.links]),
     ]
     empty = data_script(_payload(study, 0))
     page = _page(title, subtitle, body, empty)
@@ -97,22 +85,18 @@ def lesion_page(lesions: LesionStudy) -> str:
     return _page(title, subtitle, body, Markup(""))
 
 
-def people_page(found: People) -> str:
-    """Return the page of what was measured of people alone."""
-    model = found.provenance.model
-    title = people.title_of(found) + (f" and {model}" if model else "")
-    subtitle = f"{len(found.table):,} rows of scores"
-    if isinstance(found, Encoding):
-        subtitle += f"; {found.split} split"
+def part_page(found: Result) -> str:
+    """Return the page of one result alone."""
+    part = part_of(found)
     body = [
-        _summary([" ".join(found.summary())]),
-        *_warnings(found.warnings),
-        people.section(found),
-        people.method([found], references),
-        people.provenance(found),
-        sections.offered(people.links(found, model or "features")),
+        _summary([" ".join(part.summary)]),
+        *_warnings(part.warnings),
+        part.section,
+        parts.method(part),
+        parts.provenance(part),
+        sections.offered(part.links),
     ]
-    return _page(title, subtitle, body, Markup(""))
+    return _page(part.title, part.subtitle, body, Markup(""))
 
 
 def _payload(study: Study, most_bytes: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Sections and paragraphs on people: brain responses and reading times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -9,7 +9,7 @@ from lensloc import plot
 from lensloc.display.sentences.words import counted, interval, listed, number
 from lensloc.pages.report.figures import PageFigure
 from lensloc.pages.report.files import link
-from lensloc.pages.report.pieces import bullets, definitions, heading, joined, listing, prose
+from lensloc.pages.report.pieces import joined, listing, prose
 from lensloc.pages.report.sections import Section
 from lensloc.results.encodings import CONTROL, Encoding, shown_scores
 from lensloc.results.readings import INTACT, ReadingStudy, shown_gains
@@ -238,10 +238,10 @@ def links(found: People, name: str, number_of: int = 1) -> list[Markup]:
     return offered
 
 
-def provenance(found: People) -> Section:
+def facts(found: People) -> dict[str, str]:
     """List where a result comes from, for a page of its own."""
     made = found.provenance
-    facts = {
+    return {
         "Model": made.model,
         "What it is": made.about,
         "Weights": made.weights_hash,
@@ -253,11 +253,3 @@ def provenance(found: People) -> Section:
         "Call": found.call,
         "Date": made.date,
     }
-    return Section("provenance", "Provenance", definitions(facts))
-
-
-def method(several: Sequence[People], references: Any) -> Section:
-    """Give paragraphs for a paper."""
-    text = " ".join(map(people_methods, several))
-    content = joined(prose(text), heading("References"), bullets(references(text)))
-    return Section("methods", "Methods", content)

@@ -39,9 +39,9 @@ def grid(parts: Sequence[Markup]) -> Markup:
     return _piece("grid", parts)
 
 
-def figure(name: str, title: str, caption: str, height: int) -> Markup:
-    """Return the element that a figure is drawn in."""
-    return _piece("figure", name, title, caption, height)
+def figure(name: str, title: str, caption: str, height: int, *, scrolls: bool = False) -> Markup:
+    """Return the element that a figure is drawn in; one that scrolls can be wider than a page."""
+    return _piece("figure", name, title, caption, height, scrolls)
 
 
 def picture(source: str, name: str) -> Markup:

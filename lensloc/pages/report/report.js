@@ -43,12 +43,15 @@ function drawFigure(figure, name, width = null) {
     owner[path.at(-1)] = name === "dark" ? dark : light;
   }
   const layout = { ...structuredClone(figure.layout), template: templates[name] };
-  layout.width = width ?? place.clientWidth;
+  layout.width = Math.max(width ?? place.clientWidth, figure.least);
+  // On paper nothing scrolls, so what keeps its width is made smaller as a whole.
+  place.style.zoom = width !== null && width < layout.width ? width / layout.width : "";
+  if (place.clientWidth < figure.least) layout.dragmode = false; // a finger scrolls
   const style = getComputedStyle(document.documentElement);
   layout.font = { ...layout.font, family: "system-ui, sans-serif" };
   layout.font.color = style.getPropertyValue("--ink").trim();
   const traces = structuredClone(figure.data);
-  if (layout.width < NARROW) makeNarrow(figure, traces, layout);
+  if (layout.width < NARROW && !figure.least) makeNarrow(figure, traces, layout);
   place.style.minHeight = `${layout.height}px`;
   Plotly.newPlot(place, traces, layout, CONFIG); // react would keep margins of another layout
 }
@@ -76,7 +79,8 @@ function makeNarrow(figure, traces, layout) {
 
 function stackPanels(layout, traces) {
   const numbers = Object.keys(layout).flatMap((key) => key.match(/^xaxis(\d*)$/)?.[1] ?? []);
-  const entries = traces.filter((trace) => trace.name && trace.showlegend !== false).length;
+  const named = traces.filter((trace) => trace.name && trace.showlegend !== false);
+  const entries = layout.showlegend === false ? 0 : named.length;
   const below = 10 + 20 * entries;
   // Names of conditions and controls stand slanted below a panel.
   const names = traces.flatMap((trace) => (Array.isArray(trace.x) ? trace.x : []));

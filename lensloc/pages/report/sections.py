@@ -411,7 +411,7 @@ def _fallen(row: Mapping[Any, Any], task: str) -> dict[str, str]:
         "intact": f"{row['intact']:.2f}",
         "drop": f"{row['drop']:.2f}",
         "controls": ", ".join(beside),
-        "falls at": "" if pd.isna(row["falls_at"]) else f"{row['falls_at']:g} %",
+        "falls at": "–" if pd.isna(row["falls_at"]) else f"{row['falls_at']:g} %",
     }
 
 
