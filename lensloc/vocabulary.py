@@ -37,6 +37,10 @@ Context = Literal["passage", "none"]
 """What a model reads before a stimulus that people saw."""
 CONTEXTS: tuple[str, ...] = get_args(Context)
 
+PairScoring = Literal["log-likelihood", "pseudo-log-likelihood"]
+"""By what the sentences of a pair are compared."""
+PAIR_SCORINGS: tuple[str, ...] = get_args(PairScoring)
+
 Split = Literal["grouped", "shuffled"]
 """How samples are held out: whole passages, or single ones."""
 SPLITS: tuple[str, ...] = get_args(Split)
