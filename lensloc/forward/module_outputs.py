@@ -48,7 +48,7 @@ def class_scores(
         alike: dict[object, list[int]] = {}
         for row, given in inputs.items():
             alike.setdefault(signature(given), []).append(row)
-        scores = {}
+        scores: dict[int, Tensor] = {}
         for group in alike.values():
             given = seen.call(batch_of([inputs[row] for row in group]))
             scores |= dict(zip(group, _scores_in(given, len(group), seen.name), strict=True))
@@ -79,7 +79,8 @@ def _scores_in(given: Any, rows: int, name: str) -> Float[Tensor, "stimulus clas
     for part in parts:
         fits = isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2
         if fits and len(part) == rows and part.shape[1] > 1:
-            return part.detach().double().cpu()
+            found: Tensor = part.detach().double().cpu()
+            return found
     raise LensLocError(
         f"{name} gives no scores of classes, [stimulus, class]; a task that needs none is "
         "ll.tasks.linear_probe, from what passes one of its sites."

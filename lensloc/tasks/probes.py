@@ -46,7 +46,7 @@ class Place:
         """
         captured = capture(
             model, list(stimuli), ["stimulus"] * len(stimuli), [self.site],
-            pooling=self.pooling,  # type: ignore[arg-type]
+            pooling=self.pooling,
             batch_size=self.batch_size, progress=progress,
         )  # fmt: skip
         found = captured.responses[self.site]
