@@ -1,8 +1,10 @@
 """The exceptions that lensloc raises on purpose, the one warning, and how results show theirs."""
 
 import contextlib
+import importlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 
 class LensLocError(ValueError):
@@ -57,3 +59,28 @@ def unwarned() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LensLocWarning)
         yield
+
+
+def needed(module: str, purpose: str, install: str) -> Any:
+    """Import a library that lensloc itself does not depend on.
+
+    Args:
+        module: name of the module, e.g. ``"himalaya.ridge"``.
+        purpose: what it is needed for, as the beginning of a sentence.
+        install: what brings it.
+
+    Raises:
+        LensLocError: if it is not installed, or cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = (getattr(error, "name", None) or module).split(".")[0]
+        raise LensLocError(
+            f'{purpose} needs {missing}, which is not installed; run: pip install "{install}"'
+        ) from error
+    except (RuntimeError, OSError, AttributeError) as error:
+        # Of compiled parts that were built for another version of torch, say.
+        raise LensLocError(
+            f"{purpose} needs {module}, which cannot be imported here ({error}); install it again."
+        ) from error

@@ -26,6 +26,9 @@ PlacePooling = Literal["mean", "sum", "max", "centre", "class-token", "last-toke
 """The places of a feature map, or tokens, of a wrapped module over which a response is pooled."""
 PLACE_POOLINGS: tuple[str, ...] = get_args(PlacePooling)
 
+AnyPooling = Literal["last-token", "word-end", "mean", "sum", "max", "centre", "class-token"]
+"""All of these words; which of them a model takes is found out when it is there."""
+
 StimulusPooling = Literal["last-token", "mean"]
 """The tokens of a stimulus, after what was read before it, over which a response is pooled."""
 STIMULUS_POOLINGS: tuple[str, ...] = get_args(StimulusPooling)
@@ -33,6 +36,10 @@ STIMULUS_POOLINGS: tuple[str, ...] = get_args(StimulusPooling)
 Context = Literal["passage", "none"]
 """What a model reads before a stimulus that people saw."""
 CONTEXTS: tuple[str, ...] = get_args(Context)
+
+PairScoring = Literal["log-likelihood", "pseudo-log-likelihood"]
+"""By what the sentences of a pair are compared."""
+PAIR_SCORINGS: tuple[str, ...] = get_args(PairScoring)
 
 Split = Literal["grouped", "shuffled"]
 """How samples are held out: whole passages, or single ones."""

@@ -1,26 +1,14 @@
 """Libraries of the extra ``lensloc[alignment]``, imported when first needed."""
 
-import importlib
 from typing import Any
 
-from lensloc.errors import LensLocError
+from lensloc import errors
 
 
 def needed(module: str, purpose: str, install: str = "lensloc[alignment]") -> Any:
-    """Import a library that lensloc itself does not depend on.
-
-    Args:
-        module: name of the module, e.g. ``"himalaya.ridge"``.
-        purpose: what it is needed for, as the beginning of a sentence.
-        install: what brings it.
+    """Import a library that lensloc itself does not depend on; see :func:`lensloc.errors.needed`.
 
     Raises:
         LensLocError: if it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise LensLocError(
-            f"{purpose} needs {module.split('.')[0]}, which is not installed; "
-            f'run: pip install "{install}"'
-        ) from error
+    return errors.needed(module, purpose, install)

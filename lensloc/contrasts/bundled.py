@@ -15,6 +15,7 @@ from lensloc.contrasts.readers import read_csv
 from lensloc.errors import LensLocError
 
 _PUBLISHED_SEED = 42
+_NO_FILES = "There are no published stimulus files for {}; leave the folder {} out."
 _INSTRUCTION = (
     "You will read a short story and then a statement about it. "
     "Decide whether the statement is true or false."
@@ -153,6 +154,9 @@ _MAKERS: dict[str, Callable[..., Contrast]] = {
     "languages": languages,
 }
 NAMES: tuple[str, ...] = tuple(_MAKERS)
+"""The bundled contrasts of texts."""
+OF_PICTURES: tuple[str, ...] = ("faces",)
+"""Those of pictures, which come with a package of the extra ``lensloc[vision]``."""
 
 
 def get(
@@ -161,7 +165,7 @@ def get(
     """Return the contrast of that name, as the command line does.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: one of :data:`NAMES` or :data:`OF_PICTURES`.
         folder: the published files, for the contrasts that have some.
         protocol: ``"alkhamissi2024"`` gives the published form of theory of mind and multiple
             demand.
@@ -170,19 +174,22 @@ def get(
     Raises:
         LensLocError: if there is none of that name, or no published files for it.
     """
+    if name in OF_PICTURES:
+        if folder is not None:
+            raise LensLocError(_NO_FILES.format(name, folder))
+        from lensloc.contrasts.face_pictures import faces  # loads Pillow
+
+        return faces()
     if name not in _MAKERS:
-        raise LensLocError(
-            f"There is no network {name!r}; the bundled ones are {', '.join(NAMES)}."
-        )
+        known = ", ".join((*NAMES, *OF_PICTURES))
+        raise LensLocError(f"There is no network {name!r}; the bundled ones are {known}.")
     options: dict[str, Any] = {}
     if name == "theory-of-mind":
         options = {"folder": folder, "protocol": protocol, "seed": seed}
     elif name == "language":
         options = {"folder": folder}
     elif folder is not None:
-        raise LensLocError(
-            f"There are no published stimulus files for {name}; leave the folder {folder} out."
-        )
+        raise LensLocError(_NO_FILES.format(name, folder))
     elif name == "multiple-demand":
         options = {"legacy": protocol == "alkhamissi2024"}
     return _MAKERS[name](**options)

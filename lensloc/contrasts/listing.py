@@ -2,9 +2,9 @@
 
 import builtins
 
-from lensloc.contrasts.bundled import NAMES
+from lensloc.contrasts.bundled import NAMES, OF_PICTURES
 
 
 def list() -> builtins.list[str]:
     """Return the names of the bundled contrasts."""
-    return [*NAMES]
+    return [*NAMES, *OF_PICTURES]

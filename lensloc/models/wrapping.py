@@ -1,5 +1,6 @@
 """A module of one's own -> a model with sites."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from torch import nn
 
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
+from lensloc.models.block_sites import block_sites
 from lensloc.models.inputs import Preprocess, Reader
 from lensloc.models.module import OfModule
 from lensloc.models.module_sites import Layout, ModuleSite, Side, Unit, checked_sites, modules_of
@@ -57,7 +59,7 @@ class Wrapped(nn.Module):
 
 def wrap(
     module: nn.Module,
-    sites: Mapping[str, Any],
+    sites: Mapping[str, Any] | None = None,
     *,
     preprocess: Preprocess | None = None,
     example: Any = None,
@@ -75,7 +77,8 @@ def wrap(
         sites: name of a site -> its modules: a pattern with ``{layer}`` (and ``*`` for any part of
             a name), a list of names in order of depth, or a :class:`lensloc.ModuleSite`, which says
             for one site what the last five arguments say for all others. Layers of a site may
-            differ in width.
+            differ in width. If None, the outputs of the module's blocks, as far as they can be
+            found by its structure; ``wrapped.sites`` says which these are.
         preprocess: makes of one stimulus (a PIL image, an array, a text) what the module takes,
             without the axis of the batch: a tensor, a tuple of arguments or a mapping of named
             ones. A tokenizer or processor of transformers may be given as it is. If None, pictures
@@ -93,8 +96,8 @@ def wrap(
         part: which tensor of a tuple or mapping; the first one if None.
 
     Raises:
-        LensLocError: no such modules; modules that are never called, are called more than once a
-            pass, or give no tensor (as far as ``example`` shows it).
+        LensLocError: no such modules, or no blocks; modules that are never called, are called more
+            than once a pass, or give no tensor (as far as ``example`` shows it).
 
     Example:
         >>> import lensloc as ll
@@ -110,6 +113,8 @@ def wrap(
         raise LensLocError(
             f"A torch module is needed; something of type {type(module).__name__} is none."
         )
+    if sites is None:
+        sites = _of_blocks(module)
     defaults = {"side": side, "unit": unit, "pooling": pooling, "layout": layout, "part": part}
     found = checked_sites(sites, module, **defaults)
     for site, where in found.items():
@@ -122,3 +127,31 @@ def wrap(
         assert isinstance(seen, OfModule)
         seen.use_example(example if not isinstance(example, list) else tuple(example))
     return wrapped
+
+
+def _of_blocks(module: nn.Module) -> dict[str, str | tuple[str, ...]]:
+    """Return a module's blocks as sites, as patterns where these name no other module.
+
+    Raises:
+        LensLocError: if it has none.
+    """
+    found = block_sites(module)
+    if not found:
+        raise LensLocError(
+            f"No blocks were found in this {type(module).__name__} (lists of parts that have "
+            "several layers each); say where its units live, e.g. "
+            "sites={'block': 'blocks.{layer}'}."
+        )
+    return {name: _pattern_of(name, paths, module) for name, paths in found.items()}
+
+
+def _pattern_of(name: str, paths: tuple[str, ...], module: nn.Module) -> str | tuple[str, ...]:
+    """Return the pattern that names these modules and no other one; the names if there is none."""
+    before, digits, behind = re.fullmatch(r"(.*?)(\d*)(\D*)", paths[0]).groups()  # type: ignore[union-attr]
+    if not digits:
+        return paths
+    for start in (before, re.sub(r"\d+", "*", before)):
+        pattern = f"{start}{{layer}}{behind}"
+        if tuple(modules_of(name, ModuleSite(pattern), module)) == paths:
+            return pattern
+    return paths

@@ -9,6 +9,7 @@ from typing import Any
 from lensloc.contrasts import bundled
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
+from lensloc.errors import LensLocError
 from lensloc.models import describe
 from lensloc.models.adapting import surface
 from lensloc.models.module import OfModule
@@ -108,9 +109,12 @@ def _shown(value: Any) -> str:
 
 
 def _contrast(contrast: Contrast) -> str:
-    if contrast.name in bundled.NAMES:
+    if contrast.name in (*bundled.NAMES, *bundled.OF_PICTURES):
         for protocol in ("lensloc", "alkhamissi2024"):
-            known = bundled.get(contrast.name, protocol=protocol)
+            try:
+                known = bundled.get(contrast.name, protocol=protocol)
+            except LensLocError:  # pictures of one's own, where the bundled ones are not installed
+                break
             if known.content_hash == contrast.content_hash:
                 published = f", protocol={protocol!r}" if protocol != "lensloc" else ""
                 return f"ll.contrasts.get({contrast.name!r}{published})"

@@ -25,7 +25,9 @@ from lensloc.tasks.base import (
     ties_told,
     told,
 )
+from lensloc.tasks.pseudo import pseudo_log_likelihoods
 from lensloc.tasks.scoring import Scored, n_shared, token_log_probs
+from lensloc.vocabulary import PAIR_SCORINGS, PairScoring
 
 # BLiMP's own names.
 _GOOD, _BAD, _GROUP = "sentence_good", "sentence_bad", "UID"
@@ -64,16 +66,19 @@ class MinimalPairs:
     batch_size: BatchSize = "auto"
     name: str = "minimal-pairs"
     warnings: tuple[str, ...] = ()
+    scoring: PairScoring = "log-likelihood"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Stimuli and options."""
+        masked = {} if self.scoring == "log-likelihood" else {"scoring": self.scoring}
         pairs = [[pair.good, pair.bad, pair.paradigm] for pair in self.pairs]
         return {
             "task": "minimal_pairs",
             "pairs": content_hash(pairs),
             "bos": self.bos,
             "ties": "count half",
+            **masked,
         }
 
     @property
@@ -101,7 +106,8 @@ class MinimalPairs:
 
         Returns:
             Accuracy, in which a tie counts half; items with the summed natural log-probabilities
-            ``good`` and ``bad``, and ``tie``, whether they differ by no more than rounding.
+            ``good`` and ``bad`` (pseudo-log-likelihoods, if these are asked for), and ``tie``,
+            whether they differ by no more than rounding.
 
         Raises:
             LensLocError: a sentence of one token, longer than the context window, or to a token of
@@ -109,14 +115,15 @@ class MinimalPairs:
         """
         require_tokenizer(model)
         sequences = [scored for pair in self.pairs for scored in self._tokenized(model, pair)]
-        found = token_log_probs(
-            model,
-            sequences,
-            groups=[number // 2 for number in range(len(sequences))],
-            batch_size=self.batch_size,
-            progress=progress,
-            description=self.name,
-        )
+        masked = self.scoring == "pseudo-log-likelihood"
+        how: dict[str, Any] = {
+            "batch_size": self.batch_size, "progress": progress, "description": self.name,
+        }  # fmt: skip
+        if masked:
+            found = pseudo_log_likelihoods(model, sequences, **how)
+        else:
+            groups = [number // 2 for number in range(len(sequences))]
+            found = token_log_probs(model, sequences, groups=groups, **how)
         items = pd.DataFrame(
             {
                 "item": [str(number) for number in range(1, len(self.pairs) + 1)],
@@ -132,7 +139,8 @@ class MinimalPairs:
         shared = [b.first - a.first for a, b in zip(sequences[0::2], sequences[1::2], strict=True)]
         items["good"] = [float(a.sum()) for a in good]
         items["bad"] = [
-            float(a[:n].sum() + b.sum()) for a, b, n in zip(good, bad, shared, strict=True)
+            float((0 if masked else a[:n].sum()) + b.sum())
+            for a, b, n in zip(good, bad, shared, strict=True)
         ]
         items["tie"] = [
             is_tie(good, bad) for good, bad in zip(items["good"], items["bad"], strict=True)
@@ -174,6 +182,7 @@ def minimal_pairs(
     name: str = "minimal-pairs",
     sep: str | None = None,
     encoding: str | None = None,
+    scoring: PairScoring = "log-likelihood",
 ) -> MinimalPairs:
     """Return a task of minimal pairs, scored by summed log-probability (Warstadt et al. 2020).
 
@@ -198,10 +207,15 @@ def minimal_pairs(
         name: of the task, in tables.
         sep: what separates cells; see :meth:`lensloc.Contrast.from_file`.
         encoding: of the files; as there.
+        scoring: ``"log-likelihood"``, of each token given those before it; for masked models (BERT)
+            ``"pseudo-log-likelihood"``, of each token given all others, when it is masked (Salazar
+            et al. 2020).
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.
     """
+    if scoring not in PAIR_SCORINGS:
+        raise LensLocError(f"scoring is one of {', '.join(PAIR_SCORINGS)}; {scoring!r} is not.")
     if limit is not None and limit < 1:
         raise LensLocError(f"limit is at least 1 pair a paradigm; {limit} is not.")
     form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
@@ -227,7 +241,7 @@ def minimal_pairs(
     left_out = tuple(_left_out(same))
     for sentence in left_out:
         warnings.warn(sentence, LensLocWarning, stacklevel=2)
-    return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name, left_out)
+    return MinimalPairs(tuple(_limited(pairs, limit)), bos, batch_size, name, left_out, scoring)
 
 
 def _read(file: Path, form: TableForm, *, named: bool) -> Iterator[tuple[int, Pair]]:

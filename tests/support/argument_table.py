@@ -673,7 +673,13 @@ def tasks(w: World) -> dict[str, Entry]:
     request = _Request(("the old gardener", " watered every plant"))
     return {
         "tasks.minimal_pairs": Entry(
-            {"path": w.pairs}, {**several, "path": w.other_pairs}, use=on_model
+            {"path": w.pairs},
+            {
+                **several,
+                "path": w.other_pairs,
+                "scoring": refused("pseudo-log-likelihood", "reads from left to right only"),
+            },
+            use=on_model,
         ),
         "tasks.multiple_choice": Entry(
             {"path": w.questions},
