@@ -29,7 +29,8 @@ def require_possible_file(path: Path) -> Mapping[str, Any]:
         found = loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise LensLocError(
-            f"{path} is not a configuration that can be read ({error}); fetch or save the model again."
+            f"{path} is not a configuration that can be read ({error}); fetch or save the model "
+            "again."
         ) from error
     if not isinstance(found, dict):
         raise LensLocError(f"{path} is no JSON object; fetch or save the model again.")
