@@ -16,9 +16,11 @@ from task_files import plain_model as plain
 
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, TaskResult, UnitMask, attribute, lesion, tasks
+from lensloc.display.sealed import sealed_record
 from lensloc.errors import NotFiniteError
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models.tokens import token_ids
+from lensloc.results.kept_formats import RECORD
 from lensloc.studies.store import Store
 from lensloc.tasks.decoding import Decoding, decode
 from lensloc.tasks.pairs import MinimalPairs
@@ -316,9 +318,9 @@ def test_what_an_earlier_version_kept_of_nan_is_measured_again(half: Any, tmp_pa
 
     first = study()
     for file in tmp_path.glob("*.json"):
-        record = json.loads(file.read_text())
-        record["result"].pop("warnings")
-        file.write_text(json.dumps(record))
+        content = json.loads(file.read_text())["content"]
+        content["record"]["result"].pop("warnings")
+        file.write_bytes(sealed_record(RECORD, content))
     again = study()
     assert again.warnings == first.warnings
     pd.testing.assert_frame_equal(again.table, first.table)

@@ -39,6 +39,7 @@ QUICK = [
     ["alignment", "reading-times", "--help"],
     ["stimuli", "list"],
     ["models", "list", "gpt2"],
+    ["cache", "list"],
     ["evaluate", "--mode"],  # a mistake is told at once, too
 ]
 

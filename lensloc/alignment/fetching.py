@@ -2,13 +2,13 @@
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lensloc.contrasts.fetching import _download
-from lensloc.display.files import require_writable_folder
+from lensloc.display.disks import disk_told
+from lensloc.display.files import require_writable_folder, work_folder
 from lensloc.errors import LensLocError
 
 _NATURAL_STORIES = (
@@ -84,8 +84,8 @@ def fetch(name: str, folder: str | Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise LensLocError(f"{folder} is there already; choose another place or remove it.")
     parent = require_writable_folder(folder.absolute().parent, "The folder")
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as work:
-        fetched = Path(work) / "fetched"
+    with disk_told(f"{name} cannot be kept", folder), work_folder(parent) as work:
+        fetched = work / "fetched"
         fetched.mkdir()
         for file, source in DATA[name].files.items():
             content = _download(source.url, name)

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from lensloc.cli.caching import cache_app
 from lensloc.cli.catalogue import models_app, stimuli_app
 from lensloc.cli.evaluating import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
@@ -49,6 +50,7 @@ app.command("heatmap")(heatmap_command)
 app.command("demo")(demo_command)
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")
+app.add_typer(cache_app, name="cache")
 app.add_typer(lape_app, name="lape")
 app.add_typer(alignment_app, name="alignment")
 

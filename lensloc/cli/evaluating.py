@@ -48,7 +48,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 from lensloc.units.rules import count_from_percent
 from lensloc.vocabulary import (
     BUNDLED_CHOICES,
@@ -195,7 +195,7 @@ def evaluate_command(
         if isinstance(given, ll.UnitMask):
             _require_possible(given, sizes, several)
     by_name = any(isinstance(given, Contrast) for given in networks.values())
-    store = ll.Store.at(writable_cache_folder("studies"))
+    store = ll.Store.at(cache_folder() / "studies")
 
     with collected_warnings() as notes, stdout_to_stderr():
         model: Model = ll.load_model(

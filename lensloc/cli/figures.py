@@ -14,7 +14,7 @@ from lensloc.cli.output import collected_warnings, command_line, show_notes, tel
 from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
 from lensloc.display.files import require_writable_folder
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 
 if TYPE_CHECKING:
     from lensloc.units.mask import UnitMask
@@ -76,7 +76,7 @@ def demo_command(
             percent=percentage,
             tasks=[ll.tasks.minimal_pairs(limit=1)],
             controls=ll.controls("magnitude+outliers", without_outliers=True),
-            store=ll.Store.at(writable_cache_folder("studies")),
+            store=ll.Store.at(cache_folder() / "studies"),
         )
     network = found.network
     network.save(mask_path, overwrite=overwrite)

@@ -39,7 +39,7 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 from lensloc.units.provenance import Provenance
 from lensloc.units.rules import count_from_percent, count_units
 
@@ -208,7 +208,7 @@ class _Target:
         known = shape(get_site(self.site), model)
         if known is not None:
             count_from_percent(self.percent, known[0] * known[1])
-        store = ll.Store.at(writable_cache_folder("results"))
+        store = ll.Store.at(cache_folder() / "results")
         found = ll.localize(
             model, self.contrast, [self.site], pooling=self.pooling, protocol=self.protocol,
             progress=progress, store=store,

@@ -53,7 +53,7 @@ from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
 from lensloc.units.rules import count_from_percent
 
@@ -137,7 +137,7 @@ def localize_command(
     if out is not None:
         for name in sites:
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
-    store = ll.Store.at(writable_cache_folder("results"))
+    store = ll.Store.at(cache_folder() / "results")
 
     start = time.perf_counter()
     model: Model = ll.load_model(

@@ -17,7 +17,7 @@ from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -220,7 +220,7 @@ def load(
 
 def store() -> "Store":
     """Return where studies keep what they have measured."""
-    return ll.Store.at(writable_cache_folder("studies"))
+    return ll.Store.at(cache_folder() / "studies")
 
 
 def load_mask(path: Path, site: str | None) -> "UnitMask":

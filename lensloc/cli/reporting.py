@@ -61,7 +61,7 @@ from lensloc.cli.output import (
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -188,7 +188,7 @@ def report_command(
             exact=exact, pooling=pooling, protocol=protocol, seed=seed,
             batch_size=batch_size_of(batch_size),
             max_tokens=max_tokens, truncate=truncate,
-            store=ll.Store.at(writable_cache_folder("studies")), progress=not as_json,
+            store=ll.Store.at(cache_folder() / "studies"), progress=not as_json,
         )  # fmt: skip
     found = dataclasses.replace(found, call=command_line())
     page = ll.report(found, out, overwrite=overwrite)

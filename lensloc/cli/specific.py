@@ -41,7 +41,7 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 from lensloc.vocabulary import DOMAINS
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def specificity_command(
     rooms = _rooms(room or [])
     several = parse_controls(control or ["magnitude+outliers"], elsewhere=not anywhere)
     by_name = any(isinstance(given, Contrast) for given in networks.values())
-    kept = ll.Store.at(store if store is not None else writable_cache_folder("studies"))
+    kept = ll.Store.at(store if store is not None else cache_folder() / "studies")
 
     start = time.monotonic()
     with collected_warnings() as notes, stdout_to_stderr():

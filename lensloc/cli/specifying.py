@@ -52,7 +52,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import outlook_sentences
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache import cache_folder
 from lensloc.vocabulary import (
     ACTIVATIONS,
     BOS,
@@ -199,7 +199,7 @@ def multiverse_command(
     with collected_warnings() as of_tasks:
         tasks = parse_tasks(wanted, limit, "model", batch_size, form, {})
     rows = batch_size_of(batch_size)
-    store = ll.Store.at(writable_cache_folder("studies"))
+    store = ll.Store.at(cache_folder() / "studies")
     with collected_warnings() as notes, stdout_to_stderr():
         model: Any = ll.load_model(
             model_name, dtype=dtype, device=device, backend=backend, revision=revision,

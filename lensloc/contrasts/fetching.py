@@ -3,21 +3,23 @@
 import io
 import re
 import shutil
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lensloc.contrasts.published import read_language, read_theory_of_mind
-from lensloc.display.files import require_writable_folder
+from lensloc.display.archives import ZIP_ERRORS, zip_fault
+from lensloc.display.disks import disk_told, reason_of
+from lensloc.display.files import require_writable_folder, work_folder
 from lensloc.errors import LensLocError
 
 _MAX_ARCHIVE = 200 * 2**20
 _MAX_FILE = 20 * 2**20
+_MAX_SUM = 400 * 2**20
 _TIMEOUT = 60
 
 
@@ -98,8 +100,8 @@ def fetch(name: str, folder: Path) -> Path:
     source = SOURCES[name]
     archive = _archive(source, name)
     parent = require_writable_folder(folder.absolute().parent, "The folder")
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=parent) as work:
-        unpacked = Path(work) / "unpacked"
+    with disk_told(f"{name} cannot be kept", folder), work_folder(parent) as work:
+        unpacked = work / "unpacked"
         unpack(archive, unpacked, source.keep)
         try:
             source.check(unpacked)
@@ -122,8 +124,32 @@ def unpack(archive: bytes, folder: Path, keep: Callable[[PurePosixPath], bool]) 
             is too large or occurs twice.
     """
     folder.mkdir(parents=True)
+    total = 0
+    for name, content in _wanted(archive, keep):
+        total += len(content)
+        if total > _MAX_SUM:
+            raise LensLocError(
+                f"The archive's files have more than the {_MAX_SUM} bytes that are allowed "
+                "together; nothing was unpacked."
+            )
+        target = folder / name
+        if target.exists():
+            raise LensLocError(f"The archive holds {name} twice; nothing was unpacked.")
+        try:
+            target.write_bytes(content)
+        except OSError as error:
+            raise LensLocError(
+                f"{target} cannot be written ({reason_of(error, target)})."
+            ) from error
+    if not any(folder.iterdir()):
+        raise LensLocError("The archive holds none of the files that were wanted.")
+
+
+def _wanted(archive: bytes, keep: Callable[[PurePosixPath], bool]) -> Iterator[tuple[str, bytes]]:
+    """Yield the wanted files of an archive, each by its name, once every path was looked at."""
     try:
         with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            wanted = []
             for entry in packed.infolist():
                 path = PurePosixPath(entry.filename.replace("\\", "/"))
                 if path.is_absolute() or ".." in path.parts or ":" in entry.filename:
@@ -131,17 +157,18 @@ def unpack(archive: bytes, folder: Path, keep: Callable[[PurePosixPath], bool]) 
                         f"The archive has a path that leaves its folder ({entry.filename}); "
                         "nothing was unpacked."
                     )
-                if entry.is_dir() or not keep(path):
-                    continue
+                if not entry.is_dir() and keep(path):
+                    wanted.append((entry, path.name))
+            if sum(entry.file_size for entry, _ in wanted) > _MAX_SUM:
+                raise LensLocError(
+                    f"The archive's files have more than the {_MAX_SUM} bytes that are allowed "
+                    "together; nothing was unpacked."
+                )
+            for entry, name in wanted:
                 if entry.file_size > _MAX_FILE:
                     raise LensLocError(
                         f"The archive's file {entry.filename} has {entry.file_size} bytes, more "
                         f"than the {_MAX_FILE} that are allowed; nothing was unpacked."
-                    )
-                target = folder / path.name
-                if target.exists():
-                    raise LensLocError(
-                        f"The archive holds {path.name} twice; nothing was unpacked."
                     )
                 with packed.open(entry) as file:
                     content = file.read(_MAX_FILE + 1)
@@ -150,11 +177,13 @@ def unpack(archive: bytes, folder: Path, keep: Callable[[PurePosixPath], bool]) 
                         f"The archive's file {entry.filename} is larger than it says; "
                         "nothing was unpacked."
                     )
-                target.write_bytes(content)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise LensLocError(f"What came is not a complete zip archive ({error}).") from error
-    if not any(folder.iterdir()):
-        raise LensLocError("The archive holds none of the files that were wanted.")
+                yield name, content
+    except LensLocError:
+        raise
+    except ZIP_ERRORS as error:
+        raise LensLocError(
+            f"What came is not a complete zip archive ({zip_fault(error)})."
+        ) from error
 
 
 def _archive(source: Source, name: str) -> bytes:

@@ -358,14 +358,13 @@ def _parquet_rows(
     path: Path, columns: Sequence[str], optional: Sequence[str], form: TableForm
 ) -> Iterator[Row]:
     # Takes long to import, and only this function needs it.
-    import pyarrow  # type: ignore[import-untyped]
     import pyarrow.parquet  # type: ignore[import-untyped]
 
     if not path.is_file():
         raise LensLocError(f"There is no stimulus file {path}; check the path.")
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
             names = list(file.schema_arrow.names)
             places = form.places(names, columns, optional, where=str(path))
             chosen = [names[place] for place in places.values()]
@@ -380,7 +379,10 @@ def _parquet_rows(
         raise LensLocError(
             f"{path}, row {number}: holds text that is not UTF-8; write the file again."
         ) from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except Exception as error:  # of a damaged file, of every kind
+        if isinstance(error, LensLocError):
+            raise
+        gist = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise LensLocError(
-            f"{path} is not a readable Parquet file ({error}); fetch or make it again."
+            f"{path} is not a readable Parquet file ({gist}); fetch or make it again."
         ) from error

@@ -1,28 +1,48 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, of which a writer that was killed leaves nothing for long."""
 
 import contextlib
+import os
+import re
+import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+from lensloc.display.disks import reason_of
 from lensloc.errors import LensLocError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows, where what is open cannot be removed anyway
+    fcntl = None
+
+# What is being written, and the locks of what is being made.
+_TEMPORARY = re.compile(r"\.lensloc-[0-9a-f]{16}|\.[0-9a-f]{32}\.lock")
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
     """Write ``content`` to ``path`` so that no reader, at any moment, sees half of it.
 
     Folders on the way are made. A file that was there is replaced only once the new one is
-    complete.
+    complete. What writers that were killed left in the folder is removed.
 
     Raises:
         LensLocError: if the place cannot be written.
     """
-    # Its name is short, whatever the file's own is, which may take all that a file system allows.
-    temporary = path.with_name(f".lensloc-{uuid.uuid4().hex[:16]}")
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        remove_orphans(path.parent)
+        temporary, file = _own_file(path.parent)
+        with os.fdopen(file, "wb") as stream:
+            stream.write(content)
+            if fcntl is not None:
+                temporary.replace(path)
+        if fcntl is None:  # pragma: no cover
+            temporary.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
             for above in path.parents:
@@ -30,10 +50,11 @@ def write_atomically(path: Path, content: bytes) -> Path:
                     raise LensLocError(
                         f"{path} cannot be written, since {above} is a file and no folder."
                     ) from error
-        raise LensLocError(f"{path} cannot be written ({_reason(error)}).") from error
+        raise LensLocError(f"{path} cannot be written ({reason_of(error, path)}).") from error
     finally:
-        with contextlib.suppress(OSError):  # what went wrong before is what is told
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):  # what went wrong before is what is told
+                temporary.unlink(missing_ok=True)
     return path
 
 
@@ -75,11 +96,7 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:  # a name that is too long, say
-        raise LensLocError(f"{path} cannot be written ({_reason(error)}).") from error
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
+        raise LensLocError(f"{path} cannot be written ({reason_of(error, path)}).") from error
 
 
 def require_writable_folder(folder: Path, what: str) -> Path:
@@ -89,11 +106,116 @@ def require_writable_folder(folder: Path, what: str) -> Path:
         LensLocError: if they cannot; ``what`` names the folder's role, e.g. "The cache folder".
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_folder(folder)
     except OSError as error:
         raise LensLocError(
-            f"{what} {folder} cannot be written ({_reason(error)}); choose another or free it."
+            f"{what} {folder} cannot be written ({reason_of(error, folder)}); choose another or "
+            "free it."
         ) from error
     return folder
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder if needed, and a file in it that is gone at once.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+@contextlib.contextmanager
+def work_folder(parent: Path) -> Iterator[Path]:
+    """Make a folder to work in, beside what will be made of it; it is gone afterwards.
+
+    What others that were killed left in ``parent`` is removed.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    remove_orphans(parent)
+    work, lock = _own_folder(parent)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_orphans(folder: Path) -> list[Path]:
+    """Remove what writers that were killed left in a folder; return what was removed.
+
+    A writer holds a lock on what it writes, which the system takes away when its process ends.
+    """
+    removed = []
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if is_temporary(entry.name):
+                with contextlib.suppress(OSError), _abandoned(entry.path):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        Path(entry.path).unlink()
+                    removed.append(Path(entry.path))
+    return removed
+
+
+def is_temporary(name: str) -> bool:
+    """Say whether a file or folder of this name is one that is being written."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+@contextlib.contextmanager
+def _abandoned(path: str) -> Iterator[None]:
+    """Lock what nobody is writing, until it is removed.
+
+    Raises:
+        OSError: if it is being written, or the file system has no locks.
+    """
+    if fcntl is None:  # pragma: no cover - what is open cannot be removed there
+        yield
+        return
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(file)
+
+
+# The names are short, whatever the file's own is, which may take all that a file system allows.
+
+
+def _own_file(folder: Path) -> tuple[Path, int]:
+    """Make a file that no other writer takes for an orphan; return it, open."""
+    while True:
+        path = folder / f".lensloc-{uuid.uuid4().hex[:16]}"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        if _locked(file):
+            return path, file
+        os.close(file)
+
+
+def _own_folder(parent: Path) -> tuple[Path, int | None]:
+    while True:
+        path = parent / f".lensloc-{uuid.uuid4().hex[:16]}"
+        path.mkdir()
+        if fcntl is None:  # pragma: no cover
+            return path, None
+        with contextlib.suppress(FileNotFoundError):  # taken for an orphan before it was locked
+            file = os.open(path, os.O_RDONLY)
+            if _locked(file):
+                return path, file
+            os.close(file)
+
+
+def _locked(file: int) -> bool:
+    """Lock what was just made; return false if another writer removed it before that."""
+    if fcntl is None:  # pragma: no cover
+        return True
+    with contextlib.suppress(OSError):  # a file system without locks, where nothing is removed
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return os.fstat(file).st_nlink > 0

@@ -64,34 +64,37 @@ def load_checkpoint(
         LensLocError: a file that is damaged or no checkpoint, or one of other settings; it is left
             as it is.
     """
-    tensors, record = unpacked(path, _KIND, _WHAT)
-    for name, was in record["settings"].items():
-        now = settings.get(name)
-        if was != now:
-            raise LensLocError(
-                f"The checkpoint {path} was made with another {name} ({_words(was)}, not "
-                f"{_words(now)}); go on as it was begun, or give another checkpoint."
+
+    def read(tensors: dict[str, Tensor], record: dict[str, Any]) -> list[Tally]:
+        for name, was in record["settings"].items():
+            now = settings.get(name)
+            if was != now:
+                raise LensLocError(
+                    f"The checkpoint {path} was made with another {name} ({_words(was)}, not "
+                    f"{_words(now)}); go on as it was begun, or give another checkpoint."
+                )
+        tallies = []
+        for number, state in enumerate(record["languages"]):
+            counts = tensors.get(f"{number}.counts")
+            blocks = None
+            if most_blocks is not None:
+                kept = tensors.get(f"{number}.blocks", ())
+                blocks = Blocks(
+                    tuple(kept), tuple(state["block_tokens"]), state["block_size"], most_blocks
+                )
+            tallies.append(
+                Tally(
+                    None if counts is None else counts.to(device),
+                    state["tokens"],
+                    state["windows"],
+                    state["digest"],
+                    state["done"],
+                    blocks,
+                )
             )
-    tallies = []
-    for number, state in enumerate(record["languages"]):
-        counts = tensors.get(f"{number}.counts")
-        blocks = None
-        if most_blocks is not None:
-            kept = tensors.get(f"{number}.blocks", ())
-            blocks = Blocks(
-                tuple(kept), tuple(state["block_tokens"]), state["block_size"], most_blocks
-            )
-        tallies.append(
-            Tally(
-                None if counts is None else counts.to(device),
-                state["tokens"],
-                state["windows"],
-                state["digest"],
-                state["done"],
-                blocks,
-            )
-        )
-    return tallies
+        return tallies
+
+    return unpacked(path, _KIND, _WHAT, read)
 
 
 def _words(value: Any) -> str:

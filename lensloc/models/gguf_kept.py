@@ -5,17 +5,18 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
 import xxhash
-from filelock import FileLock
 
+from lensloc.display.disks import disk_fault
+from lensloc.display.locks import held
 from lensloc.errors import LensLocError
 from lensloc.models.cache import cache_folder, writable_cache_folder
+from lensloc.models.cache_entries import hash_of
 from lensloc.models.gguf_files import GgufModel, read_gguf
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,6 @@ _RECORD = "lensloc.json"
 _FORMAT = 1
 # Small, so that what was read of one can be freed while the next is read.
 _SHARD = "256MB"
-_CHUNK = 2**22
 _N_SAMPLES, _SAMPLE = 64, 2**14
 _SPARE = 2**30
 
@@ -66,7 +66,7 @@ def converted(path: Path) -> Kept | GgufModel:
         return kept
     try:
         place = writable_cache_folder("gguf")
-        with FileLock(place / f"{key}.lock"):
+        with held(place / f"{key}.lock", f"the plain checkpoint of {path.name}"):
             return _intact(place / key) or _made(path, place, key)
     except (LensLocError, OSError) as error:
         if isinstance(error, LensLocError) and "cannot be written" not in str(error):
@@ -98,13 +98,14 @@ def _made(path: Path, place: Path, key: str) -> Kept | GgufModel:
                 "source": str(path.resolve()),
                 "quantization": found.quantization,
                 "warnings": found.warnings,
-                "files": {file.name: _hash(file) for file in sorted(made.iterdir())},
+                "files": {file.name: hash_of(file) for file in sorted(made.iterdir())},
             }
             (made / _RECORD).write_text(json.dumps(record), encoding="utf-8")
             shutil.rmtree(place / key, ignore_errors=True)
             made.replace(place / key)
     except Exception as error:  # each library has its own for a full disk
-        log.warning("%s is not kept as a plain checkpoint: %s", path, error)
+        told = disk_fault(error, place) or error
+        log.warning("%s is not kept as a plain checkpoint: %s", path, told)
         return found
     _forget_others(place, place / key, record["source"])
     return Kept(place / key, found.quantization, found.warnings)
@@ -114,7 +115,7 @@ def _intact(folder: Path) -> Kept | None:
     """Return what is kept in a folder, if every file of it is as it was written."""
     try:
         record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        if all(_hash(folder / name) == known for name, known in record["files"].items()):
+        if all(hash_of(folder / name) == known for name, known in record["files"].items()):
             return Kept(folder, record["quantization"], tuple(record["warnings"]))
     except FileNotFoundError:
         if not folder.exists():
@@ -147,17 +148,3 @@ def _key(path: Path) -> str:
             file.seek(max(0, known.st_size - _SAMPLE) * number // (_N_SAMPLES - 1))
             digest.update(file.read(_SAMPLE))
     return digest.hexdigest()
-
-
-def _hash(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    for block in _blocks(path):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _blocks(path: Path) -> Iterator[memoryview]:
-    block = memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while n_read := file.readinto(block):
-            yield block[:n_read]

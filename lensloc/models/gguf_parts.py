@@ -29,6 +29,18 @@ class QuickReader(gguf.GGUFReader):
     def data(self, mapped: Any) -> None:
         self._bytes = np.asarray(mapped)
 
+    def _get(self, offset: Any, dtype: Any, count: Any = 1, override_order: Any = None) -> Any:
+        """Return numbers at a place.
+
+        Raises:
+            ValueError: if the file ends before them, where the class would return fewer, and go on
+                to read nothing as often as the file says.
+        """
+        end = int(offset) + int(count) * np.dtype(dtype).itemsize
+        if int(count) < 0 or end > len(self._bytes):
+            raise ValueError(f"it ends at byte {len(self._bytes)}, before what it says it holds")
+        return super()._get(int(offset), dtype, count, override_order)
+
 
 @contextlib.contextmanager
 def quick_parts(reader: Any, path: Path) -> Iterator[None]:

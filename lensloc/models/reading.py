@@ -15,14 +15,15 @@ import huggingface_hub
 import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
+from lensloc.models.failures import require_failure
 from lensloc.models.gguf_files import GgufModel, read_gguf
 from lensloc.models.gguf_kept import converted
 from lensloc.models.names import known_names
+from lensloc.models.possible import require_possible_file, require_room
 from lensloc.models.quiet import hub_is_off, untrained_like
 from lensloc.models.tokenizer_files import read_tokenizer
 from lensloc.models.unmapping import unmapped
@@ -230,11 +231,16 @@ def _read_checkpoint(location: str, name: str, wanted: Wanted) -> Source:
     place = f"The folder {location}" if Path(location).is_dir() else name
     named = f"{name}@{wanted.revision}" if wanted.revision else name
     warnings: tuple[str, ...] = ()
+    if Path(location).is_dir():
+        require_possible_file(
+            Path(location, str(wanted.more.get("subfolder") or ""), "config.json")
+        )
     with _told(location, name, wanted):
         config, rest = AutoConfig.from_pretrained(
             location, return_unused_kwargs=True, **wanted.of_files(), **wanted.of_model()
         )
         if wanted.untrained_seed is not None:
+            require_room(config, name)
             model = untrained_like(
                 config,
                 wanted.untrained_seed,
@@ -289,14 +295,14 @@ def told_by_transformers(
 @contextlib.contextmanager
 def _told(location: str, name: str, wanted: Wanted) -> Iterator[None]:
     """Say in a sentence what transformers raises about a checkpoint."""
-    errors = (ValueError, KeyError, RuntimeError, SafetensorError, NotImplementedError)
     try:
         yield
     except LensLocError:
         raise
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         raise unreadable(location, name, error, wanted.revision) from error
-    except (*errors, ImportError, AttributeError, TypeError) as error:
+    except BaseException as error:  # each library has its own
+        require_failure(error)
         unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
         if unknown and unknown[1] in wanted.more:
             raise LensLocError(

@@ -1,6 +1,5 @@
 """A folder or a hub repository -> its tokenizer, or None where there is none."""
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +12,9 @@ from sentencepiece import SentencePieceProcessor
 from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS, SpmConverter
 
+from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError
+from lensloc.models.failures import gist_of, require_failure
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +56,11 @@ def read_tokenizer(location: str, *, trust_remote_code: bool = False, **where: A
     files = sorted(file.name for file in folder.iterdir() if file.is_file())
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except BaseException as error:  # plain exceptions and panics among them
+        require_failure(error)
         if "trust_remote_code" in str(error):
             raise
-        tokenizer, read, problem = None, False, str(error).strip().splitlines()[0]
+        tokenizer, read, problem = None, False, gist_of(error)
     else:
         read = _is_of_files(tokenizer, files)
         # transformers makes one of nothing but special tokens where it finds no file.
@@ -92,7 +94,7 @@ def _names_its_class(folder: Path) -> bool:
     if (folder / "tokenizer.json").is_file():
         return True
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        settings = loads((folder / "tokenizer_config.json").read_bytes())
         return settings.get("tokenizer_class") not in (None, *_ANY_TOKENIZER)
     except (OSError, ValueError, AttributeError):
         return False
@@ -134,7 +136,8 @@ def _of_sentencepiece(location: str, file: Path, tokenizer: Any, read: bool) -> 
     for way in ways:
         try:
             found = way()
-        except Exception as error:  # each library has its own
+        except BaseException as error:  # each library has its own
+            require_failure(error)
             log.info("%s cannot be read in one way: %s", file, error)
             continue
         agreement = _agreement(found, model)

@@ -1,19 +1,26 @@
 """What made a map, and under which key it is kept: for maps that are looked up."""
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from lensloc.contrasts.contrast import Contrast
+from lensloc.forward.sites import get_site, shape
 from lensloc.lesions.lesioning import Lesion
 from lensloc.models import ModelCard
+from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
 from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import Selectivity
+from lensloc.studies.store import Store
 from lensloc.units.provenance import Provenance
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import Bos
+
+_Place = TypeVar("_Place", bound=Hashable)
+_Known = dict[_Place, tuple[Selectivity, int]]
 
 
 def provenance_for(
@@ -74,6 +81,54 @@ def key_of(
         "truncate": truncate,  # so that without it, long texts are refused as ever
         "versions": [made.lensloc, made.transformer_lens, made.torch],
     }
+
+
+@contextlib.contextmanager
+def looked_up(
+    store: Store | None,
+    keys: Mapping[_Place, Mapping[str, Any]],
+    model: Model,
+    sites: Mapping[_Place, str],
+    *,
+    look: bool = True,
+) -> Iterator[_Known[_Place]]:
+    """Yield the maps that a store has, and hold those that it lacks, for them to be made once.
+
+    What another process was making meanwhile is waited for, and is among them.
+
+    Args:
+        store: where to look; None for nowhere.
+        keys: place in what is asked for -> what its map depends on.
+        model: whose units the maps are of.
+        sites: place -> site.
+        look: whether kept maps are used at all.
+
+    Yields:
+        Place -> map and number of tokens.
+    """
+    known: _Known[_Place] = {}
+    if store is None:
+        yield known
+        return
+    shapes = {
+        site: shape(get_site(site), model) if surface(model).takes_tokens else None
+        for site in set(sites.values())
+    }
+
+    def find(places: Sequence[_Place]) -> None:
+        for place in places:
+            hit = store.load(keys[place], shape=shapes[sites[place]])
+            if hit is not None:
+                known[place] = hit
+
+    if look:
+        find(list(keys))
+    missing = [place for place in keys if place not in known]
+    words = f"the map of {', '.join(dict.fromkeys(sites[place] for place in missing))}"
+    with store.making([keys[place] for place in missing], words) as waited:
+        if look and waited:
+            find(missing)
+        yield known
 
 
 def as_told(found: Selectivity, made: Provenance) -> Selectivity:

@@ -38,7 +38,14 @@ from lensloc.selectivity import (
     welch_of_moments,
 )
 from lensloc.studies.calls import written_call
-from lensloc.studies.kept_maps import as_told, key_of, provenance_for, with_bos, with_warnings
+from lensloc.studies.kept_maps import (
+    as_told,
+    key_of,
+    looked_up,
+    provenance_for,
+    with_bos,
+    with_warnings,
+)
 from lensloc.studies.stimulus_warnings import kind_of_stimuli, map_warnings, stimulus_warnings
 from lensloc.studies.store import Store, StoreLike
 from lensloc.units.mask import UnitMask
@@ -298,33 +305,32 @@ def localize(
     if kept is not None and has_other_hooks(model):
         log.info("hooks are open on the model: its results are neither looked up nor kept")
         kept = None
-    known: dict[str, tuple[Selectivity, int]] = {}
-    if kept is not None and not recompute and not keep_responses:
-        known = {site: hit for site, key in keys.items() if (hit := kept.load(key)) is not None}
-    missing = [site for site in keys if site not in known]
-    seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
-    found = {site: as_told(hit[0], places[site]) for site, hit in known.items()}
+    look = not recompute and not keep_responses
     responses: Mapping[str, Responses] = {}
-    if missing:
-        options: dict[str, Any] = {
-            "pooling": pooling,
-            "batch_size": batch_size,
-            "max_tokens": max_tokens,
-            "truncate": truncate,
-            "bos": bos,
-            "progress": progress,
-        }
-        if keep_responses or test == "paired":
-            computed, responses, n_tokens, seconds = _by_stimulus(
-                model, contrast, missing, made, options
-            )
-        else:
-            computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
-        found |= {site: _at_place(map_, places[site]) for site, map_ in computed.items()}
-        responses = {
-            site: dataclasses.replace(each, provenance=places[site].replace(site=site))
-            for site, each in responses.items()
-        }
+    with looked_up(kept, keys, model, {site: site for site in keys}, look=look) as known:
+        missing = [site for site in keys if site not in known]
+        seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
+        found = {site: as_told(hit[0], places[site]) for site, hit in known.items()}
+        if missing:
+            options: dict[str, Any] = {
+                "pooling": pooling,
+                "batch_size": batch_size,
+                "max_tokens": max_tokens,
+                "truncate": truncate,
+                "bos": bos,
+                "progress": progress,
+            }
+            if keep_responses or test == "paired":
+                computed, responses, n_tokens, seconds = _by_stimulus(
+                    model, contrast, missing, made, options
+                )
+            else:
+                computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
+            found |= {site: _at_place(map_, places[site]) for site, map_ in computed.items()}
+            responses = {
+                site: dataclasses.replace(each, provenance=places[site].replace(site=site))
+                for site, each in responses.items()
+            }
         if kept is not None:
             for site in missing:
                 kept.save(keys[site], found[site], n_tokens)

@@ -12,7 +12,13 @@ from lensloc.models import describe
 from lensloc.models.surface import Model
 from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import Selectivity, Test, paired, welch
-from lensloc.studies.kept_maps import as_told, key_of, provenance_for, with_warnings
+from lensloc.studies.kept_maps import (
+    as_told,
+    key_of,
+    looked_up,
+    provenance_for,
+    with_warnings,
+)
 from lensloc.studies.localization import cut_at_window
 from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
 from lensloc.studies.store import Store
@@ -69,7 +75,7 @@ def localize_ways(
         max_tokens = cut_at_window(model, contrast, max_tokens)
     if store is not None and has_other_hooks(model):
         store = None
-    made, keys, found = {}, {}, {}
+    made, keys = {}, {}
     for way in ways:
         absolute, test = way
         if test == "paired":
@@ -83,19 +89,18 @@ def localize_ways(
         )
         items = contrast.item_labels if test == "paired" else None
         for site in sites:
-            key = key_of(made[way], items, lesions, site, view.truncate)
-            keys[way, site] = key
-            hit = None if store is None else store.load(key)
-            if hit is not None:
-                found[way, site] = as_told(hit[0], made[way])
-    missing = [place for place in keys if place not in found]
-    if missing:
-        wanted = list(dict.fromkeys(site for _, site in missing))
-        captured = capture(
-            model, contrast.texts, contrast.labels, wanted, pooling=view.pooling,
-            batch_size=view.batch_size, max_tokens=max_tokens, truncate=view.truncate,
-            bos=view.bos, progress=progress,
-        )  # fmt: skip
+            keys[way, site] = key_of(made[way], items, lesions, site, view.truncate)
+    places = {place: place[1] for place in keys}
+    with looked_up(store, keys, model, places) as known:
+        found = {place: as_told(hit[0], made[place[0]]) for place, hit in known.items()}
+        missing = [place for place in keys if place not in found]
+        if missing:
+            wanted = list(dict.fromkeys(site for _, site in missing))
+            captured = capture(
+                model, contrast.texts, contrast.labels, wanted, pooling=view.pooling,
+                batch_size=view.batch_size, max_tokens=max_tokens, truncate=view.truncate,
+                bos=view.bos, progress=progress,
+            )  # fmt: skip
         for way, site in missing:
             responses = captured.responses[site]
             held = Responses(site, responses.values, responses.conditions, contrast.item_labels)

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
@@ -83,26 +84,37 @@ class Runner:
         key = self._key(task, lesions)
         known = self._known.get(repr(key)) or self._look_up(key)
         if known is None:
-            with warnings.catch_warnings():  # told by the table instead
-                warnings.simplefilter("ignore", LensLocWarning)
-                reason, result = "", None
-                with contextlib.ExitStack() as stack:
-                    for found in lesions:
-                        stack.enter_context(found)
-                    try:
-                        result = task(self._model)
-                    except NotFiniteError as error:
-                        if not lesions:
-                            raise
-                        reason = str(error)
-                if result is None:
-                    result = self.measure(task)[0].without_numbers(reason)
-            known = result, tuple(found.effect for found in lesions)
-            if self._store is not None:
-                self._store.save_record(key, _to_record(*known))
+            with self._making(key, task) as waited:
+                known = self._look_up(key) if waited else None
+                if known is None:
+                    known = self._made(task, lesions)
+                    if self._store is not None:
+                        self._store.save_record(key, _to_record(*known))
         self._known[repr(key)] = known
         # What was kept may have been measured under another name.
         return dataclasses.replace(known[0], task=task.name), known[1]
+
+    def _making(self, key: Mapping[str, Any], task: Task) -> AbstractContextManager[bool]:
+        if self._store is None:
+            return contextlib.nullcontext(False)
+        return self._store.making([key], f"the score of {task.name}")
+
+    def _made(self, task: Task, lesions: Sequence[Lesion]) -> tuple[TaskResult, tuple[Effect, ...]]:
+        with warnings.catch_warnings():  # told by the table instead
+            warnings.simplefilter("ignore", LensLocWarning)
+            reason, result = "", None
+            with contextlib.ExitStack() as stack:
+                for found in lesions:
+                    stack.enter_context(found)
+                try:
+                    result = task(self._model)
+                except NotFiniteError as error:
+                    if not lesions:
+                        raise
+                    reason = str(error)
+            if result is None:  # the intact one's lock is taken within; it takes no other
+                result = self.measure(task)[0].without_numbers(reason)
+        return result, tuple(found.effect for found in lesions)
 
     def knows(self, task: Task, *planned: PlannedLesion) -> bool:
         """Say whether the store has a task's result under lesions; false without a store."""
@@ -120,8 +132,7 @@ class Runner:
         return {**self._of_model, "lesions": settings, "task": dict(task.settings)}
 
     def _look_up(self, key: Mapping[str, Any]) -> tuple[TaskResult, tuple[Effect, ...]] | None:
-        record = self._store.load_record(key) if self._store is not None else None
-        if record is None:
+        if self._store is None or (record := self._store.load_record(key)) is None:
             return None
         try:
             effects = tuple(Effect(**found) for found in record["effects"])
@@ -130,8 +141,8 @@ class Runner:
                 # Kept by a version that made a score of it.
                 return None
             return result, effects
-        except (KeyError, TypeError, ValueError) as error:
-            log.warning("a kept result is damaged (%s); making it again", error)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._store.discard_record(key, error)
             return None
 
 

@@ -11,11 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lensloc.display import markup
+from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError, noted
 from lensloc.units import ragged
 from lensloc.units.addresses import UnitAddress, is_residual, require_residual
 from lensloc.units.algebra import Sign, combined, describe
-from lensloc.units.mask_files import kind_of, read_mask, write_mask
+from lensloc.units.mask_files import kind_of, read_mask, values_beside, write_mask
 from lensloc.units.provenance import Provenance
 from lensloc.units.redrawn import drawn_like, resized
 from lensloc.units.selection import SelectionRule
@@ -396,7 +397,6 @@ class UnitMask(ragged.Layered):
         """
         tensors: dict[str, Tensor] = {}
         metadata = {
-            "format": "lensloc.UnitMask/1",
             "site": self.site,
             "provenance": self.provenance.to_json(),
         }
@@ -484,13 +484,13 @@ class UnitMask(ragged.Layered):
             return cls(site, mask, made)
         try:
             made = Provenance.from_json(metadata["provenance"])
-            record = json.loads(metadata["rule"]) if "rule" in metadata else None
+            record = loads(metadata["rule"]) if "rule" in metadata else None
             rule = None if record is None else SelectionRule.from_record(record, tensors)
             widths = ragged.from_text(metadata.get("widths"))
             made.text_set  # noqa: B018  # damaged hashes are refused here
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
-        known = {name: tensors[name] for name in ("score", "magnitude") if name in tensors}
+        known = values_beside(tensors, mask, path)
         own = metadata.get("site", made.site)
         if site not in (own, "resid_post"):
             raise LensLocError(

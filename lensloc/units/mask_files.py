@@ -7,14 +7,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as tensors_of
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from lensloc.display.files import write_file
+from lensloc.display.sealed import (
+    DamagedError,
+    Format,
+    NewerError,
+    checked_tensors,
+    read_bytes,
+    sealed_tensors,
+)
 from lensloc.errors import LensLocError
+from lensloc.units.npy_files import read_npy
 
+# The first version had no checksum.
+MASK = Format("lensloc.UnitMask", 2)
+_NUMBERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+            torch.float16, torch.bfloat16, torch.float32, torch.float64)  # fmt: skip
 SUFFIXES = (".safetensors", ".npy")
 
 
@@ -40,7 +54,8 @@ def write_mask(
     if kind_of(path) == ".safetensors":
         arrays = {"mask": mask.to(torch.uint8)}
         arrays |= {name: found.contiguous() for name, found in tensors.items()}
-        content = safetensors_bytes(arrays, metadata=dict(metadata))
+        known = {"format": str(MASK)} | dict(metadata)
+        content = sealed_tensors(safetensors_bytes(arrays, metadata=known))
         return write_file(path, content, overwrite=overwrite)
     if kind_of(path) == ".npy":
         content = npy_bytes(mask.numpy().astype(np.int64))
@@ -68,6 +83,25 @@ def read_mask(
     raise LensLocError(f"{path} is not a mask file; lensloc reads .safetensors and .npy.")
 
 
+def values_beside(
+    tensors: Mapping[str, Tensor], mask: Bool[Tensor, "layer unit"], path: Path
+) -> dict[str, Float[Tensor, "layer unit"]]:
+    """Return ``score`` and ``magnitude``, one number a unit, as far as they are in a file.
+
+    Raises:
+        LensLocError: if one is something else, or of another shape.
+    """
+    known = {name: tensors[name] for name in ("score", "magnitude") if name in tensors}
+    for name, found in known.items():
+        if found.dtype not in _NUMBERS or found.shape != mask.shape:
+            kind = str(found.dtype).removeprefix("torch.")
+            raise LensLocError(
+                f"{path}: {name} is {kind} of shape {tuple(found.shape)}, and not a number for "
+                f"each of {tuple(mask.shape)} units; write the mask again."
+            )
+    return {name: found.double() for name, found in known.items()}
+
+
 def npy_bytes(array: np.ndarray[Any, np.dtype[Any]]) -> bytes:
     """Return what ``numpy.save`` would write."""
     buffer = io.BytesIO()
@@ -81,28 +115,40 @@ def _read_safetensors(
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+            names = list(file.keys())
+        if "mask" not in names or "provenance" not in metadata:
+            raise LensLocError(
+                f"{path} holds no unit mask of lensloc; it holds {', '.join(names) or 'nothing'}."
+            )
+        content = read_bytes(path)
+        checked_tensors(content)
+        if MASK.version_of(metadata.get("format", f"{MASK.name}/1")) > 1:
+            _require_sealed(metadata)
+        tensors = tensors_of(content)
+    except NewerError as error:
+        raise LensLocError(f"{path} cannot be read: {error}.") from error
+    except DamagedError as error:
+        raise LensLocError(
+            f"{path} is damaged ({error}); restore it, or write the mask again."
+        ) from error
+    except (SafetensorError, OSError, ValueError, MemoryError, KeyError) as error:
+        if isinstance(error, LensLocError):
+            raise
         raise LensLocError(
             f"{path} is not a readable .safetensors file (truncated, or of another format: "
             f"{error}); write the mask again."
         ) from error
-    if "mask" not in tensors or "provenance" not in metadata:
-        raise LensLocError(
-            f"{path} holds no unit mask of lensloc; it holds {', '.join(tensors) or 'nothing'}."
-        )
     return _as_mask(tensors.pop("mask"), path), tensors, metadata
 
 
+def _require_sealed(metadata: Mapping[str, str]) -> None:
+    if "checksum" not in metadata:
+        raise DamagedError("it has no checksum")
+
+
 def _read_npy(path: Path) -> Bool[Tensor, "layer unit"]:
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise LensLocError(
-            f"{path} is not a plain .npy array (truncated, or pickled, which is never loaded: "
-            f"{error}); export the mask again."
-        ) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+    array = read_npy(path, "export the mask again")
+    if array.dtype.kind not in "biuf":
         raise LensLocError(f"{path} is not an array of 0 and 1.")
     # In the machine's own order of bytes, and of a type that torch has.
     native = array.astype(bool) if ((array == 0) | (array == 1)).all() else array.astype(np.float64)
@@ -114,6 +160,9 @@ def _as_mask(tensor: Tensor, path: Path) -> Bool[Tensor, "layer unit"]:
         raise LensLocError(
             f"{path} has shape {tuple(tensor.shape)}; a mask is a non-empty [layer, unit]."
         )
+    if tensor.dtype not in _NUMBERS:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise LensLocError(f"{path} holds an array of {kind}, so it is not a mask of 0 and 1.")
     if not ((tensor == 0) | (tensor == 1)).all():
         raise LensLocError(f"{path} holds other values than 0 and 1, so it is not a mask.")
     return tensor.bool()

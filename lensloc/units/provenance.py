@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lensloc.display.plain_json import loads
 from lensloc.units.text_sets import TextSet
 
 # What responses depend on, beside the site: two results that agree in these measured the same.
@@ -98,16 +99,15 @@ class Provenance:
         """Read what :meth:`to_json` wrote; fields of other versions are ignored.
 
         Raises:
-            ValueError: if ``text`` is not a JSON object.
+            ValueError: if ``text`` is not a JSON object, or a field of it is of another kind.
         """
-        raw = json.loads(text)
+        raw = loads(text)
         if not isinstance(raw, dict):
             raise ValueError("provenance is not a JSON object")  # noqa: TRY004
-        names = {field.name for field in dataclasses.fields(cls)}
         kept: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in raw.items()
-            if key in names
+            field.name: _as_kept(field.name, raw[field.name], field.default)
+            for field in dataclasses.fields(cls)
+            if field.name in raw
         }
         return cls(**kept)
 
@@ -160,3 +160,20 @@ class Provenance:
         if self.texts and other.texts:
             changes["texts"] = (self.text_set | other.text_set).encode()
         return self.replace(**changes)
+
+
+def _as_kept(name: str, value: Any, default: Any) -> Any:
+    """Return what a field was, of what JSON has for it.
+
+    Raises:
+        ValueError: if it is of another kind.
+    """
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(part, str) for part in value):
+            return tuple(value)
+    elif default is None:  # a number or none
+        if value is None or type(value) is int:
+            return value
+    elif type(value) is type(default):
+        return value
+    raise ValueError(f"{name} is {str(value)[:40]!r}")

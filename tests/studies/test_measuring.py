@@ -13,8 +13,10 @@ from task_files import refused
 
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, UnitMask
+from lensloc.display.sealed import sealed_record
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
+from lensloc.results.kept_formats import RECORD
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store
 from lensloc.tasks import TaskResult
@@ -179,13 +181,16 @@ def test_a_damaged_entry_is_made_again(tiny_llama: Any, tmp_path: Path, damage: 
     (path,) = tmp_path.glob("*.json")
     whole = path.read_text()
     if damage in damages():
-        path.write_text(json.dumps(damages()[damage](json.loads(whole))))
+        content = json.loads(whole)["content"]  # sealed again, as if it had been kept so
+        content["record"] = damages()[damage](content["record"])
+        path.write_bytes(sealed_record(RECORD, content))
     else:
         path.write_text(whole[:-20] if damage == "cut" else "")
     again, others = runner(tiny_llama, store).measure(task, ZERO)
     assert len(task.calls) == 2
     assert (again.score, others) == (first.score, effects)
     assert path.read_text() == whole
+    assert path.with_name(f"{path.name}.damaged").exists()
 
 
 def test_nothing_is_kept_under_foreign_hooks(
