@@ -21,6 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from lensloc.display.archives import ZIP_ERRORS, zip_fault
 from lensloc.display.disks import disk_fault, disk_told
 from lensloc.display.locks import held
+from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError
 from lensloc.models.cache import writable_cache_folder
 from lensloc.models.cache_entries import hash_of
@@ -92,7 +93,7 @@ BUNDLED = {
 def is_ready(model: BundledModel, folder: Path) -> bool:
     """Whether ``folder`` holds the complete, dequantised checkpoint of ``model``."""
     try:
-        record = json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        record = loads((folder / _DONE).read_text(encoding="utf-8"))
         sizes = record["files"]
         return record["sha256"] == model.sha256 and all(
             (folder / name).stat().st_size == size for name, size in sizes.items()

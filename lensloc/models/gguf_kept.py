@@ -14,6 +14,7 @@ import xxhash
 
 from lensloc.display.disks import disk_fault
 from lensloc.display.locks import held
+from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError
 from lensloc.models.cache import cache_folder, writable_cache_folder
 from lensloc.models.cache_entries import hash_of
@@ -114,7 +115,7 @@ def _made(path: Path, place: Path, key: str) -> Kept | GgufModel:
 def _intact(folder: Path) -> Kept | None:
     """Return what is kept in a folder, if every file of it is as it was written."""
     try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        record = loads((folder / _RECORD).read_text(encoding="utf-8"))
         if all(hash_of(folder / name) == known for name, known in record["files"].items()):
             return Kept(folder, record["quantization"], tuple(record["warnings"]))
     except FileNotFoundError:
@@ -132,7 +133,7 @@ def _forget_others(place: Path, kept: Path, source: object) -> None:
         if record.parent == kept:
             continue
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(record.read_text(encoding="utf-8")).get("source") == source:
+            if loads(record.read_text(encoding="utf-8")).get("source") == source:
                 shutil.rmtree(record.parent, ignore_errors=True)
                 record.parent.with_suffix(".lock").unlink(missing_ok=True)
 

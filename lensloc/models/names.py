@@ -2,11 +2,11 @@
 
 import ast
 import importlib.util
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lensloc.display.plain_json import loads
 from lensloc.models.bundled import BUNDLED
 
 VISION = ("efficientnet-lite0",)
@@ -30,11 +30,13 @@ def may_see(name: str) -> bool:
     if name.lower() in VISION or name.startswith(TIMM):
         return True
     try:
-        config = json.loads(Path(name, "config.json").read_text(encoding="utf-8"))
+        config = loads(Path(name, "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         # On the hub, where only asking would tell.
         return name.count("/") == 1 and name.lower() not in _of_transformer_lens()
-    known = config.get("model_type", "") if isinstance(config, dict) else ""
+    if not isinstance(config, dict):
+        return False
+    known = config.get("model_type", "")
     return "image_size" in config or "vision_config" in config or known in _SEEING
 
 
@@ -52,7 +54,7 @@ def _of_transformer_lens() -> frozenset[str]:
     # TransformerLens 4 keeps the aliases in a file of their own.
     aliases: dict[str, list[str]] = (
         written.get("MODEL_ALIASES")
-        or json.loads(Path(place, _ALIASES_OF_4).read_text(encoding="utf-8"))["aliases"]
+        or loads(Path(place, _ALIASES_OF_4).read_text(encoding="utf-8"))["aliases"]
     )
     names = [*official, *(alias for name in official for alias in aliases.get(name, ()))]
     return frozenset(name.lower() for name in names)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 
+from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError, needed
 from lensloc.models.describing import describe
 from lensloc.models.identity import attach
@@ -216,7 +216,7 @@ def _config(name: str, of_hub: dict[str, Any]) -> dict[str, Any]:
                 return {}
             options = {key: value for key, value in of_hub.items() if key in ("revision", "token")}
             file = Path(huggingface_hub.hf_hub_download(name, "config.json", **options))
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = loads(file.read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else {}
     return {}
 

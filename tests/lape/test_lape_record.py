@@ -395,7 +395,7 @@ def test_other_bad_token_files(llama: Any, tmp_path: Path) -> None:
         "a.safetensors": "holds 2 tensors",
         "b.safetensors": "an array of F32",
         "c.pt": "of type dict, not a tensor",
-        "d.npy": "pickled, which is never loaded",
+        "d.npy": "pickled, which are never loaded",
         "empty": "holds no .txt",
     }.items():
         with pytest.raises(LensLocError, match=message):

@@ -399,6 +399,8 @@ def _control(control: Beside, *, compared: bool, n_items: int = 0) -> str:
         if control.test == "draws":
             p = control.p_less if control.relation == "more" else control.p_more
             facts.append(f"p {number(p, 3)}")
+            if control.relation in ("less", "more") and control.low <= 0 <= control.high:
+                ends += ", an interval that holds zero"
         over = {"items": " over items", "interval": " by the interval alone"}.get(control.test, "")
         facts.append(f"difference {number(control.difference)} {ends}{over}".replace("  ", " "))
     return f"{control.control} ({', '.join(facts)})"
