@@ -16,7 +16,6 @@ import argparse
 import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import torch
 import transformers
+from clocks import CLOCK_HELP, CLOCKS, timed
 
 import lensloc as ll
 from lensloc import lape
@@ -36,14 +36,6 @@ from lensloc.models.tokens import token_ids
 
 LANGUAGES = ("en", "de", "tr", "fr", "es")
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
-
-
-def timed(function: Callable[[], Any], device: str) -> float:
-    start = time.perf_counter()
-    function()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def peak_mebibytes(device: str) -> float:
@@ -67,6 +59,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=4096, help="of each language")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=("hooked", "bridge", "transformers"))
+    parser.add_argument("--clock", default="wall", choices=CLOCKS, help=CLOCK_HELP)
     arguments = parser.parse_args()
     device, dtype = arguments.device, DTYPES[arguments.dtype]
     batch_tokens = arguments.batch_tokens or BATCH_TOKENS[device.split(":")[0]]
@@ -121,11 +114,11 @@ def main() -> None:
     runs |= {names[backend]: partial(record, backend) for backend in models}
     memory = {}
     for name, function in runs.items():
-        timed(function, device)
+        timed(function, device, arguments.clock)
         memory[name] = peak_mebibytes(device)
     rounds = []
     for number in range(arguments.rounds):
-        seconds = [timed(function, device) for function in runs.values()]
+        seconds = [timed(function, device, arguments.clock) for function in runs.values()]
         rounds.append(seconds)
         speeds = "   ".join(
             f"{name}: {total / took:,.0f} tokens/s"

@@ -16,8 +16,6 @@ import argparse
 import resource
 import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
 import torch
 import transformers
+from clocks import CLOCK_HELP, CLOCKS, timed
 from reference import t_map
 
 import lensloc as ll
@@ -34,14 +33,6 @@ from lensloc.models import BUNDLED, fetch
 from lensloc.models.load import BACKENDS, DTYPES
 
 BATCH_SIZES = (16, 32, 64, 96, 160, 240, 480)
-
-
-def timed(function: Callable[[], Any], device: str) -> float:
-    start = time.perf_counter()
-    function()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def prose(tokenizer: Any, length: int) -> ll.Contrast:
@@ -71,7 +62,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--backend", default="hooked", choices=BACKENDS)
     parser.add_argument("--window", type=int)
+    parser.add_argument("--clock", default="wall", choices=CLOCKS, help=CLOCK_HELP)
     arguments = parser.parse_args()
+    how = (arguments.device, arguments.clock)
     device, dtype = arguments.device, DTYPES[arguments.dtype]
 
     folder = fetch(BUNDLED["smollm2-135m"])
@@ -110,10 +103,10 @@ def main() -> None:
         )
 
     for function in (lambda: bare(min(len(ids), 1200 // length) or 1), lensloc):
-        timed(function, device)
+        timed(function, *how)
     sizes = BATCH_SIZES if length == 12 else (1, 2, 4)
     sweep = {
-        size: min(timed(lambda size=size: bare(size), device) for _ in range(2)) for size in sizes
+        size: min(timed(lambda size=size: bare(size), *how) for _ in range(2)) for size in sizes
     }
     best = min(sweep, key=sweep.__getitem__)
     print(
@@ -123,8 +116,11 @@ def main() -> None:
     memory = peak_mebibytes(device)
     rounds = []
     for number in range(arguments.rounds):
-        a, b = timed(lambda: bare(best), device), timed(lensloc, device)
-        c = timed(one_at_a_time, device) if length == 12 else float("nan")
+        a, b = (
+            timed(lambda: bare(best), *how),
+            timed(lensloc, *how),
+        )
+        c = timed(one_at_a_time, *how) if length == 12 else float("nan")
         rounds.append((a, b, c))
         print(
             f"round {number + 1}: (a) bare forward, batch {best}: {a:.3f} s   "
