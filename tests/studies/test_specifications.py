@@ -339,8 +339,8 @@ def test_what_is_left_is_counted(
     def run(choices: Mapping[str, Any]) -> None:
         run_multiverse(
             tiny_llama, even, [texts], choices, reference_specification=None, draws=3,
-            reference=None, exact=False, seed=0, confidence=0.95, truncate=False, batch_size="auto",
-            store=Store.at(tmp_path), progress=False, tell=told.append,
+            reference=None, pairs=None, exact=False, seed=0, confidence=0.95, truncate=False,
+            batch_size="auto", store=Store.at(tmp_path), progress=False, tell=told.append,
         )  # fmt: skip
 
     run({"percent": [5], "control": ["random"]})

@@ -18,6 +18,7 @@ from argument_modules import modules, of_modules
 from argument_pairs import of_pairs
 from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_people import of_people, timed
+from argument_stores import Refilled
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
 import lensloc as ll
@@ -413,7 +414,24 @@ def storing(w: World) -> dict[str, Entry]:
         "Store.at": Entry({"folder": w.folder / "one"}, {"folder": w.folder / "two"}),
         "Store.of": Entry({"store": w.folder / "one"}, {"store": w.folder / "two"}),
         "Store.path": Entry({"key": key}, {"key": {"a": 2}, "suffix": ".json"}, on=store),
-        "Store.load": Entry({"key": key}, {"key": {"a": 2}}, on=store),
+        "Store.load": Entry(
+            {"key": key},
+            {"key": {"a": 2}, "shape": (1, 1)},
+            on=Refilled(w),
+        ),
+        "Store.making": Entry(
+            {"keys": [key], "what": "a map"},
+            {
+                "keys": [{"a": 2}],
+                "what": same("a score", "it is told to other processes that wait"),
+            },
+            on=Refilled(w),
+        ),
+        "Store.discard_record": Entry(
+            {"key": key, "error": ValueError("no items")},
+            {"key": {"a": 2}, "error": ValueError("no scores")},
+            on=Refilled(w),
+        ),
         "Store.has_record": Entry({"key": key}, {"key": {"a": 2}}, on=store),
         "Store.load_record": Entry({"key": key}, {"key": {"a": 2}}, on=store),
         "Store.save": Entry(
