@@ -18,6 +18,7 @@ import lensloc as ll
 from lensloc import models
 from lensloc.contrasts import protocols
 from lensloc.models import BACKENDS, BUNDLED, DTYPES, known_names
+from lensloc.models.names import VISION
 from lensloc.vocabulary import Dtype
 
 HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "plotly", "scipy"}
