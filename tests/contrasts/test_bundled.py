@@ -85,7 +85,7 @@ def test_any_two_conditions_are_equally_long(name: str) -> None:
 
 
 def test_the_list_of_names() -> None:
-    assert sorted(contrasts.list()) == sorted(SIZES)
+    assert sorted(contrasts.list()) == sorted([*SIZES, "faces"])
 
 
 # -- language ----------------------------------------------------------------------------------
