@@ -4,6 +4,7 @@ Models are session-wide and read-only: a test that changes one makes its own.
 """
 
 import functools
+import gc
 import http.server
 import os
 import threading
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         given = getattr(item, "callspec", None)
         if given is not None and "hooked" in [str(value) for value in given.params.values()]:
             item.add_marker("hooked")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so no collection need walk through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

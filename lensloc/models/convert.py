@@ -52,6 +52,9 @@ CONVERTIBLE = frozenset(
     }
 )
 
+_WORTH_COLLECTING = 2**26
+"""Bytes of weights above which memory matters more than the second that a collection takes."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -129,8 +132,10 @@ def to_hooked_transformer(
     try:
         cfg = _config(hf_model, architecture, name, dtype)
         state_dict = _loading().get_pretrained_state_dict(".", cfg, hf_model, dtype=dtype)
+        large = sum(p.nbytes for p in hf_model.parameters()) > _WORTH_COLLECTING
         del hf_model
-        gc.collect()  # parts of some models know their whole
+        if large:
+            gc.collect()  # parts of some models know their whole
         model = filled(cfg, state_dict)
     except (AttributeError, KeyError, NotImplementedError, RuntimeError, ValueError) as error:
         raise LensLocError(

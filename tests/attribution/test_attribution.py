@@ -114,6 +114,11 @@ def lesioned(model: Any, mask: UnitMask, mode: Any = "zero", **options: Any) -> 
 # -- first order -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("tiny_name", "backend"),
+    [("llama", "hooked"), ("gpt2", "bridge"), ("neox", "hooked")],
+    indirect=True,
+)
 def test_gradients_equal_central_differences(double: Any, tiny_name: str, backend: str) -> None:
     # transformers' RMSNorm computes in float32, whatever the model's dtype.
     single = tiny_name == "llama" and backend == "bridge"

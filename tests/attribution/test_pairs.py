@@ -143,6 +143,7 @@ def test_every_kind_of_model_has_the_same_effects(checkpoints: dict[str, Path]) 
             torch.testing.assert_close(other_logits, logits[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("tiny_name", ["llama", "gpt2"], indirect=True)
 def test_batches_pads_and_dtype_change_nothing(
     double: Any, tiny_name: str, checkpoints: dict[str, Path], pairs: Pairs
 ) -> None:

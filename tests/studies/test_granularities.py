@@ -106,6 +106,9 @@ def test_halves_keep_items_together() -> None:
         assert not {items[row] for row in one} & {items[row] for row in two}
 
 
+@pytest.mark.parametrize(
+    ("tiny_name", "backend"), [("llama", "hooked"), ("neox", "bridge")], indirect=True
+)
 def test_lesions_are_those_of_a_lesion_by_hand(
     tiny: Any, contrast: Contrast, task: tasks.MinimalPairs
 ) -> None:
