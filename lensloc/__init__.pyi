@@ -21,6 +21,7 @@ from .results.lesions import LesionStudy
 from .results.profiles import ResponseProfile
 from .results.specification_curves import Multiverse
 from .results.specificities import Specificity
+from .results.sweeps import Sweep
 from .selectivity import (
     MaxT,
     SelectionRule,
@@ -44,6 +45,7 @@ from .studies import (
 from .studies.confounds import confound_check
 from .studies.dissociating import specificity
 from .studies.store import Store
+from .sweeps.sweeping import sweep
 from .tasks import TaskResult
 from .units.control_sets import Controls, controls
 from .units.mask import UnitMask
@@ -76,6 +78,7 @@ __all__ = [
     "Specificity",
     "Store",
     "Study",
+    "Sweep",
     "TaskResult",
     "UnitMask",
     "Wrapped",
@@ -105,6 +108,7 @@ __all__ = [
     "response_profile",
     "specificity",
     "study",
+    "sweep",
     "tasks",
     "welch",
     "wrap",

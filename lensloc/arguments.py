@@ -19,6 +19,7 @@ _REMEDIES = {
     "Null": "take what ll.lape.null returned",
     "MaxT": "take what ll.max_t returned",
     "LanguageMatrix": "take what ll.lape.perplexity returned",
+    "Sweep": "take what ll.sweep returned",
     "Specificity": "take what ll.specificity returned",
     "Encoding": "take what ll.alignment.encode returned",
     "ReadingStudy": "take what ll.alignment.reading_times returned",

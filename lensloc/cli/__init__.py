@@ -26,6 +26,7 @@ from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
 from lensloc.cli.specific import specificity_command
 from lensloc.cli.specifying import multiverse_command
+from lensloc.cli.sweeping import sweep_app
 from lensloc.errors import LensLocError
 
 _UNKNOWN = re.compile(
@@ -48,6 +49,7 @@ app.command("specificity")(specificity_command)
 app.command("report")(report_command)
 app.command("heatmap")(heatmap_command)
 app.command("demo")(demo_command)
+app.add_typer(sweep_app, name="sweep")
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")
 app.add_typer(cache_app, name="cache")

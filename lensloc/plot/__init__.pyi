@@ -11,6 +11,7 @@ from .profiles import response_profile
 from .recoveries import faithfulness
 from .saving import save
 from .specification_curves import multiverse
+from .sweeps import sweep_depths, sweep_drops, sweep_specificity
 from .themes import DIVERGING, SEQUENTIAL, themed
 
 __all__ = [
@@ -34,6 +35,9 @@ __all__ = [
     "save",
     "specificity",
     "steering",
+    "sweep_depths",
+    "sweep_drops",
+    "sweep_specificity",
     "t_histogram",
     "themed",
     "unit_heatmap",

@@ -17,6 +17,7 @@ from lensloc.results.lesions import LesionStudy
 from lensloc.results.readings import ReadingStudy
 from lensloc.results.specification_curves import Multiverse
 from lensloc.results.specificities import Specificity
+from lensloc.results.sweeps import Sweep
 from lensloc.studies import Localization, Study
 from lensloc.units.mask import UnitMask
 from lensloc.units.selection import least_note
@@ -47,7 +48,8 @@ def report(
     Args:
         study: what :func:`lensloc.study`, :func:`lensloc.localize` or :func:`lensloc.lesion_study`
             returned; or :func:`lensloc.specificity`, :func:`lensloc.multiverse`,
-            :func:`lensloc.alignment.encode` or :func:`lensloc.alignment.reading_times`.
+            :func:`lensloc.sweep`, :func:`lensloc.alignment.encode` or
+            :func:`lensloc.alignment.reading_times`.
         out: the ``.html`` file.
         percent: of a localization, per cent of units that make the network; 1 if None.
         site: of a localization, the site that is described; the first if None.
@@ -88,13 +90,13 @@ def report(
     elif isinstance(study, LesionStudy):
         refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)
-    elif isinstance(study, Encoding | ReadingStudy | Specificity | Multiverse):
+    elif isinstance(study, Encoding | ReadingStudy | Specificity | Multiverse | Sweep):
         refuse_idle("this page lists no units; leave it out", top=top != _TOP)
         page = part_page(study)
     else:
         raise LensLocError(
             "A report is made of a study, a localization, a lesion study, a specificity, a "
-            f"multiverse or an alignment; {type(study).__name__} is none."
+            f"multiverse, a sweep or an alignment; {type(study).__name__} is none."
         )
     return write_file(path, page.encode(), overwrite=overwrite)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lensloc.pages.report import dissociations, people, specifications
+from lensloc.pages.report import dissociations, people, specifications, sweeps
 from lensloc.pages.report.methods import references
 from lensloc.pages.report.people import People
 from lensloc.pages.report.pieces import bullets, definitions, heading, joined, prose
@@ -14,8 +14,9 @@ from lensloc.results.encodings import Encoding
 from lensloc.results.readings import ReadingStudy
 from lensloc.results.specification_curves import Multiverse
 from lensloc.results.specificities import Specificity
+from lensloc.results.sweeps import Sweep
 
-Result = People | Specificity | Multiverse
+Result = People | Specificity | Multiverse | Sweep
 """What can be a section of a study's page, or a page of its own."""
 
 
@@ -76,6 +77,17 @@ def part_of(found: Result, name: str = "", number_of: int = 1) -> Part:
             dissociations.methods(found),
             dissociations.facts(found),
             dissociations.links(found, name or model),
+        )
+    if isinstance(found, Sweep):
+        return Part(
+            sweeps.about(found),
+            sweeps.size(found),
+            found.summary(),
+            found.warnings,
+            sweeps.section(found),
+            sweeps.methods(found),
+            sweeps.facts(found),
+            sweeps.links(found, name or found.name),
         )
     return Part(
         specifications.about(found),

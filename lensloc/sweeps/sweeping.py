@@ -1,0 +1,136 @@
+"""Sweep: a plan, cell by cell, by whoever is there to do it."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lensloc.display.progress import progress_bar
+from lensloc.errors import LensLocError, refuse_idle
+from lensloc.models.cache import cache_folder
+from lensloc.results.sweeps import Sweep
+from lensloc.studies.calls import written_call
+from lensloc.studies.store import Store
+from lensloc.sweeps.cells import jobs_of
+from lensloc.sweeps.checking import ReadyPlan, ready
+from lensloc.sweeps.collecting import collected
+from lensloc.sweeps.files import PlanFile
+from lensloc.sweeps.plan import read_plan
+from lensloc.sweeps.ranks import Ranks
+from lensloc.sweeps.running import orders, run_here, run_in_processes, submit
+from lensloc.sweeps.working import Worker, record_of, sweep_store
+
+Where = Literal["here", "slurm"]
+
+
+def sweep(
+    plan: str | Path | Mapping[str, Any],
+    *,
+    store: Store | str | Path | None = None,
+    measure: bool = True,
+    processes: int = 1,
+    on: Where = "here",
+    slurm: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Measure a plan: models x contrasts x sites x protocols, and lesions of each.
+
+    The plan is checked whole before anything runs. Every cell is kept as soon as it is there, so
+    that a sweep that was interrupted, wherever it ran, goes on where it stopped; a model that
+    cannot be loaded, or a cell that fails, leaves its reason in its place, is tried again the next
+    time, and stops no other. Under torchrun the models are shared out over the ranks.
+
+    Args:
+        plan: a file (``.yaml``, ``.yml``, ``.json``), the name of a bundled plan
+            (``"alkhamissi2024"``, ``"pythia-training"``), or what would be in the file; see
+            ``docs/sweeps.md``.
+        store: where cells are kept and looked up: a folder. That of sweeps in the cache if None.
+        measure: False to look only at what is there.
+        processes: of this machine, which share the models out among themselves, each with a GPU of
+            its own where there are several.
+        on: ``"here"``, or ``"slurm"`` to submit one task a model and return at once.
+        slurm: options of submitit: ``timeout_min``, ``slurm_partition``, ``gpus_per_node``,
+            ``mem_gb`` and so on.
+        device: of models that the plan puts nowhere; a GPU if there is one, if None.
+        progress: show a progress bar.
+
+    Returns:
+        What is there of all cells; see :class:`~lensloc.results.sweeps.Sweep`.
+
+    Raises:
+        LensLocError: a plan with something wrong in it, with its place in the file; a store that
+            cannot be written; ranks with different versions; Slurm that is not there.
+    """
+    given = dict(locals())
+    if on not in ("here", "slurm"):
+        raise LensLocError(f"A sweep runs on here or slurm; {on!r} is neither.")
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+        raise LensLocError(f"processes is a whole number above 0; {processes!r} is not.")
+    if on == "slurm":
+        refuse_idle("Slurm has its own tasks; leave it out", processes=processes != 1)
+    else:
+        refuse_idle('it is of on="slurm"; leave it out', slurm=bool(slurm))
+    if not measure:
+        idle = {"processes": processes != 1, "device": device is not None, "on": on != "here"}
+        refuse_idle("nothing is measured; leave it out", **idle)
+    ranks = Ranks.here()
+    read, file = read_plan(plan)
+    checked = ready(read, file, ask_hub=measure and ranks.rank == 0)
+    kept = _store(store)
+    if measure:
+        _measure(checked, file, kept, ranks, processes, on, slurm or {}, device, progress)
+    return collected(checked, kept, call=written_call("ll.sweep", sweep, given))
+
+
+def _store(store: Store | str | Path | None) -> Store:
+    if isinstance(store, Store):
+        return sweep_store(store.folder)
+    if store is not None and not isinstance(store, str | Path):
+        raise LensLocError(
+            f"store is a folder, or ll.Store.at(folder); {type(store).__name__} is neither."
+        )
+    return sweep_store(cache_folder() / "sweeps" if store is None else Path(store))
+
+
+def _measure(
+    checked: ReadyPlan,
+    file: PlanFile,
+    store: Store,
+    ranks: Ranks,
+    processes: int,
+    on: Where,
+    slurm: Mapping[str, Any],
+    device: str | None,
+    progress: bool,
+) -> None:
+    cells = checked.cells()
+    ranks.meet(hashlib.sha256("".join(cell.name for _, cell in cells).encode()).hexdigest())
+    if ranks.size > 1:
+        refuse_idle("torchrun has started the processes; leave it out", processes=processes != 1,
+                    on=on != "here")  # fmt: skip
+    waiting = [(model, cell) for model, cell in cells if _waits(store, cell)]
+    if ranks.size > 1:
+        # All cells are shared out, not those that wait, so that every rank finds the same shares,
+        # however far the others are.
+        names = {cell.name for _, cell in waiting}
+        mine = jobs_of(cells, ranks.size)[ranks.rank :: ranks.size]
+        own = {cell.name for job in mine for cell in job.cells} & names
+        waiting = [(model, cell) for model, cell in waiting if cell.name in own]
+        device = device or ranks.device()
+    jobs = jobs_of(waiting, processes)
+    todo = orders(file, store, jobs, device)
+    if on == "slurm":
+        if todo:
+            submit([order for order, _ in todo], store.folder / "slurm", slurm)
+        return
+    with progress_bar(progress and ranks.rank == 0, len(waiting), "cells") as advance:
+        if processes > 1 and len(jobs) > 1:
+            run_in_processes([order for order, _ in todo], processes, advance)
+        else:
+            run_here(Worker(checked, store, device), jobs, advance)
+
+
+def _waits(store: Store, cell: Any) -> bool:
+    known = record_of(store, cell)
+    return known is None or bool(known["failed"])
