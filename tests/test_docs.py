@@ -24,6 +24,8 @@ def parse(arguments: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands"):
         name, *arguments = arguments
+        if name not in command.commands and "run" in command.commands:  # sweep PLAN
+            name, arguments = "run", [name, *arguments]
         assert name in command.commands, name
         command = command.commands[name]
     command.make_context(command.name, arguments)

@@ -35,6 +35,7 @@ QUICK = [
     ["--version"],
     ["localize", "--help"],
     ["specificity", "--help"],
+    ["sweep", "--help"],
     ["lape", "steer", "--help"],
     ["alignment", "encode", "--help"],
     ["alignment", "reading-times", "--help"],

@@ -15,6 +15,12 @@ VERSION = 1
 """Of what a cell's record holds; entries of another are measured again."""
 
 
+def shown_name(name: str) -> str:
+    """Return what a model goes by in tables: of an absolute path only the last part."""
+    path = Path(name)
+    return path.name if path.is_absolute() else name
+
+
 @dataclass(frozen=True, eq=False)
 class PlannedModel:
     """One model of a plan, in one revision.
@@ -37,7 +43,7 @@ class PlannedModel:
         untrained = " untrained" if self.entry.untrained else ""
         drawn = f" {self.entry.seed}" if untrained and self.entry.seed is not None else ""
         at = f"@{self.revision}" if self.revision else ""
-        return f"{self.entry.name}{at}{untrained}{drawn}"
+        return f"{shown_name(self.entry.name)}{at}{untrained}{drawn}"
 
     @property
     def key(self) -> dict[str, Any]:

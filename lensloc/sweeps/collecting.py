@@ -18,7 +18,7 @@ from lensloc.results.sweeps import (
     tabulated,
 )
 from lensloc.studies.store import Store
-from lensloc.sweeps.cells import Cell
+from lensloc.sweeps.cells import Cell, shown_name
 from lensloc.sweeps.checking import ReadyPlan
 from lensloc.sweeps.plan import PublishedEntry
 from lensloc.sweeps.working import record_of
@@ -133,7 +133,7 @@ def _published(
     filters = {"contrast": entry.contrast, "site": entry.site}
     if not of_localization:
         filters["task"] = entry.task
-    same = table["model"].map(lambda name: str(name).split("@")[0]) == entry.model
+    same = table["model"].map(lambda name: str(name).split("@")[0]) == shown_name(entry.model)
     for name, wanted in filters.items():
         if wanted is not None:
             same &= table[name] == wanted

@@ -62,7 +62,6 @@ def sweep(
         LensLocError: a plan with something wrong in it, with its place in the file; a store that
             cannot be written; ranks with different versions; Slurm that is not there.
     """
-    given = dict(locals())
     if on not in ("here", "slurm"):
         raise LensLocError(f"A sweep runs on here or slurm; {on!r} is neither.")
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
@@ -80,7 +79,8 @@ def sweep(
     kept = _store(store)
     if measure:
         _measure(checked, file, kept, ranks, processes, on, slurm or {}, device, progress)
-    return collected(checked, kept, call=written_call("ll.sweep", sweep, given))
+    call = written_call("ll.sweep", sweep, {"plan": plan})  # who measured it changes nothing
+    return collected(checked, kept, call=call)
 
 
 def _store(store: Store | str | Path | None) -> Store:

@@ -19,6 +19,7 @@ from argument_pairs import of_pairs
 from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_people import of_people, timed
 from argument_stores import Refilled
+from argument_sweeps import of_sweeps
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
 
 import lensloc as ll
@@ -32,7 +33,7 @@ def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
     parts = (
         *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
-        *(modules(), of_pairs(w), of_people(w)),
+        *(modules(), of_pairs(w), of_people(w), of_sweeps(w)),
     )
     found = {name: entry for part in parts for name, entry in part.items()}
     for name, entry in reading(w).items():
