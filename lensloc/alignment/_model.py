@@ -344,13 +344,15 @@ def log_probabilities(
     members = [torch.from_numpy(np.flatnonzero(found)) for found in classes]
 
     def measure(
-        logits: Float[Tensor, "span vocabulary"], targets: Int[Tensor, " span"]
-    ) -> Float[Tensor, "span column"]:
+        logits: Float[Tensor, "place vocabulary"],
+        which: Int[Tensor, " target"],
+        targets: Int[Tensor, " target"],
+    ) -> Float[Tensor, "target column"]:
         whole = torch.logsumexp(logits, dim=-1)
-        columns = [logits.gather(1, targets[:, None])[:, 0] - whole]
+        columns = [logits[which, targets] - whole[which]]
         for ids in members:
             own = logits.index_select(1, ids.to(logits.device))
-            columns.append(torch.logsumexp(own, dim=-1) - whole)
+            columns.append((torch.logsumexp(own, dim=-1) - whole)[which])
         return torch.stack(columns, dim=-1)
 
     scored = [Scored(ids, first) for ids, first in sequences]

@@ -222,6 +222,11 @@ class Lesion:
         return self._suspended > 0
 
     @property
+    def reads_texts(self) -> bool:
+        """Whether what it does to a token follows from the text around it, not from the token."""
+        return self._corrupted is not None or self._last_only
+
+    @property
     def effect(self) -> Effect:
         """What the lesion did since it was last opened."""
         return Effect(dict(self._fired), any(bool(c) for c in self._changed), self._moved)

@@ -5,14 +5,16 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from lensloc.models.late import steady_length
+from lensloc.models.late import earliest, steady_length
 from lensloc.models.lens import Adapted, Lens
+from lensloc.models.masking import masks_of, packs_rightly
 from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch
 
 
@@ -107,9 +109,23 @@ class Bridge(Lens):
             warnings.filterwarnings("ignore", "run_with_cache: skipped", UserWarning)
             return super().capture(tokens, points)
 
-    def shares_beginnings(self) -> bool:
-        """Its cache is transformers' own, which is not taken apart here."""
-        return False
+    def longest_packed(self) -> int:
+        return self._longest_packed
+
+    @cached_property
+    def _longest_packed(self) -> int:
+        """Whether masks and positions of one's own are taken is found out by trying."""
+        if not self.is_causal:
+            return 0
+        exact = self.dtype in (torch.float32, torch.float64)
+        with self.alone():
+            right = packs_rightly(self._forward, self.vocabulary, self.device, exact)
+        return int(min(self.window, earliest(self.config))) if right else 0
+
+    def _forward(self, inputs: Inputs, **options: Any) -> Float[Tensor, "row pos vocabulary"]:
+        packed = masks_of(inputs, self.dtype)
+        logits: Tensor = self.model(inputs.tokens, return_type="logits", **packed, **options)
+        return logits
 
     def picked_logits(
         self,
@@ -123,7 +139,7 @@ class Bridge(Lens):
         if self._takes("logits_to_keep"):
             start = int(positions.min())
             options["logits_to_keep"] = inputs.tokens.shape[1] - start
-        logits = self.model(inputs.tokens, return_type="logits", **options)
+        logits = self._forward(inputs, **options)
         return lambda span: logits[rows[span], positions[span] - start], int(logits.shape[-1])
 
     # -- writing -----------------------------------------------------------------------------------

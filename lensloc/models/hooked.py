@@ -1,16 +1,20 @@
 """HookedTransformer of TransformerLens 3.9 as a surface."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap, sample_logits
 
 from lensloc.models.lens import Lens
 from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf, Watch
+
+# Settings by which attention follows from the length of a row.
+_BY_LENGTH = ("use_dynamic_ntk_rope", "use_logn_attn")
 
 
 class Hooked(Lens):
@@ -31,10 +35,19 @@ class Hooked(Lens):
 
     # -- logits ------------------------------------------------------------------------------------
 
-    def shares_beginnings(self) -> bool:
+    def keeps_what_it_read(self) -> bool:
         """Say whether keys and values of a beginning can be kept without changing anything."""
         usual = self.model.cfg.positional_embedding_type in ("standard", "rotary")
         return self.is_causal and usual and not self.model.cfg.use_local_attn
+
+    def longest_packed(self) -> int:
+        """Positions must be given by a mask; what acts by the length of a row acts too late."""
+        cfg = self.model.cfg
+        usual = cfg.positional_embedding_type in ("standard", "rotary")
+        by_length = any(getattr(cfg, name, False) for name in _BY_LENGTH)
+        if not self.is_causal or not usual or by_length:
+            return 0
+        return min(self.window, int(cfg.window_size)) if cfg.use_local_attn else self.window
 
     def picked_logits(
         self,
@@ -43,23 +56,30 @@ class Hooked(Lens):
         positions: Int[Tensor, " picked"],
     ) -> tuple[LogitsOf, int]:
         """Run the blocks; the output layer runs on the picked places alone."""
-        options: dict[str, Any] = {"stop_at_layer": self.n_layers, **self._options()}
-        if inputs.family is None or inputs.beginnings is None:
-            wanted = self.model(inputs.tokens, **options)[rows, positions]
-        else:
-            family, beginnings = inputs.family, inputs.beginnings
-            cache = self._cache(beginnings)
-            # Every token counts; without masks the model would look for pads.
-            options |= {"past_kv_cache": cache}
-            first = self.model(beginnings, attention_mask=torch.ones_like(beginnings), **options)
-            _keep_rows(cache, family)
-            rest = inputs.tokens
-            second = self.model(rest, attention_mask=torch.ones_like(rest), **options)
-            inside = positions < inputs.n_shared
-            wanted = second.new_empty(len(rows), second.shape[-1])
-            wanted[inside] = first[family[rows[inside]], positions[inside]].to(wanted.device)
-            wanted[~inside] = second[rows[~inside], positions[~inside] - inputs.n_shared]
+        with self._seeing(inputs.sees):
+            residual = self.model(
+                inputs.tokens,
+                stop_at_layer=self.n_layers,
+                **self._options(),
+                **_positions_as_mask(inputs),
+            )
+        wanted = residual[rows, positions]
         return lambda span: self._unembedded(wanted[span]), int(self.model.cfg.d_vocab_out)
+
+    @contextlib.contextmanager
+    def _seeing(self, sees: Bool[Tensor, "row query key"] | None) -> Iterator[None]:
+        """Let tokens attend to some others only, besides what the model itself rules out."""
+        with contextlib.ExitStack() as stack:
+            if sees is not None:
+                unseen = ~sees[:, None]
+
+                def hide(scores: Tensor, hook: Any) -> Tensor:
+                    return scores.masked_fill(unseen.to(scores.device), -torch.inf)
+
+                for layer in range(self.n_layers):
+                    point = f"blocks.{layer}.attn.hook_attn_scores"
+                    stack.callback(self._add(point, hide, first=True))
+            yield
 
     def _unembedded(
         self, residual: Float[Tensor, "row d_model"]
@@ -148,7 +168,7 @@ class _Reader:
         """
         surface = self._surface
         options: dict[str, Any] = {"stop_at_layer": surface.n_layers, **surface._options()}
-        if not surface.shares_beginnings():
+        if not surface.keeps_what_it_read():
             return surface._unembedded(surface.model(ids, **options)[:, -1])
         if self._cache is None:
             self._cache = surface._cache(ids)
@@ -160,6 +180,20 @@ class _Reader:
             ids[:, done:], past_kv_cache=self._cache, attention_mask=mask, **options
         )
         return surface._unembedded(residual[:, -1])
+
+
+def _positions_as_mask(inputs: Inputs) -> dict[str, Any]:
+    """Return the attention mask whose running sum the model takes for positions plus 1.
+
+    Every entry is different from 0, and so no pad: neighbours' positions differ.
+    """
+    if inputs.positions is None:
+        return {}
+    return {
+        "attention_mask": torch.diff(
+            inputs.positions + 1, dim=1, prepend=torch.zeros_like(inputs.positions[:, :1])
+        )
+    }
 
 
 def _keep_rows(cache: TransformerLensKeyValueCache, rows: Int[Tensor, " row"]) -> None:

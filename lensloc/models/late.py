@@ -64,6 +64,16 @@ def reach(config: Any, n_parameters: int) -> Reach:
     return Reach(n_tokens, tuple((name, length) for length, name in late))
 
 
+def earliest(config: Any) -> float:
+    """Return from how many tokens on the first thing acts that acts late; infinity if none does.
+
+    Args:
+        config: transformers' configuration.
+    """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return min((length for _, length in _lengths(text.to_dict()) if length > 1), default=math.inf)
+
+
 def context_window(fields: dict[str, Any]) -> int | None:
     """Return how long a text may be by a configuration; None if it does not say."""
     for name in _WINDOWS:

@@ -2,13 +2,14 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lensloc.models.evaluation import evaluating
 from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface, watched
 
 
@@ -164,6 +165,24 @@ class Lens(Attached, Surface):
         points = {id(point): point for point in self.model.hook_dict.values()}
         found = [handle.user_hook for point in points.values() for handle in point.fwd_hooks]
         return [hook.hook if isinstance(hook, Adapted) else hook for hook in found]
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Run the model as it is: in evaluation mode, without gradients, past every open hook."""
+        kept: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        for point in {id(point): point for point in self.model.hook_dict.values()}.values():
+            for handle in point.fwd_hooks:
+                if not any(hooks is point._forward_hooks for hooks, _ in kept):
+                    kept.append((point._forward_hooks, dict(point._forward_hooks)))
+                del point._forward_hooks[handle.hook.id]
+        try:
+            # A tensor made under inference_mode could not be used outside of it.
+            with evaluating(self.model), torch.inference_mode(mode=False), torch.no_grad():
+                yield
+        finally:
+            for hooks, content in kept:
+                hooks.clear()
+                hooks.update(content)
 
     # -- running -----------------------------------------------------------------------------------
 

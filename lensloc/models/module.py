@@ -415,8 +415,8 @@ class OfModule(Attached, Surface):
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
         self._refuse("gives no logits of tokens")
 
-    def shares_beginnings(self) -> bool:
-        return False
+    def longest_packed(self) -> int:
+        return 0
 
     def picked_logits(
         self,

@@ -12,7 +12,8 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine
-from lensloc.models.late import steady_length
+from lensloc.models.late import earliest, steady_length
+from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
 from lensloc.models.quantized import is_quantized
 from lensloc.models.surface import (
     Attached,
@@ -132,8 +133,7 @@ class Plain(Attached, Surface):
             finally:
                 handle.remove()
         # What is the same computation differs by rounding; a model may attend to a token weakly.
-        exact = self.dtype in (torch.float32, torch.float64) and not is_quantized(self.model)
-        rtol, atol = (1e-4, 1e-5) if exact else (1e-2, 1e-3)
+        rtol, atol = (1e-4, 1e-5) if self._exact else (1e-2, 1e-3)
         return len(seen) < 2 or torch.allclose(seen[0], seen[1], rtol=rtol, atol=atol)
 
     @property
@@ -345,14 +345,30 @@ class Plain(Attached, Surface):
         self._decoder(input_ids=tokens, use_cache=False)
 
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
-        return self._forward(tokens)
+        return self._forward(Inputs(tokens))
 
-    def _forward(self, tokens: Int[Tensor, "row pos"]) -> Tensor:
-        logits: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+    def _forward(self, inputs: Inputs) -> Float[Tensor, "row pos vocabulary"]:
+        packed = masks_of(inputs, self.dtype)
+        logits: Tensor = self.model(input_ids=inputs.tokens, use_cache=False, **packed).logits
         return logits
 
-    def shares_beginnings(self) -> bool:
-        return False
+    def longest_packed(self) -> int:
+        return self._longest_packed
+
+    @cached_property
+    def _longest_packed(self) -> int:
+        """Whether masks and positions of one's own are taken is found out by trying."""
+        most = min(self.window, earliest(self.config))
+        kind = getattr(self.config, "_attn_implementation", None)
+        if kind not in MASKABLE or not self.is_causal:
+            return 0
+        with self._alone():
+            right = packs_rightly(self._forward, self.vocabulary, self.device, self._exact)
+        return int(most) if right else 0
+
+    @property
+    def _exact(self) -> bool:
+        return self.dtype in (torch.float32, torch.float64) and not is_quantized(self.model)
 
     @cached_property
     def _finish(self) -> Callable[[Tensor], Tensor] | None:
@@ -387,7 +403,7 @@ class Plain(Attached, Surface):
     ) -> tuple[LogitsOf, int]:
         head, finish = self.model.get_output_embeddings(), self._finish
         if finish is None:
-            logits = self.logits(inputs.tokens)
+            logits = self._forward(inputs)
             return lambda span: logits[rows[span], positions[span]], int(logits.shape[-1])
         kept: list[Tensor] = []
 
@@ -398,7 +414,7 @@ class Plain(Attached, Surface):
 
         handle = head.register_forward_pre_hook(pick)
         try:
-            width = int(self._forward(inputs.tokens).shape[-1])
+            width = int(self._forward(inputs).shape[-1])
         finally:
             handle.remove()
         return lambda span: finish(head(kept[0][span])), width

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 Kind = Literal["hooked", "bridge", "transformers", "module"]
@@ -57,22 +57,19 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Sequences of tokens that are run together, padded on the right.
+    """Rows of tokens that are run together.
 
     Attributes:
-        tokens: ``[row, pos]``.
-        family: which of ``beginnings`` each row goes on from; None if rows stand for themselves.
-        beginnings: ``[family, pos]``, what the rows of a family have in common and is run once.
+        tokens: ``[row, pos]``; texts that are padded on the right, or several texts a row.
+        positions: where there are several texts a row, every token's position in its own; those of
+            neighbours differ.
+        sees: where there are several texts a row, whether a token (query) may attend to another one
+            (key): itself and those before it in its own text.
     """
 
     tokens: Int[Tensor, "row pos"]
-    family: Int[Tensor, " row"] | None = None
-    beginnings: Int[Tensor, "family shared"] | None = None
-
-    @property
-    def n_shared(self) -> int:
-        """Length of the beginnings."""
-        return 0 if self.beginnings is None else self.beginnings.shape[1]
+    positions: Int[Tensor, "row pos"] | None = None
+    sees: Bool[Tensor, "row query key"] | None = None
 
 
 class Attached:
@@ -244,8 +241,8 @@ class Surface(Protocol):
         """Run the model and return all its logits."""
         ...
 
-    def shares_beginnings(self) -> bool:
-        """Say whether :meth:`picked_logits` takes beginnings, and nothing changes by that."""
+    def longest_packed(self) -> int:
+        """Return most tokens of a row of several texts, each read as if alone; 0 if none may be."""
         ...
 
     def picked_logits(
@@ -259,7 +256,7 @@ class Surface(Protocol):
         Args:
             inputs: the tokens.
             rows: of every place.
-            positions: of every place, counted from the start of the beginning, if there is one.
+            positions: of every place, in its row.
         """
         ...
 

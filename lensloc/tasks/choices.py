@@ -134,7 +134,6 @@ class MultipleChoice:
         found = token_log_probs(
             model,
             [scored for each in asked for scored in each],
-            groups=[row for row, each in enumerate(asked) for _ in each],
             batch_size=self.batch_size,
             progress=progress,
             description=self.name,

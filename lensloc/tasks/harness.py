@@ -311,11 +311,7 @@ def harness_model(
 
         def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
             """Score continuations; say whether greedy decoding would write them."""
-            contexts = {context: n for n, (context, _) in enumerate(r.args for r in requests)}
-            return answers.measured(
-                [answers.split(*request.args) for request in requests],
-                [contexts[request.args[0]] for request in requests],
-            )
+            return answers.measured([answers.split(*request.args) for request in requests])
 
         def loglikelihood_rolling(self, requests: Sequence[Any]) -> list[float]:
             """Score whole texts in windows of the context."""
@@ -351,13 +347,10 @@ class _Answers:
         require_known(self.model, [int(token)], "The beginning of a text")
         return int(token)
 
-    def measured(
-        self, sequences: Sequence[Scored], groups: Sequence[int] | None = None
-    ) -> list[tuple[float, bool]]:
+    def measured(self, sequences: Sequence[Scored]) -> list[tuple[float, bool]]:
         found = token_log_probs(
             self.model,
             sequences,
-            groups=groups,
             measure=log_probs_and_greedy,
             batch_size=self.batch_size,
             progress=self.progress,

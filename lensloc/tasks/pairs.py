@@ -122,8 +122,7 @@ class MinimalPairs:
         if masked:
             found = pseudo_log_likelihoods(model, sequences, **how)
         else:
-            groups = [number // 2 for number in range(len(sequences))]
-            found = token_log_probs(model, sequences, groups=groups, **how)
+            found = token_log_probs(model, sequences, **how)
         items = pd.DataFrame(
             {
                 "item": [str(number) for number in range(1, len(self.pairs) + 1)],

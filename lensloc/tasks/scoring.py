@@ -21,6 +21,7 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.packing import Row, inputs_of, packed
 from lensloc.lesions.lesioning import has_other_hooks, open_lesions
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Inputs, Model
@@ -30,8 +31,10 @@ from lensloc.models.tokens import shortened
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 _LOGITS_AT_ONCE = {"cpu": 2**26, "cuda": 2**29, "mps": 2**27}
-# A shorter common beginning saves less than the further, smaller forward passes cost.
-_LEAST_SHARED = 24
+# Tokens of a row of several texts: more save hardly any tokens, and cost attention.
+_ROW = 96
+# Several texts a row are worth it if so small a part of their tokens is left, or a smaller one.
+_WORTHWHILE = 0.95
 
 
 @dataclass(frozen=True)
@@ -138,20 +141,34 @@ def log_probs(
     return own - torch.logsumexp(logits, dim=-1)
 
 
+def log_probs_of(
+    logits: Float[Tensor, "place vocabulary"],
+    which: Int[Tensor, " target"],
+    targets: Int[Tensor, " target"],
+) -> Float[Tensor, " target"]:
+    """Return log p of targets at places; the normaliser of a place is computed once."""
+    return logits[which, targets] - torch.logsumexp(logits, dim=-1)[which]
+
+
 def log_probs_and_greedy(
-    logits: Float[Tensor, "span vocabulary"], targets: Int[Tensor, " span"]
-) -> Float[Tensor, "span 2"]:
-    """Return log p of the targets, and 1 where the target is the most probable token."""
-    greedy = logits.argmax(dim=-1) == targets
-    return torch.stack([log_probs(logits, targets), greedy.to(logits.dtype)], dim=-1)
+    logits: Float[Tensor, "place vocabulary"],
+    which: Int[Tensor, " target"],
+    targets: Int[Tensor, " target"],
+) -> Float[Tensor, "target 2"]:
+    """Return log p of targets at places, and 1 where one is the most probable token there."""
+    greedy = logits.argmax(dim=-1)[which] == targets
+    return torch.stack([log_probs_of(logits, which, targets), greedy.to(logits.dtype)], dim=-1)
+
+
+Measure = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Gets the logits of places, and of every target, at which place it is, and which token."""
 
 
 def token_log_probs(
     model: Model,
     sequences: Sequence[Scored],
     *,
-    groups: Sequence[int] | None = None,
-    measure: Callable[[Tensor, Tensor], Tensor] = log_probs,
+    measure: Measure = log_probs_of,
     batch_size: BatchSize = "auto",
     progress: bool = True,
     description: str = "scoring",
@@ -159,18 +176,16 @@ def token_log_probs(
     """Return log p(token | all tokens before it) of every scored token, natural log, float64.
 
     A sequence's last token is predicted but never read, so sequences that differ in it alone are
-    run once; and what the sequences of a group have in common from the start is run once, its keys
-    and values being kept for all of them, by models that can. The output layer is run on
-    scored tokens only, and of the softmax only the normaliser and the token's own logit are
-    computed, in float32 at least.
+    run once; and what sequences have in common from the start is run once, by models that read
+    several texts in a row as if each were alone. The output layer is run on scored tokens only,
+    once a place, and of the softmax only the normaliser and the token's own logit are computed, in
+    float32 at least.
 
     Args:
         model: a loaded model of any kind.
         sequences: what to score.
-        groups: group of each sequence, of those that begin alike; none if None.
         measure: what is computed from logits and targets instead of log p.
-        batch_size: sequences a batch, or groups of them that are run together; does not change the
-            result.
+        batch_size: sequences a batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 
@@ -185,170 +200,138 @@ def token_log_probs(
     for row, sequence in enumerate(sequences):
         if len(sequence.ids) > sequence.first:
             sharing.setdefault(sequence.ids[:-1], []).append(row)
-    inputs, members = list(sharing), list(sharing.values())
+    texts, members = list(sharing), list(sharing.values())
     found: list[Float[np.ndarray, "scored ..."]] = [np.zeros(0)] * len(sequences)
     device = surface(model).device
-    if groups is None or not _can_share(model):
-        families = [_Family((row,), 0) for row in range(len(inputs))]
-    else:
-        families = _families(inputs, [groups[rows[0]] for rows in members])
+    alone, together = _rows(model, texts, batch_size)
+    rows = [*alone, *together]
 
     def score(chosen: list[int]) -> None:
-        batch = _Batch.of([families[number] for number in chosen], inputs)
-        spans = [(place, member) for place, row in enumerate(batch.rows) for member in members[row]]
-        scored = [(place, sequences[member]) for place, member in spans]
-        values = _score_batch(model, batch, scored, measure, device)
-        ends = np.cumsum([len(s.ids) - s.first for _, s in scored])
-        for (_, member), part in zip(spans, np.split(values, ends[:-1]), strict=True):
+        batch = [rows[number] for number in chosen]
+        spans = _spans(batch, members)
+        if chosen[0] < len(alone):
+            values = _score_alone(model, batch, spans, sequences, measure, device)
+        else:
+            values = _score_batch(
+                model, inputs_of(batch, device), spans, sequences, measure, device
+            )
+            if not np.isfinite(values).all():
+                # Nothing times NaN is NaN, so what is none in one text is none in its whole row.
+                batch = [Row.of(text, texts[text]) for row in batch for text in row.places]
+                spans = _spans(batch, members)
+                values = _score_alone(model, batch, spans, sequences, measure, device)
+        ends = np.cumsum([len(sequences[n].ids) - sequences[n].first for _, _, n in spans])
+        for (_, _, member), part in zip(spans, np.split(values, ends[:-1]), strict=True):
             require_finite(model, part, sequences[member])
             found[member] = part
 
-    run_batches(
-        model,
-        _batches(
-            families,
-            inputs,
-            batch_size,
-            sees_pads(model, max(map(len, inputs), default=0)),
-            device,
-        ),
-        score,
-        progress=progress,
-        description=description,
+    budget = _TOKENS_AT_ONCE.get(device.type, 2048)
+    equal = sees_pads(model, max(map(len, texts), default=0))
+    batches = batches_by_length(
+        list(map(len, alone)), batch_size=batch_size, budget=budget, equal=equal
     )
+    # Rows of several texts have as many of them as a batch may have.
+    most: BatchSize = 1 if batch_size != "auto" else "auto"
+    for batch in batches_by_length(list(map(len, together)), batch_size=most, budget=budget):
+        batches.append([len(alone) + number for number in batch])
+    run_batches(model, batches, score, progress=progress, description=description)
     return found
 
 
 # -- beginnings in common --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Family:
-    """Inputs that begin alike.
-
-    Attributes:
-        rows: which inputs.
-        n_shared: how many tokens they have in common from the start and are run once.
-    """
-
-    rows: tuple[int, ...]
-    n_shared: int
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Families with equally long beginnings.
-
-    Attributes:
-        rows: the inputs of all families, one family after another.
-        family: which family each of them belongs to.
-        beginnings: token ids of every family's beginning.
-        rest: token ids of every input behind it.
-    """
-
-    rows: tuple[int, ...]
-    family: tuple[int, ...]
-    beginnings: tuple[tuple[int, ...], ...]
-    rest: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, families: Sequence[_Family], inputs: Sequence[tuple[int, ...]]) -> "_Batch":
-        n_shared = families[0].n_shared
-        rows = tuple(row for family in families for row in family.rows)
-        return cls(
-            rows,
-            tuple(number for number, family in enumerate(families) for _ in family.rows),
-            tuple(inputs[family.rows[0]][:n_shared] for family in families),
-            tuple(inputs[row][n_shared:] for row in rows),
-        )
-
-    @property
-    def n_shared(self) -> int:
-        """Length of the beginnings."""
-        return len(self.beginnings[0])
+def _rows(
+    model: Model, texts: Sequence[tuple[int, ...]], batch_size: BatchSize
+) -> tuple[list[Row], list[Row]]:
+    """Return rows of one text, and rows of several, where these have fewer tokens in all."""
+    most = _longest_packed(model)
+    fitting = [number for number, ids in enumerate(texts) if len(ids) <= most]
+    if len(fitting) < 2 or batch_size == 1:
+        return [Row.of(number, ids) for number, ids in enumerate(texts)], []
+    chosen = [texts[number] for number in fitting]
+    longest = max(map(len, chosen))
+    found = packed(
+        chosen,
+        most_tokens=min(most, max(longest, _ROW)),
+        most_texts=None if batch_size == "auto" else batch_size,
+    )
+    if sum(map(len, found)) > _WORTHWHILE * sum(map(len, chosen)):
+        return [Row.of(number, ids) for number, ids in enumerate(texts)], []
+    return (
+        [Row.of(number, ids) for number, ids in enumerate(texts) if len(ids) > most],
+        [row.named(fitting) for row in found],
+    )
 
 
-def _can_share(model: Model) -> bool:
-    """Say whether keys and values of a beginning can be kept without changing anything."""
-    if sees_pads(model) or has_other_hooks(model):
-        return False
-    return surface(model).shares_beginnings()
-
-
-def _families(inputs: Sequence[tuple[int, ...]], groups: Sequence[int]) -> list[_Family]:
-    by_group: dict[int, list[int]] = {}
-    for row, group in enumerate(groups):
-        by_group.setdefault(group, []).append(row)
-    families = []
-    for rows in by_group.values():
-        shared = min(n_shared(inputs[rows[0]], inputs[row]) for row in rows)
-        lengths = [len(inputs[row]) for row in rows]
-        saved = shared * (len(rows) - 1) - (max(lengths) * len(rows) - sum(lengths))  # less pads
-        if shared >= _LEAST_SHARED and saved > 0:
-            families.append(_Family(tuple(rows), shared))
-        else:
-            families += [_Family((row,), 0) for row in rows]
-    return families
-
-
-def _batches(
-    families: Sequence[_Family],
-    inputs: Sequence[tuple[int, ...]],
-    batch_size: BatchSize,
-    equal: bool,
-    device: torch.device,
-) -> list[list[int]]:
-    by_beginning: dict[int, list[int]] = {}
-    for number, family in enumerate(families):
-        by_beginning.setdefault(family.n_shared, []).append(number)
-    batches = []
-    for shared, numbers in sorted(by_beginning.items()):
-        lengths = [
-            shared
-            + len(families[number].rows)
-            * max(len(inputs[row]) - shared for row in families[number].rows)
-            for number in numbers
-        ]
-        batches += [
-            [numbers[place] for place in batch]
-            for batch in batches_by_length(
-                lengths,
-                batch_size=batch_size,
-                budget=_TOKENS_AT_ONCE.get(device.type, 2048),
-                equal=equal,
-            )
-        ]
-    return batches
+def _longest_packed(model: Model) -> int:
+    """Return most tokens of a row of several texts, under the hooks that are open."""
+    lesions = open_lesions(model)
+    if sees_pads(model) or has_other_hooks(model) or any(each.reads_texts for each in lesions):
+        return 0
+    return surface(model).longest_packed()
 
 
 # -- one batch -------------------------------------------------------------------------------------
 
 
-def _score_batch(
+_Span = tuple[int, tuple[int, ...], int]
+"""A row, the places in it of a text, and which sequence is scored there."""
+
+
+def _spans(batch: Sequence[Row], members: Sequence[Sequence[int]]) -> list[_Span]:
+    return [
+        (row, places, member)
+        for row, each in enumerate(batch)
+        for text, places in each.places.items()
+        for member in members[text]
+    ]
+
+
+def _score_alone(
     model: Model,
-    batch: _Batch,
-    spans: Sequence[tuple[int, Scored]],
-    measure: Callable[[Tensor, Tensor], Tensor],
+    batch: Sequence[Row],
+    spans: Sequence[_Span],
+    sequences: Sequence[Scored],
+    measure: Measure,
     device: torch.device,
 ) -> Float[np.ndarray, "scored ..."]:
-    """Return the measure of every scored token of (row of the batch, sequence), in their order."""
-    rows = torch.tensor([row for row, s in spans for _ in range(s.first, len(s.ids))])
-    before = torch.tensor([pos - 1 for _, s in spans for pos in range(s.first, len(s.ids))])
-    targets = torch.tensor([token for _, s in spans for token in s.ids[s.first :]], device=device)
-    rows, before = rows.to(device), before.to(device)
-    tokens = padded_right(batch.rest, device)
-    inputs = Inputs(tokens)
-    if batch.n_shared:
-        family = torch.tensor(batch.family, device=device)
-        inputs = Inputs(tokens, family, torch.tensor(batch.beginnings, device=device))
-    logits_of, width = surface(model).picked_logits(inputs, rows, before)
+    """Return what :func:`_score_batch` does, of rows of one text."""
+    inputs = Inputs(padded_right([row.tokens for row in batch], device))
+    return _score_batch(model, inputs, spans, sequences, measure, device)
+
+
+def _score_batch(
+    model: Model,
+    inputs: Inputs,
+    spans: Sequence[_Span],
+    sequences: Sequence[Scored],
+    measure: Measure,
+    device: torch.device,
+) -> Float[np.ndarray, "scored ..."]:
+    """Return the measure of every scored token of every span, in their order."""
+    length = inputs.tokens.shape[1]
+    before: list[int] = []
+    targets: list[int] = []
+    for row, each, member in spans:
+        scored = sequences[member]
+        before += [row * length + place for place in each[scored.first - 1 :]]
+        targets += scored.ids[scored.first :]
+    places, which = np.unique(before, return_inverse=True)
+    rows, positions = (torch.from_numpy(part).to(device) for part in np.divmod(places, length))
+    tokens = np.array(targets)
+    logits_of, width = surface(model).picked_logits(inputs, rows, positions)
     at_once = max(1, _LOGITS_AT_ONCE.get(device.type, 2**26) // width)
+    order = np.argsort(which, kind="stable")
+    ends = np.searchsorted(which[order], np.arange(0, len(places) + at_once, at_once))
     parts = []
-    for start in range(0, len(targets), at_once):
-        span = slice(start, min(start + at_once, len(targets)))
-        logits = logits_of(span)
+    for number, start in enumerate(range(0, len(places), at_once)):
+        chosen = order[ends[number] : ends[number + 1]]
+        logits = logits_of(slice(start, min(start + at_once, len(places))))
         if logits.dtype not in (torch.float32, torch.float64):
             logits = logits.float()
-        parts.append(measure(logits, targets[span].to(logits.device)))
+        own = torch.from_numpy(which[chosen] - start).to(logits.device)
+        parts.append(measure(logits, own, torch.from_numpy(tokens[chosen]).to(logits.device)))
     # Moved before the conversion, since not every device has float64.
-    return torch.cat(parts).cpu().double().numpy()
+    values = torch.cat(parts).cpu().double().numpy()
+    return values[np.argsort(order, kind="stable")]

@@ -126,39 +126,6 @@ def test_small_spans_of_logits_change_nothing(
         np.testing.assert_allclose(values, others, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, "auto"])
-def test_what_a_group_has_in_common_is_run_once(
-    tiny: Any, tokenizer: Any, batch_size: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scoring_module, "_LEAST_SHARED", 2)
-    beginnings = [tokenizer(text)["input_ids"] for text in TEXTS[:3]]
-    sequences = [
-        Scored((*beginning[:length], *ending), 1)
-        for beginning, length in zip(beginnings, (1, 4, 4), strict=True)
-        for ending in ((5, 6, 7), (5, 9, 11), (8, 7, 6), (4, 4))
-    ]
-    groups = [0] * 4 + [1] * 4 + [2] * 4
-    n_run: list[int] = []
-    handle = tiny.hook_dict["hook_embed"].register_forward_hook(
-        lambda _module, _inputs, output: n_run.append(output.shape[0] * output.shape[1])
-    )
-    try:
-        alone = token_log_probs(tiny, sequences, batch_size=batch_size, progress=False)
-        n_alone = sum(n_run)
-        n_run.clear()
-        shared = token_log_probs(
-            tiny, sequences, groups=groups, batch_size=batch_size, progress=False
-        )
-    finally:
-        handle.remove()
-    for a, b in zip(alone, shared, strict=True):
-        np.testing.assert_allclose(b, a, atol=2e-5)
-    if hasattr(tiny, "original_model"):
-        assert sum(n_run) == n_alone  # transformers' own forward pass is left as it is
-    elif batch_size == 1:
-        assert sum(n_run) < n_alone
-
-
 def test_greedy_is_the_most_probable_token(tiny: Any, original: Any, tokenizer: Any) -> None:
     sequences = sequences_of(tokenizer)[:6]
     logits = original(torch.tensor([sequences[0].ids[:-1]])).logits[0]
