@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 # What does not wait for one another is made side by side.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo test test-tl4 test-gpu test-brainscore browser lint notebooks docs findings clean
+.PHONY: demo test test-package test-tl4 test-gpu test-brainscore browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo --overwrite
@@ -62,12 +62,32 @@ notebooks: $(VENV)/.dev
 	$(INSTALL) --editable '.[png]' pillow
 	OMP_NUM_THREADS=1 $(VENV)/bin/python notebooks/refresh.py
 
-docs: $(VENV)/.dev
-	EAGER_IMPORT=1 $(VENV)/bin/pdoc --docformat google --output-directory docs/api lensloc
+# The documentation as a site, which opens offline: site/index.html
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
+
+# The distributions, checked, and the wheel in an empty environment that has what it declares.
+test-package: $(VENV)/.package
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/twine check --strict dist/*
+	$(PYTHON) -m venv --clear $(VENV)/empty
+	$(VENV)/empty/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint constraints.txt dist/*.whl
+	cd $(VENV) && empty/bin/lensloc stimuli list && empty/bin/lensloc models list pythia-70m
+	cd $(VENV) && empty/bin/python -c "import lensloc as ll; print(ll.contrasts.language())"
 
 # The figures of README and docs, printed again; takes hours. One section: make findings SECTIONS=published
 findings: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python tests/benchmarks/findings.py $(SECTIONS)
+
+$(VENV)/.docs: $(VENV)/.runtime
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
+$(VENV)/.package: $(VENV)/bin/python
+	$(INSTALL) build twine
+	touch $@
 
 $(VENV)/.tl4: $(VENV)/.dev
 	$(PIP) install --quiet --no-deps --upgrade --target $(VENV)/tl4 'transformer-lens>=4,<5'

@@ -92,9 +92,12 @@ BUNDLED_CHOICES = (
 
 SELECTIONS = ("t", "d", "gradient", "pairs")
 """What units are ranked by; see :mod:`lensloc.studies.selections`."""
-ACTIVATIONS = ("absolute", "signed")
+Activations = Literal["absolute", "signed"]
 """Whether the size of a response counts, or its sign too."""
-TESTS = ("welch", "paired")
+ACTIVATIONS: tuple[str, ...] = get_args(Activations)
+TestName = Literal["welch", "paired"]
+"""How target and control are compared."""
+TESTS: tuple[str, ...] = get_args(TestName)
 
 SPECIFICATION: Mapping[str, Any] = MappingProxyType(
     {

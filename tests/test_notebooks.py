@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from refresh import code_hash, warnings_of
+from refresh import COLAB, code_hash, is_setup, setup_of, warnings_of, with_setup
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -86,6 +86,26 @@ def test_it_asks_one_question(notebook: Any) -> None:
     assert len(titles) == 1
 
 
+def test_it_opens_in_colab_and_installs_nothing_where_lensloc_is(
+    path: Path, notebook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = code_cells(notebook)[0]
+    assert is_setup(first)
+    assert first.source == setup_of(path.name)
+    assert first.outputs == []
+    assert f"({COLAB}{path.name})" in notebook.cells[0].source
+    called: list[list[str]] = []
+    monkeypatch.setattr("subprocess.run", lambda command, **_: called.append(command))
+    exec(first.source, {})
+    assert called == []
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    exec(first.source, {})
+    assert [command[-1].split("[")[0] for command in called] == ["lensloc"]
+    again = nbformat.from_dict(notebook)
+    with_setup(again, path.name)
+    assert again == notebook
+
+
 def test_outputs_are_those_of_its_code(notebook: Any) -> None:
     assert problems(notebook) == []
 
@@ -130,7 +150,7 @@ def test_code_imports_lensloc_and_what_comes_with_it(notebook: Any) -> None:
 
 def test_the_first_one_is_short() -> None:
     first = nbformat.read(FOLDER / "01_language_network.ipynb", as_version=4)
-    assert len(first.cells) <= 15
+    assert len(first.cells) <= 16
 
 
 @pytest.mark.parametrize("damage", ["edited", "output", "order", "picture", "error"])

@@ -1,5 +1,7 @@
-"""An installed, non-editable lensloc works."""
+"""An installed, non-editable lensloc works, and declares what it needs."""
 
+import ast
+import importlib.metadata
 import inspect
 import os
 import pkgutil
@@ -10,7 +12,14 @@ import sysconfig
 import venv
 from pathlib import Path
 
+import yaml
+
 import lensloc as ll
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,no-redef]
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,3 +86,80 @@ def test_no_test_file_imports_another() -> None:
     for path in files:
         found = re.search(r"^ *(from|import) test_\w+", path.read_text(), flags=re.MULTILINE)
         assert found is None, path
+
+
+# -- what is declared ------------------------------------------------------------------------------
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# Modules that belong to Python's own installer, or come with what is declared.
+SAME = {"sklearn": "scikit-learn", "PIL": "pillow", "skimage": "scikit-image"}
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=!~ ;]", each)[0].lower().replace("_", "-") for each in requirements}
+
+
+def imported_modules() -> dict[str, set[str]]:
+    """Top-level modules that lensloc imports -> where."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "lensloc").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+        names += [
+            str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and not n.level
+        ]
+        # needed("himalaya.ridge", ...): libraries of extras
+        names += [
+            str(call.args[0].value)
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call)
+            and getattr(call.func, "id", "") == "needed"
+            and isinstance(call.args[0], ast.Constant)
+        ]
+        for name in names:
+            found.setdefault(name.split(".")[0], set()).add(path.name)
+    return {k: v for k, v in found.items() if k not in {*sys.stdlib_module_names, "lensloc"}}
+
+
+def test_what_is_imported_is_declared() -> None:
+    required = declared(PROJECT["dependencies"])
+    extras = {name: declared(each) for name, each in PROJECT["optional-dependencies"].items()}
+    optional = set().union(*(each for name, each in extras.items() if name not in ("dev", "docs")))
+    owners = importlib.metadata.packages_distributions()
+    found = imported_modules()
+    assert {"torch", "typer", "plotly", "himalaya"} <= set(found)
+    for module, places in found.items():
+        names = {SAME.get(module, module), *owners.get(module, ())}
+        names = {name.lower().replace("_", "-") for name in names}
+        assert names & (required | optional | {"timm", "ipython"}), (module, places)
+    # And what is declared is of some use: imported, or named where it stands.
+    used = {n.lower().replace("_", "-") for m in found for n in (m, *owners.get(m, ()))}
+    text = (ROOT / "pyproject.toml").read_text()
+    for name in required - used:
+        assert re.search(rf'"{name}[^"]*", +#', text), f"{name} is declared and not imported"
+
+
+def test_versions_and_addresses_agree() -> None:
+    version, urls = PROJECT["version"], PROJECT["urls"]
+    cited = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {version}\n" in cited
+    assert f"\nrepository-code: {urls['Source']}\n".replace("code: ", 'code: "').rstrip() in cited
+    assert f"version = {{{version}}}" in re.sub(r" +", " ", (ROOT / "docs/cite.md").read_text())
+    assert urls["Source"] in (ROOT / "mkdocs.yml").read_text()
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"):
+        assert (ROOT / name).is_file()
+
+
+def test_workflows_run_what_there_is() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    folder = ROOT / ".github" / "workflows"
+    for path in folder.glob("*.yml"):
+        found = yaml.safe_load(path.read_text())
+        assert found["jobs"], path.name
+        for target in re.findall(r"run: make ([\w-]+)", path.read_text()):
+            assert target in targets, target
+    text = (folder / "checks.yml").read_text()
+    pythons = re.findall(r'python: "(3\.\d+)"', text)
+    assert len(set(pythons)) >= 3
+    supported = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert set(pythons) <= set(supported)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from lensloc.cli.caching import cache_app
 from lensloc.cli.catalogue import models_app, stimuli_app
+from lensloc.cli.commands import add
 from lensloc.cli.evaluating import evaluate_command
 from lensloc.cli.figures import demo_command, heatmap_command
 from lensloc.cli.lesioning import lesion_command
@@ -33,22 +34,65 @@ _UNKNOWN = re.compile(
     r"Invalid value for '--(?P<what>[\w-]+)': (?P<given>\S.*) is not one of (?P<known>.*)"
 )
 
+_STATUS = (
+    "Exit status: 0 done; 1 something that was checked is not right (stimuli check, cache verify), "
+    "or interrupted; 2 bad input, told in one sentence, with nothing written."
+)
+
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Find the units of a language model that are selective for a contrast; switch them off; "
     "measure what breaks.",
+    epilog="\n\n".join(
+        [
+            "Examples:",
+            "lensloc demo",
+            "lensloc localize --network language --percent 1 --out masks/language.safetensors",
+            "lensloc report --network language --task minimal-pairs --limit 4",
+            _STATUS,
+        ]
+    ),
 )
-app.command("localize")(localize_command)
-app.command("pairs")(pairs_command)
-app.command("lesion")(lesion_command)
-app.command("evaluate")(evaluate_command)
-app.command("multiverse")(multiverse_command)
-app.command("specificity")(specificity_command)
-app.command("report")(report_command)
-app.command("heatmap")(heatmap_command)
-app.command("demo")(demo_command)
+add(
+    app, "localize", localize_command,
+    "localize --network language --percent 1 --out language.safetensors",
+    "localize --contrast mine.csv --target hot --control cold --control mild",
+    "localize --model-name gpt2 --site resid_post --site head --pooling mean --json",
+)  # fmt: skip
+add(
+    app, "pairs", pairs_command,
+    "pairs --pairs agreement --site head --curves --figure curves.html",
+    "pairs --pairs mine.csv --percent 0.5 --out pairs.safetensors",
+)  # fmt: skip
+add(
+    app, "lesion", lesion_command,
+    "lesion --network language --percent 1 --prompt 'The old ferry'",
+    "lesion --mask language.safetensors --mode scale --scale 2",
+)  # fmt: skip
+add(
+    app, "evaluate", evaluate_command,
+    "evaluate --mask language.safetensors --task minimal-pairs --control-units layer",
+    "evaluate --network language --percent 0.5,1,2 --task perplexity --out table.csv",
+    "evaluate --contrast mine.csv --target hot --control cold --task choice=commonsense",
+)  # fmt: skip
+add(
+    app, "multiverse", multiverse_command,
+    "multiverse --activations absolute --activations signed --percent 0.5,1 --plot curve.html",
+)  # fmt: skip
+add(
+    app, "specificity", specificity_command,
+    "specificity --percent 1 --out specificity.csv --plot specificity.html",
+    "specificity --estimate",
+)  # fmt: skip
+add(
+    app, "report", report_command,
+    "report --network language --task minimal-pairs --limit 4 --out language.html",
+    "report --contrast mine.csv --target hot --control cold --out mine.html",
+)  # fmt: skip
+add(app, "heatmap", heatmap_command, "heatmap lensloc-masks/*.safetensors --out layers.html")
+add(app, "demo", demo_command, "demo --out lensloc-demo")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")

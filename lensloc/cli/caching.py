@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from lensloc.cli.commands import add
 from lensloc.cli.output import print_json, readable, tell
 from lensloc.errors import LensLocError
 from lensloc.models.cache import cache_folder
@@ -28,7 +29,6 @@ KindOption = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@cache_app.command("path")
 def cache_path(as_json: AsJson = False) -> None:
     """Print where the cache is (LENSLOC_CACHE sets it)."""
     if as_json:
@@ -37,7 +37,6 @@ def cache_path(as_json: AsJson = False) -> None:
         tell(readable(str(cache_folder())))
 
 
-@cache_app.command("list")
 def cache_list(
     kind: KindOption = None, older_than: OlderThan = None, as_json: AsJson = False
 ) -> None:
@@ -53,7 +52,6 @@ def cache_list(
     tell(f"{_count(chosen)} in {readable(str(cache_folder()))}.")
 
 
-@cache_app.command("verify")
 def cache_verify(
     kind: KindOption = None, older_than: OlderThan = None, as_json: AsJson = False
 ) -> None:
@@ -78,7 +76,6 @@ def cache_verify(
         raise typer.Exit(1)
 
 
-@cache_app.command("clear")
 def cache_clear(
     kind: KindOption = None,
     older_than: OlderThan = None,
@@ -170,3 +167,9 @@ def _age(seconds: float) -> str:
         if seconds >= 2 * _SECONDS[unit]:
             return f"{seconds / _SECONDS[unit]:.0f} {unit}"
     return f"{seconds / 60:.0f} m"
+
+
+add(cache_app, "path", cache_path, "cache path")
+add(cache_app, "list", cache_list, "cache list --kind map")
+add(cache_app, "verify", cache_verify, "cache verify")
+add(cache_app, "clear", cache_clear, "cache clear --older-than 30d --dry-run")

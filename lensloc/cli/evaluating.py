@@ -13,30 +13,26 @@ import lensloc as ll
 from lensloc import contrasts, vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.modes import parse_modes
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+    Networks,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BadColumn,
     BatchSize,
     Bos,
-    Device,
-    Dtype,
-    Encoding,
     GoodColumn,
     GroupColumn,
     Limit,
     Masks,
-    ModelName,
+    ModelOptions,
     Reference,
-    Revision,
-    Sep,
     Separator,
     Site,
-    TrustRemoteCode,
     batch_size_of,
-    file_form,
-    load_mask,
+    network_names,
     reference_contrast,
     reference_files,
     require_percentage,
@@ -45,7 +41,6 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes, tell_written
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.contrasts.columns import TableForm
-from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
@@ -59,7 +54,6 @@ from lensloc.vocabulary import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lensloc.models.surface import Model
     from lensloc.results.lesions import LesionStudy
     from lensloc.tasks import Task
     from lensloc.units.control_sets import Controls
@@ -90,13 +84,16 @@ _NEED = {
 
 
 def evaluate_command(
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
     masks: Masks = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
+            autocompletion=network_names,
             help=f"Network to localize and lesion: {', '.join(contrasts.NAMES)}; repeatable "
-            "(default language, without --mask)."
+            "(default language, without --mask).",
         ),
     ] = None,
     task: Annotated[
@@ -113,23 +110,18 @@ def evaluate_command(
     good_column: GoodColumn = None,
     bad_column: BadColumn = None,
     group_column: GroupColumn = None,
-    text_column: Annotated[
-        str | None,
-        typer.Option(help="Column of texts in perplexity=PATH, bits-per-byte=PATH (default text)."),
-    ] = None,
     prompt_column: Annotated[
         str | None,
         typer.Option(help="Column of prompts in generation=PATH, choice=PATH (default prompt)."),
     ] = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
-    control: Annotated[
+    control_units: Annotated[
         list[str] | None,
         typer.Option(help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable."),
     ] = None,
     percents: Annotated[
         str | None,
         typer.Option(
+            "--percent",
             "--percents",
             "--percentage",
             help="Sizes in per cent of units, e.g. 0.5,1,2 (default: a mask's own; of networks "
@@ -147,11 +139,6 @@ def evaluate_command(
     bos: Bos = "model",
     site: Site = None,
     seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 42,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     exact: Exact = False,
@@ -172,17 +159,18 @@ def evaluate_command(
 
     require_sites([] if site is None else [site])
     modes = parse_modes(mode or ["zero"], reference)
-    several = parse_controls(control or [], elsewhere=not anywhere)
+    several = parse_controls(control_units or [], elsewhere=not anywhere)
     if not several:
         idle = {"--exact": exact, "--anywhere": anywhere}
-        refuse_idle("no --control is given; leave it out", **idle)
+        refuse_idle("no --control-units are given; leave it out", **idle)
     sizes = None if percents is None else parse_percents(percents)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
-    form = file_form(sep, encoding, [*task_files(task or []), *reference_files(reference)])
+    form = texts.form(*task_files(task or []), *reference_files(reference))
     columns = {
-        "good": good_column, "bad": bad_column, "group": group_column, "text": text_column,
-        "prompt": prompt_column,
+        "good": good_column, "bad": bad_column, "group": group_column, "prompt": prompt_column,
+        # Of --contrast too, where one is given.
+        "text": None if texts.contrast and "text" not in read_by(task or []) else texts.text_column,
     }  # fmt: skip
     with collected_warnings() as of_tasks:
         tasks = parse_tasks(
@@ -190,21 +178,18 @@ def evaluate_command(
             separator,
         )  # fmt: skip
     held = reference_contrast(reference, form)
-    networks = _networks(masks or [], network or [], site)
-    for given in networks.values():
-        if isinstance(given, ll.UnitMask):
-            _require_possible(given, sizes, several)
-    by_name = any(isinstance(given, Contrast) for given in networks.values())
+    networks = Networks.parse(masks, network, texts, how, site, seed, form)
+    for given in networks.masks.values():
+        _require_possible(given, sizes, several)
     store = ll.Store.at(cache_folder() / "studies")
 
     with collected_warnings() as notes, stdout_to_stderr():
-        model: Model = ll.load_model(
-            model_name, dtype=dtype, device=device, backend=backend,
-            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
-        )  # fmt: skip
+        model = loading.load(quiet=as_json)
         study = ll.lesion_study(
-            model, networks, tasks, several, sizes or _sizes_of_masks(networks), modes,
-            site=site if by_name else None, reference=held, seed=seed, exact=exact, store=store,
+            model,
+            networks.of(model, store=store, progress=not as_json),
+            tasks, several, sizes or _sizes_of_masks(networks), modes,
+            site=networks.to_localize, reference=held, seed=seed, exact=exact, store=store,
             progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
@@ -215,7 +200,7 @@ def evaluate_command(
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "rows": records(study.table),
                 "comparisons": records(study.comparisons),
                 "summary": study.summary(),
@@ -232,30 +217,16 @@ def evaluate_command(
 # -- networks --------------------------------------------------------------------------------------
 
 
-def _networks(
-    paths: Sequence[Path], names: Sequence[str], site: str | None
-) -> "dict[str, UnitMask | Contrast]":
-    """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
-    if not paths and not names:
-        names = ["language"]
-    networks: dict[str, UnitMask | Contrast] = {name: contrasts.get(name) for name in names}
-    for path in dict.fromkeys(paths):
-        name = str(path) if path.stem in networks else path.stem
-        networks[name] = load_mask(path, site)
-    return networks
-
-
-def _sizes_of_masks(
-    networks: "Mapping[str, UnitMask | Contrast]",
-) -> dict[str, list[float]] | None:
+def _sizes_of_masks(networks: Networks) -> dict[str, list[float]] | None:
     """Return sizes for networks by name: those of the masks beside them, if there are some."""
     from lensloc.studies import own_percent
 
-    own = [own_percent(given) for given in networks.values() if isinstance(given, ll.UnitMask)]
-    sizes = list(dict.fromkeys(size for size in own if size))
+    sizes = list(
+        dict.fromkeys(size for mask in networks.masks.values() if (size := own_percent(mask)))
+    )
     if not sizes:
         return None
-    return {name: sizes for name, given in networks.items() if isinstance(given, Contrast)}
+    return {name: sizes for name in networks.contrasts}
 
 
 def _require_possible(
@@ -273,7 +244,7 @@ def _require_possible(
 
 
 def parse_percents(text: str) -> list[float]:
-    """Read ``--percents``.
+    """Read sizes, ``--percent 0.5,1,2``.
 
     Raises:
         LensLocError: unless it is a list of percentages.
@@ -284,9 +255,9 @@ def parse_percents(text: str) -> list[float]:
             size = float(part)
         except ValueError as error:
             raise LensLocError(
-                f"--percents {text!r} is not a list of numbers; write e.g. 0.5,1,2."
+                f"--percent {text!r} is not a list of numbers; write e.g. 0.5,1,2."
             ) from error
-        require_percentage(size, "Every size in --percents")
+        require_percentage(size, "Every size in --percent")
         sizes.append(size)
     return list(dict.fromkeys(sizes))
 
@@ -319,7 +290,7 @@ def parse_tasks(
     """
     options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
     named = {name: title for name, title in columns.items() if title is not None}
-    read = {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
+    read = read_by(texts)
     for name in named:
         if name not in read:
             of = " and ".join(f"--task {kind}=PATH" for kind in _READS if name in _READS[kind])
@@ -366,6 +337,11 @@ def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping
     columns = {name: title for name, title in named.items() if name in _READS[kind]}
     said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
     return make(argument, **options, **said)
+
+
+def read_by(texts: Sequence[str]) -> set[str]:
+    """Return the columns that tasks read from files of one's own."""
+    return {name for text in texts if task_files([text]) for name in _READS[_kind(text)]}
 
 
 def _kind(text: str) -> str:

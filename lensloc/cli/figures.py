@@ -9,7 +9,11 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc.cli.localizing import show_layers, show_units
-from lensloc.cli.options import DEFAULT_MODEL, TrustRemoteCode
+from lensloc.cli.options import (
+    ModelOptions,
+    Percent,
+    require_percentage,
+)
 from lensloc.cli.output import collected_warnings, command_line, show_notes, tell_written
 from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
@@ -48,10 +52,9 @@ def heatmap_command(
 
 
 def demo_command(
+    loading: ModelOptions,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("lensloc-demo"),
-    model_name: Annotated[str, typer.Option(help="Model to localize.")] = DEFAULT_MODEL,
-    percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
-    trust_remote_code: TrustRemoteCode = False,
+    percent: Percent = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in --out.")] = (
         False
     ),
@@ -66,21 +69,23 @@ def demo_command(
         require_place(path, "--out", (path.suffix,), overwrite)
     require_writable_folder(out, "The folder")
     console = Console()
-    model = ll.load_model(model_name, backend="auto", trust_remote_code=trust_remote_code)
+    size = 1.0 if percent is None else percent
+    require_percentage(size)
+    model = loading.load(quiet=False)
     sites = ["resid_post", "attn_out", "mlp_out", "mlp_post"]
     with collected_warnings():  # what they say is in the report
         found = ll.study(
             model,
             ll.contrasts.language(),
             sites,
-            percent=percentage,
+            percent=size,
             tasks=[ll.tasks.minimal_pairs(limit=1)],
             controls=ll.controls("magnitude+outliers", without_outliers=True),
             store=ll.Store.at(cache_folder() / "studies"),
         )
     network = found.network
     network.save(mask_path, overwrite=overwrite)
-    masks = {name: best(found.found[name], "target", percentage) for name in sites}
+    masks = {name: best(found.found[name], "target", size) for name in sites}
     figure = ll.plot.layer_heatmap(
         {name: mask for name, mask in masks.items() if mask is not None},
         title=f"Language network of {network.provenance.model}",

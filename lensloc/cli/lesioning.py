@@ -15,29 +15,27 @@ from rich.text import Text
 import lensloc as ll
 from lensloc import contrasts, vocabulary
 from lensloc.cli.modes import mode_arguments
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
-    Device,
-    Dtype,
     Masks,
-    ModelName,
-    Pooling,
-    Protocol,
+    ModelOptions,
     Reference,
-    Revision,
     Site,
-    Stimuli,
-    TrustRemoteCode,
     load_mask,
+    network_names,
     reference_contrast,
+    reference_files,
     require_one_of,
     require_percentage,
     require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
 from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.readers import TableForm
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.models.cache import cache_folder
 from lensloc.units.provenance import Provenance
@@ -54,18 +52,25 @@ _RANDOM, _NONE = "random", "none"
 
 
 def lesion_command(
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
     masks: Masks = None,
     network: Annotated[
         str | None,
         typer.Option(
+            autocompletion=network_names,
             help=f"Network to lesion instead of masks: {', '.join(contrasts.NAMES)}; random for "
-            "as many random units, none for the intact model alone (default language)."
+            "as many random units, none for the intact model alone (default language).",
         ),
     ] = None,
-    percentage: Annotated[
+    percent: Annotated[
         float | None,
-        typer.Option(help="Per cent of units to lesion (default 1; of a mask, its own size)."),
+        typer.Option(
+            "--percent",
+            "--percentage",
+            help="Per cent of units to lesion (default 1; of a mask, its own size).",
+        ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
@@ -91,31 +96,21 @@ def lesion_command(
         vocabulary.Positions, typer.Option(help="Tokens lesioned: all, or the last of each pass.")
     ] = "all",
     site: Site = None,
-    pooling: Pooling = None,
-    protocol: Protocol = "lensloc",
-    stimuli: Stimuli = None,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
     require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
+    form = texts.form(*reference_files(reference))
     with collected_warnings() as told:
-        target = _Target.parse(masks, network, percentage, site, seed, stimuli, pooling, protocol)
-    held = reference_contrast(reference)
+        target = _Target.parse(masks, network, percent, site, seed, texts, how, form)
+    held = reference_contrast(reference, form)
     task = ll.tasks.generation(
         prompt or [_PROMPT], max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
     )
 
     with collected_warnings() as notes:
-        model: Model = ll.load_model(
-            model_name, dtype=dtype, device=device, backend=backend,
-            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
-        )  # fmt: skip
+        model = loading.load(quiet=as_json)
         units = target.units(model, progress=not as_json)
         for sentence in dict.fromkeys(note for mask in units for note in mask.warnings):
             warnings.warn(sentence, LensLocWarning, stacklevel=2)
@@ -130,7 +125,7 @@ def lesion_command(
                 lesioned = task(model, progress=not as_json)
     notes = list(dict.fromkeys([*told, *notes]))
     result = {
-        "model": model_name,
+        "model": loading.model_name,
         **target.label,
         "mode": mode if units else None,
         **_counts(units),
@@ -151,7 +146,7 @@ def lesion_command(
 
 @dataclass(frozen=True)
 class _Target:
-    """What ``--mask``, ``--network`` and ``--percentage`` ask for."""
+    """What ``--mask``, ``--network``, ``--contrast`` and ``--percent`` ask for."""
 
     masks: "Mapping[Path, UnitMask]"
     network: str
@@ -159,34 +154,44 @@ class _Target:
     percent: float
     site: str
     seed: int
-    pooling: vocabulary.Pooling | None
-    protocol: vocabulary.ProtocolName
+    texts: ContrastOptions
+    how: Localizing
 
     @classmethod
     def parse(
         cls,
         paths: Sequence[Path] | None,
         network: str | None,
-        percentage: float | None,
+        percent: float | None,
         site: str | None,
         seed: int,
-        stimuli: Path | None,
-        pooling: vocabulary.Pooling | None,
-        protocol: vocabulary.ProtocolName,
+        texts: ContrastOptions,
+        how: Localizing,
+        form: TableForm,
     ) -> "_Target":
         if paths and network is not None:
             raise LensLocError("--mask and --network both say what is lesioned; give one of them.")
-        if percentage is not None:
-            require_percentage(percentage)
+        if paths and texts.contrast is not None:
+            raise LensLocError("--mask and --contrast both say what is lesioned; give one of them.")
+        if percent is not None:
+            require_percentage(percent)
         masks = {path: load_mask(path, site) for path in paths or ()}
-        if percentage is not None:
-            masks = {path: mask.resized(percent=percentage) for path, mask in masks.items()}
-        network, contrast = network or "language", None
-        if not masks and network not in (_RANDOM, _NONE):
-            require_one_of("network", network, (*contrasts.NAMES, _RANDOM, _NONE))
-            contrast = contrasts.get(network, stimuli, protocol=protocol, seed=seed)
-        percent = 1.0 if percentage is None else percentage
-        return cls(masks, network, contrast, percent, site or "resid_post", seed, pooling, protocol)
+        if percent is not None:
+            masks = {path: mask.resized(percent=percent) for path, mask in masks.items()}
+        contrast = None
+        if masks or network in (_RANDOM, _NONE):
+            idle = "masks are localized already" if masks else f"--network {network} localizes none"
+            texts.refuse_all(f"{idle}; leave it out")
+            how.refuse_all(f"{idle}; leave it out")
+        else:
+            if network is not None:
+                require_one_of("network", network, (*contrasts.NAMES, _RANDOM, _NONE))
+            contrast = texts.read(network, how.protocol, seed, form)
+        name = network or (contrast.name if contrast is not None else "language")
+        return cls(
+            masks, name, contrast, 1.0 if percent is None else percent, site or "resid_post", seed,
+            texts, how,
+        )  # fmt: skip
 
     @property
     def label(self) -> dict[str, Any]:
@@ -210,8 +215,8 @@ class _Target:
             count_from_percent(self.percent, known[0] * known[1])
         store = ll.Store.at(cache_folder() / "results")
         found = ll.localize(
-            model, self.contrast, [self.site], pooling=self.pooling, protocol=self.protocol,
-            progress=progress, store=store,
+            model, self.texts.templated(self.contrast, model), [self.site], progress=progress,
+            store=store, **self.how.arguments,
         )  # fmt: skip
         return [found.top(percent=self.percent)]
 

@@ -15,39 +15,21 @@ from rich.console import Console
 from rich.table import Table
 
 import lensloc as ll
-from lensloc.cli.options import (
-    DEFAULT_MODEL,
-    AnyPooling,
-    AsJson,
-    Backend,
-    BatchSize,
-    ChatTemplate,
-    ConditionColumn,
+from lensloc.cli.networks import (
     ContrastOptions,
-    ControlConditions,
-    Device,
-    Dtype,
-    Encoding,
-    ItemColumn,
-    MaxTokens,
-    ModelName,
+    Localizing,
+)
+from lensloc.cli.options import (
+    AsJson,
+    BatchSize,
+    ModelOptions,
     Network,
-    OwnContrast,
-    Protocol,
-    Revision,
-    Sep,
-    Stimuli,
-    SystemPrompt,
-    TargetConditions,
-    TextColumn,
-    Truncate,
-    TrustRemoteCode,
+    Percent,
     Untrained,
     batch_size_of,
-    file_form,
     require_percentage,
     require_sites,
-    templated,
+    site_names,
 )
 from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.tables import MASKS, require_place
@@ -67,21 +49,13 @@ _RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
 
 
 def localize_command(
-    model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
-    contrast: OwnContrast = None,
-    target: TargetConditions = None,
-    control: ControlConditions = None,
-    text_column: TextColumn = "text",
-    condition_column: ConditionColumn = "condition",
-    item_column: ItemColumn = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
-    percentage: Annotated[
-        float | None, typer.Option(help="Per cent of units to select (default 1).")
-    ] = None,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
+    network: Network = None,
+    percent: Percent = None,
     num_units: Annotated[
-        int | None, typer.Option(help="Units to select; --percentage wins over it.")
+        int | None, typer.Option(help="Units to select; --percent wins over it.")
     ] = None,
     localize_range: Annotated[
         str,
@@ -90,27 +64,16 @@ def localize_command(
             "otherwise drawn at random, e.g. 40-60."
         ),
     ] = "100-100",
-    pooling: AnyPooling = None,
     site: Annotated[
         list[str] | None,
         typer.Option(
+            autocompletion=site_names,
             help=f"Where units live; repeatable: {', '.join(SITES)} (default resid_post; of a "
-            "model of pictures, all sites that it has)."
+            "model of pictures, all sites that it has).",
         ),
     ] = None,
-    protocol: Protocol = "lensloc",
-    stimuli: Stimuli = None,
     seed: Annotated[int, typer.Option(help="Of untrained weights and of random draws.")] = 42,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    chat_template: ChatTemplate = False,
-    system_prompt: SystemPrompt = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
-    max_tokens: MaxTokens = None,
-    truncate: Truncate = False,
     untrained: Untrained = False,
     recompute: Annotated[
         bool, typer.Option("--recompute", help="Compute again what is known already.")
@@ -125,14 +88,10 @@ def localize_command(
 ) -> None:
     """Find a network: the units most selective for a contrast; write their mask."""
     sites = list(dict.fromkeys(site or ["resid_post"]))
-    if not may_see(model_name):  # whose sites are known once it is there
+    if not may_see(loading.model_name):  # whose sites are known once it is there
         require_sites(sites)
-    selection = _Selection.parse(percentage, num_units, localize_range, seed)
-    form = file_form(sep, encoding, [contrast] if contrast else [])
-    texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
-        seed, item_column, form,
-    ).read()  # fmt: skip
+    selection = _Selection.parse(percent, num_units, localize_range, seed)
+    contrast = texts.read(network, how.protocol, seed, texts.form())
     rows = batch_size_of(batch_size)
     if out is not None:
         for name in sites:
@@ -140,13 +99,9 @@ def localize_command(
     store = ll.Store.at(cache_folder() / "results")
 
     start = time.perf_counter()
-    model: Model = ll.load_model(
-        model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
-        device=device, backend=backend, trust_remote_code=trust_remote_code,
-        revision=revision, progress=not as_json,
-    )  # fmt: skip
+    model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)
     load_seconds = time.perf_counter() - start
-    texts = templated(texts, model, chat_template, system_prompt)
+    contrast = texts.templated(contrast, model)
     sites = _sites_of(model, site)
     for name in sites:
         if out is not None:
@@ -154,9 +109,8 @@ def localize_command(
         selection.require_possible(model, name)
     with collected_warnings() as more:
         found = ll.localize(
-            model, texts, sites, pooling=pooling, protocol=protocol, batch_size=rows,
-            progress=not as_json, store=store, recompute=recompute,
-            max_tokens=max_tokens, truncate=truncate,
+            model, contrast, sites, batch_size=rows, progress=not as_json, store=store,
+            recompute=recompute, **how.arguments,
         )  # fmt: skip
         masks = {name: selection.apply(found[name]) for name in sites}
     notes = _notes(found, masks, more)
@@ -166,7 +120,7 @@ def localize_command(
             _require_same(paths[name], mask, overwrite)
     for name, mask in masks.items():
         mask.save(paths[name], overwrite=True)  # what must stay was refused
-    result = _result(model_name, found, masks, paths, load_seconds, notes)
+    result = _result(loading.model_name, found, masks, paths, load_seconds, notes)
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
@@ -187,7 +141,7 @@ def _sites_of(model: "Model", given: list[str] | None) -> list[str]:
 
 @dataclass(frozen=True)
 class _Selection:
-    """What ``--percentage``, ``--num-units`` and ``--localize-range`` ask for."""
+    """What ``--percent``, ``--num-units`` and ``--localize-range`` ask for."""
 
     percent: float | None
     k: int | None

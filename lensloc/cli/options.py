@@ -27,11 +27,37 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "smollm2-135m"
 _PLAIN = TableForm()
 
+
+# -- what a shell completes ------------------------------------------------------------------------
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Return the names of models that begin so."""
+    from lensloc.models.names import known_names
+
+    return [name for name in known_names() if name.startswith(incomplete.lower())]
+
+
+def network_names(incomplete: str) -> list[str]:
+    """Return the names of bundled contrasts that begin so."""
+    known = (*contrasts.NAMES, *contrasts.OF_PICTURES)
+    return [name for name in known if name.startswith(incomplete)]
+
+
+def site_names(incomplete: str) -> list[str]:
+    """Return the names of sites that begin so."""
+    return [name for name in SITES if name.startswith(incomplete)]
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
 ModelName = Annotated[
     str,
     typer.Option(
+        autocompletion=model_names,
         help="Bundled model, hub name, folder or .gguf file; of pictures, efficientnet-lite0 or "
-        "timm:NAME."
+        "timm:NAME.",
     ),
 ]
 Masks = Annotated[
@@ -41,14 +67,8 @@ Masks = Annotated[
 Site = Annotated[
     str | None,
     typer.Option(
-        help=f"Where units live, and .npy masks belong: {', '.join(SITES)} (default resid_post)."
-    ),
-]
-Pooling = Annotated[
-    vocabulary.Pooling | None,
-    typer.Option(
-        help="Over which tokens (default: the protocol's; last-token, but mean for theory of mind "
-        "and multiple demand under alkhamissi2024)."
+        autocompletion=site_names,
+        help=f"Where units live, and .npy masks belong: {', '.join(SITES)} (default resid_post).",
     ),
 ]
 AnyPooling = Annotated[
@@ -68,10 +88,11 @@ Reference = Annotated[
     ),
 ]
 Network = Annotated[
-    str,
+    str | None,
     typer.Option(
+        autocompletion=network_names,
         help=f"Contrast that defines the network: {', '.join(contrasts.NAMES)}; of pictures "
-        f"{', '.join(contrasts.OF_PICTURES)}."
+        f"{', '.join(contrasts.OF_PICTURES)} (default language).",
     ),
 ]
 OwnContrast = Annotated[
@@ -82,10 +103,23 @@ TargetConditions = Annotated[
     list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
 ]
 ControlConditions = Annotated[
-    list[str] | None, typer.Option(help="Condition to compare with; repeatable.")
+    list[str] | None,
+    typer.Option(help="Condition to compare with; repeatable. (Units are --control-units.)"),
 ]
-TextColumn = Annotated[str, typer.Option(help="Column of --contrast with texts.")]
-ConditionColumn = Annotated[str, typer.Option(help="Column of --contrast with conditions.")]
+TextColumn = Annotated[
+    str | None, typer.Option(help="Column of --contrast with texts (default text).")
+]
+ConditionColumn = Annotated[
+    str | None, typer.Option(help="Column of --contrast with conditions (default condition).")
+]
+Activations = Annotated[
+    vocabulary.Activations | None,
+    typer.Option(help="Whether the size of a response counts, or its sign too (default absolute)."),
+]
+Test = Annotated[
+    vocabulary.TestName | None,
+    typer.Option(help="paired where stimuli belong together, by item (default welch)."),
+]
 ItemColumn = Annotated[
     str | None,
     typer.Option(help="Column of --contrast that says which texts belong together."),
@@ -106,6 +140,19 @@ GroupColumn = Annotated[str | None, typer.Option(help="That of paradigms (defaul
 MaxTokens = Annotated[int | None, typer.Option(help="Use only so many tokens of every stimulus.")]
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
+]
+Percent = Annotated[
+    float | None,
+    typer.Option("--percent", "--percentage", help="Per cent of units to select (default 1)."),
+]
+Sites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--site",
+        autocompletion=site_names,
+        help=f"Where units live; repeatable, the first is described and lesioned: "
+        f"{', '.join(SITES)} (default resid_post).",
+    ),
 ]
 Untrained = Annotated[bool, typer.Option("--untrained", help="Freshly initialised weights.")]
 Limit = Annotated[
@@ -155,6 +202,32 @@ PlotOut = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, and how it is loaded."""
+
+    model_name: ModelName = DEFAULT_MODEL
+    device: Device = None
+    dtype: Dtype = "float32"
+    backend: Backend = "auto"
+    revision: Revision = None
+    trust_remote_code: TrustRemoteCode = False
+
+    def load(self, *, quiet: bool, **untrained: Any) -> "Model":
+        """Load the model that was named; or, with ``untrained`` and ``seed``, one of its kind."""
+        model: Model = ll.load_model(
+            self.model_name,
+            dtype=self.dtype,
+            device=self.device,
+            backend=self.backend,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            progress=not quiet,
+            **untrained,
+        )
+        return model
+
+
 def require_one_of(what: str, name: str, known: Collection[str]) -> None:
     """Check that a name is among those that exist.
 
@@ -175,47 +248,6 @@ def require_sites(names: Sequence[str]) -> None:
 
     for name in names:
         get_site(name)
-
-
-def templated(
-    contrast: "Contrast", model: "Model", chat_template: bool, system_prompt: str | None
-) -> "Contrast":
-    """Put a contrast into the chat template of a model, if ``--chat-template`` says so.
-
-    Raises:
-        LensLocError: a system prompt without template, or a model without one.
-    """
-    if chat_template:
-        return contrast.with_template(model, system_prompt)
-    if system_prompt is not None:
-        raise LensLocError(
-            "--system-prompt has no effect without --chat-template; say that, or leave it out."
-        )
-    return contrast
-
-
-def load(
-    name: str,
-    device: str | None,
-    dtype: vocabulary.Dtype,
-    backend: vocabulary.Backend,
-    revision: str | None,
-    trust_remote_code: bool,
-    quiet: bool,
-    **untrained: Any,
-) -> "Model":
-    """Load the model that was named; or, with ``untrained`` and ``seed``, one of its kind."""
-    model: Model = ll.load_model(
-        name,
-        dtype=dtype,
-        device=device,
-        backend=backend,
-        revision=revision,
-        trust_remote_code=trust_remote_code,
-        progress=not quiet,
-        **untrained,
-    )
-    return model
 
 
 def store() -> "Store":
@@ -240,14 +272,14 @@ def load_mask(path: Path, site: str | None) -> "UnitMask":
     return mask
 
 
-def require_percentage(percentage: float, option: str = "--percentage") -> None:
+def require_percentage(percent: float, option: str = "--percent") -> None:
     """Check that a percentage of units makes sense.
 
     Raises:
         LensLocError: unless it is above 0 and at most 100.
     """
-    if not (math.isfinite(percentage) and 0 < percentage <= 100):
-        raise LensLocError(f"{option} must be above 0 and at most 100; {percentage:g} is not.")
+    if not (math.isfinite(percent) and 0 < percent <= 100):
+        raise LensLocError(f"{option} must be above 0 and at most 100; {percent:g} is not.")
 
 
 def batch_size_of(text: str) -> int | Literal["auto"]:
@@ -284,43 +316,6 @@ def file_form(sep: str | None, encoding: str | None, files: Iterable[Path]) -> T
 
 
 # -- contrasts -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ContrastOptions:
-    """What the options say of a contrast: a bundled one, or a file."""
-
-    network: str
-    file: Path | None
-    target: list[str] | None
-    control: list[str] | None
-    text_column: str
-    condition_column: str
-    stimuli: Path | None
-    protocol: vocabulary.ProtocolName
-    seed: int
-    item_column: str | None
-    form: TableForm
-
-    def read(self) -> Contrast:
-        """Return the contrast, with the roles that were asked for.
-
-        Raises:
-            LensLocError: conditions that there are not, or a file that cannot be read.
-        """
-        if self.file is not None:
-            columns = {"text": self.text_column, "condition": self.condition_column}
-            return own_contrast(
-                self.file, self.target, self.control, self.form, **columns, item=self.item_column
-            )
-        if self.item_column is not None:
-            raise LensLocError("--item-column is for --contrast, a file of your own; leave it out.")
-        bundled = contrasts.get(self.network, self.stimuli, protocol=self.protocol, seed=self.seed)
-        if not (self.target or self.control):
-            return bundled
-        return bundled.with_roles(
-            target=self.target or bundled.target, control=self.control or bundled.control
-        )
 
 
 def own_contrast(

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import logging
 import math
 import shlex
 import sys
@@ -14,8 +15,13 @@ from typing import Any
 
 from rich.console import Console
 
+from lensloc.display.progress import hidden_bars
 from lensloc.errors import LensLocWarning
 
+log = logging.getLogger("lensloc.cli")
+
+# Whether notes are left out: they stay in JSON, in results and in the log file.
+_QUIET: ContextVar[bool] = ContextVar("notes are left out", default=False)
 # What was given to the command that runs, for results that say what made them.
 _GIVEN: ContextVar[tuple[str, ...]] = ContextVar("arguments of the command line", default=())
 
@@ -39,6 +45,17 @@ def _without_folder(argument: str) -> str:
     """Return an argument without the place of a file; where files lay is nobody's business."""
     parts = [Path(part).name if Path(part).is_absolute() else part for part in argument.split("=")]
     return "=".join(parts)
+
+
+@contextlib.contextmanager
+def quiet_output(quiet: bool) -> Iterator[None]:
+    """Leave progress bars and notes out for a while, if it is to be quiet."""
+    before = _QUIET.set(quiet)
+    try:
+        with hidden_bars() if quiet else contextlib.nullcontext():
+            yield
+    finally:
+        _QUIET.reset(before)
 
 
 @contextlib.contextmanager
@@ -82,7 +99,9 @@ def show_notes(sentences: Iterable[str]) -> None:
     console = Console(stderr=True)
     for sentence in sentences:
         line = readable(" ".join(sentence.split()))
-        console.print(f"Note: {line}", markup=False, highlight=False, soft_wrap=True)
+        log.debug("Note: %s", line)
+        if not _QUIET.get():
+            console.print(f"Note: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(result: Mapping[str, Any]) -> None:

@@ -11,21 +11,17 @@ from rich.table import Table
 import lensloc as ll
 from lensloc.cli.localizing import show_layers
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BatchSize,
-    Device,
-    Dtype,
     Encoding,
     Limit,
-    ModelName,
-    Revision,
+    ModelOptions,
+    Percent,
     Sep,
-    TrustRemoteCode,
     batch_size_of,
     require_percentage,
     require_sites,
+    site_names,
 )
 from lensloc.cli.output import collected_warnings, print_json, show_notes
 from lensloc.cli.tables import FIGURES, MASKS, require_place
@@ -44,6 +40,7 @@ _N_RANDOM, _N_EXACT = 5, 20
 
 
 def pairs_command(
+    loading: ModelOptions,
     pairs: Annotated[
         str,
         typer.Option(
@@ -51,13 +48,10 @@ def pairs_command(
             " with columns clean, corrupted, right, wrong, and where there is group."
         ),
     ] = "agreement",
-    model_name: ModelName = DEFAULT_MODEL,
     site: Annotated[
-        str, typer.Option(help=f"Where units live: {', '.join(SITES)}.")
+        str, typer.Option(autocompletion=site_names, help=f"Where units live: {', '.join(SITES)}.")
     ] = "resid_post",
-    percentage: Annotated[
-        float | None, typer.Option(help="Per cent of units to select (default 1).")
-    ] = None,
+    percent: Percent = None,
     num_units: Annotated[int | None, typer.Option(help="Units to select instead.")] = None,
     absolute: Annotated[
         bool, typer.Option("--absolute", help="Rank by the size of effects, whatever their sign.")
@@ -94,11 +88,6 @@ def pairs_command(
     ] = None,
     sep: Sep = None,
     encoding: Encoding = None,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is at --out or --figure.")
@@ -108,7 +97,7 @@ def pairs_command(
 ) -> None:
     """Find the units that carry the difference between clean and corrupted texts."""
     require_sites([site])
-    percentage = _percentage(percentage, num_units)
+    percent = _percent(percent, num_units)
     if not curves:
         given = {"--n-random": n_random, "--n-exact": n_exact, "--figure": figure}
         reason = "nothing but --curves uses it"
@@ -123,17 +112,14 @@ def pairs_command(
         asked = asked.limited(limit)
 
     with collected_warnings() as more:
-        model: Any = ll.load_model(
-            model_name, dtype=dtype, device=device, backend=backend, revision=revision,
-            trust_remote_code=trust_remote_code, progress=not as_json,
-        )  # fmt: skip
+        model = loading.load(quiet=as_json)
         if leave_out or pairs in BUNDLED_PAIRS:
             asked = asked.aligned(model)
         used, held_out = asked.split(seed) if curves else (asked, asked)
         found = ll.localize_pairs(
             model, used, site, gradient_at=gradient_at, batch_size=rows, progress=not as_json
         )
-        mask = found.top(percent=percentage, k=num_units, absolute=absolute)
+        mask = found.top(percent=percent, k=num_units, absolute=absolute)
         measured: Faithfulness | None = None
         if curves:
             measured = ll.faithfulness(
@@ -159,12 +145,12 @@ def pairs_command(
     show_notes(notes)
 
 
-def _percentage(percentage: float | None, num_units: int | None) -> float | None:
-    if percentage is None:
+def _percent(percent: float | None, num_units: int | None) -> float | None:
+    if percent is None:
         return 1.0 if num_units is None else None
-    require_percentage(percentage)
-    refuse_idle("--percentage says how many", **{"--num-units": num_units is not None})
-    return percentage
+    require_percentage(percent)
+    refuse_idle("--percent says how many", **{"--num-units": num_units is not None})
+    return percent
 
 
 def _result(

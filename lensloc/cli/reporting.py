@@ -11,45 +11,27 @@ import lensloc as ll
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
 from lensloc.cli.modes import parse_modes
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BadColumn,
     BatchSize,
     Bos,
-    ChatTemplate,
-    ConditionColumn,
-    ContrastOptions,
-    ControlConditions,
-    Device,
-    Dtype,
-    Encoding,
     GoodColumn,
     GroupColumn,
-    ItemColumn,
     Limit,
-    MaxTokens,
-    ModelName,
+    ModelOptions,
     Network,
-    OwnContrast,
-    Pooling,
-    Protocol,
-    Revision,
-    Sep,
+    Percent,
     Separator,
-    Stimuli,
-    SystemPrompt,
-    TargetConditions,
-    TextColumn,
-    Truncate,
-    TrustRemoteCode,
+    Sites,
     Untrained,
     batch_size_of,
-    file_form,
     require_percentage,
     require_sites,
-    templated,
 )
 from lensloc.cli.output import (
     collected_warnings,
@@ -59,37 +41,20 @@ from lensloc.cli.output import (
     tell_written,
 )
 from lensloc.cli.tables import require_place
-from lensloc.errors import LensLocError
-from lensloc.forward.site_table import SITES
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
 
 if TYPE_CHECKING:
-    from lensloc.models.surface import Model
     from lensloc.studies import Study
 
 
 def report_command(
-    model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
-    contrast: OwnContrast = None,
-    target: TargetConditions = None,
-    control: ControlConditions = None,
-    text_column: TextColumn = "text",
-    condition_column: ConditionColumn = "condition",
-    item_column: ItemColumn = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
-    percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
-    pooling: Pooling = None,
-    site: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Where units live; repeatable, the first is described and lesioned: "
-            f"{', '.join(SITES)}."
-        ),
-    ] = None,
-    protocol: Protocol = "lensloc",
-    stimuli: Stimuli = None,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
+    network: Network = None,
+    percent: Percent = None,
+    site: Sites = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -124,17 +89,14 @@ def report_command(
     ] = None,
     bos: Bos = "model",
     seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    chat_template: ChatTemplate = False,
-    system_prompt: SystemPrompt = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
-    max_tokens: MaxTokens = None,
-    truncate: Truncate = False,
     untrained: Untrained = False,
+    untrained_baseline: Annotated[
+        bool,
+        typer.Option(
+            "--untrained-baseline", help="Also localize in the untrained model, and show it beside."
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option(help="Page to write: .html.")] = Path("report.html"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
         False
@@ -146,14 +108,17 @@ def report_command(
     The page opens offline. Lesions that were measured before are not measured again.
     """
     sites = list(dict.fromkeys(site or ["resid_post"]))
+    refuse_idle("the model itself is untrained; leave it out", **{
+        "--untrained-baseline": untrained and untrained_baseline})  # fmt: skip
     from lensloc.models.quiet import stdout_to_stderr
-    from lensloc.pages.report import summary
+    from lensloc.pages.report import summary, verdict_of
 
     require_sites(sites)
-    require_percentage(percentage)
+    size = 1.0 if percent is None else percent
+    require_percentage(size)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
-    form = file_form(sep, encoding, [*task_files(task or []), *([contrast] if contrast else [])])
+    form = texts.form(*task_files(task or []))
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
@@ -171,34 +136,33 @@ def report_command(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
                 "or leave it out."
             )
-    texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, stimuli, protocol,
-        seed, item_column, form,
-    ).read()  # fmt: skip
+    read = texts.read(network, how.protocol, seed, form)
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
-        model: Model = ll.load_model(
-            model_name, untrained=untrained, seed=seed if untrained else None, dtype=dtype,
-            device=device, backend=backend, trust_remote_code=trust_remote_code,
-            revision=revision, progress=not as_json,
-        )  # fmt: skip
-        texts = templated(texts, model, chat_template, system_prompt)
+        model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)
+        contrast = texts.templated(read, model)
         found = ll.study(
-            model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
+            model, contrast, sites, percent=size, tasks=tasks, controls=several, percents=sizes,
             modes=None if mode is None else parse_modes(mode, None, of_contrast=True),
-            exact=exact, pooling=pooling, protocol=protocol, seed=seed,
-            batch_size=batch_size_of(batch_size),
-            max_tokens=max_tokens, truncate=truncate,
+            exact=exact, seed=seed, batch_size=batch_size_of(batch_size), **how.arguments,
             store=ll.Store.at(cache_folder() / "studies"), progress=not as_json,
         )  # fmt: skip
+        beside = None
+        if untrained_baseline:
+            twin = loading.load(quiet=as_json, untrained=True, seed=seed)
+            beside = ll.localize(
+                twin, texts.templated(read, twin), sites, batch_size=batch_size_of(batch_size),
+                progress=not as_json, **how.arguments,
+            )  # fmt: skip
     found = dataclasses.replace(found, call=command_line())
-    page = ll.report(found, out, overwrite=overwrite)
+    page = ll.report(found, out, untrained=beside, overwrite=overwrite)
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "network": found.contrast.name,
                 "site": found.site,
                 "n_units": len(found.network),
+                "verdict": verdict_of(found),
                 "summary": summary(found),
                 "warnings": list(found.warnings),
                 "out": str(page),
@@ -212,8 +176,9 @@ def report_command(
 
 def show_summary(console: Console, found: "Study") -> None:
     """Print what a study found, and what to mind."""
-    from lensloc.pages.report import summary
+    from lensloc.pages.report import summary, verdict_of
 
+    console.print(f"{verdict_of(found)}\n", style="bold", markup=False, highlight=False)
     for paragraph in summary(found):
         console.print(f"{paragraph}\n", markup=False, highlight=False)
     show_notes(found.warnings)

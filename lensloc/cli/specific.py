@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,23 +13,23 @@ from lensloc import contrasts, vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, parse_controls
 from lensloc.cli.evaluating import parse_tasks
 from lensloc.cli.modes import NEED_REFERENCE, require_reference
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+    Networks,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BatchSize,
     Bos,
-    Device,
-    Dtype,
     Masks,
-    ModelName,
+    ModelOptions,
     Reference,
-    Revision,
     Site,
-    TrustRemoteCode,
     batch_size_of,
-    load_mask,
+    network_names,
     reference_contrast,
+    reference_files,
     require_percentage,
     require_sites,
 )
@@ -37,7 +37,6 @@ from lensloc.cli.output import collected_warnings, print_json, readable, show_no
 from lensloc.cli.people.options import ReportOut, require_places
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, show_rows
 from lensloc.contrasts.columns import TableForm
-from lensloc.contrasts.contrast import Contrast
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
@@ -48,19 +47,21 @@ if TYPE_CHECKING:
     from lensloc.results.specificities import Specificity
     from lensloc.studies.dissociating import Grid
     from lensloc.tasks import Task
-    from lensloc.units.mask import UnitMask
 
 _NETWORKS = ("language", "theory-of-mind", "multiple-demand")
 
 
 def specificity_command(
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
     masks: Masks = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
+            autocompletion=network_names,
             help=f"Network to localize and lesion: {', '.join(contrasts.NAMES)}; repeatable "
-            f"(default {', '.join(_NETWORKS)}, without --mask)."
+            f"(default {', '.join(_NETWORKS)}, without --mask).",
         ),
     ] = None,
     own: Annotated[
@@ -97,7 +98,7 @@ def specificity_command(
             help="TASK=NUMBER, how far a score can fall for which guessing has none; repeatable."
         ),
     ] = None,
-    control: Annotated[
+    control_units: Annotated[
         list[str] | None,
         typer.Option(
             help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable (default "
@@ -105,20 +106,19 @@ def specificity_command(
         ),
     ] = None,
     anywhere: Anywhere = False,
-    percentage: Annotated[
+    percent: Annotated[
         float | None,
-        typer.Option(help="Per cent of units of a network (default 1; of a mask, its own size)."),
+        typer.Option(
+            "--percent",
+            "--percentage",
+            help="Per cent of units of a network (default 1; of a mask, its own size).",
+        ),
     ] = None,
     mode: Annotated[vocabulary.Mode, typer.Option(help="What happens to the units.")] = "zero",
     reference: Reference = None,
     bos: Bos = "model",
     site: Site = None,
     seed: Annotated[int, typer.Option(help="Of halves of items, and of intervals.")] = 0,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     store: Annotated[
         Path | None,
@@ -144,8 +144,8 @@ def specificity_command(
     from lensloc.models.quiet import stdout_to_stderr
 
     require_sites([] if site is None else [site])
-    if percentage is not None:
-        require_percentage(percentage)
+    if percent is not None:
+        require_percentage(percent)
     refuse_idle("--all-items chooses none; leave it out", **{
         "--answered": all_items and answered is not None})  # fmt: skip
     refuse_idle(
@@ -154,29 +154,27 @@ def specificity_command(
     )
     if reference is None and mode in NEED_REFERENCE:
         require_reference(mode, reference)
-    held = reference_contrast(reference)
+    form = texts.form(*reference_files(reference))
+    held = reference_contrast(reference, form)
     require_places(overwrite, out, plot_out, report_out)
     with collected_warnings() as of_tasks:
         tasks = _tasks(task or list(DOMAINS), items, bos, batch_size)
-    networks = _networks(masks or [], network or [], site)
-    domains = _domains(own or [], networks)
+    networks = Networks.parse(masks, network, texts, how, site, seed, form, _NETWORKS)
+    domains = _domains(own or [], [*networks.contrasts, *networks.masks])
     rooms = _rooms(room or [])
-    several = parse_controls(control or ["magnitude+outliers"], elsewhere=not anywhere)
-    by_name = any(isinstance(given, Contrast) for given in networks.values())
+    several = parse_controls(control_units or ["magnitude+outliers"], elsewhere=not anywhere)
     kept = ll.Store.at(store if store is not None else cache_folder() / "studies")
 
     start = time.monotonic()
     with collected_warnings() as notes, stdout_to_stderr():
         from lensloc.studies.dissociating import ANSWERED, planned
 
-        model: Any = ll.load_model(
-            model_name, dtype=dtype, device=device, backend=backend,
-            revision=revision, trust_remote_code=trust_remote_code, progress=not as_json,
-        )  # fmt: skip
+        model = loading.load(quiet=as_json)
         chosen = ANSWERED if answered is None else answered
         grid = planned(
-            model, networks, tasks, several, domains or None, percent=percentage,
-            site=site if by_name else None, mode=mode, reference=held, room=rooms or None,
+            model, networks.of(model, store=kept, progress=not as_json), tasks, several,
+            domains or None, percent=percent, site=networks.to_localize, mode=mode, reference=held,
+            room=rooms or None,
             answered=None if all_items else chosen, seed=seed, confidence=0.95, store=kept,
             progress=not as_json,
         )  # fmt: skip
@@ -197,7 +195,7 @@ def specificity_command(
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "rows": records(found.table),
                 "indices": records(found.indices),
                 "room": records(found.room),
@@ -218,19 +216,6 @@ def specificity_command(
 # -- what is asked for -----------------------------------------------------------------------------
 
 
-def _networks(
-    paths: Sequence[Path], names: Sequence[str], site: str | None
-) -> "dict[str, UnitMask | Contrast]":
-    """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
-    if not paths and not names:
-        names = _NETWORKS
-    found: dict[str, UnitMask | Contrast] = {name: contrasts.get(name) for name in names}
-    for path in dict.fromkeys(paths):
-        name = str(path) if path.stem in found else path.stem
-        found[name] = load_mask(path, site)
-    return found
-
-
 def _tasks(
     texts: Sequence[str], items: int | None, bos: vocabulary.Bos, batch_size: str
 ) -> "list[Task]":
@@ -246,7 +231,7 @@ def _tasks(
     return found
 
 
-def _domains(texts: Sequence[str], networks: "dict[str, Any]") -> dict[str, list[str]]:
+def _domains(texts: Sequence[str], networks: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in texts:
         name, equals, task = text.partition("=")

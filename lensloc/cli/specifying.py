@@ -12,30 +12,17 @@ import lensloc as ll
 from lensloc.cli.control_units import Exact
 from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
 from lensloc.cli.modes import parse_modes
-from lensloc.cli.options import (
-    DEFAULT_MODEL,
-    AsJson,
-    Backend,
-    BatchSize,
-    ConditionColumn,
+from lensloc.cli.networks import (
     ContrastOptions,
-    ControlConditions,
-    Device,
-    Dtype,
-    Encoding,
-    ItemColumn,
+)
+from lensloc.cli.options import (
+    AsJson,
+    BatchSize,
     Limit,
-    ModelName,
+    ModelOptions,
     Network,
-    OwnContrast,
-    Revision,
-    Sep,
-    TargetConditions,
-    TextColumn,
     Truncate,
-    TrustRemoteCode,
     batch_size_of,
-    file_form,
 )
 from lensloc.cli.output import (
     collected_warnings,
@@ -78,16 +65,9 @@ def _several(what: str, known: Sequence[str]) -> Any:
 
 
 def multiverse_command(
-    model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
-    contrast: OwnContrast = None,
-    target: TargetConditions = None,
-    control: ControlConditions = None,
-    text_column: TextColumn = "text",
-    condition_column: ConditionColumn = "condition",
-    item_column: ItemColumn = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    network: Network = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,7 +90,13 @@ def multiverse_command(
         list[str] | None, typer.Option(help="Where units live, e.g. resid_post. Repeatable.")
     ] = None,
     percents: Annotated[
-        str | None, typer.Option(help="Sizes in per cent of units, e.g. 0.5,1.")
+        str | None,
+        typer.Option(
+            "--percent",
+            "--percents",
+            "--percentage",
+            help="Sizes in per cent of units, e.g. 0.5,1.",
+        ),
     ] = None,
     mode: Annotated[
         list[str] | None,
@@ -147,11 +133,6 @@ def multiverse_command(
     exact: Exact = False,
     truncate: Truncate = False,
     seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 0,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     plot_out: Annotated[
@@ -187,28 +168,21 @@ def multiverse_command(
         raise LensLocError(f"--draws is at least 1; {draws} is not.")
     require_places(overwrite, out, plot_out, report_out)
     wanted = task or ["minimal-pairs"]
-    files = [contrast] if contrast else []
-    if pairs is not None and pairs not in BUNDLED_PAIRS:
-        files.append(Path(pairs))
-    form = file_form(sep, encoding, [*task_files(wanted), *files])
+    files = [] if pairs is None or pairs in BUNDLED_PAIRS else [Path(pairs)]
+    form = texts.form(*task_files(wanted), *files)
     asked = _pairs(pairs, selection or (), form)
-    texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, None, "lensloc", seed,
-        item_column, form,
-    ).read()  # fmt: skip
+    contrast = texts.read(network, "lensloc", seed, form)
     with collected_warnings() as of_tasks:
         tasks = parse_tasks(wanted, limit, "model", batch_size, form, {})
     rows = batch_size_of(batch_size)
     store = ll.Store.at(cache_folder() / "studies")
     with collected_warnings() as notes, stdout_to_stderr():
-        model: Any = ll.load_model(
-            model_name, dtype=dtype, device=device, backend=backend, revision=revision,
-            trust_remote_code=trust_remote_code, progress=not as_json,
-        )  # fmt: skip
+        model = loading.load(quiet=as_json)
+        contrast = texts.templated(contrast, model)
         if asked is not None:
             asked = asked.aligned(model)
         found = run_multiverse(
-            model, texts, tasks, choices, reference_specification=own, draws=draws, pairs=asked,
+            model, contrast, tasks, choices, reference_specification=own, draws=draws, pairs=asked,
             reference=None, exact=exact, seed=seed, confidence=0.95, truncate=truncate,
             batch_size=rows, store=store, progress=not as_json, tell=_tell,
         )  # fmt: skip
@@ -223,7 +197,7 @@ def multiverse_command(
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "rows": records(found.table),
                 "left_out": records(found.left_out),
                 "values": records(found.by_value()),

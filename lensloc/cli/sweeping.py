@@ -10,6 +10,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 import lensloc as ll
+from lensloc.cli.commands import add
 from lensloc.cli.options import AsJson, Device
 from lensloc.cli.output import (
     collected_warnings,
@@ -61,7 +62,6 @@ Overwrite = Annotated[
 ]
 
 
-@sweep_app.command(_RUN)
 def run_command(
     plan: PlanArgument,
     store: StoreOption = None,
@@ -105,7 +105,6 @@ def run_command(
     _tell(found, notes, out, page, overwrite, as_json)
 
 
-@sweep_app.command("status")
 def status_command(plan: PlanArgument, store: StoreOption = None, as_json: AsJson = False) -> None:
     """Say which cells are done, failed or waiting, without measuring any."""
     found = ll.sweep(plan, store=store, measure=False, progress=False)
@@ -128,7 +127,6 @@ def status_command(plan: PlanArgument, store: StoreOption = None, as_json: AsJso
         console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 
-@sweep_app.command("report")
 def report_command(
     plan: PlanArgument,
     store: StoreOption = None,
@@ -144,7 +142,6 @@ def report_command(
     _tell(found, notes, out, page, overwrite, as_json)
 
 
-@sweep_app.command("plans")
 def plans_command(as_json: AsJson = False) -> None:
     """List the plans that lensloc comes with."""
     from lensloc.sweeps.files import bundled_plans, read_plan_file
@@ -222,3 +219,16 @@ def _tell(
         console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
     show_notes(told)
     tell_written(out, page)
+
+
+add(
+    sweep_app, _RUN, run_command,
+    "sweep plan.yaml --store results",
+    "sweep pythia-training --processes 2 --page pythia.html",
+)  # fmt: skip
+add(sweep_app, "status", status_command, "sweep status plan.yaml --store results")
+add(
+    sweep_app, "report", report_command,
+    "sweep report plan.yaml --store results --out table.csv --page sweep.html",
+)  # fmt: skip
+add(sweep_app, "plans", plans_command, "sweep plans")

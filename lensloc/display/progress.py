@@ -4,11 +4,29 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 # Seconds between two updates: of what is looked at, and of a file that is read later.
 _EVERY, _EVERY_IN_A_FILE = 0.2, 60.0
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+
+_HIDDEN: ContextVar[bool] = ContextVar("bars are hidden", default=False)
+
+
+@contextlib.contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Draw no bars for a while, whoever asks for them."""
+    before = _HIDDEN.set(True)
+    try:
+        yield
+    finally:
+        _HIDDEN.reset(before)
+
+
+def bars_hidden() -> bool:
+    """Say whether bars are hidden for now."""
+    return _HIDDEN.get()
 
 
 @contextlib.contextmanager
@@ -20,7 +38,7 @@ def progress_bar(shown: bool, total: int, description: str) -> Iterator[Callable
         total: how much there is to do.
         description: of what.
     """
-    if not shown:
+    if not shown or bars_hidden():
         yield lambda n: None
         return
     with drawn(total=total, desc=description, bar_format=_FORMAT) as bar:
@@ -46,6 +64,7 @@ def drawn(**options: Any) -> Any:
         mininterval=_EVERY if watched else _EVERY_IN_A_FILE,
         miniters=1,  # a batch may take as long as all before it
         dynamic_ncols=True,
+        disable=bars_hidden(),
         **options,
     )
 

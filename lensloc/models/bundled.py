@@ -22,6 +22,7 @@ from lensloc.display.archives import ZIP_ERRORS, zip_fault
 from lensloc.display.disks import disk_fault, disk_told
 from lensloc.display.locks import held
 from lensloc.display.plain_json import loads
+from lensloc.display.progress import bars_hidden
 from lensloc.errors import LensLocError
 from lensloc.models.cache import writable_cache_folder
 from lensloc.models.cache_entries import hash_of
@@ -247,6 +248,7 @@ def _download_bar(label: str, shown: bool) -> Iterator[Any]:
         DownloadColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+    hidden = not shown or bars_hidden()
+    with Progress(*columns, console=Console(stderr=True), disable=hidden) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -40,11 +40,11 @@ def may_see(name: str) -> bool:
     return "image_size" in config or "vision_config" in config or known in _SEEING
 
 
-@cache
-def _of_transformer_lens() -> frozenset[str]:
-    """Return TransformerLens' names and aliases, in lower case, as they are written in its files.
+def hub_names() -> dict[str, list[str]]:
+    """Return TransformerLens' names as the hub spells them, each with its aliases.
 
-    Importing the module that holds them would load the whole library.
+    They are read where they are written, in its files: importing the module that holds them would
+    load the whole library.
     """
     spec = importlib.util.find_spec("transformer_lens")
     assert spec is not None
@@ -56,8 +56,14 @@ def _of_transformer_lens() -> frozenset[str]:
         written.get("MODEL_ALIASES")
         or loads(Path(place, _ALIASES_OF_4).read_text(encoding="utf-8"))["aliases"]
     )
-    names = [*official, *(alias for name in official for alias in aliases.get(name, ()))]
-    return frozenset(name.lower() for name in names)
+    return {name: list(aliases.get(name, ())) for name in official}
+
+
+@cache
+def _of_transformer_lens() -> frozenset[str]:
+    """Return TransformerLens' names and aliases, in lower case."""
+    several = hub_names().items()
+    return frozenset(name.lower() for one, others in several for name in (one, *others))
 
 
 def _literals(module: Path) -> dict[str, Any]:

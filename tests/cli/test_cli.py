@@ -413,11 +413,31 @@ def test_damaged_masks_are_refused_by_heatmap(
 def test_models_list(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("models", "list") == 0
     printed = capfd.readouterr().out
-    assert "smollm2-135m  [to fetch]" in printed
+    (row,) = [line.split() for line in printed.splitlines() if line.startswith("smollm2-135m  ")]
+    assert row == ["smollm2-135m", "135M", "no", "weights", "no"]
     assert "SmolLM2-135M-Instruct, 4-bit (Q4_1) weights dequantised to float32" in printed
-    assert "names and aliases that TransformerLens knows" in printed
+    assert "more that TransformerLens knows" in printed
+
+
+def test_models_are_listed_once_with_what_is_known_of_them(
+    workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(workplace / "hub"))
+    (workplace / "hub" / "models--EleutherAI--pythia-70m" / "snapshots" / "a1").mkdir(parents=True)
+    found = run_json(capfd, "models", "list")["models"]
+    names = [model["name"].lower() for model in found]
+    assert len(names) == len(set(names)) > 200
+    aliases = [alias.lower() for model in found for alias in model["aliases"]]
+    assert not {*names} & {*aliases}
+    of = {model["name"]: model for model in found}
+    pythia, gemma, gpt2 = (of[n] for n in ("EleutherAI/pythia-70m", "google/gemma-2-2b", "gpt2"))
+    assert (pythia["size"], pythia["tested"], pythia["cached"]) == ("70M", "kind", True)
+    assert (gemma["size"], gemma["gated"], gemma["cached"]) == ("2B", True, False)
+    assert (gpt2["size"], gpt2["gated"]) == ("124M", None)
+    by_alias = run_json(capfd, "models", "list", "gpt2-small")["models"]
+    assert [model["name"] for model in by_alias] == ["gpt2"]
     assert run("models", "list", "pythia-70m") == 0
-    assert "eleutherai/pythia-70m" in capfd.readouterr().out
+    assert "EleutherAI/pythia-70m " in capfd.readouterr().out
 
 
 def test_models_pull(fresh_cache: Path, capfd: pytest.CaptureFixture[str]) -> None:

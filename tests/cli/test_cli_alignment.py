@@ -47,7 +47,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def common(checkpoints: dict[str, Path]) -> Arguments:
     return ["--model-name", checkpoints["llama"], "--mask", "mine.safetensors",
-            "--control", "layer:2", "--resamples", "20", "--folds", "3"]  # fmt: skip
+            "--control-units", "layer:2", "--resamples", "20", "--folds", "3"]  # fmt: skip
 
 
 ENCODE: Arguments = ["alignment", "encode", "--stimuli", "stimuli.csv", "--responses",
@@ -126,7 +126,7 @@ def test_a_mode_with_a_reference_is_the_librarys(
         {"condition": ["hot", "hot", "cold"], "text": ["the old gardener", "nobody", "twelve"]}
     ).to_csv("held.csv", index=False)
     given: Arguments = ["--model-name", checkpoints["llama"], "--mask", "mine.safetensors",
-                        "--control", "none", "--resamples", "20", "--folds", "3"]  # fmt: skip
+                        "--control-units", "none", "--resamples", "20", "--folds", "3"]  # fmt: skip
     found = run_json(capfd, *READ, *given, "--mode", "mean", "--reference", "held.csv")
     held = ll.Contrast.from_csv("held.csv", target="hot", control="cold")
     model = ll.load_model(checkpoints["llama"], progress=False)
@@ -186,8 +186,8 @@ def test_fetch_from_this_machine(
         ([*ENCODE[1:], "--pooling", "max"], "no pooling 'max'"),
         ([*ENCODE[1:], "--delays", "one"], "--delays 'one' is no list of whole numbers"),
         ([*ENCODE[1:], "--trim", "1,2,3"], "--trim '1,2,3' is one number, or two"),
-        ([*ENCODE[1:], "--control", "none", "--control", "layer:2"], "stands alone"),
-        ([*ENCODE[1:], "--control", "depth"], "no control 'depth'"),
+        ([*ENCODE[1:], "--control-units", "none", "--control-units", "layer:2"], "stands alone"),
+        ([*ENCODE[1:], "--control-units", "depth"], "no control 'depth'"),
         ([*ENCODE[1:], "--network", "music"], "music"),
         ([*ENCODE[1:], "--out", "x.csv", "--responses-out", "x.csv"], "are one file"),
         ([*ENCODE[1:], "--out", "stimuli.csv"], "exists; add --overwrite"),

@@ -196,7 +196,7 @@ def test_published_files_in_and_out(
         assert torch.equal(masks[language].mask, mask.mask)
         assert len(mask) > 1
     assert [row["neurons"] for row in result["languages"]] == [len(m) for m in masks.values()]
-    tested = ["--text", "x=en.csv", "--control", "random:1"]
+    tested = ["--text", "x=en.csv", "--control-units", "random:1"]
     found = run_json(
         capfd, "lape", "perplexity", "m.neuron.pth", *model, "--names", "en, de", *tested
     )
@@ -209,7 +209,7 @@ def test_published_files_in_and_out(
 
 # -- perplexity, generate, steer -------------------------------------------------------------------
 
-TESTED = ["--text", "en=en.csv", "--text", "de=de.csv", "--control", "layer:2"]
+TESTED = ["--text", "en=en.csv", "--text", "de=de.csv", "--control-units", "layer:2"]
 
 
 def test_perplexity_says_what_the_library_says(
@@ -285,7 +285,7 @@ def test_steer_says_what_the_library_says(
     model: Arguments, workplace: Path, tiny_llama: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command: Arguments = ["lape", "steer", "neurons.safetensors", *model, *ASKED, *PAIRS]
-    more = ["--level", "mean", "--level", "0.8", "--control", "random:1", "--plot", "s.html",
+    more = ["--level", "mean", "--level", "0.8", "--control-units", "random:1", "--plot", "s.html",
             "--out", "s.csv", "--answers", "a.parquet"]  # fmt: skip
     result = run_json(capfd, *command, *more)
     options: dict[str, Any] = {
@@ -306,7 +306,7 @@ def test_steer_says_what_the_library_says(
         **options,
     )  # fmt: skip
     assert few["rows"] == without_nan(expected.table)
-    assert run(*command, "--level", "mean", "--control", "random:1") == 0
+    assert run(*command, "--level", "mean", "--control-units", "random:1") == 0
     printed = capfd.readouterr().out
     for word in ("asked", "toward", "level", "deactivated", "kind", "switched", "fluency"):
         assert word in printed, "a heading is cut off at eighty characters"
@@ -463,8 +463,8 @@ BAD: list[tuple[list[str], str]] = [
     ([*PERPLEXITY, "--language", "fr"], "holds no neurons of fr (--language)"),
     ([*PERPLEXITY, "--text", "en"], "--text en is not of the form"),
     ([*PERPLEXITY, "--text", "en=nowhere.csv"], "nowhere.csv"),
-    ([*PERPLEXITY, "--control", "burn"], "no control 'burn'"),
-    ([*PERPLEXITY, "--control", "random:x"], "no number of draws"),
+    ([*PERPLEXITY, "--control-units", "burn"], "no control 'burn'"),
+    ([*PERPLEXITY, "--control-units", "random:x"], "no number of draws"),
     ([*PERPLEXITY, "--limit", "0"], "limit is at least 1"),
     ([*PERPLEXITY, "--out", "x.txt"], "must end in .parquet, .csv, .json"),
     ([*GENERATE, "--prompts", "en=en.csv"], "en.csv lacks the column 'prompt'; it has text"),

@@ -383,7 +383,7 @@ def test_evaluate_says_what_lesion_study_says(
 ) -> None:
     result = run_json(
         capfd, *evaluate, "--task", "perplexity=texts.csv", "--task", "bits-per-byte=texts.csv",
-        "--limit", "2", "--control", "layer:2", "--control", "least-selective",
+        "--limit", "2", "--control-units", "layer:2", "--control-units", "least-selective",
         "--percents", "5,10", "--mode", "zero", "--mode", "scale:0.5", "--mode", "scale:.5",
         "--mode", "mean", "--reference", "mine.csv", "--bos", "add",
     )  # fmt: skip
@@ -423,8 +423,9 @@ def test_evaluate_takes_controls_of_every_kind(
     own = found["resid_post"].bottom(k=9)
     own.save("mine.safetensors")
     result = run_json(
-        capfd, *evaluate, "--control", "magnitude+outliers:6", "--control", "least-active",
-        "--control", "mask=mine.safetensors", "--exact", "--anywhere", "--mode", "dims-zero",
+        capfd, *evaluate,
+        "--control-units", "magnitude+outliers:6", "--control-units", "least-active",
+        "--control-units", "mask=mine.safetensors", "--exact", "--anywhere", "--mode", "dims-zero",
     )  # fmt: skip
     study = ll.lesion_study(
         tiny_llama, {"net": network}, [ll.tasks.minimal_pairs("pairs.jsonl")],
@@ -442,7 +443,7 @@ def test_evaluate_takes_controls_of_every_kind(
 def test_evaluate_prints_intact_scores_and_differences(
     evaluate: list[str | Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(*evaluate, "--control", "layer:2", "--control", "random:1") == 0
+    assert run(*evaluate, "--control-units", "layer:2", "--control-units", "random:1") == 0
     printed = capfd.readouterr().out
     assert "my-llama, intact:" in printed
     assert "accuracy" in printed
@@ -595,13 +596,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
         return real(self, model, **options)
 
     monkeypatch.setattr(MinimalPairs, "__call__", counted)
-    command = (*evaluate, "--control", "layer:3")  # intact, the network, three draws
+    command = (*evaluate, "--control-units", "layer:3")  # intact, the network, three draws
     assert run(*command, "--out", "table.csv") not in (0, 2)
     assert not Path("table.csv").exists()
     capfd.readouterr()
     first = run_json(capfd, *command)
     assert calls == 3 + 3  # two were kept, the third is done again
-    second = run_json(capfd, *command, "--control", "random:1")
+    second = run_json(capfd, *command, "--control-units", "random:1")
     assert calls == 7
     assert second["rows"][:4] == first["rows"]
     assert run_json(capfd, *command) == first
@@ -614,7 +615,7 @@ def test_tables_and_figures_are_written_and_not_overwritten(
     readers = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}
     for suffix, read in readers.items():
         out = f"tables/table.{suffix}"
-        result = run_json(capfd, *evaluate, "--control", "layer:2", "--out", out)
+        result = run_json(capfd, *evaluate, "--control-units", "layer:2", "--out", out)
         assert result["out"] == out
         table = read(out)
         assert list(table.columns) == list(result["rows"][0])
@@ -637,23 +638,26 @@ def test_tables_and_figures_are_written_and_not_overwritten(
         assert run(*evaluate, *nowhere, option, file) == 2
         message = f"{file} exists; add --overwrite to replace it, or change {option}"
         assert message in capfd.readouterr().err
-    assert run(*evaluate, "--out", "a.csv", "--overwrite", "--control", "layer:1") == 0
+    assert run(*evaluate, "--out", "a.csv", "--overwrite", "--control-units", "layer:1") == 0
     assert Path("a.csv").read_bytes() != before
 
 
 BAD_EVALUATIONS = [
-    (["--exact"], "--exact has no effect here: no --control is given"),
-    (["--anywhere"], "--anywhere has no effect here: no --control is given"),
-    (["--control", "mask=none.npy"], "There is no mask file none.npy"),
+    (["--exact"], "--exact has no effect here: no --control-units are given"),
+    (["--anywhere"], "--anywhere has no effect here: no --control-units are given"),
+    (["--control-units", "mask=none.npy"], "There is no mask file none.npy"),
     (["--mode", "dims-off"], "no mode 'off'"),
-    (["--control", "laeyr"], "no control 'laeyr'; there are random, layer"),
-    (["--control", "layer:"], "no number of draws behind the colon"),
-    (["--control", "layer:0"], "write e.g. layer:20"),
-    (["--control", "random:-1"], "write e.g. random:20"),
-    (["--control", "least-selective:2"], "draws nothing; write it without :2"),
-    (["--control", "layer:2", "--control", "layer:3"], "--control layer is given twice"),
-    (["--control", "magnitude", "--mask", "flat.npy"], "carries no magnitudes"),
-    (["--control", "least-selective", "--mask", "flat.npy"], "carries no ranking"),
+    (["--control-units", "laeyr"], "no control 'laeyr'; there are random, layer"),
+    (["--control-units", "layer:"], "no number of draws behind the colon"),
+    (["--control-units", "layer:0"], "write e.g. layer:20"),
+    (["--control-units", "random:-1"], "write e.g. random:20"),
+    (["--control-units", "least-selective:2"], "draws nothing; write it without :2"),
+    (
+        ["--control-units", "layer:2", "--control-units", "layer:3"],
+        "--control-units layer is given twice",
+    ),
+    (["--control-units", "magnitude", "--mask", "flat.npy"], "carries no magnitudes"),
+    (["--control-units", "least-selective", "--mask", "flat.npy"], "carries no ranking"),
     (["--task", "blimp"], "There is no task 'blimp' (--task blimp); there are minimal-pairs"),
     (
         ["--task", "choice"],
@@ -670,12 +674,12 @@ BAD_EVALUATIONS = [
     (["--text-column", "body"], "--text-column is for --task perplexity=PATH"),
     (["--sep", ";"], "sep is for .csv and .tsv files, not for"),
     (["--limit", "0"], "limit is at least 1"),
-    (["--percents", "1,much"], "--percents '1,much' is not a list of numbers"),
+    (["--percents", "1,much"], "--percent '1,much' is not a list of numbers"),
     (["--percents", ""], "is not a list of numbers"),
-    (["--percents", "1,0"], "Every size in --percents must be above 0"),
-    (["--percents", "101"], "Every size in --percents must be above 0"),
+    (["--percents", "1,0"], "Every size in --percent must be above 0"),
+    (["--percents", "101"], "Every size in --percent must be above 0"),
     (["--percents", "10", "--mask", "flat.npy"], "carries no ranking of units"),
-    (["--percents", "60", "--control", "layer"], "are left to it; use a smaller percentage"),
+    (["--percents", "60", "--control-units", "layer"], "are left to it; use a smaller percentage"),
     (["--mode", "off"], "no mode 'off'"),
     (["--mode", "zero:1"], "--mode zero takes no number"),
     (["--mode", "scale"], "--mode scale needs a factor, e.g. scale:0.5"),

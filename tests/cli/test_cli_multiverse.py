@@ -89,7 +89,7 @@ BAD = {
     ("--mode", "off"): "There is no mode 'off'",
     ("--control-units", "magic"): "There is no control 'magic'",
     ("--max-tokens", "some"): "--max-tokens is whole or a whole number above 0; 'some' is neither.",
-    ("--percents", "5,5x"): "--percents '5,5x' is not a list of numbers",
+    ("--percents", "5,5x"): "--percent '5,5x' is not a list of numbers",
     ("--percents", "0"): "above 0 and at most 100",
     ("--draws", "0"): "--draws is at least 1",
     ("--selection", "gradient", "--test", "paired"): "test has no effect here",

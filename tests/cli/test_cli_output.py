@@ -151,23 +151,25 @@ def test_what_is_no_text_stream_is_left_alone(monkeypatch: pytest.MonkeyPatch) -
 # -- files -----------------------------------------------------------------------------------------
 
 
-def test_lines_of_the_readme_do_not_collide() -> None:
+@pytest.mark.parametrize("name", ["README.md", "docs/command_line.md"])
+def test_lines_of_a_page_do_not_collide(name: str) -> None:
     """Run one after the other, they write files of different names."""
     written = [
         arguments[place + 1]
-        for arguments in command_lines(ROOT / "README.md")
+        for arguments in command_lines(ROOT / name)
         for place, argument in enumerate(arguments)
         if argument in ("--out", "--plot", "--answers")
     ]
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.S)
     code = "\n".join(blocks)
     written += re.findall(r'(?:\.save\(|\breport\(\w+, )"([^"]+)"', code)
-    assert len(written) > 8
+    assert len(written) > 6
     assert [name for name, n in Counter(written).items() if n > 1] == []
 
 
-def test_masks_that_lines_of_the_readme_read_are_written_by_one() -> None:
-    lines = command_lines(ROOT / "README.md")
+@pytest.mark.parametrize("name", ["README.md", "docs/command_line.md"])
+def test_masks_that_lines_of_a_page_read_are_written_by_one(name: str) -> None:
+    lines = command_lines(ROOT / name)
     written = {a[i + 1] for a in lines for i, word in enumerate(a) if word in ("--out", "--plot")}
     for arguments in lines:
         for place, word in enumerate(arguments):
@@ -175,6 +177,27 @@ def test_masks_that_lines_of_the_readme_read_are_written_by_one() -> None:
                 assert arguments[place + 1] in written
             if word.endswith((".safetensors",)) and "*" not in word:
                 assert word in written
+
+
+def test_lines_of_the_readme_run_one_after_another(
+    workplace: Path, checkpoints: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In one folder, with a tiny model in the place of the bundled one."""
+    rows = [f"it is {word},{side}" for side in ("hot", "cold") for word in "a b c d e f".split()]
+    Path("mine.csv").write_text("\n".join(["text,condition", *rows]))
+    lines = [line for line in command_lines(ROOT / "README.md") if line != ["demo"]]
+    assert len(lines) >= 6
+    for arguments in lines:
+        tiny = [] if arguments[0] == "heatmap" else ["--model-name", str(checkpoints["llama"])]
+        fewer = {"report": ["--control-units", "layer:2"]}
+        given = [*arguments, *fewer.get(arguments[0], [])]
+        if arguments[0] == "evaluate":
+            place = arguments.index("--control-units")
+            given = [*arguments[: place + 1], "layer:2", *arguments[place + 2 :]]
+        assert status_of(*given, *tiny) == 0, (arguments, capfd.readouterr().err)
+    written = {path.name for path in workplace.iterdir()}
+    assert written >= {"language.safetensors", "layers.html", "mine.safetensors", "table.csv",
+                       "dose.html", "language.html"}  # fmt: skip
 
 
 def status_of(*arguments: str | Path) -> int:

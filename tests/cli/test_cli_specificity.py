@@ -18,7 +18,7 @@ def arguments(
     return [
         "specificity", "--model-name", checkpoints["llama"], "--mask", mask, "--own",
         "mine=grammar", "--task", "grammar", "--task", "facts", "--items", "8", "--all-items",
-        "--room", "grammar=0.5", "--room", "facts=0.5", "--control", "random:2", "--store",
+        "--room", "grammar=0.5", "--room", "facts=0.5", "--control-units", "random:2", "--store",
         tmp_path / "store",
     ]  # fmt: skip
 

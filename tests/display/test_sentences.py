@@ -25,6 +25,7 @@ from sentence_table import (
     every_profile,
     every_selection,
     every_together,
+    every_verdict,
     page,
 )
 
@@ -37,6 +38,7 @@ from lensloc.display.sentences import (
     profiles,
     selection,
     specifications,
+    verdicts,
 )
 from lensloc.display.sentences.lesions import CONTROL, LESION, NOTE, OUTCOMES, RELATIONS
 from lensloc.display.sentences.words import interval, known, number, percentage
@@ -94,6 +96,24 @@ def test_no_verdict_without_an_interval_that_excludes_zero() -> None:
         if found.took_effect and excludes_zero(found, above=False):
             assert "improves the score" in said[0], words
     assert n > 3000
+
+
+def test_a_verdict_is_no_more_than_every_control_of_every_harmed_task_bears_out() -> None:
+    reached = set()
+    for words, significant, halves, cases in every_verdict():
+        said = verdicts.verdict("resid_post", "hot", "cold", significant, halves, cases)
+        reached.add(verdicts.outcome_of(cases))
+        assert said.count(".") == 1, words
+        assert said.endswith(".")
+        assert not NO_NUMBER.search(said), words
+        harmed = [beside for found, beside in cases if excludes_zero(found, above=True)]
+        above = bool(harmed) and all(
+            beside and all(control.relation == "less" for control in beside) for beside in harmed
+        )
+        assert ("do more harm than" in said) == above, words
+        assert ("do harm" in said or "do more harm" in said) == bool(harmed), words
+        assert said.startswith("At resid_post, none of the selected") == (significant == 0), words
+    assert reached == set(verdicts.VERDICT)
 
 
 def test_nothing_is_more_than_a_control_that_is_alike_or_above() -> None:

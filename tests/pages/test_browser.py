@@ -180,7 +180,7 @@ def test_a_phone_gets_panels_above_each_other(opened: Opener) -> None:
 
 def test_the_theme_follows_the_system_and_the_button(opened: Opener) -> None:
     page = opened(theme="dark")
-    root, figure = page.locator("html"), page.locator("#figure-layers")
+    root, figure = page.locator("html"), page.locator("#figure-units-0")
     paper = "place => place.layout.paper_bgcolor"
     assert root.get_attribute("data-theme") == "dark"
     assert figure.evaluate(paper) == "#14161a"
@@ -470,9 +470,30 @@ def test_paper_is_light_and_holds_everything(opened: Opener, tmp_path: Path) -> 
     page = opened(theme="dark")
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#figure-layers").evaluate("p => p.layout.paper_bgcolor") == "#ffffff"
+    assert page.locator("#figure-units-0").evaluate("p => p.layout.paper_bgcolor") == "#ffffff"
     assert page.locator("nav").is_hidden()
     assert page.locator("html").get_attribute("data-theme") == "light"
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.locator("html").get_attribute("data-theme") == "dark"
-    assert len(page.pdf()) > 50_000
+    printed = page.pdf(format="A4")
+    assert len(printed) > 50_000
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 6
+
+
+def test_a_wide_screen_is_used_and_terms_say_what_they_mean(opened: Opener) -> None:
+    page = opened(WIDE)
+    edges = "e => [e.getBoundingClientRect().left, e.getBoundingClientRect().right]"
+    summary = page.locator("#summary").evaluate(edges)
+    warnings = page.locator("#warnings").evaluate(edges)
+    assert summary[1] <= warnings[0]  # side by side
+    assert page.locator("nav").evaluate(edges)[1] <= summary[0]
+    assert warnings[1] > 1300
+    verdict = page.locator("#verdict")
+    assert verdict.inner_text().count(".") == 1
+    assert verdict.evaluate("e => e.getBoundingClientRect().bottom") < 400
+    term = page.locator("#summary dfn").first
+    assert len(term.get_attribute("title") or "") > 20
+    term.focus()
+    assert "pip install lensloc==" in page.locator("#provenance pre").inner_text()
+    page.locator("details summary").first.click()
+    assert page.locator("details table").first.is_visible()

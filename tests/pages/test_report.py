@@ -19,7 +19,7 @@ import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, Localization, Study, localize
 from lensloc.display.sentences.profiles import Sides
 from lensloc.pages.report import page as page_module
-from lensloc.pages.report import report, strongest, summary
+from lensloc.pages.report import report, strongest, summary, verdict_of
 from lensloc.pages.report.files import csv_of
 from lensloc.pages.report.methods import lesion_methods, methods, references
 from lensloc.pages.report.words import lesion_summary
@@ -94,7 +94,7 @@ def test_figures_hold_both_themes_and_one_template(found: Localization, tmp_path
     page = report(found, tmp_path / "page.html", percent=5).read_text()
     data = data_of(page, "lensloc-figures")
     assert [figure["id"] for figure in data["figures"]] == [
-        "figure-layers", "figure-units-0", "figure-units-1",
+        "figure-units-0", "figure-units-1",
     ]  # fmt: skip
     assert set(data["templates"]) == {"light", "dark"}
     for figure in data["figures"]:
@@ -104,14 +104,60 @@ def test_figures_hold_both_themes_and_one_template(found: Localization, tmp_path
         assert figure["layout"]["paper_bgcolor"] == "#ffffff"
 
 
-def test_a_site_can_be_chosen_and_sites_too_small_are_left_out(
-    found: Localization, tmp_path: Path
-) -> None:
+def test_a_site_can_be_chosen(found: Localization, tmp_path: Path) -> None:
     page = report(found, tmp_path / "page.html", percent=10, site="head").read_text()
     assert "1 of 12 units at head was selected" in text_of(page)
-    page = report(found, tmp_path / "other.html", percent=5).read_text()  # of 12 heads, none
-    layers = data_of(page, "lensloc-figures")["figures"][0]
-    assert [label.split("<br>")[0] for label in layers["data"][0]["x"]] == ["resid_post"]
+
+
+def test_what_an_untrained_model_gives_stands_beside(
+    tiny_llama: Any,
+    checkpoints: dict[str, Path],
+    found: Localization,
+    small_contrast: Contrast,
+    tmp_path: Path,
+) -> None:
+    twin = ll.load_model(checkpoints["llama"], untrained=True, seed=3, progress=False)
+    contrast, sites = found.contrast, list(found)
+    base = localize(twin, contrast, sites, progress=False)
+    path = tmp_path / "page.html"
+    page = report(found, path, percent=5, untrained=base).read_text()
+    text = " ".join(text_of(page).split())
+    assert "Untrained baseline" in text
+    for each in (found, base):
+        shown = each["resid_post"]
+        d = float(shown.d[shown.top(percent=5).mask].mean())
+        assert f"{float(shown.t.max()):.1f}" in text
+        assert f"{d:.2f}" in text
+    refused: list[tuple[Any, str]] = [
+        (found, "was localized in the trained model"),
+        (localize(twin, contrast, ["mlp_post"], progress=False), "was not localized at"),
+        (localize(twin, contrast, sites, absolute=False, progress=False), "in another way"),
+        (localize(twin, small_contrast, sites, progress=False), "has other stimuli"),
+        (base["resid_post"], "is no localization"),
+    ]
+    for other, message in refused:
+        with pytest.raises(LensLocError, match=message):
+            report(found, path, percent=5, untrained=other, overwrite=True)
+    with pytest.raises(LensLocError, match="untrained is for the page of a study"):
+        report(lesioned(0.4, 0.1, 0), tmp_path / "l.html", untrained=base)
+
+
+def test_a_page_says_what_was_found_and_how_to_run_it_again(study: Study, tmp_path: Path) -> None:
+    page = report(study, tmp_path / "page.html").read_text()
+    verdict = re.search(r'id="verdict">([^<]*)</p>', page)
+    assert verdict is not None
+    assert html.unescape(verdict[1]) == verdict_of(study)
+    text = text_of(page)
+    made = study.network.provenance
+    assert f"pip install lensloc=={made.lensloc}" in text
+    assert f"torch=={made.torch.split('+')[0]}" in text
+    assert study.call in text
+    for name in ("Commit", "Quantisation", "Device", "Seeds", "Versions"):
+        assert name in text
+    assert study.lesions is not None
+    paradigms = study.lesions.by_group()["group"].nunique()
+    assert f"All {paradigms} paradigms and kinds of items" in text
+    assert page.count("<dfn ") >= 2
 
 
 def test_a_page_offers_its_tables(study: Study, tmp_path: Path) -> None:

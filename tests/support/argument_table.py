@@ -526,6 +526,7 @@ def units(w: World) -> dict[str, Entry]:
                 "people": people.encoding(),
                 "specificity": w.specific,
                 "multiverse": w.multiverse,
+                "untrained": w.only_untrained,
             },
         ),
     }

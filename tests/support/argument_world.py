@@ -158,6 +158,10 @@ class World:
         return ll.localize(self.model, self.contrast, keep_responses=True, progress=False)
 
     @functools.cached_property
+    def only_untrained(self) -> ll.Localization:
+        return ll.localize(self.untrained, self.contrast, progress=False)
+
+    @functools.cached_property
     def elsewhere(self) -> ll.Localization:
         return ll.localize(
             self.model, self.other, ["resid_post", "mlp_post", "head"], progress=False

@@ -19,6 +19,7 @@ from lensloc.display.sentences import (
     profiles,
     selection,
     specifications,
+    verdicts,
 )
 from lensloc.display.sentences.control_draws import Match
 from lensloc.display.sentences.dissociations import Specificness, Together
@@ -177,6 +178,40 @@ def spoken_controls() -> Iterator[Spoken]:
         said = lesions.lesion_sentences(found, beside)[1:]
         minded = lesions.lesion_notes([(found, beside)])
         yield Spoken(f"{outcome}; controls {name}", [*said, *(f"To mind: {m}" for m in minded)])
+
+
+def every_verdict() -> Iterator[tuple[str, int, Halves | None, list[tuple[Change, list[Beside]]]]]:
+    """Yield what a report's verdict is made of: selections, halves, lesions beside controls."""
+    agree, apart = Halves(0.84, 0.01, 0.95, 1.2, 1.5), Halves(0.01, 0.01, 0.2, 0.1, 1.5)
+    for words, significant, halves in (
+        ("no unit is significant", 0, None),
+        ("halves agree", 172, agree),
+        ("halves agree by chance", 172, apart),
+    ):
+        yield f"{words}; no lesion", significant, halves, []
+    harm, other = change("worse", "excludes zero", 200), change("worse", "holds zero", 200)
+    second = dataclasses.replace(harm, task="facts")
+    for name, control in CONTROLS.items():
+        beside = [] if control is None else [control]
+        yield f"harm; controls {name}", 172, agree, [(harm, beside)]
+    less, alike = CONTROLS["below"], CONTROLS["alike"]
+    assert less is not None
+    assert alike is not None
+    yield "harm on two tasks, both more", 172, agree, [(harm, [less]), (second, [less])]
+    yield "harm on two tasks, one alike", 172, agree, [(harm, [less]), (second, [alike])]
+    yield "harm on two tasks, one without controls", 172, agree, [(harm, [less]), (second, [])]
+    yield "harm on one task of two, more", 172, agree, [(harm, [less]), (other, [alike])]
+    yield "two kinds of controls, one alike", 172, agree, [(harm, [less, alike])]
+    yield "no clear difference", 172, agree, [(other, [less])]
+    idle = change("as before", "holds zero", 200, effect=False)
+    yield "the lesion took no effect", 172, agree, [(idle, [])]
+    yield "no number", 172, agree, [(change("no number", "missing", 200), [])]
+
+
+def spoken_verdicts() -> Iterator[Spoken]:
+    for words, significant, halves, cases in every_verdict():
+        said = verdicts.verdict("resid_post", "hot", "cold", significant, halves, cases)
+        yield Spoken(words, [said])
 
 
 def spoken_networks() -> Iterator[Spoken]:
@@ -606,6 +641,7 @@ def spoken_falls() -> Iterator[Spoken]:
 
 
 SECTIONS = {
+    "The verdict of a report": spoken_verdicts,
     "What a lesion did": spoken_lesions,
     "How control units compare": spoken_controls,
     "How controls match, and what their draws can tell": spoken_matches,

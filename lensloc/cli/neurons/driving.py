@@ -10,7 +10,7 @@ from lensloc.cli.neurons.options import (
     DRAWS,
     AnswersOut,
     Code,
-    ControlOption,
+    ControlUnits,
     Corpus,
     GivenNeurons,
     Languages,
@@ -18,6 +18,7 @@ from lensloc.cli.neurons.options import (
     Names,
     Neurons,
     NewTokens,
+    OldControl,
     Penalty,
     PromptColumn,
     Prompts,
@@ -27,24 +28,18 @@ from lensloc.cli.neurons.options import (
     form_of,
     named_values,
     prompts_of,
+    refuse_old_control,
     said_of,
 )
 from lensloc.cli.neurons.output import finish
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
-    Device,
-    Dtype,
     Encoding,
-    ModelName,
+    ModelOptions,
     Out,
     Overwrite,
     PlotOut,
-    Revision,
     Sep,
-    TrustRemoteCode,
-    load,
     store,
 )
 from lensloc.cli.output import collected_warnings
@@ -55,7 +50,7 @@ from lensloc.errors import LensLocError
 
 def steer_command(
     neurons: Neurons,
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
     names: Names = None,
     language: Languages = None,
     toward: Annotated[
@@ -75,16 +70,12 @@ def steer_command(
     sep: Sep = None,
     encoding: Encoding = None,
     limit: Limit = None,
-    control: ControlOption = None,
+    control_units: ControlUnits = None,
+    control: OldControl = None,
     max_new_tokens: NewTokens = 60,
     repetition_penalty: Penalty = 1.1,
     code: Code = None,
     reference: ReferenceTexts = None,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
     plot_out: PlotOut = None,
@@ -97,6 +88,7 @@ def steer_command(
     """
     from lensloc.models.quiet import stdout_to_stderr
 
+    refuse_old_control(control)
     require_place(out, "--out", TABLES, overwrite)
     require_place(answers, "--answers", TABLES, overwrite)
     require_different(out=out, answers=answers)
@@ -110,9 +102,9 @@ def steer_command(
     given = prompts_of(files, limit, of_prompts)
     wanted = GivenNeurons.parse(neurons, names, language)
     levels = [_level(text) for text in level or ["mean", "0.95"]]
-    several = parse_controls(control or ["layer:1"], draws=DRAWS)
+    several = parse_controls(control_units or ["layer:1"], draws=DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         masks = wanted.of(model)
         questions = given or bundled_questions(masks, limit, instruction=False)
         unknown = [name for name in asked or () if name not in questions]
@@ -132,8 +124,16 @@ def steer_command(
     if plot_out is not None:
         ll.plot.save(ll.plot.steering(found), plot_out, overwrite=overwrite)
     finish(
-        found.table, found.answers, out, answers, notes, model_name, as_json, overwrite, plot_out
-    )
+        found.table,
+        found.answers,
+        out,
+        answers,
+        notes,
+        loading.model_name,
+        as_json,
+        overwrite,
+        plot_out,
+    )  # fmt: skip
 
 
 def _level(text: str) -> str | float:

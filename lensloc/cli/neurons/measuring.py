@@ -11,13 +11,14 @@ from lensloc.cli.neurons.options import (
     DRAWS,
     AnswersOut,
     Code,
-    ControlOption,
+    ControlUnits,
     GivenNeurons,
     Languages,
     Limit,
     Names,
     Neurons,
     NewTokens,
+    OldControl,
     Penalty,
     PromptColumn,
     Prompts,
@@ -27,24 +28,18 @@ from lensloc.cli.neurons.options import (
     form_of,
     named_values,
     prompts_of,
+    refuse_old_control,
     said_of,
 )
 from lensloc.cli.neurons.output import finish
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
-    Device,
-    Dtype,
     Encoding,
-    ModelName,
+    ModelOptions,
     Out,
     Overwrite,
     PlotOut,
-    Revision,
     Sep,
-    TrustRemoteCode,
-    load,
     store,
 )
 from lensloc.cli.output import (
@@ -68,7 +63,7 @@ from lensloc.cli.tables import (
 
 def perplexity_command(
     neurons: Neurons,
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
     names: Names = None,
     language: Languages = None,
     text: Annotated[
@@ -81,14 +76,10 @@ def perplexity_command(
     text_column: TextColumnName = None,
     sep: Sep = None,
     encoding: Encoding = None,
-    control: ControlOption = None,
+    control_units: ControlUnits = None,
+    control: OldControl = None,
     limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     plot_out: PlotOut = None,
     overwrite: Overwrite = False,
@@ -100,14 +91,15 @@ def perplexity_command(
     """
     from lensloc.models.quiet import stdout_to_stderr
 
+    refuse_old_control(control)
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     texts = named_values(text, "--text")
     form = form_of(sep, encoding, texts, text=text_column)
     wanted = GivenNeurons.parse(neurons, names, language)
-    several = parse_controls(control or ["random:3"], draws=DRAWS)
+    several = parse_controls(control_units or ["random:3"], draws=DRAWS)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         found = ll.lape.perplexity(
             model, wanted.of(model), texts or None, controls=several,
             limit=limit, seed=seed, store=store(), progress=not as_json,
@@ -119,7 +111,9 @@ def perplexity_command(
         ll.plot.save(ll.plot.language_matrix(found), plot_out, overwrite=overwrite)
     if as_json:
         rows = records(found.table)
-        print_json({"model": model_name, "rows": rows, "warnings": notes, "out": path_or_none(out)})
+        print_json(
+            {"model": loading.model_name, "rows": rows, "warnings": notes, "out": path_or_none(out)}
+        )
         return
     for kind in found.kinds:
         own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
@@ -132,7 +126,7 @@ def perplexity_command(
 
 def generate_command(
     neurons: Neurons,
-    model_name: ModelName = DEFAULT_MODEL,
+    loading: ModelOptions,
     names: Names = None,
     language: Languages = None,
     prompts: Prompts = None,
@@ -144,11 +138,6 @@ def generate_command(
     repetition_penalty: Penalty = 1.1,
     code: Code = None,
     reference: ReferenceTexts = None,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     out: Out = None,
     answers: AnswersOut = None,
     overwrite: Overwrite = False,
@@ -167,7 +156,7 @@ def generate_command(
     asked = prompts_of(files, limit, form_of(sep, encoding, files, prompt=prompt_column))
     wanted = GivenNeurons.parse(neurons, names, language)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         masks = wanted.of(model)
         found = ll.lape.generate(
             model, asked or bundled_questions(masks, limit, instruction=True), masks,
@@ -175,4 +164,4 @@ def generate_command(
             codes=named_values(code, "--code"), reference=named_values(reference, "--reference"),
             store=store(), progress=not as_json,
         )  # fmt: skip
-    finish(found.table, found.answers, out, answers, notes, model_name, as_json, overwrite)
+    finish(found.table, found.answers, out, answers, notes, loading.model_name, as_json, overwrite)

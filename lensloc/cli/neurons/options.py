@@ -75,13 +75,26 @@ DRAWS = 5
 NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
 Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
 Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
-ControlOption = Annotated[
+OldControl = Annotated[
+    list[str] | None, typer.Option("--control", hidden=True, help="Now --control-units.")
+]
+ControlUnits = Annotated[
     list[str] | None,
     typer.Option(
-        "--control",
         help=f"Control units: random, layer, each with :N for N draws ({DRAWS}); repeatable.",
     ),
 ]
+
+
+def refuse_old_control(given: Sequence[str] | None) -> None:
+    """Refuse ``--control``, which is of conditions of a contrast everywhere.
+
+    Raises:
+        LensLocError: if it is given.
+    """
+    if given:
+        units = " ".join(f"--control-units {text}" for text in given)
+        raise LensLocError(f"Control units are --control-units here, not --control; write {units}.")
 
 
 # -- what was given --------------------------------------------------------------------------------

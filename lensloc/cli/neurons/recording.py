@@ -11,18 +11,11 @@ import typer
 import lensloc as ll
 from lensloc.cli.neurons.options import Corpus, TextColumnName, form_of, named_values, said_of
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
-    Device,
-    Dtype,
     Encoding,
-    ModelName,
+    ModelOptions,
     Overwrite,
-    Revision,
     Sep,
-    TrustRemoteCode,
-    load,
     require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, show_notes, tell
@@ -31,10 +24,10 @@ from lensloc.errors import LensLocError
 
 
 def record_command(
+    loading: ModelOptions,
     out: Annotated[Path, typer.Option(help="Counts to write, .safetensors.")] = Path(
         "lape-counts.safetensors"
     ),
-    model_name: ModelName = DEFAULT_MODEL,
     corpus: Corpus = None,
     text_column: TextColumnName = None,
     sep: Sep = None,
@@ -53,11 +46,6 @@ def record_command(
     checkpoint_every: Annotated[
         int, typer.Option(help="Tokens between two checkpoints.")
     ] = 1_000_000,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +64,7 @@ def record_command(
     corpora: Mapping[str, Any] = given or ll.lape.prose()
     checkpoint = _checkpoint_of(out)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         counts = ll.lape.record(
             model, corpora, site=site, threshold=threshold, max_tokens=max_tokens, window=window,
             keep_windows=keep_windows, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
@@ -86,7 +74,9 @@ def record_command(
     checkpoint.unlink(missing_ok=True)
     tokens = dict(zip(counts.languages, counts.tokens.tolist(), strict=True))
     if as_json:
-        print_json({"model": model_name, "tokens": tokens, "warnings": notes, "out": str(out)})
+        print_json(
+            {"model": loading.model_name, "tokens": tokens, "warnings": notes, "out": str(out)}
+        )
         return
     tell(f"{counts!r}")
     show_notes(notes)

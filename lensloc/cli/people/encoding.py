@@ -10,25 +10,20 @@ import typer
 import lensloc as ll
 from lensloc import vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BatchSize,
-    Device,
-    Dtype,
-    Encoding,
     Masks,
-    ModelName,
+    ModelOptions,
     Out,
     Overwrite,
     PlotOut,
-    Revision,
-    Sep,
     Site,
-    TrustRemoteCode,
     batch_size_of,
-    load,
     require_sites,
 )
 from lensloc.cli.output import (
@@ -43,8 +38,8 @@ from lensloc.cli.people.options import (
     Folds,
     GivenNetworks,
     Language,
-    Networks,
-    Percentage,
+    NetworkNames,
+    Percent,
     ReportOut,
     Resamples,
     Window,
@@ -69,6 +64,9 @@ _READERS = {
 
 
 def encode_command(
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
     stimuli: Annotated[
         Path | None,
         typer.Option(
@@ -93,12 +91,9 @@ def encode_command(
             help=f"Published data instead: {', '.join(f'{name}=FILE' for name in _READERS)}."
         ),
     ] = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
-    model_name: ModelName = DEFAULT_MODEL,
     masks: Masks = None,
-    network: Networks = None,
-    percentage: Percentage = None,
+    network: NetworkNames = None,
+    percent: Percent = None,
     site: Site = None,
     by_layer: Annotated[
         bool, typer.Option("--by-layer", help="Every layer's units as a network of their own.")
@@ -124,7 +119,7 @@ def encode_command(
     trim: Annotated[
         str, typer.Option(help="Samples left out at both ends of a run, or FIRST,LAST.")
     ] = "0",
-    control: Annotated[
+    control_units: Annotated[
         list[str] | None,
         typer.Option(
             help=f"Control units: {CONTROLS_HELP}; or none. Repeatable (default layer:19)."
@@ -137,11 +132,6 @@ def encode_command(
     language: Language = "en",
     resamples: Resamples = 1000,
     seed: Annotated[int, typer.Option(help="Of shuffling, untrained weights and intervals.")] = 0,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Out = None,
     responses_out: Annotated[
@@ -158,22 +148,20 @@ def encode_command(
 
     require_sites([] if site is None else [site])
     steps, ends = _whole_numbers(delays, "--delays"), _trim(trim)
-    several = controls_of(control, 19, anywhere=anywhere)
+    several = controls_of(control_units, 19, anywhere=anywhere)
     size = batch_size_of(batch_size)
     require_places(overwrite, out, plot_out, report_out, responses_out=responses_out)
-    seen, recorded = _brain_data(stimuli, responses, ceilings, data, sep, encoding)
-    wanted = GivenNetworks.parse(masks, network, percentage, site)
+    form = TableForm.of(None, texts.sep, texts.encoding)
+    seen, recorded = _brain_data(stimuli, responses, ceilings, data, texts.sep, texts.encoding)
+    wanted = GivenNetworks.parse(masks, network, percent, site, texts, how, form, seed)
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         units = wanted.of(model, progress=not as_json)
         if by_layer:
             units = _by_layer(units)
         twin = None
         if untrained:
-            twin = load(
-                model_name, device, dtype, backend, revision, trust_remote_code, as_json,
-                untrained=True, seed=seed,
-            )  # fmt: skip
+            twin = loading.load(quiet=as_json, untrained=True, seed=seed)
         found = ll.alignment.encode(
             model, seen, recorded, units, pooling=pooling, context=context, window=window,
             split=split, n_folds=folds, delays=steps, trim=ends, controls=several,
@@ -191,7 +179,7 @@ def encode_command(
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "split": found.split,
                 "rows": records(found.table),
                 "comparisons": records(found.comparisons),

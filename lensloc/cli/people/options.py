@@ -1,6 +1,6 @@
 """What commands on people share: their options, and what these give."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +10,10 @@ import typer
 import lensloc as ll
 from lensloc import contrasts
 from lensloc.cli.control_units import parse_controls
-from lensloc.cli.options import load_mask, require_percentage, store
+from lensloc.cli.networks import NO_UNITS, ContrastOptions, Localizing, Networks
+from lensloc.cli.options import network_names, require_percentage, store
 from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place
-from lensloc.contrasts.columns import TABLE_KINDS
+from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
@@ -21,19 +22,24 @@ if TYPE_CHECKING:
     from lensloc.units.mask import UnitMask
 
 KINDS = ", ".join(TABLE_KINDS)
-_NO_CONTROL = "none"
+_NO_CONTROL = NO_UNITS
 
-Networks = Annotated[
+NetworkNames = Annotated[
     list[str] | None,
     typer.Option(
         "--network",
-        help=f"Network to localize (at resid_post): {', '.join(contrasts.NAMES)}; repeatable "
-        "(default language, without --mask).",
+        autocompletion=network_names,
+        help=f"Network to localize (at --site, resid_post by default): {', '.join(contrasts.NAMES)}"
+        "; repeatable (default language, without --mask).",
     ),
 ]
-Percentage = Annotated[
+Percent = Annotated[
     float | None,
-    typer.Option(help="Per cent of units of --network (default 1); masks have their own size."),
+    typer.Option(
+        "--percent",
+        "--percentage",
+        help="Per cent of units of --network (default 1); masks have their own size.",
+    ),
 ]
 Language = Annotated[str, typer.Option(help="Of the words, for their frequencies (ISO 639-1).")]
 Resamples = Annotated[int, typer.Option(help="Of the bootstrap over passages or stories.")]
@@ -47,51 +53,47 @@ ReportOut = Annotated[Path | None, typer.Option("--report", help="Page to write:
 
 @dataclass(frozen=True)
 class GivenNetworks:
-    """What ``--mask``, ``--network`` and ``--percentage`` name; masks are read already."""
+    """What ``--mask``, ``--network``, ``--contrast`` and ``--percent`` name."""
 
-    masks: "Mapping[str, UnitMask]"
-    names: Sequence[str]
-    percentage: float
+    networks: Networks
+    percent: float
 
     @classmethod
     def parse(
         cls,
         paths: Sequence[Path] | None,
         names: Sequence[str] | None,
-        percentage: float | None,
+        percent: float | None,
         site: str | None,
+        texts: ContrastOptions,
+        how: Localizing,
+        form: TableForm,
+        seed: int,
     ) -> "GivenNetworks":
-        """Check what was given; a mask goes by its file's stem, or path if that is taken."""
-        if not paths and not names:
-            names = ["language"]
-        if not names and percentage is not None:
-            raise LensLocError("--percentage is for --network; a mask has a size of its own.")
-        if percentage is not None:
-            require_percentage(percentage)
-        for name in names or ():
-            contrasts.get(name)
-        masks: dict[str, UnitMask] = {}
-        for path in dict.fromkeys(paths or ()):
-            taken = path.stem in masks or path.stem in (names or ())
-            masks[str(path) if taken else path.stem] = load_mask(path, site)
-        return cls(masks, list(dict.fromkeys(names or ())), percentage or 1.0)
+        """Check what was given; see :meth:`lensloc.cli.networks.Networks.parse`."""
+        found = Networks.parse(paths, names, texts, how, site, seed, form)
+        if not found.contrasts and percent is not None:
+            raise LensLocError("--percent is for --network; a mask has a size of its own.")
+        if percent is not None:
+            require_percentage(percent)
+        return cls(found, 1.0 if percent is None else percent)
 
     def of(self, model: "Model", *, progress: bool) -> "dict[str, UnitMask]":
         """Return every network of a model, localized or as given."""
         found: dict[str, UnitMask] = {}
-        for name in self.names:
+        at = self.networks.site or "resid_post"
+        for name, contrast in self.networks.contrasts.items():
+            asked = self.networks.texts.templated(contrast, model)
             made = ll.localize(
-                model,
-                contrasts.get(name),
-                store=store(),
-                progress=progress,
-            )
-            found[name] = made["resid_post"].top(percent=self.percentage)
-        return found | dict(self.masks)
+                model, asked, [at], store=store(), progress=progress,
+                **self.networks.how.arguments,
+            )  # fmt: skip
+            found[name] = made[at].top(percent=self.percent)
+        return found | dict(self.networks.masks)
 
 
 def controls_of(texts: Sequence[str] | None, draws: int, *, anywhere: bool) -> "list[Controls]":
-    """Read ``--control``.
+    """Read ``--control-units``.
 
     Args:
         texts: what was given; units matched in their layer if nothing was, and none for ``none``.
@@ -103,10 +105,10 @@ def controls_of(texts: Sequence[str] | None, draws: int, *, anywhere: bool) -> "
     if _NO_CONTROL not in texts:
         return parse_controls(texts, elsewhere=not anywhere, draws=draws)
     if len(texts) > 1:
-        raise LensLocError(f"--control {_NO_CONTROL} stands alone; leave the others out.")
+        raise LensLocError(f"--control-units {_NO_CONTROL} stands alone; leave the others out.")
     if anywhere:
         raise LensLocError(
-            f"--anywhere has no effect with --control {_NO_CONTROL}; leave one of them out."
+            f"--anywhere has no effect with --control-units {_NO_CONTROL}; leave one of them out."
         )
     return []
 

@@ -10,26 +10,21 @@ import lensloc as ll
 from lensloc import vocabulary
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere
 from lensloc.cli.modes import parse_modes
+from lensloc.cli.networks import (
+    ContrastOptions,
+    Localizing,
+)
 from lensloc.cli.options import (
-    DEFAULT_MODEL,
     AsJson,
-    Backend,
     BatchSize,
-    Device,
-    Dtype,
-    Encoding,
     Masks,
-    ModelName,
+    ModelOptions,
     Out,
     Overwrite,
     PlotOut,
     Reference,
-    Revision,
-    Sep,
     Site,
-    TrustRemoteCode,
     batch_size_of,
-    load,
     reference_contrast,
     require_one_of,
     require_sites,
@@ -46,8 +41,8 @@ from lensloc.cli.people.options import (
     Folds,
     GivenNetworks,
     Language,
-    Networks,
-    Percentage,
+    NetworkNames,
+    Percent,
     ReportOut,
     Resamples,
     Window,
@@ -64,6 +59,9 @@ if TYPE_CHECKING:
 
 
 def reading_times_command(
+    loading: ModelOptions,
+    texts: ContrastOptions,
+    how: Localizing,
     times: Annotated[
         Path,
         typer.Argument(
@@ -78,12 +76,9 @@ def reading_times_command(
             "gmeanItemRT, or RT for single readers)."
         ),
     ] = None,
-    sep: Sep = None,
-    encoding: Encoding = None,
-    model_name: ModelName = DEFAULT_MODEL,
     masks: Masks = None,
-    network: Networks = None,
-    percentage: Percentage = None,
+    network: NetworkNames = None,
+    percent: Percent = None,
     site: Site = None,
     intact: Annotated[
         bool, typer.Option("--intact", help="Measure the intact model alone; lesion nothing.")
@@ -96,7 +91,7 @@ def reading_times_command(
         ),
     ] = "zero",
     reference: Reference = None,
-    control: Annotated[
+    control_units: Annotated[
         list[str] | None,
         typer.Option(
             help=f"Control units lesioned beside: {CONTROLS_HELP}; or none. Repeatable (default "
@@ -112,11 +107,6 @@ def reading_times_command(
     language: Language = "en",
     resamples: Resamples = 2000,
     seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
-    device: Device = None,
-    dtype: Dtype = "float32",
-    backend: Backend = "auto",
-    revision: Revision = None,
-    trust_remote_code: TrustRemoteCode = False,
     batch_size: BatchSize = "auto",
     out: Out = None,
     words_out: Annotated[
@@ -137,21 +127,27 @@ def reading_times_command(
     (arguments,) = parse_modes([mode], reference)
     size = batch_size_of(batch_size)
     if intact:
-        idle = {"--mask": masks, "--network": network, "--percentage": percentage,
-                "--control": control, "--anywhere": anywhere, "--reference": reference,
+        idle = {"--mask": masks, "--network": network, "--percent": percent,
+                "--control-units": control_units, "--contrast": texts.contrast,
+                "--anywhere": anywhere, "--reference": reference,
                 "--mode": mode != "zero"}  # fmt: skip
         for option in (name for name, value in idle.items() if value):
             raise LensLocError(f"{option} has no effect with --intact, which lesions nothing.")
     require_one_of("mode here", str(arguments["mode"]), vocabulary.MODES)
-    several = controls_of(control, 10, anywhere=anywhere)
+    several = controls_of(control_units, 10, anywhere=anywhere)
     require_places(overwrite, out, plot_out, report_out, words_out=words_out)
-    known = _reading_data(times, measure, sep, encoding)
-    held = reference_contrast(reference, TableForm.of(None, sep, encoding))
+    known = _reading_data(times, measure, texts.sep, texts.encoding)
+    form = TableForm.of(None, texts.sep, texts.encoding)
+    held = reference_contrast(reference, form)
     if held is not None:
         arguments["reference"] = held
-    wanted = None if intact else GivenNetworks.parse(masks, network, percentage, site)
+    wanted = (
+        None
+        if intact
+        else GivenNetworks.parse(masks, network, percent, site, texts, how, form, seed)
+    )
     with collected_warnings() as notes, stdout_to_stderr():
-        model = load(model_name, device, dtype, backend, revision, trust_remote_code, as_json)
+        model = loading.load(quiet=as_json)
         units = None if wanted is None else wanted.of(model, progress=not as_json)
         study = ll.alignment.reading_times(
             model, known, units, controls=None if intact else several, mode=arguments, bos=bos,
@@ -169,7 +165,7 @@ def reading_times_command(
     if as_json:
         print_json(
             {
-                "model": model_name,
+                "model": loading.model_name,
                 "rows": records(study.table),
                 "comparisons": records(study.comparisons),
                 "warnings": notes,

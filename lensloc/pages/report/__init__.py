@@ -8,10 +8,11 @@ import pandas as pd
 from lensloc.arguments import require_a
 from lensloc.display.files import require_free, write_file
 from lensloc.errors import LensLocError, refuse_idle
+from lensloc.pages.report.baselines import require_untrained
 from lensloc.pages.report.page import lesion_page, part_page, study_page
 from lensloc.pages.report.parts import Result
 from lensloc.pages.report.people import People
-from lensloc.pages.report.words import summary
+from lensloc.pages.report.words import summary, verdict_of
 from lensloc.results.encodings import Encoding
 from lensloc.results.lesions import LesionStudy
 from lensloc.results.readings import ReadingStudy
@@ -22,7 +23,7 @@ from lensloc.studies import Localization, Study
 from lensloc.units.mask import UnitMask
 from lensloc.units.selection import least_note
 
-__all__ = ["report", "strongest", "summary"]
+__all__ = ["report", "strongest", "summary", "verdict_of"]
 
 _TOP = 15
 
@@ -37,6 +38,7 @@ def report(
     people: People | Sequence[People] = (),
     specificity: Specificity | None = None,
     multiverse: Multiverse | None = None,
+    untrained: Localization | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a page about a study: what was found, what to mind, figures, methods, tables.
@@ -61,6 +63,9 @@ def report(
             :func:`lensloc.specificity` returned.
         multiverse: likewise, what lesions cost under every analyst's choices: what
             :func:`lensloc.multiverse` returned.
+        untrained: of a study or localization, what :func:`lensloc.localize` finds with the same
+            contrast, at the same sites, in the untrained model
+            (``ll.load_model(name, untrained=True)``): what architecture and stimuli give alone.
         overwrite: replace a file that is there.
 
     Returns:
@@ -85,8 +90,10 @@ def report(
         study = Study(study, chosen, size, notes=notes, call=study.call)
     elif percent is not None or site is not None:
         raise LensLocError("percent and site are for a localization; this study has its own.")
+    if untrained is not None:
+        require_untrained(study, untrained)
     if isinstance(study, Study):
-        page = study_page(study, top, added)
+        page = study_page(study, top, added, untrained)
     elif isinstance(study, LesionStudy):
         refuse_idle("a lesion study lists no units; leave it out", top=top != _TOP)
         page = lesion_page(study)

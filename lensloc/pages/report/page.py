@@ -14,13 +14,13 @@ from lensloc.display.sentences.words import listed
 from lensloc.display.templates import rendered
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
 from lensloc.pages.explorer.page import document
-from lensloc.pages.report import parts, pieces, sections
+from lensloc.pages.report import baselines, origins, parts, pieces, sections
 from lensloc.pages.report.figures import templates
 from lensloc.pages.report.parts import Result, part_of, parts_of
 from lensloc.pages.report.sections import Section
-from lensloc.pages.report.words import lesion_summary, sides, summary
+from lensloc.pages.report.words import lesion_summary, sides, summary, verdict_of
 from lensloc.results.lesions import LesionStudy
-from lensloc.studies import Study
+from lensloc.studies import Localization, Study
 
 # What a page may hold at most; responses of units to single stimuli take what the rest leaves.
 _MOST_BYTES = 5_800_000
@@ -29,13 +29,19 @@ _PADDING = 1000  # of base64, which fills up every array
 _MOST_PERCENT = 5.0
 
 
-def study_page(study: Study, top: int, beside: Sequence[Result] = ()) -> str:
+def study_page(
+    study: Study,
+    top: int,
+    beside: Sequence[Result] = (),
+    untrained: Localization | None = None,
+) -> str:
     """Return the page of a study.
 
     Args:
         study: the study.
         top: how many units to list.
         beside: what else is known of its networks.
+        untrained: the same contrast, localized in the untrained model.
     """
     made = study.network.provenance
     target, control = sides(study.selectivity)
@@ -55,15 +61,16 @@ def study_page(study: Study, top: int, beside: Sequence[Result] = ()) -> str:
         *([sections.profile(study)] if study.profile is not None else []),
         *([sections.lesions(study.lesions)] if study.lesions is not None else []),
         *(sections.groups(study.lesions, study.percent) if study.lesions is not None else []),
+        *([baselines.untrained(study, untrained)] if untrained is not None else []),
         *([sections.modes(study.modes)] if study.modes is not None else []),
         *(each.section for each in added),
         sections.stimuli(study),
         sections.method(study, " ".join(each.methods for each in added)),
-        sections.provenance(made, study),
+        origins.provenance(made, study),
         sections.downloads(study, [link for each in added for link in each.links]),
     ]
     empty = data_script(_payload(study, 0))
-    page = _page(title, subtitle, body, empty)
+    page = _page(title, subtitle, body, empty, verdict_of(study))
     room = _MOST_BYTES - len(page.encode()) - _PADDING
     return page.replace(empty, data_script(_payload(study, int(room / _BASE64))), 1)
 
@@ -110,7 +117,7 @@ def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
 
 
 def _summary(paragraphs: Sequence[str]) -> Section:
-    return Section("summary", "Summary", pieces.joined(*map(pieces.prose, paragraphs)))
+    return Section("summary", "Summary", pieces.joined(*map(pieces.explained, paragraphs)))
 
 
 def _warnings(sentences: Sequence[str]) -> list[Section]:
@@ -128,7 +135,9 @@ def _explorer(study: Study) -> Section:
     return Section("explore", "Explore", pieces.joined(pieces.prose(words), pieces.explorer()))
 
 
-def _page(title: str, subtitle: str, body: Sequence[Section], explored: Markup) -> str:
+def _page(
+    title: str, subtitle: str, body: Sequence[Section], explored: Markup, verdict: str = ""
+) -> str:
     figures = [figure.data() for each in body for figure in each.figures]
     # The explorer's module and the page's share one script, so that neither needs an address.
     module = source("explorer.js") + source("model.js") + _source("report.js")
@@ -138,6 +147,7 @@ def _page(title: str, subtitle: str, body: Sequence[Section], explored: Markup) 
         "pages/report/body.html.jinja",
         title=title,
         subtitle=subtitle,
+        verdict=verdict,
         sections=body,
         figures=data_script({"figures": figures, "templates": templates()}, "lensloc-figures"),
         explored=explored,

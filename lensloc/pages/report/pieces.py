@@ -7,11 +7,27 @@ from typing import Any, cast
 from markupsafe import Markup
 
 from lensloc.display.templates import pieces
+from lensloc.pages.report.terms import with_terms
 
 
 def prose(text: str) -> Markup:
     """Return a paragraph."""
     return _piece("prose", text)
+
+
+def explained(text: str) -> Markup:
+    """Return a paragraph whose terms say what they mean where one points, or comes by keyboard."""
+    return Markup("<p>{}</p>").format(with_terms(text))
+
+
+def folded(summary: str, content: Markup) -> Markup:
+    """Return what is shown when it is asked for."""
+    return _piece("folded", summary, content)
+
+
+def code(text: str) -> Markup:
+    """Return lines of code."""
+    return _piece("code", text)
 
 
 def heading(text: str) -> Markup:

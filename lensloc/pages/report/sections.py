@@ -12,18 +12,16 @@ from lensloc import plot
 from lensloc.contrasts.pictures import thumbnails
 from lensloc.display.markup import shortened
 from lensloc.display.sentences.lesions import control_name
-from lensloc.pages.explorer import best
 from lensloc.pages.report.figures import PageFigure
 from lensloc.pages.report.files import link, stimuli_table
 from lensloc.pages.report.methods import (
     lesion_methods,
     methods,
     references,
-    what_the_model_is,
 )
 from lensloc.pages.report.pieces import (
     bullets,
-    definitions,
+    folded,
     grid,
     heading,
     joined,
@@ -35,7 +33,6 @@ from lensloc.pages.report.words import sides
 from lensloc.results.lesion_groups import first_to_fall
 from lensloc.results.lesions import NETWORK, LesionStudy
 from lensloc.studies import Study
-from lensloc.units.provenance import Provenance
 from lensloc.units.stimuli import Stimulus
 
 _COLUMNS = 200  # of the heatmaps of units: a page is narrower than a screen
@@ -64,18 +61,8 @@ class Section:
 
 
 def heatmaps(study: Study) -> Section:
-    """Show where the selected units are, and t of every unit of every site."""
+    """Show t of every unit of every site."""
     target, control = sides(study.selectivity)
-    networks = {
-        site: study.network if site == study.site else best(found, "target", study.percent)
-        for site, found in study.found.items()
-    }
-    layers = PageFigure(
-        "figure-layers",
-        plot.layer_heatmap({site: mask for site, mask in networks.items() if mask is not None}),
-        f"Share of every layer's units in the top {study.percent:g} %",
-        "Layer 0 is at the bottom, as in the model. Hover for counts.",
-    )
     units = [
         PageFigure(
             f"figure-units-{number}",
@@ -86,8 +73,9 @@ def heatmaps(study: Study) -> Section:
         )
         for number, (site, found) in enumerate(study.found.items())
     ]
-    content = joined(layers.element(), grid([figure.element() for figure in units]))
-    return Section("heatmaps", "Heatmaps", content, (layers, *units))
+    words = "How many units of every layer are selected, at every site, is shown by the explorer."
+    content = joined(prose(words), grid([figure.element() for figure in units]))
+    return Section("heatmaps", "All units", content, tuple(units))
 
 
 def top_units(study: Study, top: int) -> Section:
@@ -198,47 +186,6 @@ def method(study: Study, more: str = "") -> Section:
     return Section(
         "methods", "Methods", joined(prose(text), heading("References"), bullets(references(text)))
     )
-
-
-def provenance(made: Provenance, study: Study) -> Section:
-    """List where everything comes from."""
-    seconds = study.found.seconds
-    facts = {
-        "Model": made.model,
-        "What it is": what_the_model_is(made),
-        "Class": "TransformerBridge" if made.backend == "bridge" else "HookedTransformer",
-        "Weights": made.weights_hash,
-        "Check of the model": made.check,
-        "Contrast": f"{made.contrast} ({made.n_target:,} > {made.n_control:,} texts)",
-        "Stimuli": made.contrast_hash,
-        "Procedure": f"{made.protocol}; pooling {made.pooling}; "
-        f"{'absolute' if made.absolute else 'signed'} activations; {made.test} test"
-        + (f"; first {made.max_tokens} tokens" if made.max_tokens else ""),
-        "Selection": f"{made.selection} at {made.site}",
-        "Open lesions": made.lesion,
-        "Tokens": f"{study.found.n_tokens:,} in {seconds.forward:.1f} s of forward passes"
-        if seconds.forward
-        else f"{study.found.n_tokens:,} (from earlier results)",
-        "Device": made.device,
-        "Seeds": ", ".join(
-            [*made.seeds, *([] if study.seed is None else [f"halves and intervals {study.seed}"])]
-        ),
-        "Versions": ", ".join(
-            f"{name} {version}"
-            for name, version in (
-                ("lensloc", made.lensloc),
-                ("TransformerLens", made.transformer_lens),
-                ("transformers", made.transformers),
-                ("PyTorch", made.torch),
-                ("NumPy", made.numpy),
-                ("Python", made.python),
-            )
-            if version
-        ),
-        "Call": study.call,
-        "Date": made.date,
-    }
-    return Section("provenance", "Provenance", definitions(facts))
 
 
 def downloads(study: Study, more: Sequence[Markup] = ()) -> Section:
@@ -399,7 +346,19 @@ def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
         "a false discovery rate of 5 % over all groups of the task."
     )
     table_of = listing(rows, "What groups of items lost")
-    return [Section("groups", "What falls first", joined(prose(words), table_of))]
+    content = joined(prose(words), table_of, *_every_group(found, sizes[0], rows))
+    return [Section("groups", "What falls first", content)]
+
+
+def _every_group(
+    found: LesionStudy, percent: float, shown: Sequence[Mapping[str, str]]
+) -> list[Markup]:
+    """List the effect on every paradigm or kind of items, where that is more than is shown."""
+    rows = [_fallen(row, str(row["task"])) for row in first_to_fall(found.by_group(), percent)]
+    if len(rows) <= len(shown):
+        return []
+    title = f"All {len(rows):,} paradigms and kinds of items"
+    return [folded(title, listing(rows, f"{title}, at {percent:g} % of the units"))]
 
 
 def _fallen(row: Mapping[Any, Any], task: str) -> dict[str, str]:

@@ -4,7 +4,9 @@ The sentences stand in :mod:`lensloc.display.sentences`; here their numbers are 
 """
 
 from lensloc.display.sentences.selection import Selected, halves_sentence, selected_sentences
+from lensloc.display.sentences.verdicts import verdict
 from lensloc.display.sentences.words import listed
+from lensloc.results.lesion_cases import cases_of
 from lensloc.results.lesions import LesionStudy
 from lensloc.selectivity import Selectivity
 from lensloc.studies import Study
@@ -17,6 +19,20 @@ def sides(found: Selectivity) -> tuple[str, str]:
     """Return the names of target and control."""
     made = found.provenance
     return " + ".join(made.target) or "the target", " + ".join(made.control) or "the control"
+
+
+def verdict_of(study: Study) -> str:
+    """Say in one sentence what a study found."""
+    target, control = sides(study.selectivity)
+    lesions = study.lesions
+    return verdict(
+        study.site,
+        target,
+        control,
+        int((study.selectivity.q[study.network.mask] < _FDR).sum()),
+        study.halves,
+        () if lesions is None else cases_of(lesions.table, study.percent, lesions.confidence),
+    )
 
 
 def summary(study: Study) -> list[str]:
