@@ -18,6 +18,7 @@ import lensloc as ll
 from lensloc import models
 from lensloc.contrasts import protocols
 from lensloc.models import BACKENDS, BUNDLED, DTYPES, known_names
+from lensloc.models.names import VISION
 from lensloc.vocabulary import Dtype
 
 HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "plotly", "scipy"}
@@ -150,4 +151,4 @@ def test_the_words_of_arguments_are_those_that_the_library_knows() -> None:
 
 def test_names_of_models_are_those_of_transformer_lens() -> None:
     loading = pytest.importorskip("transformer_lens.loading_from_pretrained")
-    assert known_names() == [*BUNDLED, *sorted(loading.make_model_alias_map())]
+    assert known_names() == [*BUNDLED, *VISION, *sorted(loading.make_model_alias_map())]

@@ -37,6 +37,7 @@ from lensloc.cli.options import (
     require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
+from lensloc.cli.seeing import refuse_writing
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.models.cache import cache_folder
@@ -102,6 +103,7 @@ def lesion_command(
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
+    refuse_writing(model_name)
     require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
     with collected_warnings() as told:

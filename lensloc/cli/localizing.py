@@ -50,6 +50,7 @@ from lensloc.cli.options import (
     templated,
 )
 from lensloc.cli.output import collected_warnings, show_notes
+from lensloc.cli.seeing import default_network, sites_of_model
 from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
@@ -68,7 +69,7 @@ _RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
 
 def localize_command(
     model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
+    network: Network = None,
     contrast: OwnContrast = None,
     target: TargetConditions = None,
     control: ControlConditions = None,
@@ -128,7 +129,9 @@ def localize_command(
     if not may_see(model_name):  # whose sites are known once it is there
         require_sites(sites)
     selection = _Selection.parse(percentage, num_units, localize_range, seed)
-    form = file_form(sep, encoding, [contrast] if contrast else [])
+    network = network or default_network(model_name, ["language"])[0]
+    files = [] if contrast is None or contrast.is_dir() else [contrast]
+    form = file_form(sep, encoding, files)
     texts = ContrastOptions(
         network, contrast, target, control, text_column, condition_column, stimuli, protocol,
         seed, item_column, form,
@@ -147,7 +150,7 @@ def localize_command(
     )  # fmt: skip
     load_seconds = time.perf_counter() - start
     texts = templated(texts, model, chat_template, system_prompt)
-    sites = _sites_of(model, site)
+    sites = sites_of_model(model, site)
     for name in sites:
         if out is not None:
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
@@ -171,15 +174,6 @@ def localize_command(
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         _show(found, masks, paths, notes)
-
-
-def _sites_of(model: "Model", given: list[str] | None) -> list[str]:
-    """Return the sites that were asked for, by the model's own names."""
-    from lensloc.forward.sites import sites_of
-    from lensloc.models.adapting import surface
-
-    wanted = given or list(surface(model).own_sites) or ["resid_post"]
-    return [site.name for site in sites_of(wanted, model)]
 
 
 # -- what to select ------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.options import (
     DEFAULT_MODEL,
+    AnyPooling,
     AsJson,
     Backend,
     BadColumn,
@@ -33,7 +34,6 @@ from lensloc.cli.options import (
     ModelName,
     Network,
     OwnContrast,
-    Pooling,
     Protocol,
     Revision,
     Sep,
@@ -58,10 +58,12 @@ from lensloc.cli.output import (
     show_notes,
     tell_written,
 )
+from lensloc.cli.seeing import default_network, require_task, sites_of_model
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
 from lensloc.models.cache import cache_folder
+from lensloc.models.names import may_see
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -70,7 +72,7 @@ if TYPE_CHECKING:
 
 def report_command(
     model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
+    network: Network = None,
     contrast: OwnContrast = None,
     target: TargetConditions = None,
     control: ControlConditions = None,
@@ -80,7 +82,7 @@ def report_command(
     sep: Sep = None,
     encoding: Encoding = None,
     percentage: Annotated[float, typer.Option(help="Per cent of units to select.")] = 1.0,
-    pooling: Pooling = None,
+    pooling: AnyPooling = None,
     site: Annotated[
         list[str] | None,
         typer.Option(
@@ -145,15 +147,19 @@ def report_command(
 
     The page opens offline. Lesions that were measured before are not measured again.
     """
-    sites = list(dict.fromkeys(site or ["resid_post"]))
     from lensloc.models.quiet import stdout_to_stderr
     from lensloc.pages.report import summary
 
-    require_sites(sites)
+    if not may_see(model_name):  # whose sites are known once it is there
+        require_sites(list(dict.fromkeys(site or ["resid_post"])))
+    if task:
+        require_task(model_name, task)
     require_percentage(percentage)
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents)
-    form = file_form(sep, encoding, [*task_files(task or []), *([contrast] if contrast else [])])
+    network = network or default_network(model_name, ["language"])[0]
+    files = [] if contrast is None or contrast.is_dir() else [contrast]
+    form = file_form(sep, encoding, [*task_files(task or []), *files])
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
         tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
@@ -182,6 +188,7 @@ def report_command(
             revision=revision, progress=not as_json,
         )  # fmt: skip
         texts = templated(texts, model, chat_template, system_prompt)
+        sites = sites_of_model(model, site)
         found = ll.study(
             model, texts, sites, percent=percentage, tasks=tasks, controls=several, percents=sizes,
             modes=None if mode is None else parse_modes(mode, None, of_contrast=True),

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
+from lensloc.cli import seeing
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, parse_controls
 from lensloc.cli.evaluating import parse_tasks
 from lensloc.cli.modes import NEED_REFERENCE, require_reference
@@ -42,6 +43,7 @@ from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
+from lensloc.models.names import may_see
 from lensloc.vocabulary import DOMAINS
 
 if TYPE_CHECKING:
@@ -77,6 +79,10 @@ def specificity_command(
             "(default these seven)."
         ),
     ] = None,
+    probe_site: seeing.ProbeSite = None,
+    probe_layer: seeing.ProbeLayer = None,
+    classes: seeing.Classes = None,
+    top: seeing.Top = None,
     items: Annotated[
         int | None,
         typer.Option(help="At most so many items of every bundled task, before any are chosen."),
@@ -143,7 +149,9 @@ def specificity_command(
     """
     from lensloc.models.quiet import stdout_to_stderr
 
-    require_sites([] if site is None else [site])
+    if not may_see(model_name):  # whose sites are known once it is there
+        require_sites([] if site is None else [site])
+    seeing.require_task(model_name, task)
     if percentage is not None:
         require_percentage(percentage)
     refuse_idle("--all-items chooses none; leave it out", **{
@@ -157,7 +165,10 @@ def specificity_command(
     held = reference_contrast(reference)
     require_places(overwrite, out, plot_out, report_out)
     with collected_warnings() as of_tasks:
-        tasks = _tasks(task or list(DOMAINS), items, bos, batch_size)
+        said = seeing.Seeing(probe_site, probe_layer, classes, top)
+        tasks = _tasks(task or list(DOMAINS), items, bos, batch_size, said)
+    if not masks and not network:
+        network = seeing.default_network(model_name, _NETWORKS)
     networks = _networks(masks or [], network or [], site)
     domains = _domains(own or [], networks)
     rooms = _rooms(room or [])
@@ -222,8 +233,6 @@ def _networks(
     paths: Sequence[Path], names: Sequence[str], site: str | None
 ) -> "dict[str, UnitMask | Contrast]":
     """Read what is lesioned, by name; a mask goes by its file's stem, or path if that is taken."""
-    if not paths and not names:
-        names = _NETWORKS
     found: dict[str, UnitMask | Contrast] = {name: contrasts.get(name) for name in names}
     for path in dict.fromkeys(paths):
         name = str(path) if path.stem in found else path.stem
@@ -232,17 +241,27 @@ def _networks(
 
 
 def _tasks(
-    texts: Sequence[str], items: int | None, bos: vocabulary.Bos, batch_size: str
+    texts: Sequence[str],
+    items: int | None,
+    bos: vocabulary.Bos,
+    batch_size: str,
+    of_pictures: seeing.Seeing,
 ) -> "list[Task]":
     """Read ``--task``: domains, and tasks of evaluate."""
+    of_pictures.require_used(texts)
     found: list[Task] = []
+    named = [text for text in texts if text not in DOMAINS]
+    # Together, so that those which would have one name are told apart.
+    parsed = iter(
+        parse_tasks(named, None, bos, batch_size, TableForm(), {}, of_pictures=of_pictures)
+    )
     for text in dict.fromkeys(texts):
         if text in DOMAINS:
             found += ll.tasks.domains(
                 text, items=items, bos=bos, batch_size=batch_size_of(batch_size)
             )
         else:
-            found += parse_tasks([text], None, bos, batch_size, TableForm(), {})
+            found.append(next(parsed))
     return found
 
 

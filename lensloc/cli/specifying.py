@@ -79,7 +79,7 @@ def _several(what: str, known: Sequence[str]) -> Any:
 
 def multiverse_command(
     model_name: ModelName = DEFAULT_MODEL,
-    network: Network = "language",
+    network: Network = None,
     contrast: OwnContrast = None,
     target: TargetConditions = None,
     control: ControlConditions = None,
@@ -193,7 +193,8 @@ def multiverse_command(
     form = file_form(sep, encoding, [*task_files(wanted), *files])
     asked = _pairs(pairs, selection or (), form)
     texts = ContrastOptions(
-        network, contrast, target, control, text_column, condition_column, None, "lensloc", seed,
+        network or "language", contrast, target, control, text_column, condition_column, None,
+        "lensloc", seed,
         item_column, form,
     ).read()  # fmt: skip
     with collected_warnings() as of_tasks:
