@@ -11,6 +11,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
+from lensloc.cli import seeing
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.networks import (
@@ -44,6 +45,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
+from lensloc.models.names import may_see
 from lensloc.units.rules import count_from_percent
 from lensloc.vocabulary import (
     BUNDLED_CHOICES,
@@ -92,8 +94,9 @@ def evaluate_command(
         list[str] | None,
         typer.Option(
             autocompletion=network_names,
-            help=f"Network to localize and lesion: {', '.join(contrasts.NAMES)}; repeatable "
-            "(default language, without --mask).",
+            help=f"Network to localize and lesion: {', '.join(contrasts.NAMES)}, of pictures "
+            f"{', '.join(contrasts.OF_PICTURES)}; repeatable (default language, of a model of "
+            "pictures faces, without --mask).",
         ),
     ] = None,
     task: Annotated[
@@ -102,11 +105,22 @@ def evaluate_command(
             help="What to measure: minimal-pairs, perplexity, bits-per-byte or generation, each "
             "with =PATH for texts of your own; choice=PATH, or choice= and one of "
             f"{', '.join(BUNDLED_CHOICES)}; lm-eval=NAME. Repeatable (default minimal-pairs, "
-            "perplexity)."
+            f"perplexity). Of pictures: {seeing.HELP}."
         ),
     ] = None,
     limit: Limit = None,
     separator: Separator = None,
+    scoring: Annotated[
+        vocabulary.PairScoring | None,
+        typer.Option(
+            help="How --task minimal-pairs scores (default log-likelihood; pseudo-log-likelihood "
+            "for models that fill in masked tokens)."
+        ),
+    ] = None,
+    probe_site: seeing.ProbeSite = None,
+    probe_layer: seeing.ProbeLayer = None,
+    classes: seeing.Classes = None,
+    top: seeing.Top = None,
     good_column: GoodColumn = None,
     bad_column: BadColumn = None,
     group_column: GroupColumn = None,
@@ -157,7 +171,9 @@ def evaluate_command(
     """
     from lensloc.models.quiet import stdout_to_stderr
 
-    require_sites([] if site is None else [site])
+    if not may_see(loading.model_name):  # whose sites are known once it is there
+        require_sites([] if site is None else [site])
+    seeing.require_task(loading.model_name, task)
     modes = parse_modes(mode or ["zero"], reference)
     several = parse_controls(control_units or [], elsewhere=not anywhere)
     if not several:
@@ -175,10 +191,11 @@ def evaluate_command(
     with collected_warnings() as of_tasks:
         tasks = parse_tasks(
             task or ["minimal-pairs", "perplexity"], limit, bos, batch_size, form, columns,
-            separator,
+            separator, scoring, seeing.Seeing(probe_site, probe_layer, classes, top),
         )  # fmt: skip
     held = reference_contrast(reference, form)
-    networks = Networks.parse(masks, network, texts, how, site, seed, form)
+    usual = seeing.default_network(loading.model_name, ["language"])
+    networks = Networks.parse(masks, network, texts, how, site, seed, form, usual)
     for given in networks.masks.values():
         _require_possible(given, sizes, several)
     store = ll.Store.at(cache_folder() / "studies")
@@ -273,6 +290,8 @@ def parse_tasks(
     form: TableForm,
     columns: Mapping[str, str | None],
     separator: str | None = None,
+    scoring: vocabulary.PairScoring | None = None,
+    of_pictures: seeing.Seeing = seeing.Seeing(),  # noqa: B008 - frozen
 ) -> "list[Task]":
     """Read ``--task``; tasks that would have one name are called as they were written.
 
@@ -284,11 +303,13 @@ def parse_tasks(
         form: how files of one's own are written.
         columns: what columns of theirs are called, each for the tasks that read such a one.
         separator: ``--separator``, of choices.
+        scoring: ``--scoring``, of minimal pairs.
+        of_pictures: what is said of tasks on pictures.
 
     Raises:
         LensLocError: a task or an option that there is not, or a column or separator of no task.
     """
-    options = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
+    options: dict[str, Any] = {"limit": limit, "bos": bos, "batch_size": batch_size_of(batch_size)}
     named = {name: title for name, title in columns.items() if title is not None}
     read = read_by(texts)
     for name in named:
@@ -297,17 +318,21 @@ def parse_tasks(
             raise LensLocError(
                 f"--{name}-column is for {of}, which was not asked for; leave it out."
             )
-    of_choice = {}
+    of_kind: dict[str, dict[str, Any]] = {}
     if separator is not None:
-        if "choice" not in map(_kind, texts):
+        of_kind["choice"] = {"separator": separator.replace("\\n", "\n")}
+    if scoring is not None:
+        of_kind["minimal-pairs"] = {"scoring": scoring}
+    for kind, option in (("choice", "separator"), ("minimal-pairs", "scoring")):
+        if kind in of_kind and kind not in map(_kind, texts):
             raise LensLocError(
-                "--separator is for --task choice, which was not asked for; leave it out."
+                f"--{option} is for --task {kind}, which was not asked for; leave it out."
             )
-        of_choice = {"separator": separator.replace("\\n", "\n")}
+    of_pictures.require_used(texts)
     made = {
-        text: _task(
-            text, {**options, **(of_choice if _kind(text) == "choice" else {})}, form, named
-        )
+        text: of_pictures.task(_kind(text), _folder(text), limit, options["batch_size"])
+        if _kind(text) in seeing.OF_PICTURES
+        else _task(text, {**options, **of_kind.get(_kind(text), {})}, form, named)
         for text in dict.fromkeys(texts)
     }
     names = Counter(task.name for task in made.values())
@@ -323,7 +348,8 @@ def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping
     kind, equals, argument = text.partition("=")
     if kind not in _TASKS:
         raise LensLocError(
-            f"There is no task {kind!r} (--task {text}); there are {', '.join(_TASKS)}."
+            f"There is no task {kind!r} (--task {text}); there are {', '.join(_TASKS)}, and of "
+            f"pictures {', '.join(seeing.OF_PICTURES)}."
         )
     if not argument and kind in _NEED:
         raise LensLocError(f"--task {kind} needs {_NEED[kind]}.")
@@ -337,6 +363,13 @@ def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping
     columns = {name: title for name, title in named.items() if name in _READS[kind]}
     said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
     return make(argument, **options, **said)
+
+
+def _folder(text: str) -> str:
+    kind, _, folder = text.partition("=")
+    if not folder:
+        raise LensLocError(f"--task {kind} needs {seeing.NEED}: {kind}=FOLDER.")
+    return folder
 
 
 def read_by(texts: Sequence[str]) -> set[str]:

@@ -34,6 +34,7 @@ from lensloc.cli.options import (
     require_sites,
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes
+from lensloc.cli.seeing import refuse_writing
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.readers import TableForm
 from lensloc.errors import LensLocError, LensLocWarning
@@ -99,6 +100,7 @@ def lesion_command(
     as_json: AsJson = False,
 ) -> None:
     """Let a model write on from prompts, intact and lesioned, side by side."""
+    refuse_writing(loading.model_name)
     require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
     form = texts.form(*reference_files(reference))

@@ -32,6 +32,7 @@ from lensloc.cli.options import (
     site_names,
 )
 from lensloc.cli.output import collected_warnings, show_notes
+from lensloc.cli.seeing import sites_of_model
 from lensloc.cli.tables import MASKS, require_place
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
@@ -91,7 +92,7 @@ def localize_command(
     if not may_see(loading.model_name):  # whose sites are known once it is there
         require_sites(sites)
     selection = _Selection.parse(percent, num_units, localize_range, seed)
-    contrast = texts.read(network, how.protocol, seed, texts.form())
+    contrast = texts.read(network, how.protocol, seed, texts.form(), loading.model_name)
     rows = batch_size_of(batch_size)
     if out is not None:
         for name in sites:
@@ -102,7 +103,7 @@ def localize_command(
     model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)
     load_seconds = time.perf_counter() - start
     contrast = texts.templated(contrast, model)
-    sites = _sites_of(model, site)
+    sites = sites_of_model(model, site)
     for name in sites:
         if out is not None:
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
@@ -125,15 +126,6 @@ def localize_command(
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         _show(found, masks, paths, notes)
-
-
-def _sites_of(model: "Model", given: list[str] | None) -> list[str]:
-    """Return the sites that were asked for, by the model's own names."""
-    from lensloc.forward.sites import sites_of
-    from lensloc.models.adapting import surface
-
-    wanted = given or list(surface(model).own_sites) or ["resid_post"]
-    return [site.name for site in sites_of(wanted, model)]
 
 
 # -- what to select ------------------------------------------------------------------------------

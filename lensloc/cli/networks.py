@@ -30,6 +30,7 @@ from lensloc.cli.options import (
     load_mask,
     own_contrast,
 )
+from lensloc.cli.seeing import default_network, of_folder
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.readers import TableForm
 from lensloc.errors import LensLocError, refuse_idle
@@ -86,8 +87,8 @@ class ContrastOptions:
 
     @property
     def files(self) -> list[Path]:
-        """The file of one's own, if one is given."""
-        return [self.contrast] if self.contrast else []
+        """The file of one's own, if one is given; a folder of pictures is none."""
+        return [self.contrast] if self.contrast and not self.contrast.is_dir() else []
 
     def form(self, *others: Path) -> TableForm:
         """Read ``--sep`` and ``--encoding``, of this file and others.
@@ -103,14 +104,17 @@ class ContrastOptions:
         protocol: vocabulary.ProtocolName,
         seed: int,
         form: TableForm,
+        model_name: str = "",
     ) -> Contrast:
         """Return the contrast, with the roles that were asked for.
 
         Args:
-            network: a bundled contrast; ``language`` if neither it nor a file is given.
+            network: a bundled contrast; ``language`` if neither it nor a file is given, and
+                ``faces`` of models of pictures.
             protocol: ``--protocol``.
             seed: of random answers.
             form: how files are written.
+            model_name: ``--model-name``.
 
         Raises:
             LensLocError: a file beside a bundled contrast, conditions that there are not, a file
@@ -126,9 +130,8 @@ class ContrastOptions:
                        "--item-column": self.item_column}  # fmt: skip
             for option in (name for name, title in columns.items() if title is not None):
                 raise LensLocError(f"{option} is for --contrast, a file of your own; leave it out.")
-            bundled = contrasts.get(
-                network or "language", self.stimuli, protocol=protocol, seed=seed
-            )
+            (usual,) = default_network(model_name, ["language"])
+            bundled = contrasts.get(network or usual, self.stimuli, protocol=protocol, seed=seed)
             refuse_control_units(self.control, bundled.conditions)
             if not (self.target or self.control):
                 return bundled
@@ -143,6 +146,16 @@ class ContrastOptions:
             raise LensLocError(
                 "--stimuli is of bundled contrasts, and --contrast is given; leave one out."
             )
+        if self.contrast.is_dir():
+            refuse_idle(
+                f"--contrast {self.contrast} is a folder of pictures, not a table; leave it out",
+                **{
+                    "--text-column": self.text_column is not None,
+                    "--condition-column": self.condition_column is not None,
+                    "--item-column": self.item_column is not None,
+                },
+            )
+            return of_folder(self.contrast, self.target, self.control)
         return own_contrast(
             self.contrast,
             self.target,

@@ -10,6 +10,7 @@ import typer
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
+from lensloc.cli.seeing import of_folder
 from lensloc.cli.tables import FIGURES, TABLES
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.lines import kind_of
@@ -84,7 +85,8 @@ Reference = Annotated[
     str | None,
     typer.Option(
         help="Contrast whose responses mean, resample and quantiles are taken from: a bundled "
-        f"one, or a file ({', '.join(TABLE_KINDS)}) with columns text and condition."
+        f"one, a file ({', '.join(TABLE_KINDS)}) with columns text and condition, or a folder with "
+        "a folder of pictures for every condition."
     ),
 ]
 Network = Annotated[
@@ -97,7 +99,10 @@ Network = Annotated[
 ]
 OwnContrast = Annotated[
     Path | None,
-    typer.Option(help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row a text."),
+    typer.Option(
+        help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row a text; or a folder "
+        "with a folder of pictures for every condition."
+    ),
 ]
 TargetConditions = Annotated[
     list[str] | None, typer.Option(help="Condition that selective units prefer; repeatable.")
@@ -265,7 +270,7 @@ def load_mask(path: Path, site: str | None) -> "UnitMask":
     from lensloc.units.mask import UnitMask
 
     mask = UnitMask.load(path, site=site or "resid_post")
-    if site is not None and mask.site != get_site(site).name:
+    if site is not None and mask.site not in (site, get_site(site).name if site in SITES else ""):
         raise LensLocError(
             f"--site {site} was asked for, but the mask {path} is of {mask.site}; leave --site out."
         )
@@ -331,7 +336,10 @@ def own_contrast(
         LensLocError: another suffix, no roles, or a file that cannot be read.
     """
     if kind_of(path) not in TABLE_KINDS:
-        raise LensLocError(f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a contrast.")
+        raise LensLocError(
+            f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a contrast, or be a folder "
+            "with a folder of pictures for every condition."
+        )
     if not target or not control:
         raise LensLocError(f"{path} needs --target and --control: conditions of the file.")
     fitted, known = form.fitted(path), cast(dict[str, Any], columns)
@@ -346,13 +354,16 @@ def reference_contrast(name: str | None, form: TableForm = _PLAIN) -> Contrast |
     Raises:
         LensLocError: neither a bundled contrast nor a file that can be read.
     """
-    if name is None or name in contrasts.NAMES:
+    if name is None or name in contrasts.list():
         return None if name is None else contrasts.get(name)
     path = Path(name)
+    if path.is_dir():
+        known = sorted(each.name for each in path.iterdir() if each.is_dir())
+        return of_folder(path, known[:1], known[1:])
     if kind_of(path) not in TABLE_KINDS:
         raise LensLocError(
-            f"--reference {name} is neither a bundled contrast ({', '.join(contrasts.NAMES)}) nor "
-            f"a file that ends in {', '.join(TABLE_KINDS)}."
+            f"--reference {name} is neither a bundled contrast ({', '.join(contrasts.list())}) nor "
+            f"a file that ends in {', '.join(TABLE_KINDS)}, nor a folder of folders of pictures."
         )
     fitted = form.fitted(path)
     conditions = list(
@@ -372,4 +383,4 @@ def reference_contrast(name: str | None, form: TableForm = _PLAIN) -> Contrast |
 
 def reference_files(name: str | None) -> list[Path]:
     """Return the file that ``--reference`` names, if it is one."""
-    return [] if name is None or name in contrasts.NAMES else [Path(name)]
+    return [] if name is None or name in contrasts.list() or Path(name).is_dir() else [Path(name)]

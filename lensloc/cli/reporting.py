@@ -40,9 +40,11 @@ from lensloc.cli.output import (
     show_notes,
     tell_written,
 )
+from lensloc.cli.seeing import require_task, sites_of_model
 from lensloc.cli.tables import require_place
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
+from lensloc.models.names import may_see
 
 if TYPE_CHECKING:
     from lensloc.studies import Study
@@ -107,13 +109,15 @@ def report_command(
 
     The page opens offline. Lesions that were measured before are not measured again.
     """
-    sites = list(dict.fromkeys(site or ["resid_post"]))
     refuse_idle("the model itself is untrained; leave it out", **{
         "--untrained-baseline": untrained and untrained_baseline})  # fmt: skip
     from lensloc.models.quiet import stdout_to_stderr
     from lensloc.pages.report import summary, verdict_of
 
-    require_sites(sites)
+    if not may_see(loading.model_name):  # whose sites are known once it is there
+        require_sites(list(dict.fromkeys(site or ["resid_post"])))
+    if task:
+        require_task(loading.model_name, task)
     size = 1.0 if percent is None else percent
     require_percentage(size)
     require_place(out, "--out", (".html",), overwrite)
@@ -136,10 +140,11 @@ def report_command(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
                 "or leave it out."
             )
-    read = texts.read(network, how.protocol, seed, form)
+    read = texts.read(network, how.protocol, seed, form, loading.model_name)
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)
         contrast = texts.templated(read, model)
+        sites = sites_of_model(model, site)
         found = ll.study(
             model, contrast, sites, percent=size, tasks=tasks, controls=several, percents=sizes,
             modes=None if mode is None else parse_modes(mode, None, of_contrast=True),

@@ -10,6 +10,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
+from lensloc.cli import seeing
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, parse_controls
 from lensloc.cli.evaluating import parse_tasks
 from lensloc.cli.modes import NEED_REFERENCE, require_reference
@@ -41,6 +42,7 @@ from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
+from lensloc.models.names import may_see
 from lensloc.vocabulary import DOMAINS
 
 if TYPE_CHECKING:
@@ -78,6 +80,10 @@ def specificity_command(
             "(default these seven)."
         ),
     ] = None,
+    probe_site: seeing.ProbeSite = None,
+    probe_layer: seeing.ProbeLayer = None,
+    classes: seeing.Classes = None,
+    top: seeing.Top = None,
     items: Annotated[
         int | None,
         typer.Option(help="At most so many items of every bundled task, before any are chosen."),
@@ -143,7 +149,9 @@ def specificity_command(
     """
     from lensloc.models.quiet import stdout_to_stderr
 
-    require_sites([] if site is None else [site])
+    if not may_see(loading.model_name):  # whose sites are known once it is there
+        require_sites([] if site is None else [site])
+    seeing.require_task(loading.model_name, task)
     if percent is not None:
         require_percentage(percent)
     refuse_idle("--all-items chooses none; leave it out", **{
@@ -158,8 +166,10 @@ def specificity_command(
     held = reference_contrast(reference, form)
     require_places(overwrite, out, plot_out, report_out)
     with collected_warnings() as of_tasks:
-        tasks = _tasks(task or list(DOMAINS), items, bos, batch_size)
-    networks = Networks.parse(masks, network, texts, how, site, seed, form, _NETWORKS)
+        said = seeing.Seeing(probe_site, probe_layer, classes, top)
+        tasks = _tasks(task or list(DOMAINS), items, bos, batch_size, said)
+    usual = seeing.default_network(loading.model_name, _NETWORKS)
+    networks = Networks.parse(masks, network, texts, how, site, seed, form, usual)
     domains = _domains(own or [], [*networks.contrasts, *networks.masks])
     rooms = _rooms(room or [])
     several = parse_controls(control_units or ["magnitude+outliers"], elsewhere=not anywhere)
@@ -217,17 +227,27 @@ def specificity_command(
 
 
 def _tasks(
-    texts: Sequence[str], items: int | None, bos: vocabulary.Bos, batch_size: str
+    texts: Sequence[str],
+    items: int | None,
+    bos: vocabulary.Bos,
+    batch_size: str,
+    of_pictures: seeing.Seeing,
 ) -> "list[Task]":
     """Read ``--task``: domains, and tasks of evaluate."""
+    of_pictures.require_used(texts)
     found: list[Task] = []
+    named = [text for text in texts if text not in DOMAINS]
+    # Together, so that those which would have one name are told apart.
+    parsed = iter(
+        parse_tasks(named, None, bos, batch_size, TableForm(), {}, of_pictures=of_pictures)
+    )
     for text in dict.fromkeys(texts):
         if text in DOMAINS:
             found += ll.tasks.domains(
                 text, items=items, bos=bos, batch_size=batch_size_of(batch_size)
             )
         else:
-            found += parse_tasks([text], None, bos, batch_size, TableForm(), {})
+            found.append(next(parsed))
     return found
 
 

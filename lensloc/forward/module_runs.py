@@ -22,6 +22,9 @@ from lensloc.vocabulary import PLACE_POOLINGS, PlacePooling
 # Stimuli at once, at most; and memory for what passes the sites of a batch.
 _ROWS_AT_ONCE = {"cpu": 32, "cuda": 256, "mps": 64}
 _BYTES = {"cpu": 2**30, "cuda": 8 * 2**30, "mps": 2**30}
+# On a CPU, of one layer's output: what is larger is fetched from the system anew by every layer,
+# which takes longer than the layer itself. What blocks hold within is several times as large.
+_LAYER_BYTES_ON_CPU = 2**22
 
 Take = Callable[[list[int], Mapping[str, Tensor]], None]
 
@@ -105,9 +108,12 @@ class ModuleRunner:
         memory = _BYTES.get(kind, 2**30)
         if kind == "cuda":
             memory = min(memory, int(torch.cuda.mem_get_info(seen.device)[0]) // 4)
-        numbers = seen.numbers_a_stimulus([site.name for site in self.sites])
-        most = _ROWS_AT_ONCE.get(kind, 32)
-        return max(1, min(most, memory // max(1, numbers * seen.dtype.itemsize)))
+        sizes = [seen.numbers_a_stimulus(site.name) for site in self.sites]
+        size = seen.dtype.itemsize
+        most = min(_ROWS_AT_ONCE.get(kind, 32), memory // max(1, sum(map(sum, sizes)) * size))
+        if kind == "cpu":
+            most = min(most, _LAYER_BYTES_ON_CPU // max(1, max(map(max, sizes)) * size))
+        return max(1, most)
 
     def _pooled(self, batch: Input) -> dict[str, Float[Tensor, "row layer unit"]]:
         wanted = {site.name: self.pooling for site in self.sites}

@@ -347,10 +347,9 @@ class OfModule(Attached, Surface):
                 "channels be units."
             )
 
-    def numbers_a_stimulus(self, sites: Sequence[str]) -> int:
-        """Return how many numbers pass the hook points of some sites for one stimulus."""
-        points = (f"{name}.{layer}" for name in sites for layer in range(self.n_layers_at(name)))
-        return sum(self._sizes.get(point, 0) for point in points)
+    def numbers_a_stimulus(self, site: str) -> list[int]:
+        """Return how many numbers pass each hook point of a site for one stimulus."""
+        return [self._sizes.get(f"{site}.{layer}", 0) for layer in range(self.n_layers_at(site))]
 
     # -- a few inputs, to check and to probe with --------------------------------------------------
 

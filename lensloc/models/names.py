@@ -27,13 +27,21 @@ def known_names() -> list[str]:
 
 def may_see(name: str) -> bool:
     """Say whether a name may be that of a model of pictures, before anything is loaded."""
+    if sees_surely(name):
+        return True
+    # On the hub, where only asking would tell.
+    on_hub = name.count("/") == 1 and not Path(name, "config.json").is_file()
+    return on_hub and name.lower() not in _of_transformer_lens()
+
+
+def sees_surely(name: str) -> bool:
+    """Say whether a name, or a folder's configuration, is that of a model of pictures."""
     if name.lower() in VISION or name.startswith(TIMM):
         return True
     try:
         config = loads(Path(name, "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # On the hub, where only asking would tell.
-        return name.count("/") == 1 and name.lower() not in _of_transformer_lens()
+        return False
     if not isinstance(config, dict):
         return False
     known = config.get("model_type", "")

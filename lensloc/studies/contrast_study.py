@@ -38,7 +38,7 @@ from lensloc.units.mask import UnitMask, is_residual
 from lensloc.units.ragged import count
 from lensloc.units.responses import Responses
 from lensloc.units.selection import count_from_percent, least_note
-from lensloc.vocabulary import THROUGHOUT
+from lensloc.vocabulary import THROUGHOUT, PlacePooling
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ def study(
     percents: Sequence[float] | None = None,
     modes: Sequence[Mode] | None = None,
     exact: bool = False,
-    pooling: Pooling | None = None,
+    pooling: Pooling | PlacePooling | None = None,
     protocol: str | Protocol = "lensloc",
     absolute: bool | None = None,
     test: Test | None = None,

@@ -215,6 +215,31 @@ def ties_told(items: pd.DataFrame, task: str, what: str) -> tuple[str, ...]:
     )
 
 
+def reading_told(model: Model, task: str, instead: str) -> tuple[str, ...]:
+    """Say that a model sees what stands behind a token, where tokens are scored from what precedes.
+
+    Args:
+        model: what was scored.
+        task: name of the task.
+        instead: what to do.
+    """
+    seen = surface(model)
+    if seen.is_causal:
+        return ()
+    return (
+        f"{seen.name or 'This model'} reads a text in both directions, and {task!r} scores each "
+        f"token as if only those before it were seen, which such a model was not made for; "
+        f"{instead}.",
+    )
+
+
+MASKED_INSTEAD = (
+    "ask it with ll.tasks.minimal_pairs(scoring='pseudo-log-likelihood') if it fills in masked "
+    "tokens"
+)
+"""What to do with a model that reads in both directions."""
+
+
 def told(result: TaskResult, known: Sequence[str] = ()) -> TaskResult:
     """Warn of what a result says; to be called by what a user calls.
 

@@ -21,9 +21,11 @@ from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, shortened, token_ids
 from lensloc.tasks.base import (
+    MASKED_INSTEAD,
     TaskResult,
     content_hash,
     is_tie,
+    reading_told,
     require_fits,
     require_scored,
     ties_told,
@@ -161,6 +163,7 @@ class MultipleChoice:
                 }
             )
         items = pd.DataFrame(rows)
+        ahead = reading_told(model, self.name, MASKED_INSTEAD)
         ties = ties_told(items, self.name, "the best choices of each share its credit")
         result = TaskResult(
             self.name,
@@ -168,7 +171,7 @@ class MultipleChoice:
             items,
             chance=float(np.mean([1 / len(question.choices) for question in self.questions])),
             settings={**self.settings, "prepends_bos": prepends_bos(model, self.bos)},
-            warnings=(*self.warnings, *ties),
+            warnings=(*self.warnings, *ahead, *ties),
         )
         return told(result, self.warnings)
 

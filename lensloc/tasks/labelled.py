@@ -1,5 +1,6 @@
 """Stimuli that have labels: what is classified, told apart by a probe, or compared."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,16 @@ class Labelled:
             tuple(self.groups[row] for row in chosen) if self.groups else (),
         )
 
+    def first(self, limit: int | None) -> "Labelled":
+        """Return the first so many stimuli of every label; all, if None."""
+        seen: Counter[str] = Counter()
+        kept = []
+        for row, label in enumerate(self.labels):
+            seen[label] += 1
+            if limit is None or seen[label] <= limit:
+                kept.append(row)
+        return self.at(kept)
+
     def without(self, texts: Container[str], task: str) -> "Labelled":
         """Return the stimuli that are not among some.
 
@@ -69,14 +80,17 @@ def labelled(given: Any, labels: Sequence[Any] | None, what: str) -> Labelled:
     """Read stimuli and labels, from whatever holds them.
 
     Args:
-        given: a contrast, whose conditions are the labels; label -> pictures; a folder with a
-            folder of pictures for every label; or, with ``labels``, a list of pictures.
+        given: what was read before; a contrast, whose conditions are the labels; label ->
+            pictures; a folder with a folder of pictures for every label; or, with ``labels``, a
+            list of pictures.
         labels: of a list of pictures, one each.
         what: what is given, for messages.
 
     Raises:
         LensLocError: none of these, or fewer than two labels.
     """
+    if isinstance(given, Labelled):
+        return given
     if isinstance(given, Contrast):
         conditions: Mapping[str, Sequence[str]] = given.conditions
         _require_none(labels, "a contrast has its conditions as labels")

@@ -20,6 +20,7 @@ from lensloc.tasks.base import (
     TaskResult,
     content_hash,
     is_tie,
+    reading_told,
     require_fits,
     require_scored,
     ties_told,
@@ -32,6 +33,7 @@ from lensloc.vocabulary import PAIR_SCORINGS, PairScoring
 # BLiMP's own names.
 _GOOD, _BAD, _GROUP = "sentence_good", "sentence_bad", "UID"
 _OPTIONAL = ("linguistics_term", "field")
+_MASKED = "use scoring='pseudo-log-likelihood', with which tokens are masked in turn"
 # So many rows of a file are named in a warning.
 _NAMED = 10
 
@@ -148,13 +150,14 @@ class MinimalPairs:
         items["weight"] = 1.0
         settings = {**self.settings, "prepends_bos": prepends_bos(model, self.bos)}
         ties = ties_told(items, self.name, "each counts half")
+        ahead = () if masked else reading_told(model, self.name, _MASKED)
         result = TaskResult(
             self.name,
             "accuracy",
             items,
             chance=0.5,
             settings=settings,
-            warnings=(*self.warnings, *ties),
+            warnings=(*self.warnings, *ahead, *ties),
         )
         return told(result, self.warnings)
 
@@ -208,7 +211,7 @@ def minimal_pairs(
         encoding: of the files; as there.
         scoring: ``"log-likelihood"``, of each token given those before it; for masked models (BERT)
             ``"pseudo-log-likelihood"``, of each token given all others, when it is masked (Salazar
-            et al. 2020).
+            et al. 2020). A model that reads in both directions is warned of with the first.
 
     Raises:
         LensLocError: a file that is missing, empty or malformed, naming file and row.

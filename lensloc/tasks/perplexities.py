@@ -16,7 +16,14 @@ from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos, require_tokenizer, token_ids
-from lensloc.tasks.base import TaskResult, content_hash, require_scored, told
+from lensloc.tasks.base import (
+    MASKED_INSTEAD,
+    TaskResult,
+    content_hash,
+    reading_told,
+    require_scored,
+    told,
+)
 from lensloc.tasks.byte_counts import bytes_of_tokens
 from lensloc.tasks.scoring import Scored, token_log_probs
 
@@ -136,6 +143,7 @@ class Perplexity:
                 "stride": stride,
                 "prepends_bos": prepends_bos(model, self.bos),
             },
+            warnings=reading_told(model, self.name, MASKED_INSTEAD),
         )
         if math.isnan(result.score):  # of finite losses
             reason = (
@@ -144,7 +152,7 @@ class Perplexity:
                 if by_token
                 else f"No byte of {self.name!r} was scored, so that there are no bits per byte."
             )
-            result = dataclasses.replace(result, warnings=(reason,))
+            result = dataclasses.replace(result, warnings=(*result.warnings, reason))
         return told(result)
 
     def _windows(self, model: Model) -> tuple[int, int]:

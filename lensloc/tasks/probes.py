@@ -14,6 +14,7 @@ from lensloc.errors import LensLocError, needed
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import capture
 from lensloc.lesions.lesioning import intact
+from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.tasks.base import TaskResult
 from lensloc.tasks.labelled import Labelled, labelled
@@ -25,13 +26,13 @@ class Place:
     """Where features are taken from.
 
     Attributes:
-        site: name of a site.
+        site: name of a site; None for the last one of the model's own, or block outputs.
         layer: which of its layers; counted from the last one where below 0.
         pooling: over tokens or places; None as the site says.
         batch_size: stimuli a batch.
     """
 
-    site: str
+    site: str | None = None
     layer: int = -1
     pooling: AnyPooling | None = None
     batch_size: BatchSize = "auto"
@@ -44,16 +45,18 @@ class Place:
         Raises:
             LensLocError: a layer that there is not.
         """
+        own = list(surface(model).own_sites) or ["resid_post"]
+        site = own[-1] if self.site is None else self.site
         captured = capture(
-            model, list(stimuli), ["stimulus"] * len(stimuli), [self.site],
+            model, list(stimuli), ["stimulus"] * len(stimuli), [site],
             pooling=self.pooling,
             batch_size=self.batch_size, progress=progress,
         )  # fmt: skip
-        found = captured.responses[self.site]
+        found = captured.responses[site]
         n_layers = found.values.shape[1]
         if not -n_layers <= self.layer < n_layers:
             raise LensLocError(
-                f"There is no layer {self.layer} at {self.site}; its layers are 0 to {n_layers - 1}"
+                f"There is no layer {self.layer} at {site}; its layers are 0 to {n_layers - 1}"
                 ", or -1 for the last one."
             )
         width = found.values.shape[2] if found.widths is None else found.widths[self.layer]
@@ -158,7 +161,7 @@ class LinearProbe:
 
 def linear_probe(
     stimuli: Any,
-    site: str,
+    site: str | None = None,
     *,
     layer: int = -1,
     labels: Sequence[Any] | None = None,
@@ -179,7 +182,8 @@ def linear_probe(
     Args:
         stimuli: as :func:`lensloc.tasks.classification` takes them; a contrast of texts for a
             language model.
-        site: the site of whose activations the probe is made.
+        site: the site of whose activations the probe is made; of a wrapped module its last one,
+            of a language model block outputs, if None.
         layer: which of its layers; -1 for the last one.
         labels: the label of each picture of a list.
         pooling: over tokens or places; as the site says, or the last token, if None.
@@ -328,7 +332,7 @@ def best_threshold(cosine: Float[np.ndarray, " pair"], same: Bool[np.ndarray, " 
 
 def embedding_verification(
     stimuli: Any,
-    site: str,
+    site: str | None = None,
     *,
     layer: int = -1,
     labels: Sequence[Any] | None = None,
@@ -346,7 +350,7 @@ def embedding_verification(
 
     Args:
         stimuli: as :func:`lensloc.tasks.classification` takes them: people -> pictures, say.
-        site: the site whose activations are compared.
+        site: the site whose activations are compared; as for :func:`linear_probe` if None.
         layer: which of its layers; -1 for the last one.
         labels: the label of each picture of a list.
         pooling: over tokens or places; as the site says, or the last token, if None.

@@ -508,3 +508,26 @@ def test_a_study_of_lesions_takes_modules_and_tasks_of_ones_own(contrast: ll.Con
     with ll.lesion(wrapped, conv.top(k=1)):
         lesioned = task(wrapped).score
     assert float(table.loc["network", "score"]) == pytest.approx(lesioned)
+
+
+def test_wide_layers_run_few_stimuli_at_once_on_a_cpu() -> None:
+    sizes: list[int] = []
+
+    class Wide(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList([nn.Conv2d(3, channels, 1)])
+
+        def forward(self, pictures: Tensor) -> Tensor:
+            sizes.append(len(pictures))
+            found: Tensor = self.convs[0](pictures)
+            return found.mean(dim=(2, 3))
+
+    random = np.random.default_rng(0).integers(0, 256, size=(8, 128, 128, 3), dtype=np.uint8)
+    contrast = ll.Contrast.from_images({"a": random[:4], "b": random[4:]}, target="a", control="b")
+    for channels, most in ((32, 2), (1, 8)):  # 2 MiB and 64 KiB a picture
+        model = ll.wrap(Wide(channels), {"conv": "convs.{layer}"})
+        ll.localize(model, contrast, progress=False)
+        sizes.clear()
+        ll.localize(model, contrast, progress=False)
+        assert max(sizes) == most

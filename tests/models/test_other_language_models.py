@@ -59,9 +59,18 @@ def recurrent_gemma() -> Any:
     return transformers.RecurrentGemmaForCausalLM(config)
 
 
+def jamba() -> Any:
+    config = transformers.JambaConfig(
+        **SIZES, num_key_value_heads=1, num_experts=2, attn_layer_period=2, attn_layer_offset=1,
+        expert_layer_period=2, expert_layer_offset=1, mamba_d_state=4, mamba_dt_rank=4,
+        use_mamba_kernels=False, **NO_TOKENS,
+    )  # fmt: skip
+    return transformers.JambaForCausalLM(config)
+
+
 BLOCKS = {
     bert: "bert.encoder.layer", mamba: "backbone.layers", rwkv: "rwkv.blocks",
-    recurrent_gemma: "model.layers",
+    recurrent_gemma: "model.layers", jamba: "model.layers",
 }  # fmt: skip
 
 
@@ -196,6 +205,8 @@ def test_pairs_of_masked_models_are_scored_by_pseudo_log_likelihood(tmp_path: An
     np.testing.assert_allclose(again.items["good"], result.items["good"], rtol=1e-6)
     plain = ll.tasks.minimal_pairs(file)
     assert plain.settings != task.settings
+    with pytest.warns(ll.LensLocWarning, match="both directions.*scoring='pseudo-log-likelihood'"):
+        plain(model)
     mask = ll.UnitMask.from_addresses(["L1.resid_post.3", "L0.resid_post.1"], (2, 16))
     with ll.lesion(model, mask):
         lesioned = task(model)

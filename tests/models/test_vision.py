@@ -137,7 +137,7 @@ def test_the_command_line_localizes_faces(
     found = run_json(capfd, *command, "--out", "faces.safetensors")
     mask = ll.UnitMask.load("faces.safetensors")
     assert mask.site == "block"
-    assert len(mask) == found["n_units"] == 18  # 1 % of the 1,840 channels
+    assert len(mask) == found["n_units"] == 18  # 1 % of the 1,808 channels
     assert found["network"] == "faces"
     assert found["shape"] == [16, 320]
     assert any("frequency" in sentence for sentence in found["warnings"])
@@ -145,7 +145,10 @@ def test_the_command_line_localizes_faces(
     assert "efficientnet-lite0" in Path("faces.html").read_text()
     assert run(*command, "--site", "head", "--out", "x.safetensors") == 2
     assert "without a site 'head'; its sites are block" in capfd.readouterr().err
-    texts = ("localize", "--model-name", "efficientnet-lite0", "--device", "cpu")
+    # Without a network's name, a model of pictures gets faces.
+    assert run_json(capfd, *command[:3], *command[5:], "--out", "y.safetensors")["n_units"] == 18
+    assert ll.UnitMask.load("y.safetensors") == mask
+    texts = (*command[:3], "--network", "language", "--device", "cpu")
     assert run(*texts, "--out", "x.safetensors") == 2
     assert "reads pictures" in capfd.readouterr().err
 

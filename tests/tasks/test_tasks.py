@@ -339,7 +339,13 @@ def test_pairs_in_a_model_that_attends_in_both_directions(
     tiny_llama: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny_llama.cfg, "attention_dir", "bidirectional")
-    found = MinimalPairs(PAIRS)(tiny_llama).items
+    with pytest.warns(LensLocWarning, match="both directions.*scoring='pseudo-log-likelihood'"):
+        result = MinimalPairs(PAIRS)(tiny_llama)
+    found = result.items
+    assert "reads a text in both directions" in repr(result)
+    for task in (perplexity(["a text of words"]), multiple_choice("facts", limit=1)):
+        with pytest.warns(LensLocWarning, match="both directions"):
+            assert task(tiny_llama).warnings
     for side in ("good", "bad"):
         expected = []
         for text in found[f"sentence_{side}"]:
