@@ -8,7 +8,7 @@ INSTALL := $(PIP) install --quiet --constraint constraints.txt
 # What does not wait for one another is made side by side.
 MAKEFLAGS += --jobs=2
 
-.PHONY: demo test test-package test-tl4 test-gpu test-brainscore browser lint notebooks docs findings clean
+.PHONY: demo test test-package test-tl4 test-gpu test-brainscore fuzz kills soak browser lint notebooks docs findings clean
 
 demo: $(VENV)/.runtime
 	$(VENV)/bin/lensloc demo --overwrite
@@ -27,6 +27,16 @@ test-tl4: $(VENV)/.tl4
 
 test-gpu: $(VENV)/.dev
 	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(VENV)/bin/python -m pytest tests/test_gpu.py
+
+# What docs/reliability.md tells of. One kind of file: make fuzz FUZZ='--only gguf'
+fuzz: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz --mutants 10000 $(FUZZ)
+
+kills: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz/kills.py --kills 100 --at-steps 50
+
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python tests/fuzz/soak.py --rounds 1000
 
 # brain-score needs older transformers and numpy than lensloc, so it has an environment of its own.
 BRAINSCORE := .venv-brainscore

@@ -6,13 +6,35 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+_LONGEST_SENTENCE = 2000
+
 
 class LensLocError(ValueError):
     """Input that lensloc cannot use.
 
     The message is one sentence: what was wrong, where, and what to do about it.
-    The command line prints it and exits with status 2.
+    The command line prints it and exits with status 2. What it quotes of files and names can hold
+    anything: it becomes one line that a terminal shows and does not obey, and if it is very long,
+    its middle is left out.
+
+    Example:
+        >>> print(LensLocError("The file a\x1b[2J\n.csv is empty."))
+        The file a\ufffd[2J .csv is empty.
+        >>> len(str(LensLocError("The cell is " + "9" * 100_000 + ", not a number.")))
+        2000
     """
+
+    def __init__(self, sentence: object = "") -> None:
+        super().__init__(_in_a_line(str(sentence)))
+
+
+def _in_a_line(text: str) -> str:
+    half = _LONGEST_SENTENCE // 2
+    if len(text) > _LONGEST_SENTENCE:
+        text = f"{text[: half - 5]} ... {text[-half:]}"
+    text = text.replace("\r\n", " ")
+    shown = (" " if letter in "\n\r\t\u2028\u2029" else letter for letter in text)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
 
 
 class NotFiniteError(LensLocError):

@@ -236,26 +236,29 @@ def pereira2018(path: str | Path) -> Dataset:
     Raises:
         LensLocError: not a MATLAB file, or one without these arrays.
     """
-    import scipy.io.matlab  # only this function needs it
+    import scipy.io  # only this function needs it
 
     path = Path(path)
     if not path.is_file():
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         raw = scipy.io.loadmat(str(path))
-    except (
-        *(OSError, ValueError, NotImplementedError, TypeError),
-        scipy.io.matlab.MatReadError,
-    ) as error:
-        raise LensLocError(f"{path} is not a MATLAB file that can be read ({error}).") from error
+    except Exception as error:  # damaged files make it raise of every kind
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise LensLocError(f"{path} is not a MATLAB file that can be read ({line}).") from error
     wanted = ("examples", "keySentences", "labelsPassageForEachSentence")
     for field in wanted:
         if field not in raw:
             present = ", ".join(key for key in raw if not key.startswith("__"))
             raise LensLocError(f"{path} lacks {field!r}; it has {present}.")
-    sentences = [_string(cell) for cell in raw["keySentences"].ravel()]
-    passages = [int(label) for label in raw["labelsPassageForEachSentence"].ravel()]
-    values = np.asarray(raw["examples"], dtype=np.float64)
+    try:
+        sentences = [_string(cell) for cell in raw["keySentences"].ravel()]
+        passages = [int(label) for label in raw["labelsPassageForEachSentence"].ravel()]
+        values = np.asarray(raw["examples"], dtype=np.float64)
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise LensLocError(
+            f"{path} holds something else than sentences, numbers of passages and voxels ({error})."
+        ) from error
     if not len(sentences) == len(passages) == len(values):
         raise LensLocError(
             f"{path} has {len(sentences)} sentences, {len(passages)} labels of passages and "

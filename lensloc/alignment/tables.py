@@ -121,6 +121,15 @@ def _without_header(table: pd.DataFrame, path: Path, *, decimal_comma: bool) -> 
     last = int(np.flatnonzero(~blank)[-1]) if (~blank).any() else 0
     if blank[:last].any() and table.shape[1] > 1:
         raise LensLocError(f"{path}, row {int(blank.argmax()) + 1}: the row is blank; remove it.")
+    # A cell that is empty is a text; one that is not there, as in a file that was cut off, is not.
+    short = table.isna().any(axis=1).to_numpy() & ~blank
+    short[0] = False
+    if short.any():
+        row = int(short.argmax())
+        raise LensLocError(
+            f"{path}, row {row + 1}: has {int(table.iloc[row].notna().sum())} cells, and the header"
+            f" {table.shape[1]}; complete it, since the file may have been cut off."
+        )
     body = table.iloc[1 : last + 1].fillna("").reset_index(drop=True)
     for column in body.columns if decimal_comma else ():
         cells = body[column]

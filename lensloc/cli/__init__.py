@@ -21,13 +21,14 @@ from lensloc.cli.figures import demo_command, heatmap_command
 from lensloc.cli.lesioning import lesion_command
 from lensloc.cli.localizing import localize_command
 from lensloc.cli.neurons import lape_app
-from lensloc.cli.output import any_encoding, given_arguments
+from lensloc.cli.output import ReadableFormatter, any_encoding, given_arguments, readable
 from lensloc.cli.pairing import pairs_command
 from lensloc.cli.people import alignment_app
 from lensloc.cli.reporting import report_command
 from lensloc.cli.specific import specificity_command
 from lensloc.cli.specifying import multiverse_command
 from lensloc.cli.sweeping import sweep_app
+from lensloc.display.files import rescuing
 from lensloc.errors import LensLocError
 
 _UNKNOWN = re.compile(
@@ -119,11 +120,13 @@ def _of_all_commands(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit with status 2 and one sentence on bad input."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="lensloc: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(ReadableFormatter("lensloc: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     given = list(sys.argv[1:] if arguments is None else arguments)
     with any_encoding():
         try:
-            with given_arguments(given):
+            with given_arguments(given), rescuing():
                 status = app(args=given, prog_name="lensloc", standalone_mode=False)
         except LensLocError as error:
             _end_with(str(error))
@@ -150,5 +153,5 @@ def _sentence_of(error: typer.TyperException) -> str:
 
 def _end_with(sentence: str, status: int = 2) -> NoReturn:
     console = Console(stderr=True)
-    console.print(f"lensloc: {sentence}", style="red", markup=False, soft_wrap=True)
+    console.print(f"lensloc: {readable(sentence)}", style="red", markup=False, soft_wrap=True)
     sys.exit(status)

@@ -33,7 +33,7 @@ from lensloc.cli.options import (
 )
 from lensloc.cli.output import collected_warnings, show_notes
 from lensloc.cli.seeing import sites_of_model
-from lensloc.cli.tables import MASKS, require_place
+from lensloc.cli.tables import MASKS, require_place, require_room
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
 from lensloc.models.cache import cache_folder
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from lensloc.studies import Localization
     from lensloc.units.mask import UnitMask
 
+_FOLDER = Path("lensloc-masks")
 _RANGE = re.compile(r"^(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)$")
 
 
@@ -97,6 +98,8 @@ def localize_command(
     if out is not None:
         for name in sites:
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
+    else:
+        require_room(_FOLDER / "mask", "The mask in")
     store = ll.Store.at(cache_folder() / "results")
 
     start = time.perf_counter()
@@ -207,7 +210,7 @@ def _mask_path(mask: "UnitMask", out: Path | None, *, many: bool) -> Path:
     contrast = re.sub(r"[^\w.-]+", "-", made.contrast)
     content = _hash_of(mask)[:8]
     name = f"{model[-80:]}_{contrast[:80]}_{mask.site[:40]}_{content}.safetensors"
-    return Path("lensloc-masks") / name
+    return _FOLDER / name
 
 
 def _hash_of(mask: "UnitMask") -> str:

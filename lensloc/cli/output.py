@@ -139,9 +139,17 @@ def readable(text: str) -> str:
     )
 
 
+class ReadableFormatter(logging.Formatter):
+    """Formats lines of the log, in which names of files and their content can stand."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line that a terminal shows and does not obey."""
+        return readable(super().format(record))
+
+
 def tell(text: str) -> None:
     """Print a line."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    Console().print(readable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def tell_written(*paths: Path | None) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lensloc.cli.output import plain
+from lensloc.display.disks import reason_of
 from lensloc.display.files import write_file
+from lensloc.display.spreadsheets import as_cell
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MASKS = (".safetensors", ".npy")
+_TRIED = 4096  # bytes, which a full disk does not take
 TABLES, FIGURES = (".parquet", ".csv", ".json"), (".html", ".png", ".svg", ".pdf")
 
 
@@ -37,13 +40,31 @@ def require_place(path: Path | None, option: str, suffixes: Sequence[str], overw
         raise LensLocError(f"{option} {path} is a folder; name a file in it.")
     if there and not overwrite:
         raise LensLocError(f"{path} exists; add --overwrite to replace it, or change {option}.")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
+    require_room(path, option)
     if path.suffix.lower() in FIGURES:
         from lensloc.plot.saving import require_drawable
 
         require_drawable(path)
+
+
+def require_room(path: Path, option: str) -> None:
+    """Try to write where a file is to be, and take it away again.
+
+    Raises:
+        LensLocError: if it cannot be, on a disk that is full or read-only, say.
+    """
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise LensLocError(f"{option} {path} cannot be written in {above}; choose another place.")
+    try:
+        with tempfile.TemporaryFile(dir=above) as file:
+            file.write(b"\0" * _TRIED)
+            file.flush()
+    except OSError as error:
+        raise LensLocError(
+            f"{option} {path} cannot be written in {above} ({reason_of(error, above)}); choose "
+            "another place."
+        ) from error
 
 
 def require_different(**places: Path | None) -> None:
@@ -63,13 +84,24 @@ def encoded(table: "pd.DataFrame", suffix: str) -> bytes:
     """Return the content of a file of a table."""
     suffix = suffix.lower()
     if suffix == ".csv":
-        return str(table.to_csv(index=False)).encode(errors="backslashreplace")
+        return str(_without_formulas(table).to_csv(index=False)).encode(errors="backslashreplace")
     if suffix == ".json":
         text = json.dumps(records(table), allow_nan=False, ensure_ascii=False)
         return text.encode(errors="backslashreplace")
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return buffer.getvalue()
+
+
+def _without_formulas(table: "pd.DataFrame") -> "pd.DataFrame":
+    from pandas.api.types import is_numeric_dtype
+
+    columns = {
+        name: table[name] if is_numeric_dtype(table[name]) else table[name].map(as_cell)
+        for name in table.columns
+    }
+    named: pd.DataFrame = table.assign(**columns).rename(columns=as_cell)
+    return named
 
 
 def write(path: Path | None, table: "pd.DataFrame", overwrite: bool) -> None:

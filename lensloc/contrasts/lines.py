@@ -32,6 +32,8 @@ _MARK = "\ufeff"  # which stays where an encoding was named
 _BLOCK = 2**20
 # What ends a line in a file. Unicode has more line ends, which stand within texts.
 _LINE_END = re.compile(r"\r\n|\r|\n")
+# What is raised of files that are not compressed as their suffix says.
+_NOT_UNPACKED = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class Line(NamedTuple):
@@ -175,14 +177,19 @@ def _opened(
     except FileNotFoundError as error:
         raise LensLocError(f"There is no stimulus file {path}; check the path.") from error
     except UnicodeError as error:
-        raise LensLocError(_misfit(path, found)) from error
+        try:
+            raise LensLocError(_misfit(path, found)) from error
+        except _NOT_UNPACKED as damage:  # found on the way through the whole of it
+            raise LensLocError(_damaged(path, damage)) from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise LensLocError(
-            f"{path} is damaged or not compressed as its suffix says ({error}); make it again."
-        ) from error
+        raise LensLocError(_damaged(path, error)) from error
     except OSError as error:
         reason = error.strerror or error
         raise LensLocError(f"{path} cannot be read ({reason}); check the file.") from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    return f"{path} is damaged or not compressed as its suffix says ({error}); make it again."
 
 
 def _unpacked(path: Path, raw: io.BufferedReader) -> Any:

@@ -9,6 +9,7 @@ ZIP_ERRORS = (
     zlib.error,
     EOFError,
     KeyError,
+    IndexError,
     NotImplementedError,
     RuntimeError,
     ValueError,

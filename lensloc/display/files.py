@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows, where what is open cannot be removed anyway
     fcntl = None
+
+_RESCUING: ContextVar[bool] = ContextVar("whether what cannot be written is kept", default=False)
 
 # What is being written, and the locks of what is being made.
 _TEMPORARY = re.compile(r"\.lensloc-[0-9a-f]{16}|\.[0-9a-f]{32}\.lock")
@@ -36,13 +39,21 @@ def write_atomically(path: Path, content: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_orphans(path.parent)
+        reached("begun", path)
         temporary, file = _own_file(path.parent)
+        reached("made", path)
         with os.fdopen(file, "wb") as stream:
-            stream.write(content)
+            half = memoryview(content)[: len(content) // 2]
+            stream.write(half)
+            reached("half written", path)
+            stream.write(memoryview(content)[len(half) :])
+            stream.flush()
+            reached("written", path)
             if fcntl is not None:
                 temporary.replace(path)
         if fcntl is None:  # pragma: no cover
             temporary.replace(path)
+        reached("replaced", path)
     except OSError as error:
         with contextlib.suppress(OSError):
             for above in path.parents:
@@ -56,6 +67,10 @@ def write_atomically(path: Path, content: bytes) -> Path:
             with contextlib.suppress(OSError):  # what went wrong before is what is told
                 temporary.unlink(missing_ok=True)
     return path
+
+
+def reached(step: str, path: Path) -> None:
+    """Do nothing; tests stand in for it, and interrupt a writer at this step."""
 
 
 def write_file(path: Path, content: bytes, *, overwrite: bool) -> Path:
@@ -76,7 +91,36 @@ def write_file(path: Path, content: bytes, *, overwrite: bool) -> Path:
             if path.read_bytes() == content:
                 return path
         require_free(path, overwrite=False)
-    return write_atomically(path, content)
+    try:
+        return write_atomically(path, content)
+    except LensLocError as error:
+        place = _rescued(path, content) if _RESCUING.get() else None
+        if place is None:
+            raise
+        raise LensLocError(
+            f"{str(error).rstrip('.')}; what was to be there is in {place} instead."
+        ) from error
+
+
+@contextlib.contextmanager
+def rescuing() -> Iterator[None]:
+    """Write what :func:`write_file` cannot write to its place to the system's for what passes.
+
+    For commands, whose results would be lost with them. They are told where it is.
+    """
+    before = _RESCUING.set(True)
+    try:
+        yield
+    finally:
+        _RESCUING.reset(before)
+
+
+def _rescued(path: Path, content: bytes) -> Path | None:
+    place = Path(tempfile.gettempdir()) / f"lensloc-{uuid.uuid4().hex[:8]}-{path.name[-100:]}"
+    try:
+        return write_atomically(place, content)
+    except LensLocError:
+        return None
 
 
 def require_free(path: Path, *, overwrite: bool) -> None:
@@ -137,9 +181,11 @@ def work_folder(parent: Path) -> Iterator[Path]:
     """
     remove_orphans(parent)
     work, lock = _own_folder(parent)
+    reached("folder made", work)
     try:
         yield work
     finally:
+        reached("folder filled", work)
         shutil.rmtree(work, ignore_errors=True)
         if lock is not None:
             os.close(lock)

@@ -16,6 +16,8 @@ from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.evaluation import evaluating as evaluating
+from lensloc.models.failures import gist_of
+from lensloc.models.memory import is_out_of_memory
 from lensloc.models.surface import Model
 
 log = logging.getLogger(__name__)
@@ -87,21 +89,37 @@ def run_batches(
     with progress_bar(progress, total, description) as advance, evaluating(model), torch.no_grad():
         while pending:
             rows = pending.pop(0)
-            if not _fits(run, rows):
-                log.info("out of memory with %d texts at once; halving", len(rows))
+            if not _fits(run, rows, description):
+                log.warning(
+                    "memory ran out with %d %s at once; going on with half as many (batch_size "
+                    "says how many to begin with)",
+                    len(rows),
+                    _several(description),
+                )
                 half = len(rows) // 2
                 pending[:0] = [rows[:half], rows[half:]]
                 continue
             advance(len(rows))
 
 
-def _fits(run: Callable[[list[int]], None], rows: list[int]) -> bool:
-    """Run a batch; False if it was too large for the memory and can be halved."""
+def _fits(run: Callable[[list[int]], None], rows: list[int], description: str) -> bool:
+    """Run a batch; False if it was too large for the memory and can be halved.
+
+    Raises:
+        LensLocError: if a single one is too large.
+    """
     try:
         run(rows)
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error) or len(rows) == 1:
+    except (MemoryError, RuntimeError) as error:  # of which torch's is one
+        if not is_out_of_memory(error):
             raise
+        if len(rows) == 1:
+            raise LensLocError(
+                f"There is not enough memory even for number {rows[0] + 1} of the "
+                f"{_several(description)} alone ({gist_of(error)[:200]}); ask for fewer sites at "
+                "once, cut it off (max_tokens) or take a shorter window, load the model in half "
+                "precision (dtype) or on another device, or close what else takes memory."
+            ) from error
     else:
         return True
     # Not in the handler above, where the error still holds the batch's tensors.
@@ -110,8 +128,8 @@ def _fits(run: Callable[[list[int]], None], rows: list[int]) -> bool:
     return False
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _several(description: str) -> str:
+    return description if description.endswith(("s", "stimuli")) else "texts"
 
 
 def padded_right(sequences: Sequence[Sequence[int]], device: Any) -> Int[Tensor, "row pos"]:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -308,15 +309,13 @@ def _word_ends(tokenizer: Any, text: str, ids: list[int], row: int) -> tuple[int
             f"The tokens of text {row} ({shortened(text)}) cannot be matched to its words; "
             "choose another pooling."
         )
-    ends = []
-    for word in _WORD.finditer(text):
-        inside = [
-            position
-            for position, (start, stop) in enumerate(plain["offset_mapping"])
-            if start < word.end() and stop > word.start()
-        ]
-        if inside and inside[-1] + shift < len(ids):
-            ends.append(inside[-1] + shift)
+    words = [word.span() for word in _WORD.finditer(text)]
+    starts, stops = [start for start, _ in words], [stop for _, stop in words]
+    last: dict[int, int] = {}  # word -> the last token that holds a part of it
+    for position, (start, stop) in enumerate(plain["offset_mapping"]):
+        for word in range(bisect_right(stops, start), bisect_left(starts, stop)):
+            last[word] = position
+    ends = [last[word] + shift for word in sorted(last) if last[word] + shift < len(ids)]
     if not ends:
         raise LensLocError(
             f"Text {row} ({shortened(text)}) holds no whole word within its tokens; "

@@ -1,6 +1,7 @@
 """Model x corpora -> ActivationCounts, in a stream of windows, with checkpoints."""
 
 import itertools
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos
 from lensloc.units.provenance import Provenance
+
+log = logging.getLogger(__name__)
 
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
 # Up to here, sums of ones in float32 are exact.
@@ -320,6 +323,7 @@ class _Keeper:
         self._settings = settings
         self._every = every
         self._kept = self._state()
+        self._told = False
 
     def __enter__(self) -> "_Keeper":
         return self
@@ -346,5 +350,14 @@ class _Keeper:
     def _save(self) -> None:
         if self.path is None or self._state() == self._kept:
             return
-        save_checkpoint(self.path, self._settings, self.tallies)
         self._kept = self._state()
+        try:
+            save_checkpoint(self.path, self._settings, self.tallies)
+        except LensLocError as error:  # no reason to throw away what was counted
+            if not self._told:
+                log.warning(
+                    "the checkpoint keeps nothing new (%s); counting goes on, and begins from the "
+                    "last checkpoint if it is interrupted",
+                    str(error).rstrip("."),
+                )
+            self._told = True

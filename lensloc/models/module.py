@@ -22,6 +22,7 @@ from lensloc.models.inputs import (
     rows_of,
     signature,
 )
+from lensloc.models.memory import is_out_of_memory
 from lensloc.models.module_sites import (
     ModuleSite,
     from_places,
@@ -267,7 +268,7 @@ class OfModule(Attached, Surface):
         except LensLocError:  # of a hook
             raise
         except (TypeError, ValueError, IndexError, RuntimeError, NotImplementedError) as error:
-            if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if is_out_of_memory(error):
                 raise
             shapes = " and ".join(map(str, signature(batch)))
             raise LensLocError(

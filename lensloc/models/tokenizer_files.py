@@ -70,6 +70,7 @@ def read_tokenizer(location: str, *, trust_remote_code: bool = False, **where: A
         tokenizer = _of_sentencepiece(location, pieces[0], tokenizer, read)
         read = tokenizer is not None
     if read:
+        _require_usable(tokenizer, location)
         return tokenizer
     vocabularies = [name for name in files if _VOCABULARY.fullmatch(name)]
     if vocabularies:
@@ -79,6 +80,24 @@ def read_tokenizer(location: str, *, trust_remote_code: bool = False, **where: A
         )
     log.warning("%s has no tokenizer files; the model takes tokens but no texts", location)
     return None
+
+
+def _require_usable(tokenizer: Any, location: str) -> None:
+    """Check that a tokenizer makes tokens of a text, which settings of odd kinds keep it from.
+
+    Raises:
+        LensLocError: if it does not.
+    """
+    try:
+        tokenizer("The quick brown fox.")
+        tokenizer.decode([0])
+        str(getattr(tokenizer, "chat_template", None) or "")
+    except BaseException as error:  # plain exceptions and panics among them
+        require_failure(error)
+        raise LensLocError(
+            f"The tokenizer of {location} was read, but makes no tokens of a text "
+            f"({gist_of(error)}); correct its settings (tokenizer_config.json), or save it again."
+        ) from error
 
 
 def _is_of_files(tokenizer: Any, files: list[str]) -> bool:

@@ -53,7 +53,11 @@ class Moments:
 
         ``eps`` is the precision that they came in, if not that of ``values``.
         """
-        parts = [_arrays(as_float64(chunk, absolute)) for chunk in layer_chunks(values)]
+        chunks = list(layer_chunks(values))
+        # Written over and over: what is freed of large arrays, an allocator may not give again.
+        device = "cpu" if values.device.type == "mps" else values.device
+        room = torch.empty((2, chunks[0].numel()), dtype=torch.float64, device=device)
+        parts = [_arrays(chunk, absolute, room[:, : chunk.numel()]) for chunk in chunks]
         arrays = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return cls(len(values), **arrays, eps=eps or precision(values))
 
@@ -138,19 +142,24 @@ def as_float64(values: Tensor, absolute: bool) -> Float[Tensor, "..."]:
     return values.abs() if absolute else values
 
 
-def _arrays(values: Float[Tensor, "stimulus layer unit"]) -> dict[str, Tensor]:
-    mean = _over_stimuli(values, "mean")
-    deviations = values - mean
-    squares = deviations**2
-    return {
-        "mean": mean,
-        "m2": _over_stimuli(squares, "sum"),
-        "m3": _over_stimuli(squares * deviations, "sum"),
-        "m4": _over_stimuli(squares**2, "sum"),
-        "low": _over_stimuli(values, "min"),
-        "high": _over_stimuli(values, "max"),
-        "magnitude": _over_stimuli(values.abs(), "mean"),
-    }
+def _arrays(
+    responses: Float[Tensor, "stimulus layer unit"], absolute: bool, room: Float[Tensor, "2 number"]
+) -> dict[str, Tensor]:
+    """Return the sums over stimuli; ``room`` is written over."""
+    values, other = (part.view(responses.shape) for part in room)
+    values.copy_(responses)
+    sizes = torch.abs(values, out=other)
+    found = {"magnitude": _over_stimuli(sizes, "mean")}
+    if absolute:
+        values.copy_(sizes)
+    found["mean"] = _over_stimuli(values, "mean")
+    found["low"], found["high"] = _over_stimuli(values, "min"), _over_stimuli(values, "max")
+    deviations = values.sub_(found["mean"])
+    squares = torch.mul(deviations, deviations, out=other)
+    found["m2"] = _over_stimuli(squares, "sum")
+    found["m3"] = _over_stimuli(deviations.mul_(squares), "sum")
+    found["m4"] = _over_stimuli(squares.mul_(squares), "sum")
+    return found
 
 
 def _over_stimuli(values: Tensor, how: str) -> Float[Tensor, "layer unit"]:

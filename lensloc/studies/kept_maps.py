@@ -140,6 +140,11 @@ def as_told(found: Selectivity, made: Provenance) -> Selectivity:
     return dataclasses.replace(found, provenance=now)
 
 
+def with_lengths(found: Selectivity, lengths: tuple[str, ...]) -> Selectivity:
+    """Return a map that says how long its stimuli are, so that they are not tokenized again."""
+    return dataclasses.replace(found, provenance=found.provenance.replace(lengths=lengths))
+
+
 def with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
     """Return a map with what is to be told of it."""
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))

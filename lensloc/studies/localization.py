@@ -44,9 +44,15 @@ from lensloc.studies.kept_maps import (
     looked_up,
     provenance_for,
     with_bos,
+    with_lengths,
     with_warnings,
 )
-from lensloc.studies.stimulus_warnings import kind_of_stimuli, map_warnings, stimulus_warnings
+from lensloc.studies.stimulus_warnings import (
+    kind_of_stimuli,
+    lengths_in_tokens,
+    map_warnings,
+    stimulus_warnings,
+)
 from lensloc.studies.store import Store, StoreLike
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
@@ -331,10 +337,12 @@ def localize(
                 site: dataclasses.replace(each, provenance=places[site].replace(site=site))
                 for site, each in responses.items()
             }
+        lengths = lengths_in_tokens(model, contrast, max_tokens, found.values())
+        found |= {site: with_lengths(found[site], lengths) for site in found}
         if kept is not None:
             for site in missing:
                 kept.save(keys[site], found[site], n_tokens)
-    general = (*card.warnings, *stimulus_warnings(model, contrast, made, max_tokens))
+    general = (*card.warnings, *stimulus_warnings(model, contrast, made, lengths))
     of = kind_of_stimuli(contrast)
     told = {site: (*general, *map_warnings(found[site], of)) for site in keys}
     return Localization(

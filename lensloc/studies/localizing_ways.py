@@ -20,7 +20,11 @@ from lensloc.studies.kept_maps import (
     with_warnings,
 )
 from lensloc.studies.localization import cut_at_window
-from lensloc.studies.stimulus_warnings import map_warnings, stimulus_warnings
+from lensloc.studies.stimulus_warnings import (
+    lengths_in_tokens,
+    map_warnings,
+    stimulus_warnings,
+)
 from lensloc.studies.store import Store
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import Bos
@@ -94,6 +98,8 @@ def localize_ways(
     with looked_up(store, keys, model, places) as known:
         found = {place: as_told(hit[0], made[place[0]]) for place, hit in known.items()}
         missing = [place for place in keys if place not in found]
+        lengths = lengths_in_tokens(model, contrast, max_tokens, found.values())
+        made = {way: of.replace(lengths=lengths) for way, of in made.items()}
         if missing:
             wanted = list(dict.fromkeys(site for _, site in missing))
             captured = capture(
@@ -116,7 +122,7 @@ def localize_ways(
                 store.save(keys[way, site], found[way, site], captured.n_tokens)
     told: dict[Way, dict[str, Selectivity]] = {}
     for way in ways:
-        general = (*card.warnings, *stimulus_warnings(model, contrast, made[way], max_tokens))
+        general = (*card.warnings, *stimulus_warnings(model, contrast, made[way], lengths))
         told[way] = {
             site: with_warnings(found[way, site], (*general, *map_warnings(found[way, site])))
             for site in sites

@@ -1,7 +1,7 @@
 """What a localization says of its stimuli, its model and its units before it is believed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -31,10 +31,11 @@ from lensloc.units.provenance import Provenance
 from lensloc.units.stimuli import Stimulus
 
 FDR = 0.05
+_LENGTHS = 3
 
 
 def stimulus_warnings(
-    model: Model, contrast: Contrast, made: Provenance, max_tokens: int | None
+    model: Model, contrast: Contrast, made: Provenance, lengths: Sequence[str]
 ) -> tuple[str, ...]:
     """Say what stands against stimuli and model: few texts, the same ones twice, lengths, lesions.
 
@@ -42,7 +43,7 @@ def stimulus_warnings(
         model: that ran them.
         contrast: the stimuli.
         made: of the result.
-        max_tokens: how many tokens of a text were used; all if None.
+        lengths: what :func:`lengths_in_tokens` returned.
     """
     sides = [
         {text for name in names for text in contrast.conditions[name]}
@@ -61,7 +62,7 @@ def stimulus_warnings(
         *few_texts(sizes[0], sizes[1], of),
         *shared_texts(len(shared), sizes[0], sizes[1], example, of),
         *repeated_texts(repeated, of),
-        *_lengths(model, contrast, max_tokens),
+        *_lengths(model, contrast, lengths),
     )
 
 
@@ -121,12 +122,32 @@ def _side(contrast: Contrast, names: Sequence[str]) -> list[str]:
     return [text for name in names for text in contrast.conditions[name]]
 
 
-def _lengths(model: Model, contrast: Contrast, max_tokens: int | None) -> Sequence[str]:
+def lengths_in_tokens(
+    model: Model, contrast: Contrast, max_tokens: int | None, known: Iterable[Selectivity] = ()
+) -> tuple[str, ...]:
+    """Return the lengths of target and control, as provenance has them; none without tokens.
+
+    Args:
+        model: that runs them.
+        contrast: the stimuli.
+        max_tokens: how many tokens of a text are used; all if None.
+        known: maps of the same stimuli, which may say it; then no text is tokenized.
+    """
+    for found in known:
+        if len(found.provenance.lengths) == _LENGTHS:
+            return found.provenance.lengths
+    if not surface(model).takes_tokens:
+        return ()
+    lengths = token_lengths(model, contrast, max_tokens)
+    means = [float(np.mean(lengths[role])) for role in ("target", "control")]
+    difference = standardised_difference(lengths["target"], lengths["control"])
+    return tuple(repr(float(number)) for number in (*means, difference))
+
+
+def _lengths(model: Model, contrast: Contrast, lengths: Sequence[str]) -> Sequence[str]:
     if not surface(model).takes_tokens:
         return _measures(contrast)
-    lengths = token_lengths(model, contrast, max_tokens)
-    difference = standardised_difference(lengths["target"], lengths["control"])
+    target, control, difference = map(float, lengths)
     if abs(difference) <= WARN_ABOVE:
         return ()
-    means = [float(np.mean(lengths[role])) for role in ("target", "control")]
-    return (unequal_lengths(*means),)
+    return (unequal_lengths(target, control),)

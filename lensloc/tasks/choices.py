@@ -83,6 +83,7 @@ class MultipleChoice:
     def settings(self) -> Mapping[str, Any]:
         """Stimuli and options."""
         content = [[q.prompt, q.choices, q.answer, q.kind] for q in self.questions]
+        items = [question.item for question in self.questions]  # which stand in the result
         return {
             "task": "multiple_choice",
             "questions": content_hash(content),
@@ -90,6 +91,7 @@ class MultipleChoice:
             "bos": self.bos,
             "ties": "share the credit",
             "scored": "from one position",
+            **({"items": content_hash(items)} if any(items) else {}),
         }
 
     @property

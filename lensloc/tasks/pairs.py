@@ -75,12 +75,16 @@ class MinimalPairs:
         """Stimuli and options."""
         masked = {} if self.scoring == "log-likelihood" else {"scoring": self.scoring}
         pairs = [[pair.good, pair.bad, pair.paradigm] for pair in self.pairs]
+        # They stand in the result, so that one of other labels is another.
+        labels = [[pair.phenomenon, pair.field] for pair in self.pairs]
+        labelled = any(map(any, labels))
         return {
             "task": "minimal_pairs",
             "pairs": content_hash(pairs),
             "bos": self.bos,
             "ties": "count half",
             **masked,
+            **({"labels": content_hash(labels)} if labelled else {}),
         }
 
     @property

@@ -114,10 +114,8 @@ class Perplexity:
             progress=progress,
             description=self.name,
         )
-        losses: list[float] = []
-        for count in counts:
-            losses.append(-sum(float(part.sum()) for part in found[:count]))
-            found = found[count:]
+        of_windows = iter(found)
+        losses = [-sum(float(next(of_windows).sum()) for _ in range(count)) for count in counts]
         items = pd.DataFrame(
             {
                 "item": [str(number) for number in range(1, len(self.texts) + 1)],

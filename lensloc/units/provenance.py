@@ -31,7 +31,9 @@ class Provenance:
     ``lesion`` the procedure (``place``: what a unit of a wrapped module's site is), ``seeds``
     what was drawn with which seed (``"weights 42"``). Empty strings mean "not known" (an
     imported mask, say). ``texts`` are the hashes of the texts of target and control, as a
-    :class:`~lensloc.units.text_sets.TextSet` writes them. ``warnings`` are what a reader of the
+    :class:`~lensloc.units.text_sets.TextSet` writes them. ``lengths`` are three numbers, as far as
+    known: mean tokens of a text of the target and of the control, as far as they are read, and
+    their difference in standard deviations. ``warnings`` are what a reader of the
     result should know, in sentences.
     """
 
@@ -54,6 +56,7 @@ class Provenance:
     texts: str = dataclasses.field(default="", repr=False)
     target: tuple[str, ...] = ()
     control: tuple[str, ...] = ()
+    lengths: tuple[str, ...] = ()
     n_target: int = 0
     n_control: int = 0
     site: str = ""

@@ -162,7 +162,9 @@ def test_models_in_training_mode_are_run_without_dropout(checkpoints: dict[str, 
     assert model.training
 
 
-def test_out_of_memory_halves_the_batch(tiny_llama: Any, monkeypatch: Any) -> None:
+def test_out_of_memory_halves_the_batch(
+    tiny_llama: Any, monkeypatch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     expected = capture(tiny_llama, TEXTS, LABELS, progress=False).responses["resid_post"].values
     original = tiny_llama.run_with_cache
     sizes = []
@@ -174,15 +176,19 @@ def test_out_of_memory_halves_the_batch(tiny_llama: Any, monkeypatch: Any) -> No
         return original(tokens, **options)
 
     monkeypatch.setattr(tiny_llama, "run_with_cache", small_machine)
+    caplog.clear()
     found = capture(tiny_llama, TEXTS, LABELS, progress=False).responses["resid_post"].values
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert max(sizes) == 6
+    told = [record.getMessage() for record in caplog.records]
+    assert told[0].startswith("memory ran out with 6 stimuli at once; going on with half as many")
 
     def no_memory(tokens: torch.Tensor, **options: Any) -> Any:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(tiny_llama, "run_with_cache", no_memory)
-    with pytest.raises(torch.OutOfMemoryError):
+    told = r"even for number \d of the stimuli alone .*fewer sites at once, cut it off"
+    with pytest.raises(LensLocError, match=told):
         capture(tiny_llama, TEXTS, LABELS, progress=False)
 
 

@@ -21,6 +21,7 @@ Side = Literal["target", "control"]
 SIDES: tuple[Side, ...] = ("target", "control")
 _LEAST = 0.1
 _STEPS = 2**16 - 1
+_LONGEST_TEXT = 4000
 _BYTES_A_UNIT = 12  # beside its responses: index, smallest response, step
 
 _MISSING = (
@@ -85,7 +86,7 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
                 for name in names
             ],
             "condition": [names.index(label) for label in contrast.labels],
-            "text": [text.name if isinstance(text, Stimulus) else text for text in contrast.texts],
+            "text": [_shown(text) for text in contrast.texts],
             "picture": thumbnails(contrast.texts),
         },
         "sites": [
@@ -102,6 +103,16 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
             for site, selectivity in found.items()
         ],
     }
+
+
+def _shown(text: str) -> str:
+    """Return what a page shows of a stimulus: a name, or a text, of a long one its two ends."""
+    if isinstance(text, Stimulus):
+        return text.name
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    half = _LONGEST_TEXT // 2
+    return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
 
 
 def best(found: Selectivity, side: Side, percent: float) -> UnitMask | None:

@@ -9,11 +9,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from lensloc.contrasts.contrast import Contrast
+from lensloc.display.spreadsheets import as_cell
 from lensloc.pages.report import pieces
 from lensloc.units.stimuli import Stimulus
-
-# A spreadsheet takes a cell that begins so for a formula.
-_FORMULA = re.compile(r"^[=+\-@\t\r]")
 
 
 def csv_of(table: pd.DataFrame) -> str:
@@ -23,16 +21,10 @@ def csv_of(table: pd.DataFrame) -> str:
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow([_cell(str(name)) for name in table.columns])
+    writer.writerow([as_cell(str(name)) for name in table.columns])
     for row in table.itertuples(index=False):
-        writer.writerow(["" if pd.isna(value) else _cell(value) for value in row])
+        writer.writerow(["" if pd.isna(value) else as_cell(value) for value in row])
     return buffer.getvalue()
-
-
-def _cell(value: object) -> object:
-    if isinstance(value, str) and _FORMULA.match(value):
-        return f"'{value}"
-    return value
 
 
 def link(table: pd.DataFrame, name: str, words: str) -> Markup:
