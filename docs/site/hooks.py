@@ -65,7 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links that leave docs/ lead to the site's own pages, or to the repository."""
     markdown = _NOTEBOOKS.sub(r"](notebooks/\1)", markdown)
-    return _ELSEWHERE.sub(rf"]({config.repo_url.rstrip('/')}/blob/main/\1)", markdown)
+    return _ELSEWHERE.sub(rf"]({config.extra['repository']}/blob/main/\1)", markdown)
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -348,15 +348,12 @@ def named_masks(
     """
     read = {path: load_mask(path, site) for path in dict.fromkeys(paths)}
     known = [readable_name(path, mask) for path, mask in read.items()]
-    stems = [path.stem for path in read]
     found: dict[str, UnitMask] = {}
     for (path, mask), name in zip(read.items(), known, strict=True):
-        for each in (name, path.stem):
-            if (known if each == name else stems).count(each) == 1 and each not in {*taken, *found}:
-                found[each] = mask
-                break
-        else:
-            found[str(path)] = mask
+        # Names that two would have tell nothing; a stem goes to the first that has it.
+        wanted = [name] if known.count(name) == 1 else []
+        free = [each for each in (*wanted, path.stem) if each not in {*taken, *found}]
+        found[free[0] if free else str(path)] = mask
     return found
 
 

@@ -200,10 +200,10 @@ def test_of_several_masks_all_are_written_or_none(
 
 
 BAD_ARGUMENTS = [
-    (["--percentage", "0"], "--percentage must be above 0"),
-    (["--percentage", "101"], "--percentage must be above 0"),
-    (["--percentage", "nan"], "--percentage must be above 0"),
-    (["--percentage", "-1"], "--percentage must be above 0"),
+    (["--percentage", "0"], "--percent must be above 0"),
+    (["--percentage", "101"], "--percent must be above 0"),
+    (["--percentage", "nan"], "--percent must be above 0"),
+    (["--percentage", "-1"], "--percent must be above 0"),
     (["--num-units", "0"], "--num-units must be at least 1"),
     (["--num-units", "97"], "more than the 96 units"),
     (["--site", "head", "--num-units", "13"], "more than the 12 units"),

@@ -92,7 +92,7 @@ def test_bad_input_ends_with_one_sentence_and_writes_nothing(
         ("--out", "there.html"): "there.html exists; add --overwrite",
         ("--out", "page.pdf"): "--out page.pdf must end in .html",
         ("--out", "folder.html"): "folder.html is a folder",
-        ("--percentage", "0"): "--percentage must be above 0",
+        ("--percentage", "0"): "--percent must be above 0",
         ("--percents", "1,x"): "--percents '1,x' is not a list of numbers",
         ("--task", "nothing"): "There is no task 'nothing'",
         ("--control-units", "nobody"): "There is no control 'nobody'",

@@ -46,7 +46,6 @@ def provenance(made: Provenance, study: Study) -> Section:
             )
             if version
         ),
-        "Call": study.call,
         "Date": made.date,
     }
     content = joined(definitions(facts), *_again(made, study.call))

@@ -117,7 +117,7 @@ def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
 
 
 def _summary(paragraphs: Sequence[str]) -> Section:
-    return Section("summary", "Summary", pieces.joined(*map(pieces.explained, paragraphs)))
+    return Section("summary", "Summary", pieces.explained(paragraphs))
 
 
 def _warnings(sentences: Sequence[str]) -> list[Section]:

@@ -15,9 +15,10 @@ def prose(text: str) -> Markup:
     return _piece("prose", text)
 
 
-def explained(text: str) -> Markup:
-    """Return a paragraph whose terms say what they mean where one points, or comes by keyboard."""
-    return Markup("<p>{}</p>").format(with_terms(text))
+def explained(paragraphs: Sequence[str]) -> Markup:
+    """Return paragraphs whose terms say what they mean where one points, or comes by keyboard."""
+    told: set[str] = set()
+    return joined(*(Markup("<p>{}</p>").format(with_terms(text, told)) for text in paragraphs))
 
 
 def folded(summary: str, content: Markup) -> Markup:

@@ -1,6 +1,7 @@
 
 // -- the report: its theme, its figures, and the explorer in it ------------------------------------
 
+const ON_PAPER = 0.72; // of the size on a screen
 const NARROW = 680; // below, panels stand above each other
 const CONFIG = {
   responsive: false,
@@ -43,9 +44,9 @@ function drawFigure(figure, name, width = null) {
     owner[path.at(-1)] = name === "dark" ? dark : light;
   }
   const layout = { ...structuredClone(figure.layout), template: templates[name] };
-  layout.width = Math.max(width ?? place.clientWidth, figure.least);
-  // On paper nothing scrolls, so what keeps its width is made smaller as a whole.
-  place.style.zoom = width !== null && width < layout.width ? width / layout.width : "";
+  layout.width = Math.max(width === null ? place.clientWidth : width / ON_PAPER, figure.least);
+  // On paper figures are as small as its words; nothing scrolls, so what keeps its width is smaller.
+  place.style.zoom = width === null ? "" : width / layout.width;
   if (place.clientWidth < figure.least) layout.dragmode = false; // a finger scrolls
   const style = getComputedStyle(document.documentElement);
   layout.font = { ...layout.font, family: "system-ui, sans-serif" };

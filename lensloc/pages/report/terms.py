@@ -30,10 +30,14 @@ TERMS: Mapping[str, str] = MappingProxyType(
 _WORD = re.compile(r"\b(" + "|".join(map(re.escape, sorted(TERMS, key=len, reverse=True))) + r")\b")
 
 
-def with_terms(text: str) -> Markup:
-    """Return a text in which the first use of every term says what it means."""
+def with_terms(text: str, told: set[str]) -> Markup:
+    """Return a text in which the first use of every term says what it means.
+
+    Args:
+        text: the text.
+        told: terms that are explained already; those that are here are added.
+    """
     parts, end = [], 0
-    told: set[str] = set()
     for found in _WORD.finditer(text):
         if found[0] in told:
             continue
