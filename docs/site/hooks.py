@@ -27,6 +27,8 @@ ABOUT = {
 # Beside docs/ in the repository -> in the site, or where the repository is shown.
 _NOTEBOOKS = re.compile(r"\]\(\.\./notebooks/([^)]+)\)")
 _ELSEWHERE = re.compile(r"\]\(\.\./((?!notebooks/)[^)]+)\)")
+_TO_PAGES = re.compile(r'href="\.\./docs/([^"#]+)\.md')
+_TO_FILES = re.compile(r'href="\.\./((?:README|stimuli|tests|CHANGELOG)[^"]*)"')
 # What docstrings write for Sphinx.
 _ROLE = re.compile(r":(?:func|class|meth|attr|data|mod|exc):`~?([\w.]+)`")
 # What the parser of docstrings calls so; its code is shown as code.
@@ -68,8 +70,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return _ELSEWHERE.sub(rf"]({config.extra['repository']}/blob/main/\1)", markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Let a keyboard reach tables that scroll."""
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Let a keyboard reach tables that scroll, and notebooks' links lead to the site's pages."""
+    if page.file.src_uri.startswith("notebooks/"):
+        html = _TO_PAGES.sub(r'href="../\1.html', html)
+        html = _TO_FILES.sub(rf'href="{config.extra["repository"]}/blob/main/\1"', html)
     return html.replace("<table>", '<table tabindex="0">')
 
 

@@ -13,6 +13,7 @@ from lensloc.results.lesions import LesionStudy, tabulate
 def text_of(page: str) -> str:
     """What a reader sees of a page without scripts."""
     body = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    body = re.sub(r"</?dfn[^>]*>", "", body)  # within a line of words
     return html.unescape(re.sub(r"<[^>]*>", " ", body))
 
 
