@@ -46,7 +46,12 @@ class Gate:
 
     Attributes:
         value: ``[row, unit]``, in float32 at least; those that learn are good for one batch.
+        point: where it is opened.
+        by_token: whether what it does to a token follows from what passes there of this token.
+        by_what_passes: that nothing else decides what it does.
     """
+
+    by_what_passes = True
 
     def __init__(
         self,
@@ -58,6 +63,8 @@ class Gate:
         learns: bool = False,
     ) -> None:
         self.place = place
+        self.point = place.hook
+        self.by_token = not learns and (baseline is None or baseline.ndim == 2)
         self.value: Tensor | None = None
         self._baseline = baseline
         self._opening = opening

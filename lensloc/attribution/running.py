@@ -20,6 +20,7 @@ from lensloc.forward.batches import (
     sees_pads,
 )
 from lensloc.forward.sites import get_site, upcast
+from lensloc.lesions.resuming import Residuals
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, opened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
@@ -189,9 +190,12 @@ class Runner:
             len(self.texts.ids),
             n_passes,
         )
-        intact = self._mean_log_probs([])
-        every = list(range(len(intact)))
-        with progress_bar(self.progress, n_passes, "units, ablated") as advance:
+        with (
+            Residuals(self.model).used(),
+            progress_bar(self.progress, n_passes, "units, ablated") as advance,
+        ):
+            intact = self._mean_log_probs([])
+            every = list(range(len(intact)))
             for place, units in chosen.items():
                 effects = torch.zeros(2, len(found.size[place]), dtype=torch.float64)
                 for unit in units:

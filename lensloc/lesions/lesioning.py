@@ -222,11 +222,6 @@ class Lesion:
         return self._suspended > 0
 
     @property
-    def reads_texts(self) -> bool:
-        """Whether what it does to a token follows from the text around it, not from the token."""
-        return self._corrupted is not None or self._last_only
-
-    @property
     def effect(self) -> Effect:
         """What the lesion did since it was last opened."""
         return Effect(dict(self._fired), any(bool(c) for c in self._changed), self._moved)
@@ -269,7 +264,8 @@ class Lesion:
     # -- hooks ---------------------------------------------------------------------------------
 
     def _open(self, name: str, function: Callable[[Tensor], Tensor | None]) -> None:
-        hook = _Hook(self, name, function, self._last_only)
+        by_token = not self._last_only and self._corrupted is None
+        hook = _Hook(self, name, function, self._last_only, by_token, self._corrupted is None)
         self._opened.append(surface(self._model).open(name, hook))
 
     def _close(self) -> None:
@@ -350,7 +346,16 @@ class Lesion:
 
 
 class _Hook:
-    """A hook function of a lesion, recognisable among all hooks of a model."""
+    """A hook function of a lesion, recognisable among all hooks of a model.
+
+    Attributes:
+        owner: the lesion.
+        last_only: whether it edits the last position only.
+        point: where it is opened.
+        by_token: whether what it does to a token follows from what passes there of this token.
+        by_what_passes: whether what it does follows from what passes there, and not from the tokens
+            that the model was given.
+    """
 
     def __init__(
         self,
@@ -358,14 +363,18 @@ class _Hook:
         name: str,
         function: Callable[[Tensor], Tensor | None],
         last_only: bool,
+        by_token: bool,
+        by_what_passes: bool,
     ) -> None:
         self.owner = owner
         self.last_only = last_only
-        self._name = name
+        self.point = name
+        self.by_token = by_token
+        self.by_what_passes = by_what_passes
         self._function = function
 
     def __repr__(self) -> str:
-        return f"lensloc: {self.owner.description} ({self._name})"
+        return f"lensloc: {self.owner.description} ({self.point})"
 
     def __call__(self, activation: Tensor) -> Tensor | None:
         return None if self.owner._suspended else self._function(activation)

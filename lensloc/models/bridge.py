@@ -15,7 +15,17 @@ from torch import Tensor
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.lens import Adapted, Lens
 from lensloc.models.masking import masks_of, packs_rightly
-from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch
+from lensloc.models.resuming import started, wraps_outputs
+from lensloc.models.surface import (
+    Close,
+    Decoding,
+    Hook,
+    Inputs,
+    Kind,
+    LogitsOf,
+    Start,
+    Watch,
+)
 
 
 class Bridge(Lens):
@@ -122,25 +132,40 @@ class Bridge(Lens):
             right = packs_rightly(self._forward, self.vocabulary, self.device, exact)
         return int(min(self.window, earliest(self.config))) if right else 0
 
-    def _forward(self, inputs: Inputs, **options: Any) -> Float[Tensor, "row pos vocabulary"]:
-        packed = masks_of(inputs, self.dtype)
-        logits: Tensor = self.model(inputs.tokens, return_type="logits", **packed, **options)
+    def _forward(
+        self, inputs: Inputs, start: Start | None = None, **options: Any
+    ) -> Float[Tensor, "row pos vocabulary"]:
+        options |= masks_of(inputs, self.dtype)
+        with started(list(self.model.blocks), start, bool(self._wraps) if start else False):
+            logits: Tensor = self.model(inputs.tokens, return_type="logits", **options)
         return logits
+
+    def starts_anywhere(self) -> bool:
+        return self._wraps is not None
+
+    @cached_property
+    def _wraps(self) -> bool | None:
+        """Whether blocks give tuples; None if a pass cannot begin at one of them."""
+        draws = torch.Generator().manual_seed(0)
+        tokens = torch.randint(0, self.vocabulary, (2, min(7, self.window)), generator=draws)
+        with self.alone():
+            return wraps_outputs(self._forward, list(self.model.blocks), tokens.to(self.device))
 
     def picked_logits(
         self,
         inputs: Inputs,
         rows: Int[Tensor, " picked"],
         positions: Int[Tensor, " picked"],
+        start: Start | None = None,
     ) -> tuple[LogitsOf, int]:
         """Run the model; where it can, the output layer runs from the first picked place on."""
         options: dict[str, Any] = {}
-        start = 0
+        first = 0
         if self._takes("logits_to_keep"):
-            start = int(positions.min())
-            options["logits_to_keep"] = inputs.tokens.shape[1] - start
-        logits = self._forward(inputs, **options)
-        return lambda span: logits[rows[span], positions[span] - start], int(logits.shape[-1])
+            first = int(positions.min())
+            options["logits_to_keep"] = inputs.tokens.shape[1] - first
+        logits = self._forward(inputs, start, **options)
+        return lambda span: logits[rows[span], positions[span] - first], int(logits.shape[-1])
 
     # -- writing -----------------------------------------------------------------------------------
 

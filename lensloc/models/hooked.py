@@ -11,7 +11,7 @@ from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap, sample_logits
 
 from lensloc.models.lens import Lens
-from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf, Watch
+from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf, Start, Watch
 
 # Settings by which attention follows from the length of a row.
 _BY_LENGTH = ("use_dynamic_ntk_rope", "use_logn_attn")
@@ -49,16 +49,23 @@ class Hooked(Lens):
             return 0
         return min(self.window, int(cfg.window_size)) if cfg.use_local_attn else self.window
 
+    def starts_anywhere(self) -> bool:
+        """What the blocks read is the residual stream alone."""
+        return self.model.cfg.positional_embedding_type in ("standard", "rotary")
+
     def picked_logits(
         self,
         inputs: Inputs,
         rows: Int[Tensor, " picked"],
         positions: Int[Tensor, " picked"],
+        start: Start | None = None,
     ) -> tuple[LogitsOf, int]:
         """Run the blocks; the output layer runs on the picked places alone."""
+        begin = {} if start is None else {"start_at_layer": start.layer}
         with self._seeing(inputs.sees):
             residual = self.model(
-                inputs.tokens,
+                inputs.tokens if start is None else start.residual,
+                **begin,
                 stop_at_layer=self.n_layers,
                 **self._options(),
                 **_positions_as_mask(inputs),

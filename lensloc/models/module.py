@@ -40,6 +40,7 @@ from lensloc.models.surface import (
     Inputs,
     Kind,
     LogitsOf,
+    Start,
     Surface,
     Watch,
 )
@@ -423,6 +424,7 @@ class OfModule(Attached, Surface):
         inputs: Inputs,
         rows: Int[Tensor, " picked"],
         positions: Int[Tensor, " picked"],
+        start: Start | None = None,
     ) -> tuple[LogitsOf, int]:
         self._refuse("gives no logits of tokens")
 

@@ -15,6 +15,7 @@ from lensloc.models.anatomy import Tap, blocks_of, examine
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
 from lensloc.models.quantized import is_quantized
+from lensloc.models.resuming import started, wraps_outputs
 from lensloc.models.surface import (
     Attached,
     Close,
@@ -23,6 +24,7 @@ from lensloc.models.surface import (
     Inputs,
     Kind,
     LogitsOf,
+    Start,
     Surface,
     Watch,
     watched,
@@ -347,10 +349,23 @@ class Plain(Attached, Surface):
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
         return self._forward(Inputs(tokens))
 
-    def _forward(self, inputs: Inputs) -> Float[Tensor, "row pos vocabulary"]:
+    def _forward(
+        self, inputs: Inputs, start: Start | None = None
+    ) -> Float[Tensor, "row pos vocabulary"]:
         packed = masks_of(inputs, self.dtype)
-        logits: Tensor = self.model(input_ids=inputs.tokens, use_cache=False, **packed).logits
+        with started(self._blocks, start, bool(self._wraps) if start else False):
+            logits: Tensor = self.model(input_ids=inputs.tokens, use_cache=False, **packed).logits
         return logits
+
+    def starts_anywhere(self) -> bool:
+        return self._wraps is not None
+
+    @cached_property
+    def _wraps(self) -> bool | None:
+        """Whether blocks give tuples; None if a pass cannot begin at one of them."""
+        tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
+        with self._alone():
+            return wraps_outputs(self._forward, self._blocks, tokens)
 
     def longest_packed(self) -> int:
         return self._longest_packed
@@ -400,10 +415,11 @@ class Plain(Attached, Surface):
         inputs: Inputs,
         rows: Int[Tensor, " picked"],
         positions: Int[Tensor, " picked"],
+        start: Start | None = None,
     ) -> tuple[LogitsOf, int]:
         head, finish = self.model.get_output_embeddings(), self._finish
         if finish is None:
-            logits = self._forward(inputs)
+            logits = self._forward(inputs, start)
             return lambda span: logits[rows[span], positions[span]], int(logits.shape[-1])
         kept: list[Tensor] = []
 
@@ -414,7 +430,7 @@ class Plain(Attached, Surface):
 
         handle = head.register_forward_pre_hook(pick)
         try:
-            width = int(self._forward(inputs).shape[-1])
+            width = int(self._forward(inputs, start).shape[-1])
         finally:
             handle.remove()
         return lambda span: finish(head(kept[0][span])), width

@@ -72,6 +72,19 @@ class Inputs:
     sees: Bool[Tensor, "row query key"] | None = None
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a forward pass begins, instead of at the tokens.
+
+    Attributes:
+        layer: the first block that is run, at least 1.
+        residual: ``[row, pos, d_model]``, what it reads.
+    """
+
+    layer: int
+    residual: Float[Tensor, "row pos d_model"]
+
+
 class Attached:
     """What is kept on a model itself, and not copied or pickled with it."""
 
@@ -245,11 +258,16 @@ class Surface(Protocol):
         """Return most tokens of a row of several texts, each read as if alone; 0 if none may be."""
         ...
 
+    def starts_anywhere(self) -> bool:
+        """Say whether :meth:`picked_logits` can begin at any block, and nothing changes by that."""
+        return False
+
     def picked_logits(
         self,
         inputs: Inputs,
         rows: Int[Tensor, " picked"],
         positions: Int[Tensor, " picked"],
+        start: Start | None = None,
     ) -> tuple[LogitsOf, int]:
         """Run the model; return what gives the logits at some places, and their width.
 
@@ -257,6 +275,7 @@ class Surface(Protocol):
             inputs: the tokens.
             rows: of every place.
             positions: of every place, in its row.
+            start: where to begin, if :meth:`starts_anywhere`; hooks before it see nothing.
         """
         ...
 

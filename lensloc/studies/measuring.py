@@ -12,6 +12,7 @@ from typing import Any
 
 from lensloc.errors import LensLocWarning, NotFiniteError
 from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, open_lesions
+from lensloc.lesions.resuming import Residuals
 from lensloc.models import ModelCard
 from lensloc.models.surface import Model
 from lensloc.studies.store import Store, StoreLike
@@ -59,6 +60,7 @@ class Runner:
         self._model = model
         self._store = kept
         self._known: dict[str, tuple[TaskResult, tuple[Effect, ...]]] = {}
+        self._residuals = Residuals(model)
         self._of_model = {
             "weights": card.weights_hash,
             "config": card.config_hash,
@@ -107,7 +109,8 @@ class Runner:
                 for found in lesions:
                     stack.enter_context(found)
                 try:
-                    result = task(self._model)
+                    with self._residuals.used():
+                        result = task(self._model)
                 except NotFiniteError as error:
                     if not lesions:
                         raise

@@ -22,7 +22,8 @@ from lensloc.forward.batches import (
     sees_pads,
 )
 from lensloc.forward.packing import Row, inputs_of, packed
-from lensloc.lesions.lesioning import has_other_hooks, open_lesions
+from lensloc.lesions.lesioning import open_lesions
+from lensloc.lesions.resuming import picked_logits
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import n_shared as n_shared
@@ -266,8 +267,8 @@ def _rows(
 
 def _longest_packed(model: Model) -> int:
     """Return most tokens of a row of several texts, under the hooks that are open."""
-    lesions = open_lesions(model)
-    if sees_pads(model) or has_other_hooks(model) or any(each.reads_texts for each in lesions):
+    hooks = surface(model).open_hooks()
+    if sees_pads(model) or not all(getattr(hook, "by_token", False) for hook in hooks):
         return 0
     return surface(model).longest_packed()
 
@@ -320,7 +321,7 @@ def _score_batch(
     places, which = np.unique(before, return_inverse=True)
     rows, positions = (torch.from_numpy(part).to(device) for part in np.divmod(places, length))
     tokens = np.array(targets)
-    logits_of, width = surface(model).picked_logits(inputs, rows, positions)
+    logits_of, width = picked_logits(model, inputs, rows, positions)
     at_once = max(1, _LOGITS_AT_ONCE.get(device.type, 2**26) // width)
     order = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[order], np.arange(0, len(places) + at_once, at_once))

@@ -1,0 +1,163 @@
+"""Lesions that begin in a late layer: the blocks before are run once, intact, and not again.
+
+Within :meth:`Residuals.used`, what every block reads in an intact pass is kept, batch by batch, as
+far as a budget of memory goes; a pass under hooks begins at the lowest layer that one is open in.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import xxhash
+from jaxtyping import Int
+from torch import Tensor
+
+from lensloc.forward.memory import free_memory
+from lensloc.lesions.lesioning import intact
+from lensloc.models.adapting import surface
+from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
+
+log = logging.getLogger(__name__)
+
+# Of the memory that is free, and at most: more than this is seldom worth what others may need.
+_SHARE = 0.25
+_MOST_BYTES = 4 * 2**30
+
+_IN_USE: ContextVar["Residuals | None"] = ContextVar("residuals", default=None)
+
+
+class Residuals:
+    """What the blocks of an intact model read, by batch and layer.
+
+    Of long or many texts fewer layers are kept: every second, fourth, ...; a pass then begins at
+    the last one that is kept at or before the lesion. Batches that meet lesions only are kept when
+    they come for the second time.
+    """
+
+    def __init__(self, model: Model, n_bytes: int | None = None) -> None:
+        """Take a model.
+
+        Args:
+            model: of any kind; it must stay as it is meanwhile.
+            n_bytes: how much may be kept; a share of the memory that is free if None.
+        """
+        self.model = model
+        self._budget = n_bytes
+        self._kept: dict[bytes, dict[int, Tensor]] = {}
+        self._met: set[bytes] = set()
+        self._stride = 1
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Use and extend what is kept, in all that is scored inside."""
+        token = _IN_USE.set(self)
+        try:
+            yield
+        finally:
+            _IN_USE.reset(token)
+
+    @property
+    def n_bytes(self) -> int:
+        """How much is kept."""
+        return sum(_size(each) for kept in self._kept.values() for each in kept.values())
+
+    def picked_logits(
+        self, inputs: Inputs, rows: Int[Tensor, " picked"], positions: Int[Tensor, " picked"]
+    ) -> tuple[LogitsOf, int]:
+        """Do what :meth:`lensloc.models.surface.Surface.picked_logits` does, with less work."""
+        seen = surface(self.model)
+        hooks = [hook for hook in seen.open_hooks() if not _is_suspended(hook)]
+        first = _first_layer(hooks)
+        start: Start | None = None
+        if first != 0 and self._stride < seen.n_layers and seen.starts_anywhere():
+            key = _key(inputs)
+            if first is None and key not in self._kept:
+                with self._keeping(key):
+                    return seen.picked_logits(inputs, rows, positions)
+            if first is not None:
+                start = self._start(key, first, inputs)
+        return seen.picked_logits(inputs, rows, positions, start)
+
+    def _start(self, key: bytes, first: int, inputs: Inputs) -> Start | None:
+        if key not in self._kept:
+            again = key in self._met
+            self._met.add(key)
+            hooks = surface(self.model).open_hooks()
+            if not again or not all(hasattr(hook, "owner") for hook in hooks):
+                return None
+            nowhere = inputs.tokens.new_zeros(1)
+            with intact(self.model), self._keeping(key):
+                surface(self.model).picked_logits(inputs, nowhere, nowhere)
+        kept = self._kept.get(key, {})
+        layer = max((layer for layer in kept if layer <= first), default=0)
+        return Start(layer, kept[layer]) if layer else None
+
+    @contextlib.contextmanager
+    def _keeping(self, key: bytes) -> Iterator[None]:
+        seen = surface(self.model)
+        found: dict[int, Tensor] = {}
+
+        def keep(layer: int) -> Hook:
+            def hook(value: Tensor) -> None:
+                found[layer] = value.detach().clone()
+
+            return hook
+
+        layers = range(self._stride, seen.n_layers, self._stride)
+        points = [(f"blocks.{layer}.hook_resid_pre", keep(layer)) for layer in layers]
+        with opened(seen, [each for each in points if seen.lacks(each[0]) is None]):
+            yield
+        self._kept[key] = found
+        self._thin_out()
+
+    def _thin_out(self) -> None:
+        if self._budget is None:
+            free = free_memory(surface(self.model).device)
+            self._budget = min(_MOST_BYTES, int(_SHARE * (free + self.n_bytes)))
+        while self._kept and self.n_bytes > self._budget:
+            self._stride *= 2
+            for key, kept in self._kept.items():
+                self._kept[key] = {n: each for n, each in kept.items() if n % self._stride == 0}
+            log.info("of intact passes every %d. layer is kept", self._stride)
+            if self._stride >= surface(self.model).n_layers:
+                self._kept.clear()
+
+
+def picked_logits(
+    model: Model,
+    inputs: Inputs,
+    rows: Int[Tensor, " picked"],
+    positions: Int[Tensor, " picked"],
+) -> tuple[LogitsOf, int]:
+    """Run a model as its surface does, beginning where what is kept allows it to."""
+    kept = _IN_USE.get()
+    if kept is None or kept.model is not model:
+        return surface(model).picked_logits(inputs, rows, positions)
+    return kept.picked_logits(inputs, rows, positions)
+
+
+def _first_layer(hooks: list[Any]) -> int | None:
+    """Return the lowest layer that a hook is open in; 0 if that is not known, None without any."""
+    if not all(getattr(hook, "by_what_passes", False) for hook in hooks):
+        return 0
+    return min((int(hook.point.split(".")[1]) for hook in hooks), default=None)
+
+
+def _is_suspended(hook: Any) -> bool:
+    owner = getattr(hook, "owner", None)
+    return owner is not None and bool(owner.suspended)
+
+
+def _size(values: Tensor) -> int:
+    return values.numel() * values.element_size()
+
+
+def _key(inputs: Inputs) -> bytes:
+    digest = xxhash.xxh3_128()
+    for part in (inputs.tokens, inputs.positions, inputs.sees):
+        if part is not None:
+            digest.update(repr(tuple(part.shape)).encode())
+            digest.update(part.cpu().numpy().tobytes())
+    return digest.digest()

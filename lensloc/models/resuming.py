@@ -1,0 +1,81 @@
+"""Starting a forward pass of transformers' models in the middle: what passes the blocks before."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lensloc.models.surface import Inputs, Start
+from lensloc.models.watching import first_tensor
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def started(blocks: Sequence[nn.Module], start: Start | None, wraps: bool) -> Iterator[None]:
+    """Let the blocks before a layer compute nothing, and the last of them give what is kept.
+
+    Args:
+        blocks: of the model.
+        start: where the pass is to begin; nothing is changed if None.
+        wraps: whether a block gives its output as a tuple.
+    """
+    if start is None:
+        yield
+        return
+    kept = (start.residual,) if wraps else start.residual
+
+    def give(*_: Any, **__: Any) -> Any:
+        return kept
+
+    skipped = blocks[: start.layer]
+    try:
+        for block in skipped:
+            # Before that of its class, and past a __setattr__ that hands it on to a module inside.
+            block.__dict__["forward"] = give
+        yield
+    finally:
+        for block in skipped:
+            block.__dict__.pop("forward", None)
+
+
+def wraps_outputs(
+    run: Callable[[Inputs], Float[Tensor, "row pos vocabulary"]],
+    blocks: Sequence[nn.Module],
+    tokens: Int[Tensor, "row pos"],
+) -> bool | None:
+    """Find out whether blocks give tuples; None if a pass cannot begin in the middle.
+
+    Args:
+        run: the model, without hooks.
+        blocks: of the model.
+        tokens: to try it with.
+    """
+    own_forward = any("forward" in vars(block) or hasattr(block, "_hf_hook") for block in blocks)
+    if len(blocks) < 2 or own_forward:
+        return None
+    layer = len(blocks) // 2
+    outputs: list[Any] = []
+    handle = blocks[layer - 1].register_forward_hook(lambda *passed: outputs.append(passed[2]))
+    try:
+        whole = run(Inputs(tokens))
+    finally:
+        handle.remove()
+    residual = first_tensor(outputs[0]) if len(outputs) == 1 else None
+    wraps = isinstance(outputs[0], tuple) if outputs else False
+    if residual is None or residual.ndim != 3 or (wraps and len(outputs[0]) != 1):
+        return None
+    # Whatever a model does between its blocks.
+    try:
+        # Of one text less, so that what a block keeps of a whole pass would show.
+        with started(blocks, Start(layer, residual[1:].clone()), wraps):
+            again = run(Inputs(tokens[1:]))
+    except Exception as reason:
+        log.info("a pass cannot begin in the middle (%s)", reason)
+        return None
+    same = torch.allclose(again.float(), whole[1:].float(), rtol=1e-3, atol=1e-4)
+    return wraps if same else None

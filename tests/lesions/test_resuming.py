@@ -1,0 +1,175 @@
+"""Passes that begin where a lesion does: the same numbers, with fewer blocks run."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kinds import KINDS
+from more_checkpoints import GROUPED
+from tiny_models import CONFIGS, make_checkpoint
+from transformers import Gemma2Config
+
+import lensloc as ll
+from lensloc.lesions.resuming import Residuals
+from lensloc.models.adapting import surface
+from lensloc.tasks.scoring import Scored, token_log_probs
+
+_CONFIGS: dict[str, Any] = {
+    "llama": CONFIGS["llama"],
+    "gpt2": CONFIGS["gpt2"],
+    "gemma2": lambda: Gemma2Config(
+        **GROUPED, head_dim=8, query_pre_attn_scalar=8, sliding_window=20
+    ),
+}
+SEQUENCES = [Scored((5, 6, 7, *range(n, n + 6))) for n in range(20, 80, 6)]
+
+
+@contextlib.contextmanager
+def block_runs(model: Any) -> Iterator[list[int]]:
+    """Which blocks are run, in their order."""
+    parts = getattr(model, "blocks", None) or surface(model)._blocks  # type: ignore[attr-defined]
+    found: list[int] = []
+    handles = []
+    for layer, block in enumerate(parts):
+        mlp = getattr(block, "mlp", None)
+
+        def note(*_: Any, layer: int = layer) -> None:
+            found.append(layer)
+
+        note._is_lensloc = True  # type: ignore[attr-defined]
+        handles.append(mlp.register_forward_hook(note))
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def scores(model: Any) -> np.ndarray:
+    return np.concatenate(token_log_probs(model, SEQUENCES, progress=False))
+
+
+def unit(site: str, layer: int, width: int = 32) -> ll.UnitMask:
+    mask = torch.zeros(3, width, dtype=torch.bool)
+    mask[layer, 1] = True
+    return ll.UnitMask(site, mask)
+
+
+@pytest.mark.parametrize("name", _CONFIGS)
+def test_a_lesion_begins_in_its_layer_and_gives_the_same(name: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "model", _CONFIGS[name]())
+    for kind in KINDS:
+        model = ll.load_model(folder, backend=kind)  # type: ignore[arg-type]
+        assert surface(model).starts_anywhere()
+        residuals = Residuals(model)
+        with residuals.used():
+            scores(model)
+        for site, width in (("resid_pre", 32), ("head", 4), ("mlp_post", 48), ("resid_post", 32)):
+            if name == "gpt2" and site == "mlp_post":
+                width = 128
+            for layer in range(3):
+                mask = unit(site, layer, width)
+                with ll.lesion(model, mask, "scale", scale=-3.0, check=False):
+                    expected = scores(model)
+                    with residuals.used(), block_runs(model) as runs:
+                        found = scores(model)
+                np.testing.assert_array_equal(found, expected)
+                assert set(runs) == set(range(layer, 3))
+        assert surface(model).open_hooks() == []
+
+
+def test_what_is_read_and_is_not_the_residual_stream(tiny_llama: Any) -> None:
+    """Lesions of several layers and modes, lesions in lesions, hooks of the user's."""
+    residuals = Residuals(tiny_llama)
+    with residuals.used():
+        intact = scores(tiny_llama)
+    deep, shallow = unit("resid_post", 2), unit("resid_mid", 0)
+
+    def both_ways(first: int) -> None:
+        expected = scores(tiny_llama)
+        assert np.abs(expected - intact).max() > 1e-4
+        with residuals.used(), block_runs(tiny_llama) as runs:
+            np.testing.assert_array_equal(scores(tiny_llama), expected)
+        assert min(runs) == first
+
+    with ll.lesion(tiny_llama, [deep, shallow], check=False):
+        both_ways(0)
+    with ll.lesion(tiny_llama, unit("resid_post", 1), "write", check=False):
+        both_ways(1)
+    with ll.lesion(tiny_llama, deep, check=False):
+        with ll.lesion(tiny_llama, unit("mlp_out", 1), check=False):
+            both_ways(1)
+        both_ways(2)
+    with ll.lesion(tiny_llama, deep, positions="last", check=False), residuals.used():
+        last = scores(tiny_llama)
+    with ll.lesion(tiny_llama, deep, positions="last", check=False):
+        np.testing.assert_array_equal(last, scores(tiny_llama))
+    close = surface(tiny_llama).open("blocks.2.hook_resid_pre", lambda value: value * 1.5)
+    try:
+        both_ways(0)
+    finally:
+        close()
+    with residuals.used():
+        np.testing.assert_array_equal(scores(tiny_llama), intact)
+
+
+def test_what_is_met_under_lesions_only_is_kept_the_second_time(tiny_llama: Any) -> None:
+    residuals = Residuals(tiny_llama)
+    firsts = []
+    with ll.lesion(tiny_llama, unit("resid_post", 2), check=False):
+        expected = scores(tiny_llama)
+        for _ in range(3):
+            with residuals.used(), block_runs(tiny_llama) as runs:
+                np.testing.assert_array_equal(scores(tiny_llama), expected)
+            firsts.append((runs.count(0), runs.count(2)))
+    assert firsts == [(1, 1), (1, 2), (0, 1)]
+
+
+def test_memory_stays_within_its_budget(tiny_llama: Any) -> None:
+    """Fewer layers are kept, then none; the numbers stay."""
+    whole = Residuals(tiny_llama)
+    with whole.used():
+        scores(tiny_llama)
+    assert whole.n_bytes > 0
+    for share, first in ((1.0, 2), (0.5, 2), (0.1, 0)):
+        few = Residuals(tiny_llama, int(share * whole.n_bytes))
+        with few.used():
+            scores(tiny_llama)
+        assert few.n_bytes <= share * whole.n_bytes
+        with ll.lesion(tiny_llama, unit("resid_post", 2), check=False):
+            expected = scores(tiny_llama)
+            with few.used(), block_runs(tiny_llama) as runs:
+                np.testing.assert_array_equal(scores(tiny_llama), expected)
+        assert min(runs) == first
+
+
+def test_studies_and_ablations_begin_where_lesions_do(
+    tiny_llama: Any, small_contrast: ll.Contrast
+) -> None:
+    """Sweeps over units and layers run fewer blocks, and give what they gave."""
+    pairs = ll.tasks.minimal_pairs(limit=1).at([0, 1, 2])
+    lesions = {f"L{layer}": unit("resid_post", layer) for layer in range(3)}
+    options: dict[str, Any] = {"store": None, "progress": False}
+
+    def everything() -> tuple[Any, Any]:
+        study = ll.lesion_study(tiny_llama, lesions, tasks=[pairs], **options)
+        chosen = ll.UnitMask("head", torch.ones(3, 4, dtype=torch.bool))
+        found = ll.attribute(
+            tiny_llama, small_contrast, site="head", method="ablation_effect", units=chosen,
+            progress=False,
+        )  # fmt: skip
+        return study.table["score"].to_numpy(), found
+
+    with block_runs(tiny_llama) as fewer:
+        less = everything()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(surface(tiny_llama)), "starts_anywhere", lambda self: False)
+        with block_runs(tiny_llama) as all_of_them:
+            more = everything()
+    np.testing.assert_array_equal(less[0], more[0])
+    assert fewer.count(2) == all_of_them.count(2)
+    assert fewer.count(0) < all_of_them.count(0) / 1.5
