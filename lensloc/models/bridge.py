@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lensloc.models.late import steady_length
 from lensloc.models.lens import Adapted, Lens
-from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch
+from lensloc.models.surface import Close, Decoding, Hook, Inputs, Kind, LogitsOf, Watch, picked
 
 
 class Bridge(Lens):
@@ -124,7 +124,7 @@ class Bridge(Lens):
             start = int(positions.min())
             options["logits_to_keep"] = inputs.tokens.shape[1] - start
         logits = self.model(inputs.tokens, return_type="logits", **options)
-        return lambda span: logits[rows[span], positions[span] - start], int(logits.shape[-1])
+        return picked(logits, rows, positions - start), int(logits.shape[-1])
 
     # -- writing -----------------------------------------------------------------------------------
 

@@ -45,7 +45,8 @@ class Hooked(Lens):
         """Run the blocks; the output layer runs on the picked places alone."""
         options: dict[str, Any] = {"stop_at_layer": self.n_layers, **self._options()}
         if inputs.family is None or inputs.beginnings is None:
-            wanted = self.model(inputs.tokens, **options)[rows, positions]
+            whole = self.model(inputs.tokens, **options)
+            wanted = whole[rows.to(whole.device), positions.to(whole.device)]
         else:
             family, beginnings = inputs.family, inputs.beginnings
             cache = self._cache(beginnings)
@@ -55,6 +56,9 @@ class Hooked(Lens):
             _keep_rows(cache, family)
             rest = inputs.tokens
             second = self.model(rest, attention_mask=torch.ones_like(rest), **options)
+            # The last layer may lie on another device than the tokens.
+            rows, positions = rows.to(second.device), positions.to(second.device)
+            first, family = first.to(second.device), family.to(second.device)
             inside = positions < inputs.n_shared
             wanted = second.new_empty(len(rows), second.shape[-1])
             wanted[inside] = first[family[rows[inside]], positions[inside]].to(wanted.device)

@@ -14,6 +14,7 @@ from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine
 from lensloc.models.late import steady_length
 from lensloc.models.quantized import is_quantized
+from lensloc.models.sharding import gathered, group_of, own_part
 from lensloc.models.surface import (
     Attached,
     Close,
@@ -24,6 +25,7 @@ from lensloc.models.surface import (
     LogitsOf,
     Surface,
     Watch,
+    picked,
     watched,
 )
 from lensloc.models.watching import first_tensor
@@ -166,7 +168,12 @@ class Plain(Attached, Surface):
         """Where every block's hook points are; found by running the model once."""
         tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
         with self._alone():
-            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads)
+            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads, self._group)
+
+    @cached_property
+    def _group(self) -> Any:
+        """The ranks over which the weights are sharded; None if they are not."""
+        return group_of(self.model)
 
     def _probe_tokens(self, rows: int, length: int) -> Int[Tensor, "row pos"]:
         draws = torch.Generator().manual_seed(0)
@@ -232,13 +239,18 @@ class Plain(Attached, Surface):
 
         def edited(whole: Tensor) -> Tensor | None:
             shaped = whole.unflatten(0, size[-1]) if tap.flat and whole.ndim == 2 else whole
+            if tap.shards:
+                shaped = gathered(shaped, tap.shards, self._group)
             old = tap.cut.take(shaped)
             new = hook(old)
             if new is None:
                 return None
             if tap.carried:
                 difference.append(new - old)
-            return tap.cut.put(shaped, new).reshape(whole.shape)
+            written = tap.cut.put(shaped, new)
+            if tap.shards:
+                written = own_part(written, tap.shards, self._group)
+            return written.reshape(whole.shape)
 
         if tap.flat:
 
@@ -388,7 +400,7 @@ class Plain(Attached, Surface):
         head, finish = self.model.get_output_embeddings(), self._finish
         if finish is None:
             logits = self.logits(inputs.tokens)
-            return lambda span: logits[rows[span], positions[span]], int(logits.shape[-1])
+            return picked(logits, rows, positions), int(logits.shape[-1])
         kept: list[Tensor] = []
 
         def pick(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
