@@ -416,7 +416,9 @@ class _Runner:
         return {
             site.name: torch.stack(
                 [
-                    pool(to_units(site, passed[name], seen.n_heads), pooled_over, self.pooling)
+                    pool(to_units(site, passed[name], seen.n_heads), pooled_over, self.pooling).to(
+                        seen.device  # layers may lie on different ones
+                    )
                     for name in self.hooks[site.name]
                 ],
                 dim=1,

@@ -9,11 +9,12 @@ queries from keys. A place that is not found is no hook point of the model.
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lensloc.models.sharding import Shards, joined
 from lensloc.models.watching import Call, Watch
 
 Side = Literal["input", "output"]
@@ -86,6 +87,8 @@ class Tap:
         carried: whether a change is also added to the block's output: where this module and the
             residual stream both read the value, but only this module would see the change.
         flat: whether the module sees ``[batch * pos, width]``.
+        shards: widths of the parts of the module's tensor that the ranks of a tensor-parallel model
+            have; empty where each has the whole.
     """
 
     module: nn.Module
@@ -94,6 +97,7 @@ class Tap:
     cut: Cut = field(default_factory=Cut)
     carried: bool = False
     flat: bool = False
+    shards: Shards = ()
 
 
 def blocks_of(model: nn.Module, n_layers: int) -> list[nn.Module]:
@@ -103,7 +107,10 @@ def blocks_of(model: nn.Module, n_layers: int) -> list[nn.Module]:
 
 
 def examine(
-    run: Callable[[], object], blocks: Sequence[nn.Module], n_heads: int | None
+    run: Callable[[], object],
+    blocks: Sequence[nn.Module],
+    n_heads: int | None,
+    group: Any = None,
 ) -> list[dict[str, Tap]]:
     """Find the hook points of every block.
 
@@ -111,6 +118,7 @@ def examine(
         run: runs the model, in evaluation mode, on at least two rows of a few tokens.
         blocks: its blocks.
         n_heads: its number of attention heads, where it has any.
+        group: the ranks over which its weights are sharded, if they are.
 
     Returns:
         For every block: name of a hook point behind ``blocks.{layer}.`` -> where it is.
@@ -120,7 +128,23 @@ def examine(
         for watch in watches:
             stack.enter_context(watch)
         run()
-    return [_anatomy(watch, n_heads) for watch in watches]
+    if group is not None:
+        for watch in watches:
+            watch.calls = joined(watch.calls, group)
+    return [_sharded(_anatomy(watch, n_heads), watch.calls) for watch in watches]
+
+
+def _sharded(taps: dict[str, Tap], calls: Sequence[Call]) -> dict[str, Tap]:
+    """Say at which hook points each rank has a part only."""
+    shards = {
+        (id(call.module), side): getattr(call, f"{side}_shards")
+        for call in calls
+        for side in ("input", "output")
+    }
+    return {
+        name: replace(tap, shards=shards.get((id(tap.module), tap.side), ()))
+        for name, tap in taps.items()
+    }
 
 
 # -- what is what ----------------------------------------------------------------------------------

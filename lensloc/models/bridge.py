@@ -25,6 +25,7 @@ from lensloc.models.surface import (
     LogitsOf,
     Start,
     Watch,
+    picked,
 )
 
 
@@ -165,7 +166,7 @@ class Bridge(Lens):
             first = int(positions.min())
             options["logits_to_keep"] = inputs.tokens.shape[1] - first
         logits = self._forward(inputs, start, **options)
-        return lambda span: logits[rows[span], positions[span] - first], int(logits.shape[-1])
+        return picked(logits, rows, positions - first), int(logits.shape[-1])
 
     # -- writing -----------------------------------------------------------------------------------
 

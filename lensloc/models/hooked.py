@@ -70,7 +70,8 @@ class Hooked(Lens):
                 **self._options(),
                 **_positions_as_mask(inputs),
             )
-        wanted = residual[rows, positions]
+        # The last layer may lie on another device than the tokens.
+        wanted = residual[rows.to(residual.device), positions.to(residual.device)]
         return lambda span: self._unembedded(wanted[span]), int(self.model.cfg.d_vocab_out)
 
     @contextlib.contextmanager

@@ -16,6 +16,7 @@ from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
 from lensloc.models.quantized import is_quantized
 from lensloc.models.resuming import started, wraps_outputs
+from lensloc.models.sharding import gathered, group_of, own_part
 from lensloc.models.surface import (
     Attached,
     Close,
@@ -27,6 +28,7 @@ from lensloc.models.surface import (
     Start,
     Surface,
     Watch,
+    picked,
     watched,
 )
 from lensloc.models.watching import first_tensor
@@ -168,7 +170,12 @@ class Plain(Attached, Surface):
         """Where every block's hook points are; found by running the model once."""
         tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
         with self._alone():
-            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads)
+            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads, self._group)
+
+    @cached_property
+    def _group(self) -> Any:
+        """The ranks over which the weights are sharded; None if they are not."""
+        return group_of(self.model)
 
     def _probe_tokens(self, rows: int, length: int) -> Int[Tensor, "row pos"]:
         draws = torch.Generator().manual_seed(0)
@@ -234,13 +241,18 @@ class Plain(Attached, Surface):
 
         def edited(whole: Tensor) -> Tensor | None:
             shaped = whole.unflatten(0, size[-1]) if tap.flat and whole.ndim == 2 else whole
+            if tap.shards:
+                shaped = gathered(shaped, tap.shards, self._group)
             old = tap.cut.take(shaped)
             new = hook(old)
             if new is None:
                 return None
             if tap.carried:
                 difference.append(new - old)
-            return tap.cut.put(shaped, new).reshape(whole.shape)
+            written = tap.cut.put(shaped, new)
+            if tap.shards:
+                written = own_part(written, tap.shards, self._group)
+            return written.reshape(whole.shape)
 
         if tap.flat:
 
@@ -420,7 +432,7 @@ class Plain(Attached, Surface):
         head, finish = self.model.get_output_embeddings(), self._finish
         if finish is None:
             logits = self._forward(inputs, start)
-            return lambda span: logits[rows[span], positions[span]], int(logits.shape[-1])
+            return picked(logits, rows, positions), int(logits.shape[-1])
         kept: list[Tensor] = []
 
         def pick(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import inspect
 import logging
 import re
 import textwrap
@@ -115,12 +116,25 @@ class Wanted:
 
     def of_model(self) -> dict[str, Any]:
         """Return what says what is made of them."""
-        return {key: value for key, value in self.more.items() if key not in _OF_FILES}
+        return _by_new_names(
+            {key: value for key, value in self.more.items() if key not in _OF_FILES}
+        )
 
     def of_weights(self) -> dict[str, Any]:
         """Return what says how weights are held."""
         found = {"device_map": self.device_map, "quantization_config": self.quantization_config}
         return {key: value for key, value in found.items() if value is not None}
+
+
+def _by_new_names(given: dict[str, Any]) -> dict[str, Any]:
+    """Say how weights are sharded over ranks as newer versions of transformers ask for it."""
+    sharded = {key: given[key] for key in ("tp_plan", "tp_size") if given.get(key) is not None}
+    made: Any = getattr(importlib.import_module("transformers"), "DistributedConfig", None)
+    known = set(inspect.signature(made).parameters) if made is not None else set()
+    if not sharded or "distributed_config" in given or not set(sharded) <= known:
+        return given
+    rest = {key: value for key, value in given.items() if key not in sharded}
+    return {**rest, "distributed_config": made(**sharded)}
 
 
 def read(name: str, wanted: Wanted) -> Source:

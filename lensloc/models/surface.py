@@ -307,6 +307,16 @@ def watched(embedding: nn.Module, look: Callable[[Int[Tensor, "row pos"]], None]
     return close
 
 
+def picked(
+    logits: Float[Tensor, "row pos vocabulary"],
+    rows: Int[Tensor, " picked"],
+    positions: Int[Tensor, " picked"],
+) -> LogitsOf:
+    """Return what gives logits at some places, wherever they and the places lie."""
+    rows, positions = rows.to(logits.device), positions.to(logits.device)
+    return lambda span: logits[rows[span], positions[span]]
+
+
 @contextlib.contextmanager
 def opened(surface: Surface, hooks: Iterable[tuple[str, Hook]]) -> Iterator[None]:
     """Open hooks for a while: pairs of a hook point and a function; these and no others close."""

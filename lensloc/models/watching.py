@@ -19,7 +19,11 @@ def first_tensor(value: Any) -> Tensor | None:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a module within a block."""
+    """One call of a module within a block.
+
+    What it was given and gave is whole; where each rank of a tensor-parallel model has a part of
+    it, the ``shards`` are the widths of the parts.
+    """
 
     name: str
     module: nn.Module
@@ -28,6 +32,8 @@ class Call:
     began: int
     ended: int
     flat: bool
+    input_shards: tuple[int, ...] = ()
+    output_shards: tuple[int, ...] = ()
 
 
 class Watch:

@@ -109,6 +109,7 @@ def _measure(
     if ranks.size > 1:
         refuse_idle("torchrun has started the processes; leave it out", processes=processes != 1,
                     on=on != "here")  # fmt: skip
+        _require_whole_models(checked)
     waiting = [(model, cell) for model, cell in cells if _waits(store, cell)]
     if ranks.size > 1:
         # All cells are shared out, not those that wait, so that every rank finds the same shares,
@@ -129,6 +130,18 @@ def _measure(
             run_in_processes([order for order, _ in todo], processes, advance)
         else:
             run_here(Worker(checked, store, device), jobs, advance)
+
+
+def _require_whole_models(checked: ReadyPlan) -> None:
+    """Refuse models that are sharded over the ranks which are to share out the models."""
+    for model in checked.models:
+        sharded = {"tp_plan", "tp_size", "distributed_config"} & set(model.entry.options)
+        if sharded:
+            raise LensLocError(
+                f"{model.label} is to be sharded over the ranks ({sorted(sharded)[0]}), and a "
+                "sweep under torchrun shares models out over them; use device_map: auto in one process, "
+                "or measure it by itself."
+            )
 
 
 def _waits(store: Store, cell: Any) -> bool:

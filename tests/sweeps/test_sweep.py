@@ -2,12 +2,9 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import signal
-import socket
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,20 @@ import pytest
 import submitit
 import sweep_world
 from commands import run, run_json
+from ranks import as_ranks, in_child
 
 import lensloc as ll
 from lensloc.errors import unwarned
 from lensloc.results.lesions import NETWORK
 from lensloc.studies.store import Store
-from lensloc.sweeps import ranks, running, sweeping, working
+from lensloc.sweeps import ranks as sweep_ranks
+from lensloc.sweeps import running, sweeping, working
 from lensloc.sweeps.cells import jobs_of
 from lensloc.sweeps.checking import ready
 from lensloc.sweeps.plan import read_plan
 from lensloc.sweeps.ranks import Ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-FORK = multiprocessing.get_context("fork")
 PLACE = ["model", "contrast", "site", "protocol"]
 
 
@@ -140,15 +138,6 @@ def test_a_killed_sweep_goes_on_where_it_stopped(
     assert len(again) == 5
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Do something in a process of its own, which ends with it; return how that ended."""
-    child = FORK.Process(target=work)
-    child.start()
-    child.join(120)
-    assert child.exitcode is not None
-    return child.exitcode
-
-
 def test_what_fails_leaves_its_reason_and_stops_nothing(
     plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,27 +191,6 @@ def test_a_process_that_is_ended_is_told(plan: Path, tmp_path: Path) -> None:
 # -- ranks -----------------------------------------------------------------------------------------
 
 
-def as_ranks(work: Callable[[int], None], size: int = 2) -> list[int]:
-    """Do something in so many processes, as torchrun starts them; return how they ended."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def one(rank: int) -> None:
-        os.environ |= {
-            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size),
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        }  # fmt: skip
-        work(rank)
-
-    children = [FORK.Process(target=one, args=(rank,)) for rank in range(size)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(120)
-    return [int(child.exitcode or 0) for child in children]
-
-
 def test_ranks_share_the_models(plan: Path, whole: ll.Sweep, tmp_path: Path) -> None:
     def work(rank: int) -> None:
         own = measured_in_child()
@@ -249,7 +217,7 @@ def test_ranks_that_differ_are_told_on_every_rank(plan: Path, tmp_path: Path, wh
             sweep_world.write_plan(plan.parent, sweep_world.changed(percent=10 + rank), given.name)
         elif rank == 1:
             here = working.versions_here()
-            ranks.versions_here = lambda: {**here, "torch": "1.0"}
+            sweep_ranks.versions_here = lambda: {**here, "torch": "1.0"}
         try:
             ll.sweep(given, store=tmp_path, progress=False)
         except ll.LensLocError as error:
