@@ -7,9 +7,12 @@ from .attribution.result import Attribution
 from .contrasts.clean_corrupted import Pairs
 from .contrasts.contrast import Contrast
 from .contrasts.protocols import Protocol
+from .display.opening import concat, load, save
 from .errors import LensLocError, LensLocWarning
+from .forward.by_token import capture_tokens
 from .forward.capturing import capture
 from .forward.sites import SITES, Site
+from .installed import __version__, versions
 from .lesions.lesioning import Lesion, lesion
 from .models import load_model
 from .models.module_sites import ModuleSite
@@ -32,6 +35,8 @@ from .selectivity import (
     paired,
     welch,
 )
+from .selectivity.adjusting import adjusted_for
+from .selectivity.statistics import Statistic, statistic
 from .studies import (
     Localization,
     Study,
@@ -44,6 +49,7 @@ from .studies import (
 )
 from .studies.confounds import confound_check
 from .studies.dissociating import specificity
+from .studies.measured_nuisances import nuisances
 from .studies.store import Store
 from .sweeps.sweeping import sweep
 from .tasks import TaskResult
@@ -51,6 +57,7 @@ from .units.control_sets import Controls, controls
 from .units.mask import UnitMask
 from .units.overlaps import overlap
 from .units.responses import Responses
+from .units.token_responses import TokenResponses
 
 __all__ = [
     "SITES",
@@ -76,17 +83,23 @@ __all__ = [
     "Selectivity",
     "Site",
     "Specificity",
+    "Statistic",
     "Store",
     "Study",
     "Sweep",
     "TaskResult",
+    "TokenResponses",
     "UnitMask",
     "Wrapped",
+    "__version__",
+    "adjusted_for",
     "alignment",
     "attribute",
     "bootstrap_d",
     "capture",
+    "capture_tokens",
     "compare_granularities",
+    "concat",
     "confound_check",
     "contrasts",
     "controls",
@@ -96,20 +109,25 @@ __all__ = [
     "lape",
     "lesion",
     "lesion_study",
+    "load",
     "load_model",
     "localize",
     "localize_pairs",
     "max_t",
     "multiverse",
+    "nuisances",
     "overlap",
     "paired",
     "plot",
     "report",
     "response_profile",
+    "save",
     "specificity",
+    "statistic",
     "study",
     "sweep",
     "tasks",
+    "versions",
     "welch",
     "wrap",
 ]

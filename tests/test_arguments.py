@@ -17,12 +17,14 @@ import pytest
 import tiny_models
 from argument_parts import Change, Entry, Fresh
 from argument_people import sources
+from argument_results import TRIED_ON
 from argument_table import IDLE, table
 from argument_world import World
 from fingerprints import alike, fingerprint, told
 
 import lensloc as ll
 from lensloc.alignment import fetching
+from lensloc.display.savable import Savable
 
 MODULES = {
     "": ll,
@@ -37,6 +39,7 @@ NO_FUNCTIONS = {
     "LensLocError": "takes a sentence",
     "LensLocWarning": "takes a sentence",
     "Wrapped": "made by wrap(), and called as the module is",
+    "Statistic": "what a statistic is, without one",
     "tasks.Task": "what a task is, without one",
     "alignment.Dataset": "a pair of stimuli and responses",
 }
@@ -45,6 +48,7 @@ NO_FUNCTIONS = {
 def public() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every public function and method, by the name under which it is called."""
     seen = set()
+    inherited = [getattr(each, "__func__", each) for each in vars(Savable).values()]
     for prefix, module in MODULES.items():
         for name in module.__all__:
             found, called = getattr(module, name), f"{prefix}.{name}".lstrip(".")
@@ -60,6 +64,9 @@ def public() -> Iterator[tuple[str, Callable[..., Any]]]:
                 raw = inspect.getattr_static(found, attribute)
                 method = getattr(found, attribute)
                 own = str(getattr(method, "__module__", "")).startswith("lensloc")
+                shared = getattr(method, "__func__", method) in inherited and name != TRIED_ON
+                if shared:
+                    continue
                 if own and (inspect.isfunction(raw) or isinstance(raw, classmethod | staticmethod)):
                     yield f"{called}.{attribute}", method
 

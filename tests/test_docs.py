@@ -1,6 +1,7 @@
 """README and docs say what is so: commands parse, names exist, links lead somewhere."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,23 @@ def test_python_compiles_and_names_exist(page: Path) -> None:
         for part in name.split("."):
             assert hasattr(found, part), f"ll.{name}"
             found = getattr(found, part)
+
+
+@pytest.mark.parametrize("name", ["results", "extending"])
+def test_code_of_a_page_runs(
+    name: str, tiny_llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One block after another, with a tiny model in place of the bundled one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ll, "load_model", lambda *_: tiny_llama)
+    known = dict(ll.SITES)
+    scope: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ll.LensLocWarning)
+        for block in blocks(ROOT / "docs" / f"{name}.md", "python"):
+            exec(compile(block, f"{name}.md", "exec"), scope)
+    for added in ll.SITES.keys() - known.keys():
+        del ll.SITES[added]
 
 
 def test_links_lead_somewhere(page: Path) -> None:

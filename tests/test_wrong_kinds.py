@@ -71,7 +71,9 @@ CASES: dict[str, str] = {
     # -- masks and maps ----------------------------------------------------------------------------
     "ll.lesion(model, found)": "A UnitMask is needed for masks, not something of type Localization",
     'll.lesion(model, "mask.npy")': "ll.UnitMask.load",
-    'll.lesion(model, [mask, "L0.head.1"])': "A UnitMask is needed for masks",
+    "ll.lesion(model, [mask, 5])": "A UnitMask is needed for masks",
+    'll.lesion(model, "L99.resid_post.1")': "L99.resid_post.1 does not exist",
+    'll.lesion(model, ["L0.nowhere.1"])': "There is no site 'nowhere'",
     "ll.lesion_study(model, mask, [task])": "Networks are given by name, {name: mask}; something "
     "of type UnitMask is not",
     'll.lesion_study(model, {"a": 5}, [task])': "needed for Networks['a'], not something of type "

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize as BatchSize
 from lensloc.forward.batches import (
@@ -158,7 +160,7 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class UnitResponses:
+class UnitResponses(Savable):
     """Pooled activations of some units of one site.
 
     Attributes:
@@ -170,6 +172,15 @@ class UnitResponses:
     site: str
     values: Float[np.ndarray, "stimulus unit"]
     column: Int[np.ndarray, "layer width"]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a stimulus, and a column a unit, by its address."""
+        layers, units = np.nonzero(self.column >= 0)
+        names = [f"L{layer}.{self.site}.{unit}" for layer, unit in zip(layers, units, strict=True)]
+        table: pd.DataFrame = pd.DataFrame(
+            self.values[:, self.column[layers, units]], columns=names
+        )
+        return table
 
     def of(self, mask: UnitMask) -> Float[np.ndarray, "stimulus chosen"]:
         """Return the responses of a mask's units, in order of layer and unit."""

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from lensloc.alignment.datasets import Stimuli
-from lensloc.alignment.frequency import zipf_frequencies
 from lensloc.alignment.timecourse import Design
+from lensloc.contrasts.frequency import zipf_frequencies
 
 PASSAGE, SIMPLE, RATE = "passage + position", "length + position + frequency", "word rate"
 _WIDTHS = (1.0, 4.0)
@@ -45,7 +45,7 @@ def length_position_frequency(
 ) -> Float[np.ndarray, "stimulus 5"]:
     """Return numbers of words and characters, place in the passage, mean and least frequency.
 
-    Frequencies are on the Zipf scale (:func:`~lensloc.alignment.frequency.zipf_frequencies`).
+    Frequencies are on the Zipf scale (:func:`~lensloc.contrasts.frequency.zipf_frequencies`).
     """
     split = [text.split() for text in stimuli.texts]
     known = iter(zipf_frequencies([word for words in split for word in words], language).tolist())

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from lensloc.alignment.frequency import zipf_frequencies
 from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.regression import Fit, cross_validated, shifted, summed
 from lensloc.alignment.scores import Resampled, rank_p
 from lensloc.alignment.splits import Folds, make_folds
 from lensloc.alignment.surprisal import WordSurprisals
+from lensloc.contrasts.frequency import zipf_frequencies
 from lensloc.errors import LensLocError
 from lensloc.results.readings import (
     COLUMNS,

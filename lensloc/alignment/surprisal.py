@@ -17,6 +17,7 @@ from lensloc.alignment.tables import Table
 from lensloc.contrasts.columns import TABLE_KINDS
 from lensloc.contrasts.lines import kind_of
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.models.surface import Model
 from lensloc.units.provenance import Provenance
@@ -79,7 +80,7 @@ class Boundaries:
 
 
 @dataclass(frozen=True, eq=False)
-class WordSurprisals:
+class WordSurprisals(Savable):
     """How surprising every word of some texts is to a model, in nats.
 
     Attributes:

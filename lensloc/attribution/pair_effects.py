@@ -12,6 +12,7 @@ from lensloc.attribution.unit_tables import unit_table
 from lensloc.contrasts.clean_corrupted import CLEAN, CORRUPTED, Pairs
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted, unwarned
 from lensloc.results.recovery import rank_agreement
 from lensloc.units.mask import UnitMask
@@ -23,7 +24,7 @@ PATCHING = "attribution patching"
 
 
 @dataclass(frozen=True, eq=False)
-class PairEffects:
+class PairEffects(Savable):
     """How much of the difference between clean and corrupted texts each unit of a site carries.
 
     Arrays are float64 on the CPU. An effect is in nats of the metric, log P(right) - log P(wrong):
@@ -148,7 +149,7 @@ class PairEffects:
 
 
 @dataclass(frozen=True, eq=False)
-class PairLocalization(Mapping[str, PairEffects]):
+class PairLocalization(Savable, Mapping[str, PairEffects]):
     """What :func:`lensloc.localize_pairs` found: site name -> :class:`PairEffects`.
 
     With one site, ``top`` can be called here too.
@@ -205,6 +206,11 @@ class PairLocalization(Mapping[str, PairEffects]):
                 f"found[{next(iter(self))!r}].top(percent=1)."
             )
         return next(iter(self.values())).top(percent=percent, k=k, absolute=absolute)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a unit of every site; see :meth:`PairEffects.to_dataframe`."""
+        tables = [found.to_dataframe() for found in self.effects.values()]
+        return pd.concat(tables, ignore_index=True)
 
     def metric(self) -> pd.DataFrame:
         """Return one row a pair: group, texts, and the metric on either side, in nats."""

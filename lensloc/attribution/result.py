@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lensloc.attribution.unit_tables import unit_table
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
@@ -16,7 +17,7 @@ from lensloc.units.selection import count_units, ranked
 
 
 @dataclass(frozen=True, eq=False)
-class Attribution:
+class Attribution(Savable):
     """How much more each unit matters for the target than for the control, at one site.
 
     All arrays are float64 on the CPU, in nats a token; a positive effect means that the texts are

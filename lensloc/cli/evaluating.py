@@ -43,6 +43,7 @@ from lensloc.cli.output import collected_warnings, print_json, readable, show_no
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
+from lensloc.display.plugins import TASKS, plugin_names
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
@@ -346,6 +347,8 @@ def parse_tasks(
 
 def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping[str, str]) -> Any:
     kind, equals, argument = text.partition("=")
+    if kind not in _TASKS and text in plugin_names(TASKS):
+        return ll.tasks.plugged(text)
     if kind not in _TASKS:
         raise LensLocError(
             f"There is no task {kind!r} (--task {text}); there are {', '.join(_TASKS)}, and of "

@@ -12,6 +12,7 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.contrasts.published import OPTIONS, TOM_LAYOUT, read_language, read_theory_of_mind
 from lensloc.contrasts.readers import read_csv
+from lensloc.display.plugins import CONTRASTS, called, plugin, plugin_names
 from lensloc.errors import LensLocError
 
 _PUBLISHED_SEED = 42
@@ -165,14 +166,16 @@ def get(
     """Return the contrast of that name, as the command line does.
 
     Args:
-        name: one of :data:`NAMES` or :data:`OF_PICTURES`.
+        name: one of :data:`NAMES` or :data:`OF_PICTURES`, or of what an installed package offers
+            (entry point ``lensloc.contrasts``, a function that returns a contrast).
         folder: the published files, for the contrasts that have some.
         protocol: ``"alkhamissi2024"`` gives the published form of theory of mind and multiple
             demand.
         seed: of random answers.
 
     Raises:
-        LensLocError: if there is none of that name, or no published files for it.
+        LensLocError: if there is none of that name, or no published files for it; of another
+            package, if it is broken.
     """
     if name in OF_PICTURES:
         if folder is not None:
@@ -181,8 +184,9 @@ def get(
 
         return faces()
     if name not in _MAKERS:
-        known = ", ".join((*NAMES, *OF_PICTURES))
-        raise LensLocError(f"There is no network {name!r}; the bundled ones are {known}.")
+        if folder is not None and name in plugin_names(CONTRASTS):
+            raise LensLocError(_NO_FILES.format(name, folder))
+        return _plugged(name)
     options: dict[str, Any] = {}
     if name == "theory-of-mind":
         options = {"folder": folder, "protocol": protocol, "seed": seed}
@@ -193,6 +197,25 @@ def get(
     elif name == "multiple-demand":
         options = {"legacy": protocol == "alkhamissi2024"}
     return _MAKERS[name](**options)
+
+
+def _plugged(name: str) -> Contrast:
+    try:
+        function = plugin(CONTRASTS, name)
+    except KeyError:
+        known = ", ".join((*NAMES, *OF_PICTURES))
+        offered = plugin_names(CONTRASTS)
+        more = f"; installed packages offer {', '.join(offered)}" if offered else ""
+        raise LensLocError(
+            f"There is no network {name!r}; the bundled ones are {known}{more}."
+        ) from None
+    made = called(CONTRASTS, name, function)
+    if not isinstance(made, Contrast):
+        raise LensLocError(
+            f"The plug-in {name!r} of {CONTRASTS} gives something of type {type(made).__name__}, "
+            "and not a Contrast; tell its authors."
+        )
+    return made
 
 
 def bundled_folder() -> Path:

@@ -17,6 +17,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import printable, stem_of
 from lensloc.contrasts.texts import as_name, require_text, require_texts
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import BUNDLED_PAIRS
@@ -69,7 +70,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Savable):
     """Pairs of clean and corrupted prompts: which units carry what the two differ in?
 
     The metric of a pair is log P(right) - log P(wrong), the natural log-probabilities of the two
@@ -374,6 +375,14 @@ class Pairs:
             [{name: getattr(pair, name) for name in (_GROUP, *_FIELDS)} for pair in self.pairs]
         )
         return table
+
+    @classmethod
+    def _joined(cls, several: "Sequence[Pairs]") -> "Pairs":
+        told = dict.fromkeys(sentence for each in several for sentence in each.warnings)
+        names = [" + ".join(dict.fromkeys(getattr(each, n) for each in several))
+                 for n in ("name", "source")]  # fmt: skip
+        pairs = [pair for each in several for pair in each.pairs]
+        return cls(names[0], tuple(pairs), names[1], tuple(told))
 
     def __repr__(self) -> str:
         first = self.pairs[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lensloc.contrasts import reading
+from lensloc.contrasts.as_table import AsTable
 from lensloc.contrasts.balance import (
     Balance,
     Matching,
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Contrast(FromMedia):
+class Contrast(AsTable, FromMedia):
     """Named conditions, and which of them are the target and which the control.
 
     Attributes:

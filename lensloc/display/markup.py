@@ -62,6 +62,33 @@ def notes(sentences: Sequence[str]) -> Markup:
     return _piece("notes", sentences, POSITIVE) if sentences else Markup("")
 
 
+def coloured_text(
+    label: str, tokens: Sequence[str], shares: Sequence[float], values: Sequence[float]
+) -> Markup:
+    """Return a text whose tokens are coloured: orange above zero, blue below.
+
+    Args:
+        label: what stands before it.
+        tokens: its tokens.
+        shares: how strong the colour of each is, -1 to 1.
+        values: what is shown of each when it is pointed at.
+    """
+    spans = [
+        {
+            "text": token.replace("\n", "↵\n"),
+            "fill": _translucent(POSITIVE if share > 0 else NEGATIVE, abs(share)),
+            "title": f"{value:.4g}",
+        }
+        for token, share, value in zip(tokens, shares, values, strict=True)
+    ]
+    return _piece("coloured_text", label, spans)
+
+
+def _translucent(colour: str, share: float) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{0.6 * min(1.0, share):.2f})"
+
+
 def stacked(parts: Iterable[Markup]) -> Markup:
     """Put parts below each other."""
     return _piece("stacked", list(parts))

@@ -95,6 +95,26 @@ def checked_tensors(content: bytes) -> dict[str, str]:
     return metadata
 
 
+def metadata_of(path: Path) -> tuple[dict[str, Any], set[str]]:
+    """Return the metadata of a ``.safetensors`` file and the names in it, without reading the rest.
+
+    Nothing is checked but that there is a header.
+
+    Raises:
+        DamagedError: if the file has none.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(_LENGTH.size)
+            n_bytes = _LENGTH.unpack(start)[0] if len(start) == _LENGTH.size else 0
+            content = start + file.read(n_bytes if n_bytes <= _LONGEST_HEADER else 0)
+    except OSError as error:
+        raise DamagedError(f"it cannot be read ({error.strerror or error})") from error
+    header, _ = _header(content)
+    metadata = header.get("__metadata__")
+    return metadata if isinstance(metadata, dict) else {}, set(header)
+
+
 def _header(content: bytes) -> tuple[dict[str, Any], int]:
     if len(content) < _LENGTH.size:
         raise DamagedError(f"it has {len(content)} bytes and no header")

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.contrasts.columns import TableForm
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import evaluating
 from lensloc.forward.sites import get_site, hook_names, to_units
@@ -20,7 +22,7 @@ from lensloc.units.mask import UnitMask
 
 
 @dataclass(frozen=True, eq=False)
-class Activity:
+class Activity(Savable):
     """The values of some units at every token of a corpus.
 
     Attributes:
@@ -30,6 +32,11 @@ class Activity:
 
     mask: UnitMask
     values: Float[Tensor, "token masked"]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a token, and a column a unit, by its address."""
+        table: pd.DataFrame = pd.DataFrame(self.values.numpy(), columns=self.mask.addresses)
+        return table
 
     def mean(self) -> Float[Tensor, "layer unit"]:
         """Return each unit's mean over tokens; 0 for units outside the mask."""

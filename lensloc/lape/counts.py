@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 
+from lensloc.display.container import SUFFIX
 from lensloc.display.files import write_file
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.lape.archive import packed, part_of, texts_of, unpacked
 from lensloc.lape.torch_files import load_torch
@@ -64,7 +67,7 @@ class WindowCounts:
 
 
 @dataclass(frozen=True, eq=False)
-class ActivationCounts:
+class ActivationCounts(Savable):
     """How often every neuron was active in the text of every language.
 
     Counts add up: ``a + b`` are the counts of both texts together, so that shards of a corpus, or
@@ -155,6 +158,23 @@ class ActivationCounts:
         """
         return self.counts.double() / self.tokens.double()
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a neuron and language: layer, neuron, language, active, tokens."""
+        layers, neurons = self.shape
+        n = len(self.languages)
+        places = pd.MultiIndex.from_product(
+            [range(layers), range(neurons), self.languages], names=["layer", "neuron", "language"]
+        )
+        table: pd.DataFrame = places.to_frame(index=False)
+        table["active"] = self.counts.numpy().reshape(layers * neurons * n)
+        table["tokens"] = self.tokens.repeat(layers * neurons).numpy()
+        return table
+
+    @classmethod
+    def _joined(cls, several: Sequence["ActivationCounts"]) -> "ActivationCounts":
+        first, *others = several
+        return sum(others, first)
+
     def only(self, languages: Sequence[str]) -> "ActivationCounts":
         """Return the counts of some languages, in the order given.
 
@@ -241,7 +261,7 @@ class ActivationCounts:
     # -- on disk -------------------------------------------------------------------------------
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the counts as ``.safetensors``, whole or not at all.
+        """Write the counts as ``.safetensors`` (or ``.lensloc``), whole or not at all.
 
         Args:
             path: the file.
@@ -251,6 +271,8 @@ class ActivationCounts:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
         path = Path(path)
+        if path.suffix.lower() == SUFFIX:
+            return super().save(path, overwrite=overwrite)
         if path.suffix.lower() != ".safetensors":
             raise LensLocError(f"{path} has an unknown suffix; counts are written as .safetensors.")
         record = {
@@ -272,6 +294,8 @@ class ActivationCounts:
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
+        if Path(path).suffix.lower() == SUFFIX:
+            return super().load(path)
         return unpacked(Path(path), _KIND, _WHAT, cls._of_record)
 
     @classmethod

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from lensloc.arguments import require_a, require_named
 from lensloc.display import markup
+from lensloc.display.container import SUFFIX
 from lensloc.display.files import write_file
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.neurons import language_notes
 from lensloc.errors import LensLocError, noted
 from lensloc.lape.archive import packed, part_of, texts_of, unpacked
@@ -29,7 +31,7 @@ _KIND = "lensloc.lape.Identified/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Identified:
+class Identified(Savable):
     """The neurons of every language.
 
     Attributes:
@@ -89,7 +91,7 @@ class Identified:
         return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write everything to one ``.safetensors`` file, whole or not at all.
+        """Write everything to one ``.safetensors`` (or ``.lensloc``) file, whole or not at all.
 
         Args:
             path: the file.
@@ -99,6 +101,8 @@ class Identified:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
         path = Path(path)
+        if path.suffix.lower() == SUFFIX:
+            return super().save(path, overwrite=overwrite)
         if path.suffix.lower() != ".safetensors":
             raise LensLocError(
                 f"{path} has an unknown suffix; language neurons are written as .safetensors, or "
@@ -126,6 +130,8 @@ class Identified:
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
+        if Path(path).suffix.lower() == SUFFIX:
+            return super().load(path)
         return unpacked(Path(path), _KIND, "a file of language neurons", cls._of_record)
 
     @classmethod

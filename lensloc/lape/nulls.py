@@ -4,12 +4,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from lensloc.arguments import require_a
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.entropy import entropies, kept_by_filter, percentile
@@ -21,7 +23,7 @@ _FEWEST_LABELLINGS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Null:
+class Null(Savable):
     """Entropies when the labels of the windows are shuffled; made by :func:`null`.
 
     Attributes:
@@ -37,6 +39,13 @@ class Null:
     lowest: Float[Tensor, " permutation"]
     p: Float[Tensor, "layer neuron"]
     alpha: float
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a permutation: ``minimum`` and ``lowest``, in nats."""
+        table: pd.DataFrame = pd.DataFrame(
+            {"minimum": self.minimum.numpy(), "lowest": self.lowest.numpy()}
+        )
+        return table
 
     @property
     def n_permutations(self) -> int:

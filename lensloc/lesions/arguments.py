@@ -2,11 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import require_a
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.sites import hook_names, shape, site_of, widths
@@ -16,8 +18,54 @@ from lensloc.lesions.references import Reference
 from lensloc.models.adapting import surface
 from lensloc.models.identity import card_of
 from lensloc.models.surface import Model
+from lensloc.units.addresses import UnitAddress, is_address
 from lensloc.units.mask import UnitMask, describe
 from lensloc.vocabulary import POSITIONS
+
+
+def masks_of(model: Model, given: Any) -> tuple[UnitMask, ...]:
+    """Return one or several sets of units, of masks and addresses.
+
+    Args:
+        model: in which addresses are looked up.
+        given: a mask, a unit's address (``"L12.resid_post.507"``), or several of these; addresses
+            of one site are one set.
+
+    Raises:
+        LensLocError: for something else, or a unit that the model does not have.
+    """
+    several = isinstance(given, Iterable) and not isinstance(given, str | Mapping | UnitMask)
+    found: dict[Any, UnitMask] = {}
+    by_site: dict[str, list[str]] = {}
+    for number, each in enumerate(given if several else (given,)):
+        if not isinstance(each, str):
+            require_a(UnitMask, each, "masks")
+            found[number] = each
+            continue
+        if not is_address(each):
+            raise LensLocError(
+                f"{each!r} is not a unit address (write one like L12.resid_post.507), nor a mask; "
+                "read a mask's file with ll.UnitMask.load."
+            )
+        site = site_of(UnitAddress.parse(each).site, model).name
+        known = by_site.setdefault(site, [])
+        known.append(each)
+        found.setdefault(site, None)  # type: ignore[arg-type]
+    for site, addresses in by_site.items():
+        found[site] = _of_addresses(model, site, addresses)
+    return tuple(found.values())
+
+
+def _of_addresses(model: Model, site: str, addresses: Sequence[str]) -> UnitMask:
+    place = site_of(site, model)
+    hook_names(place, model)
+    known = shape(place, model)
+    if known is None:
+        raise LensLocError(
+            f"How many units there are at {site} is known only once the model has been run; make "
+            "a mask, ll.UnitMask.from_addresses(addresses, shape=...)."
+        )
+    return UnitMask.from_addresses(addresses, known, widths=widths(place, model))
 
 
 def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:

@@ -7,7 +7,7 @@ any way, leaves no hook behind.
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lensloc.arguments import require_a
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, evaluating
-from lensloc.lesions.arguments import require_arguments, require_masks, require_values
+from lensloc.lesions.arguments import masks_of, require_arguments, require_masks, require_values
 from lensloc.lesions.corrupted import CorruptedRun
 from lensloc.lesions.edits import Edit, edits
 from lensloc.lesions.modes import get_mode, require_site
@@ -46,7 +45,7 @@ _PROBE_TOKENS = 12
 
 def lesion(
     model: Model,
-    masks: UnitMask | Sequence[UnitMask],
+    masks: UnitMask | str | Sequence[UnitMask | str],
     mode: Mode = "zero",
     *,
     scale: float | None = None,
@@ -87,7 +86,8 @@ def lesion(
 
     Args:
         model: a loaded model of any kind.
-        masks: the units; several masks for several sites.
+        masks: the units; several masks for several sites. A unit may be named by its address,
+            ``"L12.resid_post.507"``.
         mode: what happens to them.
         scale: the factor of ``scale``; above 1 turns units up.
         value: of ``clamp``, in activation units; one for all units, or one each (then of one mask;
@@ -108,10 +108,7 @@ def lesion(
             an argument that the mode needs and lacks, or does not know.
     """
     surface(model)
-    listed = isinstance(masks, Iterable) and not isinstance(masks, str | Mapping)
-    chosen: tuple[UnitMask, ...] = tuple(masks) if listed else (masks,)  # type: ignore[arg-type, assignment]
-    for each in chosen:
-        require_a(UnitMask, each, "masks")
+    chosen = masks_of(model, masks)
     require_masks(model, chosen)
     if positions == "last" and not surface(model).takes_tokens:
         raise LensLocError(

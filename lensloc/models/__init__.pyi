@@ -2,7 +2,7 @@ from .bundled import BUNDLED, BundledModel, fetch, is_ready
 from .cache import cache_folder, writable_cache_folder
 from .check import ModelCheck, check_model
 from .identity import ModelCard
-from .load import BACKENDS, DTYPES, Backend, describe, load_model
+from .loading import BACKENDS, DTYPES, Backend, describe, load_model
 from .names import known_names
 from .quantized import is_quantized
 from .reading import pull_from_hub

@@ -104,7 +104,8 @@ def _few(names: Iterable[str]) -> str:
 
 def name_of_t(found: Selectivity) -> str:
     """Say which t it is."""
-    return "paired t" if found.provenance.test == "paired" else "Welch's t"
+    test = found.provenance.test
+    return {"paired": "paired t", "welch": "Welch's t"}.get(test, f"t, {test}")
 
 
 def grid(n_panels: int, most: int) -> tuple[int, int]:

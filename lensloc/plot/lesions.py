@@ -13,6 +13,7 @@ from lensloc.plot.common import brief, finish, grid
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import INK, PAGE, RULE, style
+from lensloc.results.joining import told_apart
 from lensloc.results.lesion_cases import matches_of
 from lensloc.results.lesions import NETWORK, LesionStudy
 
@@ -35,7 +36,7 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
         Drops over percentages of units (logarithmic).
     """
     require_a(LesionStudy, study, "study")
-    table = study.table
+    table = told_apart(study.table)
     tasks = list(dict.fromkeys(table["task"]))
     n_rows, n_columns = grid(len(tasks), most=3)
     panel_width = 290 if n_columns == 3 else 340
@@ -58,7 +59,7 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
         title="units lesioned (%)", type="log", tickvals=sizes, ticktext=[f"{s:g}" for s in sizes]
     )
     networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
-    default = f"What lesions of {networks} cost {brief(table['model'].iloc[0])}"
+    default = f"What lesions of {networks} cost {_models(table)}"
     finish(figure, title or default, width=width, height=height)
     # Beside each other below the panels if they fit, otherwise below each other.
     names = [trace.name for trace in figure.data if trace.showlegend]
@@ -101,7 +102,7 @@ def lesion_bars(
     """
     require_a(LesionStudy, study, "study")
     size = _size(study, percent)
-    table = study.table[study.table["percent"] == size]
+    table = told_apart(study.table[study.table["percent"] == size])
     tasks = list(dict.fromkeys(table["task"]))
     curves = _curves(table)
     shown = dict(zip(curves, labels(curves, width=24, lines=3), strict=True))
@@ -158,7 +159,7 @@ def lesion_bars(
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
     networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
-    model = brief(table["model"].iloc[0])
+    model = _models(table)
     default = f"What a lesion of {size:g} % of the units costs {model}: {networks}"
     finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
     figure.update_xaxes(tickangle=-45 if slanted else -90, tickfont={"size": 11})
@@ -192,7 +193,7 @@ def ablation_modes(
     """
     require_a(LesionStudy, study, "study")
     size = _size(study, percent)
-    table = study.table[study.table["percent"] == size]
+    table = told_apart(study.table[study.table["percent"] == size])
     tasks, modes = (list(dict.fromkeys(table[name])) for name in ("task", "mode"))
     shown = dict(zip(modes, labels(modes, width=16, lines=2), strict=True))
     curves = _curves(table.assign(mode=""))
@@ -234,7 +235,7 @@ def ablation_modes(
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
     networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
-    model = brief(table["model"].iloc[0])
+    model = _models(table)
     figure.update_xaxes(type="category")
     default = f"What units become, and what it costs {model}: {size:g} % of the units, {networks}"
     finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
@@ -245,6 +246,11 @@ def ablation_modes(
         height=height + heading,
     )
     return figure
+
+
+def _models(table: pd.DataFrame) -> str:
+    names = list(dict.fromkeys(table["model"]))
+    return brief(names[0]) if len(names) == 1 else f"{len(names)} models"
 
 
 def _size(study: LesionStudy, percent: float | None) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.people import Beside, Predicted, predicted_sentences
 from lensloc.errors import noted
 from lensloc.units.provenance import Provenance
@@ -27,7 +28,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Encoding:
+class Encoding(Savable):
     """What :func:`lensloc.alignment.encode` measured.
 
     Attributes:

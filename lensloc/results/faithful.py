@@ -8,6 +8,7 @@ import pandas as pd
 
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.results.recovery import Recovery
 
@@ -16,7 +17,7 @@ RANDOM = "random"
 
 
 @dataclass(frozen=True, eq=False)
-class Faithfulness:
+class Faithfulness(Savable):
     """What :func:`lensloc.faithfulness` measured, of rankings of the units of one site.
 
     Attributes:

@@ -1,7 +1,7 @@
 """LesionStudy: what every lesion cost, with intervals over items and over control draws."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.falls import falls_sentences
 from lensloc.errors import noted
+from lensloc.results.joining import rows_joined, same_in_all, told_apart, warnings_of
 from lensloc.results.lesion_cases import NETWORK as NETWORK
 from lensloc.results.lesion_cases import PLACE, balance_of, lesion_summary, lesion_warnings
 from lensloc.results.lesion_groups import falls_of, groups_of
@@ -45,7 +47,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class LesionStudy:
+class LesionStudy(Savable):
     """What :func:`lensloc.lesion_study` measured.
 
     Attributes:
@@ -107,7 +109,7 @@ class LesionStudy:
             percent: at which size; of every network the nearest one that it has; 1 if None.
         """
         size = 1.0 if percent is None else percent
-        falls = falls_of(self.items, size, self.confidence)
+        falls = falls_of(told_apart(self.items), size, self.confidence)
         return [
             *lesion_summary(self.table, percent, self.confidence),
             *(sentence for found in falls for sentence in falls_sentences(found)),
@@ -118,7 +120,8 @@ class LesionStudy:
 
         Args:
             column: ``"group"`` (paradigms of pairs, kinds of questions), or ``"phenomenon"``.
-            network: of one network only.
+            network: of one network only; of several models that were joined, called ``"network
+                (model)"``.
 
         Returns:
             One row a network, mode, size, task, kind of control (or ``network``) and group:
@@ -132,7 +135,7 @@ class LesionStudy:
             LensLocError: if the study holds no items, there is no such network, or no task has such
                 groups.
         """
-        return groups_of(self.items, column, network, self.confidence)
+        return groups_of(told_apart(self.items), column, network, self.confidence)
 
     @property
     def balance(self) -> pd.DataFrame:
@@ -170,6 +173,31 @@ class LesionStudy:
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
+    @classmethod
+    def _joined(cls, several: Sequence["LesionStudy"]) -> "LesionStudy":
+        same_in_all(several, "confidence")
+        keys = [*_PLACE, "kind", "seed"]
+        table = rows_joined([each.table for each in several], keys, "lesion")
+        items = [each._items_of_model() for each in several]
+        return cls(
+            table,
+            several[0].confidence,
+            warnings_of(several),
+            items=pd.concat([found for found in items if len(found)], ignore_index=True)
+            if any(map(len, items))
+            else pd.DataFrame(),
+        )
+
+    def _named(self, name: str) -> "LesionStudy":
+        items = self.items.assign(model=name) if len(self.items) else self.items
+        return replace(self, table=self.table.assign(model=name), items=items)
+
+    def _items_of_model(self) -> pd.DataFrame:
+        if "model" in self.items or self.items.empty:
+            return self.items
+        items: pd.DataFrame = self.items.assign(model=str(self.table["model"].iloc[0]))
+        return items
+
     def _repr_html_(self) -> str:
         compared = self.comparisons
         if compared.empty:
@@ -184,7 +212,7 @@ class LesionStudy:
             {str(name): value for name, value in row.items()}
             for row in found[columns].to_dict("records")
         ]
-        drops = self.table.pivot_table(
+        drops = told_apart(self.table).pivot_table(
             index=["percent", "network", "mode", "kind"], columns="task", values="drop", sort=False
         )
         # Tasks are measured in different units, so each is drawn relative to its largest drop.

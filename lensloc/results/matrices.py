@@ -3,17 +3,20 @@
 Three tables with names; made by :mod:`lensloc.lape`, drawn by :mod:`lensloc.plot`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
+from lensloc.results.joining import rows_joined, same_in_all, warnings_of
 from lensloc.results.lesion_cases import NETWORK
 
 
 @dataclass(frozen=True)
-class LanguageMatrix:
+class LanguageMatrix(Savable):
     """How lesions of every language's units change how well every language is predicted.
 
     Attributes:
@@ -38,6 +41,18 @@ class LanguageMatrix:
     table: pd.DataFrame
     confidence: float = 0.95
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def _joined(cls, several: Sequence["LanguageMatrix"]) -> "LanguageMatrix":
+        same_in_all(several, "confidence")
+        keys = ["model", "lesioned", "kind", "seed", "tested"]
+        table = rows_joined([each.table for each in several], keys, "lesion")
+        if "model" in table and table["model"].nunique() > 1:
+            raise LensLocError(
+                "The matrices are of several models, and one matrix holds one; join their tables, "
+                "[found.table for found in ...]."
+            )
+        return cls(table, several[0].confidence, warnings_of(several))
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -85,7 +100,7 @@ class LanguageMatrix:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(Savable):
     """What a model answers in every language while the units of one are switched off.
 
     Attributes:
@@ -116,6 +131,12 @@ class Answers:
     answers: pd.DataFrame
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def _joined(cls, several: Sequence["Answers"]) -> "Answers":
+        table = rows_joined([each.table for each in several], ["lesioned", "asked"], "answers")
+        answers = pd.concat([each.answers for each in several], ignore_index=True)
+        return cls(table, answers, warnings_of(several))
+
     def __repr__(self) -> str:
         lesioned = ", ".join(map(str, self.table["lesioned"].unique()))
         asked = ", ".join(map(str, self.table["asked"].unique()))
@@ -133,7 +154,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Steering:
+class Steering(Savable):
     """Whether driving one language's units makes the model answer in it.
 
     Attributes:
@@ -157,6 +178,13 @@ class Steering:
     table: pd.DataFrame
     answers: pd.DataFrame
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def _joined(cls, several: Sequence["Steering"]) -> "Steering":
+        keys = ["asked", "toward", "level", "deactivated", "kind", "seed"]
+        table = rows_joined([each.table for each in several], keys, "answers")
+        answers = pd.concat([each.answers for each in several], ignore_index=True)
+        return cls(table, answers, warnings_of(several))
 
     def __repr__(self) -> str:
         asked = ", ".join(map(str, self.table["asked"].unique()))

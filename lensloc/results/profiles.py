@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.profiles import Sides, profile_sentences
 from lensloc.errors import noted
 
@@ -12,7 +13,7 @@ HALVES = "picked and measured on different halves"
 
 
 @dataclass(frozen=True)
-class ResponseProfile:
+class ResponseProfile(Savable):
     """How strongly a set of units responds in every condition of a contrast.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.people import Beside, Gained, gained_sentences
 from lensloc.errors import noted
 from lensloc.units.provenance import Provenance
@@ -27,7 +28,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, eq=False)
-class ReadingStudy:
+class ReadingStudy(Savable):
     """What :func:`lensloc.alignment.reading_times` measured.
 
     Attributes:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences import specifications as sentences
 from lensloc.display.sentences.words import counted
 from lensloc.errors import noted
@@ -20,7 +21,7 @@ CHOICES = (
 
 
 @dataclass(frozen=True)
-class Multiverse:
+class Multiverse(Savable):
     """What :func:`lensloc.multiverse` measured.
 
     Attributes:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
+from lensloc.display.savable import Savable
 from lensloc.display.sentences import dissociations as words
 from lensloc.display.sentences.lesions import control_name
 from lensloc.errors import LensLocError, noted
@@ -24,7 +25,7 @@ _VALUES = ("drop", "share", "control_drop", "control_share", "difference", "p_mo
 
 
 @dataclass(frozen=True, eq=False)
-class Specificity:
+class Specificity(Savable):
     """What :func:`lensloc.specificity` measured: networks x tasks, beside controls.
 
     Attributes:

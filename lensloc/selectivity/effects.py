@@ -3,22 +3,25 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
 from lensloc.arguments import require_a
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import groups, pairs
 from lensloc.units.responses import Responses
+from lensloc.units.unit_rows import table_of
 
 _ELEMENTS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Interval:
+class Interval(Savable):
     """Ends of an interval for every unit, float64 ``[layer, unit]``.
 
     Attributes:
@@ -34,9 +37,14 @@ class Interval:
     confidence: float
     undefined: Float[Tensor, "layer unit"]
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a unit: layer, unit, both ends, and the share of resamples without d."""
+        values = {name: getattr(self, name) for name in ("low", "high", "undefined")}
+        return table_of("", values, torch.ones(self.low.shape, dtype=torch.bool))
+
 
 @dataclass(frozen=True, eq=False)
-class Discrimination:
+class Discrimination(Savable):
     """How well each unit tells target from control, float64 ``[layer, unit]``.
 
     Attributes:
@@ -48,6 +56,11 @@ class Discrimination:
 
     auc: Float[Tensor, "layer unit"]
     d_prime: Float[Tensor, "layer unit"]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a unit: layer, unit, area under the curve, d'."""
+        values = {"auc": self.auc, "d_prime": self.d_prime}
+        return table_of("", values, torch.ones(self.auc.shape, dtype=torch.bool))
 
 
 def bootstrap_d(

@@ -12,6 +12,7 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.selection import large_units, nothing_selected
 from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.selectivity.selecting import Statistics, chosen_by
@@ -28,7 +29,7 @@ _STATISTICS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Selectivity(ragged.Layered):
+class Selectivity(Savable, ragged.Layered):
     """How much more each unit responds to the target than to the control, at one site.
 
     All arrays are float64 ``[layer, unit]`` on the CPU. A positive ``t`` means a larger response

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.selectivity.moments import Moments, as_float64, precision
 from lensloc.selectivity.t_tests import TESTS, Test, groups, paired, pairs, welch
@@ -17,13 +19,14 @@ from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.units.responses import Responses
 from lensloc.units.selection import SelectionRule
+from lensloc.units.unit_rows import table_of
 
 _BINS = 480
 _ELEMENTS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class MaxT(ragged.Layered):
+class MaxT(Savable, ragged.Layered):
     """A permutation test's result at one site.
 
     Attributes:
@@ -53,6 +56,10 @@ class MaxT(ragged.Layered):
         """Number of layers, number of units of the widest layer."""
         n_layers, n_units = self.p.shape
         return n_layers, n_units
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a unit: address, layer, unit, t and family-wise p."""
+        return table_of(self.site, {"t": self.t, "p": self.p}, self.units)
 
     def __repr__(self) -> str:
         return (
@@ -150,6 +157,11 @@ def max_t(
     target, control = roles(responses, target, control)
     absolute = responses.absolute if absolute is None else absolute
     test = cast(Test, responses.test) if test is None else test
+    if test not in TESTS and test == responses.test:
+        raise LensLocError(
+            f"The responses were localized with the statistic {test!r}, of which there is no "
+            "permutation test; say test='welch' for that of the responses as they are."
+        )
     if test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
     if n_permutations < 1:

@@ -129,8 +129,9 @@ def _contrast(contrast: Contrast) -> str:
 def _controls(found: Controls) -> str:
     seeds = list(found.seeds)
     drawn = range(seeds[0], seeds[-1] + 1) if seeds else range(0)
-    parts = [_shown(list(found.matches) or ())]
-    if any(match not in UNSEEDED for match in found.matches):
+    kinds = [*map(repr, found.matches), *(f"<{name}>" for name, _ in found.own)]
+    parts = [f"[{', '.join(kinds)}]" if kinds else "()"]
+    if found.own or any(match not in UNSEEDED for match in found.matches):
         parts.append(f"seeds={drawn if list(drawn) == seeds else seeds}")
     parts += [f"{name}=True" for name in ("least_selective", "without_outliers")
               if getattr(found, name)]  # fmt: skip

@@ -14,6 +14,7 @@ from lensloc.contrasts.balance import Balance, measure_balance
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol, resolved
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences.lesions import NO_CONTROLS
 from lensloc.display.sentences.selection import Halves, halves_notes
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
@@ -33,6 +34,7 @@ from lensloc.studies.localization import Localization, localize
 from lensloc.studies.response_profiles import profile_of
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task
+from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.control_sets import Controls
 from lensloc.units.mask import UnitMask, is_residual
 from lensloc.units.ragged import count
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Savable):
     """What one study of one contrast found; :func:`lensloc.report` makes a page of it.
 
     Attributes:
@@ -120,6 +122,10 @@ class Study:
         with unwarned():  # the study holds its warnings
             return self.selectivity.top(percent=self.percent)
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a unit of the network, with its statistics, largest t first."""
+        return self.selectivity.to_dataframe(self.network)
+
     def __repr__(self) -> str:
         more = [name for name in ("reliability", "profile", "lesions") if getattr(self, name)]
         made = ", ".join(more) or "localization only"
@@ -147,7 +153,7 @@ def study(
     sites: Sequence[str] | None = None,
     *,
     percent: float = 1.0,
-    tasks: Sequence[Task] = (),
+    tasks: Sequence[TaskLike] = (),
     controls: Controls | Sequence[Controls] = (),
     percents: Sequence[float] | None = None,
     modes: Sequence[Mode] | None = None,
@@ -205,7 +211,7 @@ def study(
         # The first of a wrapped module's own.
         sites = list(surface(model).own_sites)[:1] or resolved(protocol, contrast.protocol).sites
     sites = [found.name for found in sites_of(sites, model)]
-    tasks = listed(tasks)
+    tasks = as_tasks(tasks)
     percents = None if percents is None else listed(percents)
     store = Store.of(store)
     if n_splits < 0:

@@ -28,6 +28,7 @@ from lensloc.studies.measuring import Runner
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult, texts_of
 from lensloc.tasks import domains as bundled_tasks
+from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.control_sets import Controls
 from lensloc.units.control_sets import controls as wanted_controls
 from lensloc.units.mask import UnitMask
@@ -53,7 +54,7 @@ _SMALL = 4  # kinds of fewer items are taken together
 def specificity(
     model: Model,
     networks: Mapping[str, UnitMask | Selectivity | Contrast],
-    tasks: Sequence[Task] | None = None,
+    tasks: Sequence[TaskLike] | None = None,
     controls: Controls | Sequence[Controls] | None = None,
     domains: Mapping[str, Sequence[str]] | None = None,
     *,
@@ -193,7 +194,7 @@ class Grid:
 def planned(
     model: Model,
     networks: Mapping[str, UnitMask | Selectivity | Contrast],
-    tasks: Sequence[Task] | None,
+    tasks: Sequence[TaskLike] | None,
     controls: Controls | Sequence[Controls] | None,
     domains: Mapping[str, Sequence[str]] | None,
     **options: Any,
@@ -209,7 +210,7 @@ def planned(
     require_named((UnitMask, Selectivity, Contrast), networks, "Networks", like="{name: mask}")
     if not networks:
         raise LensLocError("There is no network to lesion; give at least one, {name: mask}.")
-    several = bundled_tasks() if tasks is None else list(listed(tasks))
+    several = bundled_tasks() if tasks is None else list(as_tasks(tasks))
     _require_tasks(several, options["room"] or {}, options["answered"])
     own = _domains(networks, several, domains)
     held = _drawn(controls)
@@ -322,7 +323,9 @@ def _drawn(controls: Controls | Sequence[Controls] | None) -> tuple[Controls, ..
     if controls is None:
         return (wanted_controls("magnitude+outliers"),)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
-    if not any(match not in UNSEEDED for found in several for match in found.matches):
+    if not any(
+        found.own or any(match not in UNSEEDED for match in found.matches) for found in several
+    ):
         raise LensLocError(
             "An index is held against control draws, and no control here is drawn; give e.g. "
             "ll.controls('layer')."
@@ -333,7 +336,12 @@ def _drawn(controls: Controls | Sequence[Controls] | None) -> tuple[Controls, ..
 def _n_sets(found: Controls) -> int:
     drawn = [match for match in found.matches if match not in UNSEEDED]
     others = len(found.matches) - len(drawn) + found.least_selective + found.without_outliers
-    return len(drawn) * len(found.seeds) + others + len(found.masks) + len(found.others)
+    return (
+        (len(drawn) + len(found.own)) * len(found.seeds)
+        + others
+        + len(found.masks)
+        + len(found.others)
+    )
 
 
 # -- tasks -----------------------------------------------------------------------------------------

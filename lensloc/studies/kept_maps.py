@@ -2,12 +2,13 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from lensloc.contrasts.contrast import Contrast
 from lensloc.forward.sites import get_site, shape
-from lensloc.lesions.lesioning import Lesion
+from lensloc.lesions.lesioning import Lesion, has_other_hooks
 from lensloc.models import ModelCard
 from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
@@ -18,6 +19,8 @@ from lensloc.studies.store import Store
 from lensloc.units.provenance import Provenance
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import Bos
+
+log = logging.getLogger(__name__)
 
 _Place = TypeVar("_Place", bound=Hashable)
 _Known = dict[_Place, tuple[Selectivity, int]]
@@ -60,9 +63,11 @@ def key_of(
     lesions: Sequence[Lesion],
     site: str,
     truncate: bool,
+    own: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything that a result depends on, and nothing that it does not (name, date, device)."""
-    return {
+    statistic = {"statistic": dict(own)} if own else {}  # one of the user's
+    return statistic | {
         "weights": made.weights_hash,
         "config": made.config_hash,
         "tokenizer": made.tokenizer_hash,
@@ -148,3 +153,14 @@ def with_lengths(found: Selectivity, lengths: tuple[str, ...]) -> Selectivity:
 def with_warnings(found: Selectivity, warnings: tuple[str, ...]) -> Selectivity:
     """Return a map with what is to be told of it."""
     return dataclasses.replace(found, provenance=found.provenance.replace(warnings=warnings))
+
+
+def usable(kept: Store | None, model: Model, own: Mapping[str, Any] | None) -> Store | None:
+    """Return the store, if everything that the maps depend on is known."""
+    why = "hooks are open on the model" if has_other_hooks(model) else ""
+    if own is None:
+        why = "the statistic does not say what it depends on"
+    if kept is not None and why:
+        log.info("%s: its results are neither looked up nor kept", why)
+        return None
+    return kept

@@ -25,6 +25,7 @@ from lensloc.studies.localization import localize
 from lensloc.studies.measuring import PlannedLesion, Runner
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult, texts_of
+from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.control_sets import Controls, ControlSet
 from lensloc.units.mask import UnitMask
 from lensloc.units.matching import draws_alike
@@ -37,7 +38,7 @@ from lensloc.vocabulary import Positions
 def lesion_study(
     model: Model,
     masks: Mapping[str, UnitMask | Selectivity | Contrast],
-    tasks: Sequence[Task],
+    tasks: Sequence[TaskLike],
     controls: Controls | Sequence[Controls] = (),
     percents: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     modes: Sequence[Mode] = ("zero",),
@@ -100,7 +101,7 @@ def lesion_study(
     given = dict(locals())
     surface(model)
     require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
-    tasks, modes = listed(tasks), listed(modes, str, Mapping)
+    tasks, modes = as_tasks(tasks), listed(modes, str, Mapping)
     percents = percents if percents is None or isinstance(percents, Mapping) else listed(percents)
     if not masks:
         raise LensLocError("There is no network to lesion; give at least one mask.")

@@ -16,15 +16,17 @@ from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted, refuse_idle, unwarned
 from lensloc.forward.capturing import POOLINGS, Pooling, capture, capture_moments
 from lensloc.forward.module_runs import place_pooling
 from lensloc.forward.sites import hook_names, sites_of
-from lensloc.lesions.lesioning import has_other_hooks, open_lesions
+from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
 from lensloc.models.adapting import surface
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model, Surface
+from lensloc.results.joining import same_in_all, warnings_of
 from lensloc.selectivity import (
     TESTS,
     Direction,
@@ -37,16 +39,19 @@ from lensloc.selectivity import (
     welch,
     welch_of_moments,
 )
+from lensloc.selectivity.statistics import Statistic, name_of, settings_of
 from lensloc.studies.calls import written_call
 from lensloc.studies.kept_maps import (
     as_told,
     key_of,
     looked_up,
     provenance_for,
+    usable,
     with_bos,
     with_lengths,
     with_warnings,
 )
+from lensloc.studies.measured_nuisances import INSTEAD, tested_by
 from lensloc.studies.stimulus_warnings import (
     kind_of_stimuli,
     lengths_in_tokens,
@@ -74,7 +79,7 @@ class Seconds:
 
 
 @dataclass(frozen=True)
-class Localization(Mapping[str, Selectivity]):
+class Localization(Savable, Mapping[str, Selectivity]):
     """What :func:`localize` found: site name -> :class:`~lensloc.selectivity.Selectivity`.
 
     With one site, its methods (``top``, ``bottom``, ``between``, ``significant``) can be called
@@ -205,6 +210,37 @@ class Localization(Mapping[str, Selectivity]):
             )
         return max_t(self.responses[chosen], **options)
 
+    @classmethod
+    def _joined(cls, several: Sequence["Localization"]) -> "Localization":
+        same_in_all(several, "contrast")
+        sites = [site for each in several for site in each]
+        twice = [site for site in dict.fromkeys(sites) if sites.count(site) > 1]
+        if twice:
+            raise LensLocError(
+                f"The site {twice[0]} is in two of the localizations; join those of other sites. "
+                "Several models stand in one figure as {name: found[site]}."
+            )
+        first = several[0]
+        for each in several[1:]:
+            hashes = next(iter(first.values())).provenance.model_hashes
+            if next(iter(each.values())).provenance.differing(hashes):
+                raise LensLocError(
+                    "The localizations are of several models; join those of one. Several models "
+                    "stand in one figure as {name: found[site]}."
+                )
+        return cls(
+            first.contrast,
+            {site: found for each in several for site, found in each.items()},
+            max(each.n_tokens for each in several),
+            Seconds(
+                sum(each.seconds.forward for each in several),
+                sum(each.seconds.statistics for each in several),
+            ),
+            tuple(site for each in several for site in each.from_store),
+            warnings_of(several),
+            {site: found for each in several for site, found in each.responses.items()},
+        )
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a unit of every site."""
         tables = [found.to_dataframe() for found in self.selectivity.values()]
@@ -219,8 +255,9 @@ def localize(
     pooling: Pooling | PlacePooling | None = None,
     protocol: str | Protocol = "lensloc",
     absolute: bool | None = None,
-    test: Test | None = None,
-    keep_responses: bool = False,
+    test: Test | Statistic | None = None,
+    nuisance: Sequence[str] | pd.DataFrame | None = None,
+    keep_responses: bool | Literal["all"] = False,
     batch_size: int | Literal["auto"] = "auto",
     max_tokens: int | None = None,
     truncate: bool = False,
@@ -250,10 +287,16 @@ def localize(
         protocol: ``"lensloc"``, ``"alkhamissi2024"``, or a :class:`lensloc.Protocol`.
         absolute: test absolute values.
         test: ``"welch"``, or ``"paired"`` where stimuli of target and control belong together: by
-            item where the contrast has items, otherwise by position.
+            item where the contrast has items, otherwise by position; or a statistic of your own
+            (:func:`lensloc.statistic`).
+        nuisance: what is regressed out of every unit's responses before target and control are
+            compared (:func:`lensloc.adjusted_for`): names (``"tokens"``, ``"surprisal"``,
+            ``"frequency"``, see :func:`lensloc.nuisances`), or a table with one row a stimulus of
+            ``contrast.texts``. Takes the place of a test.
         keep_responses: also return every stimulus' responses (permutation tests, intervals and
             profiles of single units need them); takes memory in proportion to the stimuli, and
-            what a store holds is not used.
+            what a store holds is not used. ``"all"`` also keeps those to conditions that are
+            neither target nor control, which change no statistic.
         batch_size: texts a batch; does not change the result.
         max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
@@ -280,7 +323,6 @@ def localize(
     if pooling is None and seen.takes_tokens:
         pooling = cast(Pooling, procedure.pooling)
     absolute = procedure.absolute if absolute is None else absolute
-    test = cast(Test, procedure.test) if test is None else test
     if isinstance(seen, OfModule):
         refuse_idle(
             "a wrapped module is run on stimuli as they are, not on tokens; leave it out",
@@ -294,8 +336,12 @@ def localize(
     else:
         max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
         sites = procedure.sites if sites is None else sites
-    sites = _checked(model, sites, pooling, test)
-    if test == "paired":
+    refuse_idle(INSTEAD, test=nuisance is not None and test is not None)
+    cut: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    cut |= {} if isinstance(seen, OfModule) else {"bos": bos, "max_tokens": max_tokens}
+    by = tested_by(procedure.test if test is None else test, nuisance, model, contrast, cut)
+    sites = _checked(model, sites, pooling, by)
+    if by == "paired":
         contrast.require_pairs()
     if truncate:
         max_tokens = cut_at_window(model, contrast, max_tokens)
@@ -303,14 +349,13 @@ def localize(
     card = describe(model)
     made = provenance_for(
         card, contrast, pooling or "", procedure.name, absolute, max_tokens
-    ).replace(test=test, lesion="; ".join(found.description for found in lesions))
+    ).replace(test=name_of(by), lesion="; ".join(found.description for found in lesions))
     made = with_bos(made, model, bos)
     places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
-    items = contrast.item_labels if test == "paired" else None
-    keys = {site: key_of(of, items, lesions, site, truncate) for site, of in places.items()}
-    if kept is not None and has_other_hooks(model):
-        log.info("hooks are open on the model: its results are neither looked up nor kept")
-        kept = None
+    items = contrast.item_labels if by == "paired" else None
+    own = settings_of(by)
+    keys = {site: key_of(of, items, lesions, site, truncate, own) for site, of in places.items()}
+    kept = usable(kept, model, own)
     look = not recompute and not keep_responses
     responses: Mapping[str, Responses] = {}
     with looked_up(kept, keys, model, {site: site for site in keys}, look=look) as known:
@@ -326,9 +371,9 @@ def localize(
                 "bos": bos,
                 "progress": progress,
             }
-            if keep_responses or test == "paired":
+            if keep_responses or by != "welch":
                 computed, responses, n_tokens, seconds = _by_stimulus(
-                    model, contrast, missing, made, options
+                    model, contrast, missing, made, by, keep_responses == "all", options
                 )
             else:
                 computed, n_tokens, seconds = _by_moments(model, contrast, missing, made, options)
@@ -371,14 +416,16 @@ def _at_place(found: Selectivity, made: Provenance) -> Selectivity:
     return dataclasses.replace(found, provenance=now)
 
 
-def _checked(model: Model, sites: str | Sequence[str], pooling: str | None, test: str) -> list[str]:
+def _checked(model: Model, sites: str | Sequence[str], pooling: str | None, test: Any) -> list[str]:
     """Return the sites' own names."""
     if not surface(model).takes_tokens:
         place_pooling(pooling)
     elif pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
-    if test not in TESTS:
+    if isinstance(test, str) and test not in TESTS:
         raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
+    if not isinstance(test, str | Statistic):
+        raise LensLocError(f"A test is a name or a statistic; {type(test).__name__} is neither.")
     chosen = sites_of(sites, model)
     for site in chosen:
         hook_names(site, model)
@@ -400,23 +447,38 @@ def _by_stimulus(
     contrast: Contrast,
     sites: Sequence[str],
     made: Provenance,
+    by: str | Statistic,
+    every: bool,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Selectivity], Mapping[str, Responses], int, Seconds]:
-    captured = capture(model, contrast.texts, contrast.labels, sites, **options)
+    shown = _with_others(contrast) if every else contrast
+    captured = capture(model, shown.texts, shown.labels, sites, **options)
     start = time.perf_counter()
-    test = paired if made.test == "paired" else welch
+    named: Statistic = paired if by == "paired" else welch
+    test = named if isinstance(by, str) else by
     responses = {
         site: dataclasses.replace(
-            found, items=contrast.item_labels, provenance=made.replace(site=site)
+            found, items=shown.item_labels, provenance=made.replace(site=site)
         )
         for site, found in captured.responses.items()
     }
+    roles = {*contrast.target, *contrast.control}
+    used = [row for row, name in enumerate(shown.labels) if name in roles]
     tested = {
-        site: test(found, contrast.target, contrast.control, provenance=made)
+        site: test(
+            found.at(used) if every else found, contrast.target, contrast.control, provenance=made
+        )
         for site, found in responses.items()
     }
     seconds = Seconds(captured.seconds, time.perf_counter() - start)
     return tested, responses, captured.n_tokens, seconds
+
+
+def _with_others(contrast: Contrast) -> Contrast:
+    """Return the contrast with all its conditions in use."""
+    roles = (*contrast.target, *contrast.control)
+    others = tuple(name for name in contrast.conditions if name not in roles)
+    return contrast.with_roles(target=contrast.target, control=(*contrast.control, *others))
 
 
 def _by_moments(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lensloc.arguments import listed, require_a
+from lensloc.arguments import require_a
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
@@ -28,6 +28,7 @@ from lensloc.studies.specification_units import prepared_for
 from lensloc.studies.specifications import is_drawn
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, texts_of
+from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import DRAWS
 
@@ -35,7 +36,7 @@ from lensloc.vocabulary import DRAWS
 def multiverse(
     model: Model,
     contrast: Contrast,
-    tasks: Sequence[Task],
+    tasks: Sequence[TaskLike],
     choices: Mapping[str, Any] | None = None,
     *,
     reference_specification: Mapping[str, Any] | None = None,
@@ -110,7 +111,7 @@ SPECIFICATION`) if it is among the values, otherwise their first.
 def run_multiverse(
     model: Model,
     contrast: Contrast,
-    tasks: Sequence[Task],
+    tasks: Sequence[TaskLike],
     choices: Mapping[str, Any] | None,
     *,
     reference_specification: Mapping[str, Any] | None,
@@ -133,7 +134,7 @@ def run_multiverse(
     """
     surface(model)
     require_a(Contrast, contrast, "contrast")
-    tasks = listed(tasks)
+    tasks = as_tasks(tasks)
     if not tasks:
         raise LensLocError("There is no task to measure; give at least one, e.g. minimal_pairs().")
     names = [task.name for task in tasks]

@@ -3,6 +3,7 @@ from .choices import BUNDLED_CHOICES, MultipleChoice, multiple_choice
 from .classes import Classification, classification
 from .generating import Generation, generation
 from .harness import HarnessTask, harness_model, lm_eval
+from .of_functions import OwnTask, of_function, plugged
 from .pairs import MinimalPairs, minimal_pairs
 from .perplexities import Perplexity, bits_per_byte, perplexity
 from .probes import LinearProbe, Verification, embedding_verification, linear_probe
@@ -16,6 +17,7 @@ __all__ = [
     "LinearProbe",
     "MinimalPairs",
     "MultipleChoice",
+    "OwnTask",
     "Perplexity",
     "Task",
     "TaskResult",
@@ -30,6 +32,8 @@ __all__ = [
     "lm_eval",
     "minimal_pairs",
     "multiple_choice",
+    "of_function",
     "perplexity",
+    "plugged",
     "texts_of",
 ]

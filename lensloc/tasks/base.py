@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xxhash
 
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, LensLocWarning, noted
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
@@ -23,7 +24,7 @@ MANY_TIES = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class TaskResult:
+class TaskResult(Savable):
     """How a model did on a task.
 
     The mean is ``sum(value) / sum(weight)`` over the items, and the score is the mean, or its
@@ -114,6 +115,11 @@ class TaskResult:
         ties = f", {self.n_ties} of them ties" if self.n_ties else ""
         head = f"{self.task}: {self.measure} {self.score:.4g}, {len(self.items)} items{ties}"
         return noted(f"TaskResult({head})", self.warnings)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row an item."""
+        table: pd.DataFrame = self.items.copy()
+        return table
 
     def at(self, positions: Iterable[int]) -> "TaskResult":
         """Return the result on some of the items, by position, as the same model gave it."""

@@ -39,6 +39,16 @@ class UnitAddress:
         return cls(int(match["layer"]), match["site"], int(match["unit"]))
 
 
+def is_address(text: str) -> bool:
+    """Say whether a text is written as a unit's address is.
+
+    Example:
+        >>> is_address("L12.resid_post.507"), is_address("mask.npy")
+        (True, False)
+    """
+    return _ADDRESS.match(text.strip()) is not None
+
+
 def is_residual(site: str) -> bool:
     """Say whether a site's units are dimensions of the residual stream, the same in every layer.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +16,15 @@ from lensloc.units.matching import Units, check_kind
 from lensloc.units.outliers import outliers
 from lensloc.units.selection import SelectionRule, ranked
 from lensloc.vocabulary import DRAWS, LEAST_SELECTIVE, RANDOM, UNSEEDED, WITHOUT_OUTLIERS
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A kind of control of your own: draws as many units as the network has, from elsewhere."""
+
+    def __call__(self, network: UnitMask, seed: int, /) -> UnitMask:
+        """Return the units; the same for the same seed."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Controls:
         masks: own controls, name and units.
         others: units of other contrasts, name and mask.
         elsewhere: whether controls avoid the network's dimensions of the residual stream.
+        own: kinds of your own, name and what draws one.
     """
 
     matches: tuple[str, ...]
@@ -55,6 +66,7 @@ class Controls:
     masks: tuple[tuple[str, UnitMask], ...] = ()
     others: tuple[tuple[str, UnitMask], ...] = ()
     elsewhere: bool = True
+    own: tuple[tuple[str, Drawing], ...] = ()
 
     def __call__(self, network: UnitMask) -> Iterator[ControlSet]:
         """Draw the controls of a network, each with exactly as many units (own masks have theirs).
@@ -67,6 +79,9 @@ class Controls:
         for match in self.matches:
             for seed in self.seeds[:1] if match in UNSEEDED else self.seeds:
                 yield _drawn(network, matching.draw(units, match, seed))
+        for name, drawing in self.own:
+            for seed in self.seeds:
+                yield _own(network, units, name, drawing, seed)
         if self.least_selective and LEAST_SELECTIVE not in self.matches:
             yield _drawn(network, matching.draw(units, LEAST_SELECTIVE))
         if self.without_outliers:
@@ -84,7 +99,7 @@ class Controls:
 
 
 def controls(
-    match: str | Sequence[str | None] | None = None,
+    match: "str | Drawing | Sequence[str | Drawing | None] | None" = None,
     *,
     seeds: Iterable[int] = range(DRAWS),
     least_selective: bool = False,
@@ -105,8 +120,9 @@ def controls(
             large whatever the stimulus; ``"dimension"``, as many dimensions in the same layers
             (residual stream only); or several joined by ``+``, e.g. ``"magnitude+outliers"``. And
             kinds that match nothing: ``"least-active"``, ``"least-selective"``, and
-            ``"own-dimensions"``, drawn from the network's dimensions in other layers. Several for
-            several controls; ``()`` for none of these.
+            ``"own-dimensions"``, drawn from the network's dimensions in other layers. Or a function
+            of yours, ``function(network, seed)``, that returns a mask of as many units elsewhere.
+            Several for several controls; ``()`` for none of these.
         seeds: one draw each; 19 are the fewest with which a test over draws can reach 5 %.
         least_selective: as ``match="least-selective"``, beside the others.
         without_outliers: also the network with its outlier units (see
@@ -129,7 +145,10 @@ def controls(
         layer 0 [1, 0, 1]
         layer 1 [1, 0, 1]
     """
-    several = (match,) if match is None or isinstance(match, str) else tuple(match)
+    one = match is None or isinstance(match, str) or callable(match)
+    several: tuple[Any, ...] = (match,) if one else tuple(match)  # type: ignore[arg-type]
+    of_yours = tuple((_name(found), found) for found in several if callable(found))
+    several = tuple(found for found in several if not callable(found))
     matches = tuple(dict.fromkeys(RANDOM if found is None else found for found in several))
     for found in matches:
         if not isinstance(found, str):
@@ -140,17 +159,24 @@ def controls(
         check_kind(found)
     numbers = tuple(dict.fromkeys(int(seed) for seed in seeds))
     drawn = [found for found in matches if found not in UNSEEDED]
-    if drawn and not numbers:
+    if (drawn or of_yours) and not numbers:
         raise LensLocError("Random controls need at least one seed, e.g. seeds=range(20).")
-    own = tuple(_named_masks(masks, "masks"))
+    given = tuple(_named_masks(masks, "masks"))
     foreign = tuple(_named_masks(others, "others"))
     taken = [*matches, *(WITHOUT_OUTLIERS,) * without_outliers]
-    for name, _ in (*own, *((f"units of {name}", mask) for name, mask in foreign)):
+    for name, _ in (*of_yours, *given, *((f"units of {name}", mask) for name, mask in foreign)):
         if name in (*taken, "network"):
             raise LensLocError(f"There is another control {name!r}; give yours another name.")
         taken.append(name)
     return Controls(
-        matches, numbers or (0,), least_selective, without_outliers, own, foreign, elsewhere
+        matches,
+        numbers or (0,),
+        least_selective,
+        without_outliers,
+        given,
+        foreign,
+        elsewhere,
+        of_yours,
     )
 
 
@@ -208,6 +234,41 @@ def without_outliers(network: UnitMask) -> UnitMask:
     replaced = int((network.mask & out).sum())
     words = f"{WITHOUT_OUTLIERS} ({replaced} replaced)"
     return _control(network, chosen.reshape(network.shape), words)
+
+
+def _name(drawing: Drawing) -> str:
+    return str(getattr(drawing, "__name__", "") or type(drawing).__name__)
+
+
+def _own(network: UnitMask, units: Units, name: str, drawing: Drawing, seed: int) -> ControlSet:
+    """Return a control that a function of the user's drew.
+
+    Raises:
+        LensLocError: if it fails, or draws something else than as many other units.
+    """
+    try:
+        mask = drawing(network, seed)
+    except LensLocError:
+        raise
+    except Exception as error:  # of a function of anyone
+        raise LensLocError(
+            f"The control {name!r} failed with seed {seed} ({type(error).__name__}: {error})."
+        ) from error
+    if not isinstance(mask, UnitMask):
+        raise LensLocError(
+            f"The control {name!r} draws something of type {type(mask).__name__}; return a "
+            "UnitMask of as many units as the network."
+        )
+    _require_same_site(network, mask, name)
+    shared = int((mask.mask & network.mask).sum()) if mask.shape == network.shape else 0
+    if mask.shape == network.shape and (len(mask) != len(network) or shared):
+        raise LensLocError(
+            f"The control {name!r} with seed {seed} has {len(mask)} units, {shared} of them the "
+            f"network's; draw as many as the network has, {len(network)}, and none of its own."
+        )
+    found = matching.given(units, mask.mask.numpy(), name)
+    made = _control(network, mask.mask, f"{name}, seed {seed}", None, seed)
+    return ControlSet(name, seed, made, found.balance)
 
 
 def _drawn(network: UnitMask, found: matching.Control) -> ControlSet:

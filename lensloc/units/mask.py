@@ -1,29 +1,23 @@
-"""UnitMask: a set of units at one site, how it was chosen, and how it is kept on disk."""
+"""UnitMask: a set of units at one site, and how it was chosen."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lensloc.display import markup
-from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError, noted
 from lensloc.units import ragged
 from lensloc.units.addresses import UnitAddress, is_residual, require_residual
 from lensloc.units.algebra import Sign, combined, describe
-from lensloc.units.mask_files import kind_of, read_mask, values_beside, write_mask
+from lensloc.units.mask_on_disk import OnDisk
 from lensloc.units.provenance import Provenance
 from lensloc.units.redrawn import drawn_like, resized
 from lensloc.units.selection import SelectionRule
 from lensloc.units.text_sets import TextSet
-
-if TYPE_CHECKING:
-    from lensloc.units.brainscore import BrainScoreFiles
 
 __all__ = [
     "UnitAddress",
@@ -35,7 +29,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False)
-class UnitMask(ragged.Layered):
+class UnitMask(OnDisk, ragged.Layered):
     """A set of units at one site: a boolean ``[layer, unit]`` and where it came from.
 
     Attributes:
@@ -60,6 +54,8 @@ class UnitMask(ragged.Layered):
         (['L2.head.7'], ['L0.head.1'])
         >>> len(language | sums), len(~language), "L2.head.7" in language
         (3, 25, True)
+        >>> [address for address in language]
+        ['L0.head.1', 'L2.head.7']
         >>> sums.per_layer().tolist()
         [0, 0, 2]
     """
@@ -113,6 +109,10 @@ class UnitMask(ragged.Layered):
 
     def __len__(self) -> int:
         return int(self.mask.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the units' addresses, in order of layer and unit."""
+        return iter(self.addresses)
 
     def __repr__(self) -> str:
         return noted(self.line(), self.warnings)
@@ -377,123 +377,3 @@ class UnitMask(ragged.Layered):
                 f"{ragged.in_words(shape, widths)} units at {self.site}; localize on {model} "
                 "instead."
             )
-
-    # -- on disk -------------------------------------------------------------------------------
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the set to ``path``, whole or not at all.
-
-        ``.safetensors`` keeps the provenance, the ranking and the rule of selection. ``.npy`` is
-        the format of the published localizer, an array ``[layer, unit]`` of 0 and 1, and keeps
-        nothing else.
-
-        Args:
-            path: the file.
-            overwrite: replace a file that is there. The same set, made in the same way at another
-                time, is no other file, so that a notebook can be run again.
-
-        Raises:
-            LensLocError: for another suffix, a place that cannot be written, or one that is taken.
-        """
-        tensors: dict[str, Tensor] = {}
-        metadata = {
-            "site": self.site,
-            "provenance": self.provenance.to_json(),
-        }
-        if self.rule is not None:
-            metadata["rule"] = json.dumps(self.rule.to_record(tensors))
-        if self.widths is not None:
-            metadata["widths"] = ragged.to_text(self.widths)
-        known = {"score": self.score, "magnitude": self.magnitude}
-        tensors |= {name: found for name, found in known.items() if found is not None}
-        path = Path(path)
-        if self.widths is not None and kind_of(path) == ".npy":
-            raise LensLocError(
-                f"The layers of the mask {describe(self)} differ in width, which an .npy does not "
-                "say; write it as .safetensors."
-            )
-        kept = not overwrite and kind_of(path) == ".safetensors" and self._is_kept_in(path)
-        return write_mask(path, self.mask, tensors, metadata, overwrite=overwrite or kept)
-
-    def to_brainscore(
-        self,
-        folder: str | Path,
-        model_id: str | None = None,
-        *,
-        benchmark: str = "Pereira2018.243sentences-linear",
-        overwrite: bool = False,
-    ) -> "BrainScoreFiles":
-        """Write the set where brain-score's localizer finds it instead of making its own.
-
-        Its ``localize_fedorenko2010`` looks for ``{model id with / as _}_language_mask.npy`` in the
-        folder that the environment variable ``BRAINIO`` names, and takes it as it is. brain-score
-        needs transformers < 5 and numpy < 2, so it has an environment of its own.
-
-        Args:
-            folder: where the file goes.
-            model_id: the model's name on the hub, by which brain-score loads it; the name that the
-                set knows if None.
-            benchmark: which of brain-score's benchmarks the lines run.
-            overwrite: replace a file that is there.
-
-        Returns:
-            The file, and the lines to run where brain-score is; shown, it shows them.
-
-        Raises:
-            LensLocError: a site other than ``resid_post``; no model's name; another file that is
-                there already.
-        """
-        from lensloc.units.brainscore import write_brainscore  # it knows this class
-
-        return write_brainscore(
-            self, Path(folder), model_id, benchmark=benchmark, overwrite=overwrite
-        )
-
-    def _is_kept_in(self, path: Path) -> bool:
-        """Say whether a file holds this set, made in the same way, though at another time."""
-        try:
-            kept = UnitMask.load(path)
-        except (LensLocError, OSError):
-            return False
-        values = [(getattr(self, name), getattr(kept, name)) for name in ("score", "magnitude")]
-        return (
-            kept == self
-            and kept.provenance.replace(date="") == self.provenance.replace(date="")
-            and all((a is None) == (b is None) for a, b in values)
-            and all(a is None or b is None or ragged.same(a, b) for a, b in values)
-        )
-
-    @classmethod
-    def load(cls, path: str | Path, *, site: str = "resid_post") -> "UnitMask":
-        """Read a set from ``.safetensors`` or ``.npy``; nothing in either is ever unpickled.
-
-        Args:
-            path: the file.
-            site: the site that an ``.npy`` belongs to, which the format does not say;
-                the published localizer's are block outputs, ``resid_post``. A ``.safetensors``
-                says it; another site than its own is refused.
-
-        Raises:
-            LensLocError: if the file is missing, truncated, pickled, not a mask, or of another
-                site.
-        """
-        path = Path(path)
-        mask, tensors, metadata = read_mask(path)
-        if "provenance" not in metadata:
-            made = Provenance(site=site, selection=f"imported from {path.name}")
-            return cls(site, mask, made)
-        try:
-            made = Provenance.from_json(metadata["provenance"])
-            record = loads(metadata["rule"]) if "rule" in metadata else None
-            rule = None if record is None else SelectionRule.from_record(record, tensors)
-            widths = ragged.from_text(metadata.get("widths"))
-            made.text_set  # noqa: B018  # damaged hashes are refused here
-        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise LensLocError(f"{path} has unreadable provenance ({error}).") from error
-        known = values_beside(tensors, mask, path)
-        own = metadata.get("site", made.site)
-        if site not in (own, "resid_post"):
-            raise LensLocError(
-                f"{path} holds units at {own}, and not at {site}; leave the site out."
-            )
-        return cls(own, mask, made, rule=rule, widths=widths, **known)

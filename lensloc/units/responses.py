@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.arguments import listed
+from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.units import ragged
 from lensloc.units.pairing import paired_rows
@@ -15,7 +17,7 @@ from lensloc.units.provenance import Provenance
 
 
 @dataclass(frozen=True, eq=False)
-class Responses(ragged.Layered):
+class Responses(Savable, ragged.Layered):
     """Pooled activations of every stimulus at one site.
 
     Attributes:
@@ -79,6 +81,44 @@ class Responses(ragged.Layered):
             self.provenance,
             self.widths,
         )
+
+    @classmethod
+    def _joined(cls, several: "Sequence[Responses]") -> "Responses":
+        first = several[0]
+        for each in several[1:]:
+            if (each.site, each.shape, each.widths) != (first.site, first.shape, first.widths):
+                raise LensLocError(
+                    f"The responses are at {first.site} ({first.size_in_words}) and at {each.site} "
+                    f"({each.size_in_words}); join those of the same units to other stimuli."
+                )
+            known, more = (found.provenance or Provenance() for found in (first, each))
+            if known.differing(more.model_hashes) or known.pooling != more.pooling:
+                raise LensLocError(
+                    "The responses are of several models, or pooled in other ways; join those of "
+                    "one model, pooled alike."
+                )
+        items = [each.items for each in several]
+        return cls(
+            first.site,
+            torch.cat([each.values for each in several]),
+            tuple(name for each in several for name in each.conditions),
+            None if None in items else tuple(item for each in items for item in each or ()),
+            first.provenance,
+            first.widths,
+        )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a stimulus: condition, item if there are some, and a column a unit."""
+        layers, units = self.units.nonzero().T.tolist()
+        names = [f"L{layer}.{self.site}.{unit}" for layer, unit in zip(layers, units, strict=True)]
+        known = {"condition": list(self.conditions)}
+        if self.items is not None:
+            known["item"] = list(self.items)
+        values = self.values[:, layers, units].cpu().float().numpy()
+        table: pd.DataFrame = pd.concat(
+            [pd.DataFrame(known), pd.DataFrame(values, columns=names)], axis=1
+        )
+        return table
 
     def _at(self, rows: Sequence[int]) -> Float[Tensor, "selected layer unit"]:
         return self.values[torch.tensor(rows, dtype=torch.long, device=self.values.device)]

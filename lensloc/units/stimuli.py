@@ -1,6 +1,7 @@
 """Stimuli that are no texts: pictures, sounds and arrays, known by what they hold."""
 
 import hashlib
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -60,6 +61,19 @@ class Stimulus(str):
         """What it is, in a word."""
         return {"image": "picture", "audio": "sound"}.get(self.kind, "array")
 
+    def _kept_state(self) -> dict[str, Any]:
+        names = ("kind", "name", "shape", "rate", "measures")
+        content = np.asarray(self.load())
+        return {"code": str(self), **{name: getattr(self, name) for name in names}} | (
+            {"picture": _as_png(content)} if self.kind == "image" else {"content": content}
+        )
+
+    @classmethod
+    def _of_kept_state(cls, state: dict[str, Any]) -> "Stimulus":
+        picture = state.pop("picture", None)
+        load = _Png(picture) if picture is not None else Kept(state.pop("content"))
+        return cls(state.pop("code"), load=load, **state)
+
     def __reduce__(self) -> tuple[Any, ...]:
         names = ("kind", "name", "shape", "rate", "measures")
         options = {name: getattr(self, name) for name in names}
@@ -82,6 +96,27 @@ class Kept:
     def __call__(self) -> Any:
         """Return it."""
         return self._content
+
+
+class _Png:
+    """A picture that is kept in memory as a file would have it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __call__(self) -> Any:
+        """Open it."""
+        from PIL import Image  # of the extra "vision"
+
+        return Image.open(io.BytesIO(self._content)).copy()
+
+
+def _as_png(pixels: Shaped[np.ndarray, "*axes"]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def code_of(kind: Kind, content: Shaped[np.ndarray, "*axes"], extra: str = "") -> str:

@@ -19,6 +19,13 @@ class Verbatim(str):
 
     __slots__ = ()
 
+    def _kept_state(self) -> dict[str, str]:
+        return {"text": str(self)}
+
+    @classmethod
+    def _of_kept_state(cls, state: dict[str, str]) -> "Verbatim":
+        return cls(state["text"])
+
     def __getitem__(self, key: SupportsIndex | slice) -> "Verbatim":
         return Verbatim(super().__getitem__(key))
 

@@ -10,8 +10,8 @@ import pytest
 
 from lensloc import LensLocError
 from lensloc.alignment.encoding_words import _compared, _unique
-from lensloc.alignment.frequency import zipf_frequencies
 from lensloc.alignment.optional import needed
+from lensloc.contrasts.frequency import zipf_frequencies
 
 NAN = math.nan
 

@@ -12,9 +12,9 @@ from sklearn.model_selection import GroupKFold
 
 import lensloc as ll
 from lensloc import LensLocError, UnitMask
-from lensloc.alignment.frequency import zipf_frequencies
 from lensloc.alignment.regression import cross_validated, shifted
 from lensloc.alignment.splits import make_folds
+from lensloc.contrasts.frequency import zipf_frequencies
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -41,7 +41,7 @@ def resident(field):
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 source, options = sys.argv[1], json.loads(sys.argv[2])
-import lensloc.models.load, transformers, transformer_lens.model_bridge  # not counted
+import lensloc.models.loading, transformers, transformer_lens.model_bridge  # not counted
 transformers.LlamaForCausalLM
 before, start, used = resident("VmRSS"), time.perf_counter(), time.process_time()
 model = ll.load_model(source, device="cpu", **options)

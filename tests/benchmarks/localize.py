@@ -30,7 +30,7 @@ import lensloc as ll
 from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import read_csv
 from lensloc.models import BUNDLED, fetch
-from lensloc.models.load import BACKENDS, DTYPES
+from lensloc.models.loading import BACKENDS, DTYPES
 
 BATCH_SIZES = (16, 32, 64, 96, 160, 240, 480)
 

@@ -704,3 +704,20 @@ def test_corrupt_is_refused_where_no_pair_is_read(tiny: Any, small_contrast: Con
         lesion(tiny, mask, "mean", reference=pairs)
     with pytest.raises(LensLocError, match="texts of tasks are in no pair"):
         ll.lesion_study(tiny, {"few": mask}, [ll.tasks.minimal_pairs(limit=1)], modes=["corrupt"])
+
+
+def test_units_are_named_by_their_addresses(tiny_llama: Any) -> None:
+    shape = (tiny_llama.cfg.n_layers, tiny_llama.cfg.d_model)
+    mask = UnitMask.from_addresses(["L0.resid_post.5", "L1.resid_post.2"], shape=shape)
+    head = UnitMask.from_addresses(["L1.head.1"], shape=(shape[0], tiny_llama.cfg.n_heads))
+    tokens = torch.tensor([[1, 2, 3, 4]])
+    with lesion(tiny_llama, [mask, head]) as known:
+        expected = tiny_llama(tokens)
+    named = ["L0.resid_post.5", "L1.head.1", "L1.resid_post.2"]
+    with lesion(tiny_llama, named) as found:
+        assert torch.equal(tiny_llama(tokens), expected)
+    assert found.settings["masks"] == known.settings["masks"]
+    with lesion(tiny_llama, "L1.head.1"):
+        one = tiny_llama(tokens)
+    with lesion(tiny_llama, [head, *head]):  # a mask and its addresses
+        assert torch.equal(tiny_llama(tokens), one)

@@ -497,3 +497,34 @@ def test_a_wide_screen_is_used_and_terms_say_what_they_mean(opened: Opener) -> N
     assert "pip install lensloc==" in page.locator("#provenance pre").inner_text()
     page.locator("details summary").first.click()
     assert page.locator("details table").first.is_visible()
+
+
+def test_texts_are_coloured_by_token(opened: Opener, tiny_llama: Any, tmp_path: Path) -> None:
+    texts = {"a": [EVIL, "the old gardener", "nobody"], "b": ["vash mopi", "fendal", "strane"],
+             "more": ["the village", "plonder"]}  # fmt: skip
+    contrast = Contrast.from_texts(texts, target="a", control="b")
+    found = ll.localize(tiny_llama, contrast, keep_responses="all", progress=False)
+    every = [text for several in texts.values() for text in several]
+    labels = [name for name, several in texts.items() for _ in several]
+    by_token = ll.capture_tokens(tiny_llama, every, labels, progress=False)
+    data = payload(found, percent=10, most=20, most_bytes=10**6, tokens=by_token)
+    path = ExplorerPage.of(data).save(tmp_path / "explorer.html")
+    page = opened(path=path, ready=".ll-map button")
+    page.locator(".ll-list tbody button").first.click()
+    address = page.locator(".ll-unit h3").first.inner_text()
+    shown = page.eval_on_selector_all(
+        ".ll-stimuli li .ll-text",
+        "all => all.map(t => [...t.querySelectorAll('.ll-token')].map("
+        "s => [s.textContent, s.style.background, s.title]))",
+    )
+    whole = {tuple(by_token.tokens_of(number)): number for number in range(len(by_token))}
+    values = by_token.unit(address)
+    for spans in shown:
+        number = whole[tuple(piece for piece, _, _ in spans)]
+        known = values[by_token.rows(number)].tolist()
+        for (_, colour, title), value in zip(spans, known, strict=True):
+            assert abs(float(title) - value) < float(values.abs().max()) / 100
+            if abs(value) > float(values.abs().max()) / 50:
+                assert colour.startswith("rgba(213, 94, 0" if value > 0 else "rgba(0, 114, 178")
+    assert len(shown) == 8
+    assert page.locator("text=more (n = 2)").count() == 1

@@ -213,3 +213,78 @@ def test_the_explorer_has_the_colours_of_the_figures() -> None:
 def test_the_explorer_never_writes_html() -> None:
     for name in ("explorer.js", "model.js"):
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|eval\(", source(name))
+
+
+# -- all conditions, and tokens --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three(small_contrast: Contrast) -> Contrast:
+    lists = ("village bridge old", "sun plant watered", "who came up")
+    return dataclasses.replace(
+        small_contrast, conditions={"lists": lists, **small_contrast.conditions}
+    )
+
+
+def test_other_conditions_are_kept_and_shown(tiny_llama: Any, three: Contrast) -> None:
+    plain = localize(tiny_llama, three, keep_responses=True, progress=False)
+    every = localize(tiny_llama, three, keep_responses="all", progress=False)
+    torch.testing.assert_close(every["resid_post"].t, plain["resid_post"].t)
+    kept = every.responses["resid_post"]
+    assert kept.conditions[:3] == ("lists",) * 3
+    torch.testing.assert_close(
+        kept.of(("sentences",)), plain.responses["resid_post"].of(("sentences",))
+    )
+    stimuli = data_of(every)["stimuli"]
+    assert [(each["name"], each["role"]) for each in stimuli["conditions"]] == [
+        ("lists", "other"), ("sentences", "target"), ("nonwords", "control")]  # fmt: skip
+    assert stimuli["text"][:3] == list(three.conditions["lists"])
+    assert len(stimuli["condition"]) == 12
+    assert len(data_of(plain)["stimuli"]["condition"]) == 9
+    (site,) = data_of(every)["sites"]
+    codes = unpacked(site["responses"]["codes"], "<u2").reshape(-1, 12)
+    low, step = (unpacked(site["responses"][name], "<f4") for name in ("low", "step"))
+    units = unpacked(site["responses"]["unit"], "<u4")
+    shown = low[:, None] + step[:, None] * codes
+    known = kept.values.reshape(12, -1)[:, units.astype(int)].T.numpy()
+    np.testing.assert_allclose(shown, known, atol=1e-4)
+
+
+def test_tokens_are_those_of_python(found: Localization, tiny_llama: Any) -> None:
+    contrast = found.contrast
+    by_token = ll.capture_tokens(tiny_llama, contrast.texts, contrast.labels, progress=False)
+    data = data_of(found, tokens=by_token)
+    assert [tuple(each) for each in data["stimuli"]["tokens"]] == [
+        by_token.tokens_of(number) for number in range(9)
+    ]
+    first, second = data["sites"]
+    assert second["tokens"] is None
+    units = unpacked(first["tokens"]["unit"], "<u4").astype(int)
+    largest = unpacked(first["tokens"]["largest"], "<f4")
+    codes = unpacked(first["tokens"]["codes"], "i1").reshape(len(units), -1)
+    known = by_token.values.T.numpy()[units]
+    np.testing.assert_allclose(
+        largest[:, None] * codes / 127, known, atol=float(largest.max()) / 250
+    )
+    t = found["resid_post"].t.abs().flatten()[torch.from_numpy(units)]
+    assert (t.diff() <= 0).all()
+    few = data_of(found, tokens=by_token, most_bytes=3 * 2 * len(by_token.tokens))
+    assert len(unpacked(few["sites"][0]["tokens"]["unit"], "<u4")) == 3
+    assert explore(found, tokens=[by_token]).payload["stimuli"]["tokens"] is not None
+
+
+def test_tokens_of_something_else_are_refused(found: Localization, tiny_llama: Any) -> None:
+    texts, labels = found.contrast.texts, found.contrast.labels
+
+    def captured(*more: Any, **options: Any) -> ll.TokenResponses:
+        return ll.capture_tokens(tiny_llama, *more, progress=False, **options)
+
+    here = captured(texts, labels)
+    for given, sentence in (
+        (captured(texts[1:], labels[1:]), "are to 8 stimuli, and those of the localization are 9"),
+        (captured(texts, labels, "mlp_post"), "are at mlp_post, and the localization at resid_po"),
+        ([here, here], "Responses by token at resid_post are given twice"),
+        (found, "A TokenResponses is needed for tokens"),
+    ):
+        with pytest.raises(LensLocError, match=sentence):
+            payload(found, percent=1, most=5, most_bytes=10**6, tokens=given)  # type: ignore[arg-type]

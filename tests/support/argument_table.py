@@ -18,6 +18,7 @@ from argument_modules import modules, of_modules
 from argument_pairs import of_pairs
 from argument_parts import Change, Entry, Fresh, refused, same, under
 from argument_people import of_people, timed
+from argument_results import of_results, of_statistics
 from argument_stores import Refilled
 from argument_sweeps import of_sweeps
 from argument_world import GERMAN, LISTS, LONG, NONWORDS, SENTENCES, World
@@ -33,7 +34,7 @@ def table(w: World) -> dict[str, Entry]:
     """Return name -> entry, for all public functions."""
     parts = (
         *(stimuli(w), localizing(w), units(w), lesions(w), tasks(w), languages(w), figures(w)),
-        *(modules(), of_pairs(w), of_people(w), of_sweeps(w)),
+        *(modules(), of_pairs(w), of_people(w), of_sweeps(w), of_results(w), of_statistics(w)),
     )
     found = {name: entry for part in parts for name, entry in part.items()}
     for name, entry in reading(w).items():
@@ -247,6 +248,7 @@ def localizing(w: World) -> dict[str, Entry]:
                 "keep_responses": True,
                 "store": ll.Store.at(w.folder / "kept"),
                 "recompute": under(True, store=w.filled_store),
+                "nuisance": ["words"],
             },
         ),
         "welch": Entry(statistics, {**of_statistics, "provenance": Provenance(model="m")}),
@@ -514,7 +516,15 @@ def units(w: World) -> dict[str, Entry]:
             {"masks": {"a": w.mask, "b": w.other_mask}},
             {"masks": {"a": w.mask, "b": w.map.bottom(k=6)}},
         ),
-        "explore": Entry({"found": w.found}, {"found": w.elsewhere, "percent": 2.0, "most": 7.0}),
+        "explore": Entry(
+            {"found": w.found},
+            {
+                **{"found": w.elsewhere, "percent": 2.0, "most": 7.0},
+                "tokens": ll.capture_tokens(
+                    w.model, w.contrast.texts, w.contrast.labels, progress=False
+                ),
+            },
+        ),
         "report": Entry(
             {"study": w.only, "out": Fresh("a.html"), "percent": 5},
             {

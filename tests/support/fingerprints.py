@@ -52,6 +52,7 @@ def _in_its_folder(found: BrainScoreFiles) -> str:
 
 _READERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (str | bytes | bool | None, lambda found: found),
+    (slice, lambda found: (found.start, found.stop)),
     (enum.Enum, lambda found: found.name),
     (int | float | np.number, float),
     (Seconds, lambda found: "seconds"),

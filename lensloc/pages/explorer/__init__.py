@@ -7,12 +7,14 @@ model.
 
 import importlib
 import importlib.util
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lensloc.errors import LensLocError
 from lensloc.pages.explorer.contents import best, payload
 from lensloc.pages.explorer.page import ExplorerPage, data_script, explorer_style, source
 from lensloc.studies import Localization, Study
+from lensloc.units.token_responses import TokenResponses
 
 if TYPE_CHECKING:
     from lensloc.pages.explorer.widget import Explorer
@@ -33,19 +35,26 @@ _MOST_BYTES = {"widget": 24_000_000, "page": 4_000_000}
 
 
 def explore(
-    found: "Localization | Study", *, percent: float | None = None, most: float | None = None
+    found: "Localization | Study",
+    *,
+    percent: float | None = None,
+    most: float | None = None,
+    tokens: TokenResponses | Iterable[TokenResponses] | None = None,
 ) -> "Explorer | ExplorerPage":
     """Show a localization to look around in.
 
     A heatmap of layers and sites shows where the most selective units are; a cell lists its units,
     and a unit shows how it responds to the stimuli of every condition, with the stimuli that it
-    responds to most and least (of a localization with ``keep_responses=True``). A slider chooses
-    how many units are selected.
+    responds to most and least (of a localization with ``keep_responses=True``; with
+    ``keep_responses="all"`` the contrast's other conditions are shown too). A slider chooses how
+    many units are selected.
 
     Args:
         found: what :func:`lensloc.localize` or :func:`lensloc.study` found.
         percent: per cent of units that are selected at first; a study's own, or 1, if None.
         most: the largest percentage to choose; 5, or ``percent`` if that is larger, if None.
+        tokens: what :func:`lensloc.capture_tokens` kept at one of the sites, or several: the texts
+            of a unit among them are shown with every token in the colour of its response.
 
     Returns:
         An anywidget (``pip install "lensloc[notebook]"``), whose ``percent``, ``side``, ``site``,
@@ -65,9 +74,13 @@ def explore(
     if most is None:
         most = max(_MOST_PERCENT, percent)
     if importlib.util.find_spec("anywidget") is None:
-        data = payload(located, percent=percent, most=most, most_bytes=_MOST_BYTES["page"])
+        data = payload(
+            located, percent=percent, most=most, most_bytes=_MOST_BYTES["page"], tokens=tokens
+        )
         return ExplorerPage.of(data)
     widget = importlib.import_module("lensloc.pages.explorer.widget")
-    data = payload(located, percent=percent, most=most, most_bytes=_MOST_BYTES["widget"])
+    data = payload(
+        located, percent=percent, most=most, most_bytes=_MOST_BYTES["widget"], tokens=tokens
+    )
     shown: Explorer = widget.Explorer.of(located, data)
     return shown

@@ -1,7 +1,6 @@
 """What the explorer shows, as plain data that JSON holds: units in order, and their responses."""
 
-import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +9,15 @@ import torch
 from lensloc.contrasts.pictures import thumbnails
 from lensloc.errors import LensLocError, unwarned
 from lensloc.forward.sites import unit_in_words
+from lensloc.pages.explorer.by_token import coded, pieces_of, tokens_by_site
+from lensloc.pages.explorer.packing import packed
 from lensloc.selectivity import Selectivity
 from lensloc.studies import Localization
 from lensloc.units.mask import UnitMask
 from lensloc.units.ragged import of_all
 from lensloc.units.selection import ranked
 from lensloc.units.stimuli import Stimulus
+from lensloc.units.token_responses import TokenResponses
 
 Side = Literal["target", "control"]
 SIDES: tuple[Side, ...] = ("target", "control")
@@ -34,7 +36,14 @@ _BEYOND = (
 )
 
 
-def payload(found: Localization, *, percent: float, most: float, most_bytes: int) -> dict[str, Any]:
+def payload(
+    found: Localization,
+    *,
+    percent: float,
+    most: float,
+    most_bytes: int,
+    tokens: TokenResponses | Iterable[TokenResponses] | None = None,
+) -> dict[str, Any]:
     """Return what the explorer needs to know.
 
     Units of either side stand in the order in which :meth:`Selectivity.top` and ``bottom`` take
@@ -47,6 +56,7 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
         percent: how many units are shown selected at first.
         most: the largest percentage to choose; only so many units are known to the explorer.
         most_bytes: of all responses together; the most selective units come first.
+        tokens: responses by token, with which texts are coloured.
 
     Raises:
         LensLocError: for percentages that make no sense, or responses that do not belong to the
@@ -58,13 +68,10 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
             f"most the largest to choose ({most:g}), which is at most 100."
         )
     contrast, made = found.contrast, next(iter(found.values())).provenance
-    for site, responses in found.responses.items():
-        if responses.conditions != contrast.labels:
-            raise LensLocError(
-                f"The responses at {site} are not those to the stimuli of {contrast.name}; "
-                "localize again with keep_responses=True."
-            )
-    names = list(dict.fromkeys(contrast.labels))
+    texts, labels = _shown(found)
+    names = list(dict.fromkeys(labels))
+    by_token = tokens_by_site(tokens, found)
+    pieces = pieces_of(by_token, labels)
     kept = _kept(found, percent, most, most_bytes)
     pooled = made.pooling.replace("-", " ") or "pooled"
     return {
@@ -82,12 +89,13 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
         "beyond": _BEYOND,
         "stimuli": {
             "conditions": [
-                {"name": name, "role": "target" if name in contrast.target else "control"}
+                {"name": name, "role": _role(name, contrast.target, contrast.control)}
                 for name in names
             ],
-            "condition": [names.index(label) for label in contrast.labels],
-            "text": [_shown(text) for text in contrast.texts],
-            "picture": thumbnails(contrast.texts),
+            "condition": [names.index(label) for label in labels],
+            "text": [_in_short(text) for text in texts],
+            "picture": thumbnails(texts),
+            "tokens": pieces,
         },
         "sites": [
             {
@@ -99,13 +107,14 @@ def payload(found: Localization, *, percent: float, most: float, most_bytes: int
                 "available": _available(selectivity),
                 **{side: _side(selectivity, side, most) for side in SIDES},
                 "responses": _responses(found, site, kept[site]) if kept else None,
+                "tokens": coded(by_token.get(site), selectivity, most_bytes // max(1, len(found))),
             }
             for site, selectivity in found.items()
         ],
     }
 
 
-def _shown(text: str) -> str:
+def _in_short(text: str) -> str:
     """Return what a page shows of a stimulus: a name, or a text, of a long one its two ends."""
     if isinstance(text, Stimulus):
         return text.name
@@ -113,6 +122,41 @@ def _shown(text: str) -> str:
         return text
     half = _LONGEST_TEXT // 2
     return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
+
+
+def _shown(found: Localization) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the stimuli that were kept, and their conditions: those with a role, or all.
+
+    Raises:
+        LensLocError: if responses are to others.
+    """
+    contrast = found.contrast
+    every = contrast.conditions
+    both = [
+        (contrast.texts, contrast.labels),
+        (
+            tuple(text for texts in every.values() for text in texts),
+            tuple(name for name, texts in every.items() for _ in texts),
+        ),
+    ]
+    fits = [
+        (texts, labels)
+        for texts, labels in both
+        if all(each.conditions == labels for each in found.responses.values())
+    ]
+    if not fits:
+        site = next(iter(found.responses))
+        raise LensLocError(
+            f"The responses at {site} are not those to the stimuli of {contrast.name}; "
+            "localize again with keep_responses=True."
+        )
+    return fits[0]
+
+
+def _role(name: str, target: Iterable[str], control: Iterable[str]) -> str:
+    if name in target:
+        return "target"
+    return "control" if name in control else "other"
 
 
 def best(found: Selectivity, side: Side, percent: float) -> UnitMask | None:
@@ -165,7 +209,7 @@ def _kept(
     """
     if not all(site in found.responses for site in found):
         return {}
-    room = max(0, most_bytes) // (2 * len(found.contrast.texts) + _BYTES_A_UNIT)
+    room = max(0, most_bytes) // (2 * len(_shown(found)[0]) + _BYTES_A_UNIT)
     kept: dict[str, dict[int, None]] = {site: {} for site in found}
     stages: list[tuple[Side, float]] = [
         ("target", percent), ("control", percent), ("target", most), ("control", most),
@@ -203,8 +247,3 @@ def _responses(found: Localization, site: str, units: list[int]) -> dict[str, st
         "step": packed(step, "<f4"),
         "codes": packed(codes, "<u2"),
     }
-
-
-def packed(values: "np.ndarray[Any, np.dtype[Any]]", dtype: str) -> str:
-    """Return an array's bytes as base64 text."""
-    return base64.b64encode(np.ascontiguousarray(values.astype(dtype)).tobytes()).decode()

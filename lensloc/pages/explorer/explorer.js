@@ -88,13 +88,24 @@ function unpackResponses(packed) {
   return { rows, low, step, codes };
 }
 
+function unpackTokens(packed) {
+  const rows = new Map(Array.from(decoded(packed.unit, Uint32Array), (unit, row) => [unit, row]));
+  const largest = decoded(packed.largest, Float32Array);
+  const codes = decoded(packed.codes, Int8Array);
+  return { rows, largest, codes, n: rows.size ? codes.length / rows.size : 0 };
+}
+
 function unpacked(payload) {
   const sites = payload.sites.map((site) => ({
     ...site,
     sides: { target: unpackSide(site.target, site), control: unpackSide(site.control, site) },
     responses: site.responses && unpackResponses(site.responses),
+    tokens: site.tokens && unpackTokens(site.tokens),
   }));
-  return { ...payload, sites };
+  // The first token of every stimulus, among those of all.
+  let sum = 0;
+  const starts = payload.stimuli.tokens?.map((pieces) => (sum += pieces.length) - pieces.length);
+  return { ...payload, sites, stimuli: { ...payload.stimuli, starts } };
 }
 
 // Layers may differ in width; an index into all of them counts every layer as wide as the widest.
@@ -511,7 +522,7 @@ function render({ model, el }) {
     if (data.absolute) view.unitFacts.append(view.signedLabel);
     const label = data.absolute && !state.signed ? data.measure : data.measure_signed;
     view.plot.replaceChildren(stripPlot(data, values, label, view.plot.clientWidth || 480));
-    view.stimuli.replaceChildren(...extremes(data, values));
+    view.stimuli.replaceChildren(...extremes(data, values, colouring(data, site, unit.flat)));
   }
 }
 
@@ -558,7 +569,8 @@ function stripPlot(data, values, label, width) {
     const rows = condition.flatMap((c, row) => (c === number ? [row] : []));
     const sorted = rows.map((row) => values[row]).sort((a, b) => a - b);
     const [a, median, b] = [0.25, 0.5, 0.75].map((p) => quantile(sorted, p));
-    const name = `${found.name} (${found.role}, n = ${rows.length})`;
+    const role = found.role === "other" ? "" : `${found.role}, `;
+    const name = `${found.name} (${role}n = ${rows.length})`;
     svg.append(shape("text", { x: left, y: y + 16, class: "ll-axis" }, name));
     const strip = shape("g", { class: `ll-${found.role}` });
     rows.forEach((row, place) => {
@@ -583,10 +595,28 @@ function pictureOf(data, row) {
   return source ? [element("img", { class: "ll-picture", src: source, alt: "" })] : [];
 }
 
-function extremes(data, values) {
+// Text of a stimulus, every token in the colour of a unit's response to it where that is kept:
+// orange above zero, blue below.
+function colouring(data, site, flat) {
+  const { text, tokens, starts } = data.stimuli;
+  const row = site.tokens?.rows.get(flat);
+  if (row === undefined) return (stimulus) => [text[stimulus]];
+  const { largest, codes, n } = site.tokens;
+  return (stimulus) =>
+    tokens[stimulus].map((piece, place) => {
+      const share = codes[row * n + starts[stimulus] + place] / 127;
+      const span = element("span", { class: "ll-token" }, piece);
+      const [r, g, b] = share > 0 ? [213, 94, 0] : [0, 114, 178];
+      span.style.background = `rgba(${r}, ${g}, ${b}, ${(0.6 * Math.abs(share)).toFixed(2)})`;
+      span.title = String(Number((share * largest[row]).toPrecision(3)));
+      return span;
+    });
+}
+
+function extremes(data, values, written) {
   const order = values.map((_, row) => row).sort((a, b) => values[b] - values[a] || a - b);
   const shown = Math.min(SHOWN_STIMULI, Math.floor(order.length / 2));
-  const { conditions, condition, text } = data.stimuli;
+  const { conditions, condition } = data.stimuli;
   const list = (title, rows) =>
     element(
       "div",
@@ -603,7 +633,7 @@ function extremes(data, values) {
             {},
             element("span", { class: "ll-value" }, value),
             element("span", { class: `ll-tag ll-${found.role}` }, found.name),
-            element("span", { class: "ll-text" }, ...pictureOf(data, row), text[row]),
+            element("span", { class: "ll-text" }, ...pictureOf(data, row), ...written(row)),
           );
         }),
       ),

@@ -193,7 +193,9 @@ def differences(study: Study) -> list[str]:
             f"{kinds[made.absolute]} activations were compared, not {kinds[protocol.absolute]} ones"
         )
     if made.test != protocol.test:
-        found.append(f"the test was {_TESTS[made.test]}, not {_TESTS[protocol.test]}")
+        found.append(
+            f"the test was {_TESTS.get(made.test, made.test)}, not {_TESTS[protocol.test]}"
+        )
     rule = study.network.rule
     if rule is None or not rule.same_way(protocol.selection):
         found.append(f"units were selected as {made.selection}")
@@ -257,8 +259,14 @@ def _test(study: Study) -> str:
     if made.test == "paired":
         pairs = "item" if study.contrast.items is not None else "position"
         test = f"{size} to target and control, paired by {pairs}, by a paired t-test"
-    else:
+    elif made.test == "welch":
         test = f"{size} to target and control by Welch's t-test (Welch 1947)"
+    elif made.test.startswith("adjusted for "):
+        test = (
+            f"{size} to target and control by the t of the side in a linear regression, {made.test}"
+        )
+    else:
+        test = f"{size} to target and control by the statistic {made.test!r}"
     return (
         f"For every unit we compared {test}, with effect sizes as Cohen's d (Cohen 1988) and "
         "two-sided p corrected over the units of a site by the false discovery rate (Benjamini and "

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from lensloc.alignment.optional import needed
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, needed
 
 _EDGES = re.compile(r"^\W+|\W+$")
 
@@ -24,7 +23,7 @@ def zipf_frequencies(words: Sequence[str], language: str = "en") -> Float[np.nda
     Raises:
         LensLocError: a language that wordfreq lacks.
     """
-    library = needed("wordfreq", "Word frequencies")
+    library = needed("wordfreq", "Word frequencies", "lensloc[alignment]")
     # wordfreq would take the nearest language that it has, which may be English.
     if language.replace("_", "-").split("-")[0] not in library.available_languages():
         raise LensLocError(
