@@ -144,6 +144,8 @@ def hook_names(site: Site, model: Model) -> list[str]:
         LensLocError: if the model lacks one of them.
     """
     seen = surface(model)
+    if seen.own_sites:
+        site = site_of(site.name, model)
     names = [site.hook_name(layer) for layer in range(seen.n_layers_at(site.name))]
     missing = {name: why for name in names if (why := seen.lacks(name))}
     if not missing:

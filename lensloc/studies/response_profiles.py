@@ -27,6 +27,7 @@ from lensloc.units.mask import UnitMask
 from lensloc.units.mask import describe as describe_mask
 from lensloc.units.responses import Responses
 from lensloc.units.text_sets import TextSet
+from lensloc.vocabulary import PlacePooling
 
 # Of every condition so many texts must not have selected the units for the rest to be left out.
 _SPARE = 1 / 3
@@ -40,7 +41,7 @@ def response_profile(
     contrast: Contrast,
     *,
     cross_validate: CrossValidate = "auto",
-    pooling: Pooling | None = None,
+    pooling: Pooling | PlacePooling | None = None,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     seed: int = 0,
@@ -69,8 +70,8 @@ def response_profile(
         contrast: conditions to measure.
         cross_validate: ``"auto"`` as above; True to pick by the mask's rule on halves in any case;
             False to measure the mask's own units on all texts.
-        pooling: over which tokens; that of the mask if None, and the last one where a mask knows
-            none.
+        pooling: over which tokens or places; that of the mask if None, and the last token where a
+            mask knows none.
         confidence: of the percentile bootstrap intervals, over stimuli.
         n_resamples: of the bootstrap.
         seed: of halves and bootstrap.
@@ -87,18 +88,20 @@ def response_profile(
     _require_units(mask)
     made = mask.provenance
     _plan(mask, contrast, cross_validate)  # refuse early
+    # Single elements of a wrapped module are not pooled.
+    usual = "last-token" if surface(model).takes_tokens else None
     captured = capture(
         model,
         *_every_text(contrast),
         [mask.site],
-        pooling=pooling or made.pooling or "last-token",  # type: ignore[arg-type]
+        pooling=pooling or made.pooling or usual,  # type: ignore[arg-type]
         max_tokens=made.max_tokens,
         batch_size=batch_size,
         progress=progress,
     )
     responses = captured.responses[mask.site]
     n_layers, n_units = responses.values.shape[1:]
-    mask.require_shape((n_layers, n_units), describe(model).name)
+    mask.require_shape((n_layers, n_units), describe(model).name, responses.widths)
     found = profile_of(
         responses,
         mask,

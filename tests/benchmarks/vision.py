@@ -1,6 +1,6 @@
 """The face localizer on EfficientNet-Lite0, end to end, and the same in deeplocalizer.
 
-    python tests/benchmarks/vision.py [--deeplocalizer FOLDER]
+    python tests/benchmarks/vision.py [--deeplocalizer FOLDER] [--figure FILE]
 
 Seconds are of the clock and, since machines are shared, of the processor. deeplocalizer 0.0.3 is
 imported from the environment, or from FOLDER, where ``pip install --no-deps --target FOLDER
@@ -47,6 +47,7 @@ def head(*titles: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deeplocalizer", help="folder that it was installed into")
+    parser.add_argument("--figure", type=Path, help="where the units are; .png needs kaleido")
     given = parser.parse_args()
     # What there is to mind in this contrast is said by `lensloc localize`.
     warnings.simplefilter("ignore", ll.LensLocWarning)
@@ -72,6 +73,9 @@ def main() -> None:
         t, q = found.t[layer, :width], found.q[layer, :width]
         print(f"| {layer} | {width} | {float(t.max()):.1f} | {int(((q < 0.05) & (t > 0)).sum())} | "
               f"{int(network.per_layer()[layer])} |")  # fmt: skip
+    sets = elsewhere(model, contrast, network)
+    if given.figure:
+        ll.plot.save(ll.plot.layer_heatmap(sets), given.figure, overwrite=True)
     theirs = imported(given.deeplocalizer)
     if theirs is None:
         print("\ndeeplocalizer cannot be imported (or lacks matplotlib); nothing is compared.")
@@ -92,6 +96,26 @@ def lesioned(model: Any, network: Any, contrast: Any) -> None:
         ll.controls("layer", seeds=range(2)),
         progress=False,
     )
+
+
+def elsewhere(model: Any, contrast: Any, network: Any) -> dict[str, Any]:
+    """Localize with another control and without training, and say what is shared."""
+    untrained = ll.load_model("efficientnet-lite0", untrained=True, seed=0, device="cpu")
+    scrambled = contrast.with_roles(target="faces", control="scrambled")
+    head("network", "faces against", "prefer faces, q < 0.05", "largest t", "of its top 1 % above")
+    sets = {"faces > patches": network}
+    for what, net, against in (
+        ("trained", model, scrambled),
+        ("untrained", untrained, contrast),
+        ("untrained", untrained, scrambled),
+    ):
+        found = ll.localize(net, against, progress=False)["block"]
+        units = found.top(percent=PERCENT)
+        shared = len(units & network) if what == "trained" else ""
+        print(f"| {what} | {against.control[0]} | {len(found.significant())} of {found.n_units} | "
+              f"{float(found.t.nan_to_num().max()):.1f} | {shared} |", flush=True)  # fmt: skip
+        sets[f"faces > {against.control[0]}{', untrained' * (what == 'untrained')}"] = units
+    return sets
 
 
 def imported(folder: str | None) -> Any:

@@ -463,6 +463,13 @@ def test_language_models_take_no_pictures_and_modules_no_tokens(
         ll.lesion(wrapped, full)
 
 
+def test_a_multiverse_asks_for_sites_that_a_module_has(contrast: ll.Contrast) -> None:
+    model = ll.wrap(planted_vision.Net(), SITES, name="planted")
+    task = ll.tasks.linear_probe(planted_vision.pictures(5), "conv", folds=2)
+    with pytest.raises(ll.LensLocError, match="planted was wrapped without a site 'resid_post'"):
+        ll.multiverse(model, contrast, [task], progress=False)
+
+
 def test_surfaces_are_kept_on_the_wrapped_module() -> None:
     wrapped = ll.wrap(planted_vision.Net(), SITES)
     assert surface(wrapped) is surface(wrapped)
@@ -508,6 +515,19 @@ def test_a_study_of_lesions_takes_modules_and_tasks_of_ones_own(contrast: ll.Con
     with ll.lesion(wrapped, conv.top(k=1)):
         lesioned = task(wrapped).score
     assert float(table.loc["network", "score"]) == pytest.approx(lesioned)
+
+
+@pytest.mark.parametrize("unit", ["channel", "element"])
+def test_profiles_of_layers_of_different_width(unit: Any, contrast: ll.Contrast) -> None:
+    model = ll.wrap(planted_vision.Net(), SITES, unit=unit)
+    found = ll.localize(model, contrast, keep_responses=True, progress=False)
+    network = found["conv"].top(k=3)
+    profile = ll.response_profile(model, network, contrast, cross_validate=False, progress=False)
+    values = found.responses["conv"].values[:, network.mask].abs().double().mean(dim=1)
+    is_red = torch.tensor([label == "red" for label in contrast.labels])
+    table = profile.table.set_index("condition")["absolute"]
+    assert table["red"] == pytest.approx(float(values[is_red].mean()), rel=1e-5)
+    assert table["other"] == pytest.approx(float(values[~is_red].mean()), rel=1e-5, abs=1e-9)
 
 
 def test_wide_layers_run_few_stimuli_at_once_on_a_cpu() -> None:
