@@ -10,7 +10,7 @@ _LONGEST_SENTENCE = 2000
 
 
 class LensLocError(ValueError):
-    """Input that lensloc cannot use.
+    r"""Input that lensloc cannot use.
 
     The message is one sentence: what was wrong, where, and what to do about it.
     The command line prints it and exits with status 2. What it quotes of files and names can hold
@@ -19,7 +19,7 @@ class LensLocError(ValueError):
 
     Example:
         >>> print(LensLocError("The file a\x1b[2J\n.csv is empty."))
-        The file a\ufffd[2J .csv is empty.
+        The file a�[2J .csv is empty.
         >>> len(str(LensLocError("The cell is " + "9" * 100_000 + ", not a number.")))
         2000
     """

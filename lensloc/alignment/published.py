@@ -132,6 +132,7 @@ def _tab_separated(path: Path) -> pd.DataFrame:
             f"There is no file {path}; fetch Natural Stories, or name the folder that holds it."
         )
     try:
+        _require_whole_lines(path)
         return pd.read_csv(
             path,
             sep="\t",
@@ -140,9 +141,27 @@ def _tab_separated(path: Path) -> pd.DataFrame:
             keep_default_na=False,
             encoding="utf-8-sig",
         )
+    except LensLocError:
+        raise
     except (OSError, ValueError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LensLocError(f"{path} cannot be read as a table ({line}).") from error
+
+
+def _require_whole_lines(path: Path) -> None:
+    """Check that no line lacks cells, as that does at which a file was cut off.
+
+    Raises:
+        LensLocError: naming the line.
+    """
+    with path.open(encoding="utf-8-sig") as lines:
+        wanted = next(lines, "").count("\t")
+        for number, line in enumerate(lines, start=2):
+            if line.strip() and line.count("\t") < wanted:
+                raise LensLocError(
+                    f"{path}, row {number}: has {line.count(chr(9)) + 1} cells, and the header "
+                    f"{wanted + 1}; complete it, since the file may have been cut off."
+                )
 
 
 def _require_same_words(merged: pd.DataFrame, file: Path) -> None:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.contrasts.lines import kind_of, read_text, split_lines
-from lensloc.contrasts.readers import read_records
+from lensloc.contrasts.readers import read_records, rows_of_cells
 from lensloc.errors import LensLocError
 
 Table = pd.DataFrame | str | Path
@@ -90,6 +90,7 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
             return read
         text = read_text(path, form.encoding)
         separator = _separator(split_lines(text)[:1], form, kind)
+        _require_whole_rows(text, separator, path)
         table = pd.read_csv(
             io.StringIO(text),
             sep=separator,
@@ -104,6 +105,22 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise LensLocError(f"{path} cannot be read as a table of {what} ({line}).") from error
     return _without_header(table, path, decimal_comma=separator == ";")
+
+
+def _require_whole_rows(text: str, separator: str, path: Path) -> None:
+    """Check that no row lacks cells: one that is empty is there, as it is not in a cut-off file.
+
+    Raises:
+        LensLocError: naming the row.
+    """
+    wanted = None
+    for number, cells in enumerate(rows_of_cells(text, separator), start=1):
+        wanted = len(cells) if wanted is None else wanted
+        if 0 < len(cells) < wanted and any(cells):
+            raise LensLocError(
+                f"{path}, row {number}: has {len(cells)} cells, and the header {wanted}; complete "
+                "it, since the file may have been cut off."
+            )
 
 
 def _separator(header: list[str], form: TableForm, kind: str) -> str:
@@ -121,15 +138,6 @@ def _without_header(table: pd.DataFrame, path: Path, *, decimal_comma: bool) -> 
     last = int(np.flatnonzero(~blank)[-1]) if (~blank).any() else 0
     if blank[:last].any() and table.shape[1] > 1:
         raise LensLocError(f"{path}, row {int(blank.argmax()) + 1}: the row is blank; remove it.")
-    # A cell that is empty is a text; one that is not there, as in a file that was cut off, is not.
-    short = table.isna().any(axis=1).to_numpy() & ~blank
-    short[0] = False
-    if short.any():
-        row = int(short.argmax())
-        raise LensLocError(
-            f"{path}, row {row + 1}: has {int(table.iloc[row].notna().sum())} cells, and the header"
-            f" {table.shape[1]}; complete it, since the file may have been cut off."
-        )
     body = table.iloc[1 : last + 1].fillna("").reset_index(drop=True)
     for column in body.columns if decimal_comma else ():
         cells = body[column]

@@ -3,7 +3,9 @@
 One reader for contrasts, tasks and corpora. Rows are read as they are needed.
 """
 
+import contextlib
 import csv
+import io
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ __all__ = [
     "read_texts",
     "require_text",
     "require_texts",
+    "rows_of_cells",
     "text_fault",
 ]
 
@@ -281,6 +284,14 @@ def _csv_rows(
             f"{path}, row {begun}: not a readable CSV ({error}); correct it, or save the table as "
             ".jsonl."
         ) from error
+
+
+def rows_of_cells(text: str, separator: str) -> Iterator[list[str]]:
+    """Yield the rows of a table as Python's own reader has them; none after what it cannot read."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    with contextlib.suppress(csv.Error):
+        while (cells := _next_of(reader)) is not None:
+            yield cells
 
 
 def _next_of(reader: Any) -> list[str] | None:

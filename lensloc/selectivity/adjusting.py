@@ -183,7 +183,7 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
         >>> responses = ll.Responses("head", values.reshape(6, 1, 1), ("a",) * 3 + ("b",) * 3)
         >>> found = ll.adjusted_for({"length": length})(responses, ("a",), ("b",))
         >>> round((found.mean_target - found.mean_control).item(), 2)
-        0.8
+        0.77
     """
     table = pd.DataFrame(nuisances)
     if table.shape[1] == 0:

@@ -13,6 +13,7 @@ import pytest
 from file_kinds import kinds
 from fuzzing import BAD, Bench, Kind, Read, run, shares, table
 from mutations import TEXT
+from stories import natural_stories
 from task_files import refused
 
 import lensloc as ll
@@ -149,3 +150,10 @@ def test_no_table_holds_a_formula() -> None:
     found = pd.DataFrame({"text": ["=cmd|' /C calc'!A0", "-1", "a"], "@x": [-1.5, np.nan, 2]})
     lines = encoded(found, ".csv").decode().splitlines()
     assert lines == ["text,'@x", "'=cmd|' /C calc'!A0,-1.5", "'-1,", "a,2.0"]
+
+
+def test_lines_of_natural_stories_that_were_cut_off(tmp_path: Path) -> None:
+    folder = natural_stories(tmp_path / "ns")
+    path = folder / "processed_wordinfo.tsv"
+    path.write_text(path.read_text().rstrip()[:-8])
+    refused(lambda: ll.alignment.natural_stories(folder), "cells, and the header 8; complete it")
