@@ -71,6 +71,13 @@ CASES: dict[str, str] = {
     # -- masks and maps ----------------------------------------------------------------------------
     "ll.lesion(model, found)": "A UnitMask is needed for masks, not something of type Localization",
     'll.lesion(model, "mask.npy")': "ll.UnitMask.load",
+    "ll.explore(found, tokens=found)": "A TokenResponses is needed for tokens",
+    "ll.load('nowhere.lensloc')": "nowhere.lensloc cannot be read",
+    "ll.save(model, 'model.lensloc')": "cannot be kept; give a result, a table",
+    "ll.concat([found, mask])": "Localization and UnitMask are several",
+    "ll.statistic('mean')": "A statistic is made of a function of two arrays; str is none",
+    "ll.tasks.of_function('mean')": "A task is made of a function of a model; str is none",
+    "ll.localize(model, c, test=5)": "A test is a name or a statistic; int is neither",
     "ll.lesion(model, [mask, 5])": "A UnitMask is needed for masks",
     'll.lesion(model, "L99.resid_post.1")': "L99.resid_post.1 does not exist",
     'll.lesion(model, ["L0.nowhere.1"])': "There is no site 'nowhere'",
