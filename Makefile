@@ -91,11 +91,12 @@ test-package: $(VENV)/.package
 findings: $(VENV)/.dev
 	HF_HUB_OFFLINE=1 $(VENV)/bin/python tests/benchmarks/findings.py $(SECTIONS)
 
-$(VENV)/.docs: $(VENV)/.runtime
-	$(INSTALL) --editable '.[docs]'
+# Pages are made from what is written; nothing of lensloc is imported.
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(INSTALL) mkdocs-jupyter mkdocs-material 'mkdocstrings[python]'
 	touch $@
 
-$(VENV)/.package: $(VENV)/bin/python
+$(VENV)/.package: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(INSTALL) build twine
 	touch $@
 

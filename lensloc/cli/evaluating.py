@@ -261,8 +261,8 @@ def _require_possible(
             list(once(network))
 
 
-def parse_percents(text: str) -> list[float]:
-    """Read sizes, ``--percent 0.5,1,2``.
+def parse_percents(text: str, option: str = "--percent") -> list[float]:
+    """Read sizes, ``--percent 0.5,1,2``, or an option of another name.
 
     Raises:
         LensLocError: unless it is a list of percentages.
@@ -273,9 +273,9 @@ def parse_percents(text: str) -> list[float]:
             size = float(part)
         except ValueError as error:
             raise LensLocError(
-                f"--percent {text!r} is not a list of numbers; write e.g. 0.5,1,2."
+                f"{option} {text!r} is not a list of numbers; write e.g. 0.5,1,2."
             ) from error
-        require_percentage(size, "Every size in --percent")
+        require_percentage(size, f"Every size in {option}")
         sizes.append(size)
     return list(dict.fromkeys(sizes))
 

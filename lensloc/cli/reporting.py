@@ -121,7 +121,7 @@ def report_command(
     size = 1.0 if percent is None else percent
     require_percentage(size)
     require_place(out, "--out", (".html",), overwrite)
-    sizes = None if percents is None else parse_percents(percents)
+    sizes = None if percents is None else parse_percents(percents, "--percents")
     form = texts.form(*task_files(task or []))
     columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too

@@ -54,7 +54,7 @@ def test_units_and_curves(
         (("--pairs", "irony"), "There are no pairs 'irony', bundled or in a file"),
         (("--n-exact", "3"), "nothing but --curves uses it"),
         (("--percentage", "1", "--num-units", "3"), "--percent says how many"),
-        (("--percentage", "0"), "percentage"),
+        (("--percentage", "0"), "--percent must be above 0"),
         (("--sep", ";"), "bundled pairs are none"),
         (("--site", "neurons"), "neurons"),
         (("--gradient-at", "both"), "both"),

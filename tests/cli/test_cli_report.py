@@ -49,7 +49,7 @@ def test_report_writes_what_the_library_finds(
     network = found.top(percent=10)
     assert (result["n_units"], result["site"], result["out"]) == (9, "resid_post", "report.html")
     page = Path("report.html").read_text()
-    call = text_of(page).split("Call", 1)[1]
+    call = text_of(page).split("Run it again", 1)[1]
     assert "lensloc report --model-name my-llama --contrast small.csv --target sentences" in call
     for paragraph in (*result["summary"], *result["warnings"]):
         assert " ".join(paragraph.split()) in " ".join(text_of(page).split())
