@@ -139,8 +139,8 @@ def _require_whole_models(checked: ReadyPlan) -> None:
         if sharded:
             raise LensLocError(
                 f"{model.label} is to be sharded over the ranks ({sorted(sharded)[0]}), and a "
-                "sweep under torchrun shares models out over them; use device_map: auto in one process, "
-                "or measure it by itself."
+                "sweep under torchrun shares models out over them; use device_map: auto in one "
+                "process, or measure it by itself."
             )
 
 

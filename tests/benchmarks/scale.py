@@ -263,7 +263,8 @@ def merge(shards: int, layers: int, neurons: int, languages: int, fan: int) -> N
     assert int(total.counts[0, 0, 0]) == expected
     print(f"{shards} shards of {layers} x {neurons:,} neurons, {languages} languages, {fan} a node:"
           f" {seconds:.0f} s, at most {most} partial sums at once; peak "
-          f"{peak_mib() - before:.0f} MiB over {before:.0f} MiB (the sum takes {size:.0f} MiB)")  # fmt: skip
+          f"{peak_mib() - before:.0f} MiB over {before:.0f} MiB "
+          f"(the sum takes {size:.0f} MiB)")  # fmt: skip
 
 
 def main() -> None:
