@@ -42,6 +42,11 @@ CASES: dict[str, str] = {
     'll.multiverse("gpt2", c, [task])': "ll.load_model('gpt2')",
     'll.confound_check("gpt2", c)': "ll.load_model('gpt2')",
     'task("gpt2")': "ll.load_model('gpt2')",
+    # -- a plan ------------------------------------------------------------------------------------
+    "ll.sweep(3)": "something of type int is none of these",
+    'll.sweep("gpt2")': "gpt2 is neither a bundled plan",
+    'll.sweep({"models": "gpt2"}, store=3)': "int is neither",
+    "ll.plot.sweep_depths(task)": "take what ll.sweep returned",
     'll.tasks.minimal_pairs(limit=1)("gpt2")': "ll.load_model('gpt2')",
     'll.tasks.generation(["x"])("gpt2")': "ll.load_model('gpt2')",
     'll.lape.record("gpt2", {"a": ["x"]})': "ll.load_model('gpt2')",

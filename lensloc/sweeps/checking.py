@@ -142,7 +142,10 @@ def ready(plan: Plan, file: PlanFile, *, ask_hub: bool = True) -> ReadyPlan:
     models: list[PlannedModel] = []
     for number, entry in enumerate(plan.models):
         with _at(file, "models", number):
-            models += _models(entry, file.folder, ask_hub)
+            found = _models(entry, file.folder)
+            models += found
+            if ask_hub and not found[0].state and _may_be_on_hub(entry.name):
+                ask_hub = _require_on_hub(entry)
     _once(file, "models", [model.label for model in models])
     _once(file, "contrasts", [entry.name for entry in plan.contrasts])
     for place, names in (("sites", plan.sites), ("protocols", plan.protocols)):
@@ -196,7 +199,7 @@ def _once(file: PlanFile, place: str, names: Sequence[str], remedy: str = "leave
 # -- models ----------------------------------------------------------------------------------------
 
 
-def _models(entry: ModelEntry, folder: Path, ask_hub: bool) -> list[PlannedModel]:
+def _models(entry: ModelEntry, folder: Path) -> list[PlannedModel]:
     path = folder / Path(entry.name).expanduser()
     if entry.seed is not None and not entry.untrained:
         raise LensLocError("seed is of untrained models; leave it out, or add untrained: true.")
@@ -209,8 +212,6 @@ def _models(entry: ModelEntry, folder: Path, ask_hub: bool) -> list[PlannedModel
             f"there is no model {entry.name!r}{closest(entry.name)}; a model is one of these, a "
             "name on the hub (owner/name), a folder or a .gguf file."
         )
-    if ask_hub and _may_be_on_hub(entry.name):
-        _require_on_hub(entry)
     return [PlannedModel(entry, revision, entry.name) for revision in entry.revisions or (None,)]
 
 
@@ -230,10 +231,10 @@ def _may_be_on_hub(name: str) -> bool:
     return False
 
 
-def _require_on_hub(entry: ModelEntry) -> None:
-    """Ask the hub for a model and its revisions; without network, nothing is said."""
+def _require_on_hub(entry: ModelEntry) -> bool:
+    """Ask the hub for a model and its revisions; return whether it answers at all."""
     if entry.name.startswith(TIMM):
-        return
+        return True
     try:
         refs = huggingface_hub.HfApi().list_repo_refs(entry.name)
     except RepositoryNotFoundError as error:
@@ -242,12 +243,13 @@ def _require_on_hub(entry: ModelEntry) -> None:
             "of a private one, log in with `hf auth login`."
         ) from error
     except Exception:  # no network, the hub switched off, or it is down: loading will tell
-        return
+        return False
     known = {ref.name for ref in (*refs.branches, *refs.tags)}
     for revision in entry.revisions:
         commit = len(revision) >= 7 and set(revision) <= set("0123456789abcdef")
         if revision not in known and not commit:
             raise LensLocError(f"{entry.name} has no revision {revision!r} on the hub.")
+    return True
 
 
 def _state(path: Path) -> tuple[tuple[str, int, int], ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +92,7 @@ def device_of_its_own(device: str | None, folder: Path) -> Iterator[str | None]:
         yield device
         return
     for number in range(n):
-        lock = FileLock(folder / f".{os.uname().nodename}-cuda-{number}.lock")
+        lock = FileLock(folder / f".{platform.node()}-cuda-{number}.lock")
         with contextlib.suppress(Timeout, OSError):
             lock.acquire(timeout=0)
             try:

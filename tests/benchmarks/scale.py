@@ -261,8 +261,8 @@ def merge(shards: int, layers: int, neurons: int, languages: int, fan: int) -> N
     assert int(total.tokens.sum()) == shards * 10**9
     expected = sum(int(base[0, 0, 0]) + number for number in range(0, shards, languages))
     assert int(total.counts[0, 0, 0]) == expected
-    print(f"{shards} shards of {layers} x {neurons:,} neurons, {languages} languages, {fan} a "
-          f"node: {seconds:.0f} s, at most {most} partial sums at once; peak "
+    print(f"{shards} shards of {layers} x {neurons:,} neurons, {languages} languages, {fan} a node:"
+          f" {seconds:.0f} s, at most {most} partial sums at once; peak "
           f"{peak_mib() - before:.0f} MiB over {before:.0f} MiB "
           f"(the sum takes {size:.0f} MiB)")  # fmt: skip
 

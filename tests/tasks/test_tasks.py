@@ -312,9 +312,9 @@ def test_beginnings_in_common_are_lesioned_too(
     task = tasks.minimal_pairs(limit=1)
     units = torch.arange(96).reshape(3, 32) % 3 == 0
     with ll.lesion(tiny, ll.UnitMask("resid_post", units), mode):
-        alone = task(tiny).items
-        monkeypatch.setattr(scoring_module, "_LEAST_SHARED", 2)
         shared = task(tiny).items
+        monkeypatch.setattr(scoring_module, "_WORTHWHILE", 0.0)  # of what alone would cost
+        alone = task(tiny).items
     for column in ("good", "bad"):
         np.testing.assert_allclose(shared[column], alone[column], atol=1e-4)
 
