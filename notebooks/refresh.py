@@ -91,6 +91,7 @@ def slim(notebook: nbformat.NotebookNode) -> None:
             data = output.get("data", {})
             if "image/png" in data:
                 data["image/png"] = with_palette(data["image/png"])
+                data.pop("image/jpeg", None)  # Pillow's pictures come as both
     notebook.metadata = {**LANGUAGE, "lensloc": {"ran": code_hash(notebook)}}
 
 

@@ -17,7 +17,7 @@ from refresh import COLAB, code_hash, is_setup, setup_of, warnings_of, with_setu
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 MOST_BYTES = 500_000
-IMPORTS = {"lensloc", "numpy", "pandas"} | sys.stdlib_module_names
+IMPORTS = {"lensloc", "numpy", "pandas", "torch", "PIL"} | sys.stdlib_module_names
 MACHINE = re.compile(
     r"/(?:root|home|work|tmp|Users|private|mnt|opt|usr|var)/"  # paths
     r"|[A-Z]:\\\\|file://|0x[0-9a-f]{6,}|\x1b\[|\r|it/s"  # addresses, colours, progress bars
@@ -65,9 +65,7 @@ def problems(notebook: Any) -> list[str]:
 
 
 def test_there_are_notebooks() -> None:
-    assert {path.name[:2] for path in NOTEBOOKS} == {
-        f"{n:02}" for n in (1, 2, 3, 4, 5, 6, 8, 9, 10)
-    }
+    assert {path.name[:2] for path in NOTEBOOKS} == {f"{n:02}" for n in range(1, 11)}
 
 
 def test_it_is_small_and_valid(path: Path, notebook: Any) -> None:
