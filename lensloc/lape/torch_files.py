@@ -129,6 +129,9 @@ class _Inert:
             shape = "x".join(str(length)[:20] for length in size[:6])
             _refuse(cls.path, f"a tensor of {shape} numbers repeats the few that are stored of it")
 
+    def __call__(self, *_: Any, **__: Any) -> "_Inert":
+        return self
+
     def __setstate__(self, state: Any) -> None: ...
     def __setitem__(self, key: Any, value: Any) -> None: ...
     def append(self, value: Any) -> None: ...

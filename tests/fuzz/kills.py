@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,6 @@ import torch
 from tiny_models import CONFIGS, make_checkpoint
 
 import lensloc as ll
-from lensloc.cli import main as command_line
 from lensloc.display import files
 from lensloc.models import cache_entries
 
@@ -80,12 +80,12 @@ class World:
         }
 
     def _localize(self, folder: Path) -> None:
-        _command(
-            "localize", "--model-name", self.checkpoint, "--backend", "transformers",
-            "--contrast", self.csv, "--target", "hot", "--control", "cold", "--percentage", 5,
-            "--site", "resid_post", "--site", "mlp_out", "--out", folder / "m.safetensors",
-            "--overwrite", "--json",
+        found = ll.localize(
+            self.model, self.contrast, ["resid_post", "mlp_out"],
+            store=folder / "cache" / "results", progress=False,
         )  # fmt: skip
+        for site, selectivity in found.items():
+            selectivity.top(percent=5).save(folder / f"m.{site}.safetensors", overwrite=True)
 
     def _study(self, folder: Path) -> None:
         study = ll.lesion_study(
@@ -96,11 +96,13 @@ class World:
         files.write_file(folder / "table.json", study.table.to_json().encode(), overwrite=True)
 
     def _record(self, folder: Path) -> None:
-        _command(
-            "lape", "record", "--model-name", self.checkpoint, "--backend", "transformers",
-            "--corpus", f"en={self.texts}", "--corpus", f"de={self.csv}", "--window", 8,
-            "--checkpoint-every", 2048, "--out", folder / "c.safetensors", "--overwrite", "--json",
+        part = folder / "c.checkpoint"
+        counts = ll.lape.record(
+            self.model, {"en": self.texts, "de": self.csv}, window=8, batch_tokens=16,
+            keep_windows=True, checkpoint=part, checkpoint_every=32, progress=False,
         )  # fmt: skip
+        counts.save(folder / "c.safetensors", overwrite=True)
+        part.unlink()
 
     def _sweep(self, folder: Path) -> None:
         rows = {}
@@ -112,14 +114,6 @@ class World:
                 )  # fmt: skip
                 rows[f"{pooling} {absolute}"] = [map_.t.tolist() for map_ in found.values()]
         files.write_file(folder / "sweep.json", json.dumps(rows).encode(), overwrite=True)
-
-
-def _command(*arguments: Any) -> None:
-    try:
-        command_line([str(argument) for argument in arguments])
-    except SystemExit as ended:
-        if ended.code:
-            raise RuntimeError(f"status {ended.code}") from ended
 
 
 def _mask(folder: Path) -> Any:
@@ -282,6 +276,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
     bad = False
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models.tokens import token_ids
+from lensloc.tasks.pairs import MinimalPairs, Pair
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,7 +77,7 @@ def through(model: Any, texts: tuple[str, str]) -> None:
     except LensLocError as error:
         told(error)
     try:
-        pairs = ll.tasks.pairs.MinimalPairs((ll.tasks.pairs.Pair(*texts, "p"),))
+        pairs = MinimalPairs((Pair(*texts, "p"),))
         assert 0 <= pairs(model).score <= 1
     except LensLocError as error:
         told(error)
@@ -120,4 +121,3 @@ def test_a_report_of_odd_texts(tiny_llama: Any, tmp_path: Path) -> None:
     assert "<script>alert" not in page
     assert "<i>odd" not in main
     assert len(re.findall(r"</html>", page)) == 1
-    assert not re.search(r"[\x00-\x08\x1b]", page)
