@@ -24,6 +24,7 @@ from lensloc.cli.neurons import lape_app
 from lensloc.cli.output import ReadableFormatter, any_encoding, given_arguments, readable
 from lensloc.cli.pairing import pairs_command
 from lensloc.cli.people import alignment_app
+from lensloc.cli.ranking import shared_by_ranks
 from lensloc.cli.reporting import report_command
 from lensloc.cli.specific import specificity_command
 from lensloc.cli.specifying import multiverse_command
@@ -126,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     with any_encoding():
         try:
-            with given_arguments(given), rescuing():
+            with given_arguments(given), rescuing(), shared_by_ranks(given):
                 status = app(args=given, prog_name="lensloc", standalone_mode=False)
         except LensLocError as error:
             _end_with(str(error))

@@ -13,6 +13,7 @@ from typing import Any
 
 from lensloc.display.disks import reason_of
 from lensloc.errors import LensLocError
+from lensloc.ranks import rank
 
 fcntl: Any
 try:
@@ -35,6 +36,8 @@ def write_atomically(path: Path, content: bytes) -> Path:
     Raises:
         LensLocError: if the place cannot be written.
     """
+    if rank() != 0:  # the same is written by rank 0
+        return path
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +89,7 @@ def write_file(path: Path, content: bytes, *, overwrite: bool) -> Path:
     Raises:
         LensLocError: if the place cannot be written, or another file is there and must stay.
     """
-    if not overwrite and _exists(path):
+    if not overwrite and rank() == 0 and _exists(path):
         with contextlib.suppress(OSError):
             if path.read_bytes() == content:
                 return path
@@ -129,7 +132,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
     Raises:
         LensLocError: if there is a file that must not be replaced.
     """
-    if not overwrite and _exists(path):
+    if not overwrite and rank() == 0 and _exists(path):
         raise LensLocError(
             f"{path} exists; say overwrite=True (--overwrite on the command line) to replace it, "
             "or choose another name."

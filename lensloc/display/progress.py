@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from lensloc.ranks import rank
+
 # Seconds between two updates: of what is looked at, and of a file that is read later.
 _EVERY, _EVERY_IN_A_FILE = 0.2, 60.0
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
@@ -38,7 +40,7 @@ def progress_bar(shown: bool, total: int, description: str) -> Iterator[Callable
         total: how much there is to do.
         description: of what.
     """
-    if not shown or bars_hidden():
+    if not shown or bars_hidden() or rank() != 0:
         yield lambda n: None
         return
     with drawn(total=total, desc=description, bar_format=_FORMAT) as bar:

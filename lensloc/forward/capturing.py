@@ -35,7 +35,9 @@ from lensloc.forward.sites import (
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
+from lensloc.ranks import mine, n_ranks, together
 from lensloc.selectivity import Moments
+from lensloc.selectivity.moments import total
 from lensloc.units.ragged import Widths
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import POOLINGS as POOLINGS
@@ -147,17 +149,21 @@ def capture(
             parts[name].append(values)
         order.extend(rows)
 
-    n_tokens = _run(runner, texts, keep, batch_size, progress)
-    back = torch.tensor(order).argsort()
-    responses = {
-        name: Responses(
-            name,
-            torch.cat(values)[back.to(values[0].device)],
-            tuple(conditions),
-            widths=_widths(runner, name),
+    def run() -> tuple[int, list[int], dict[str, list[Tensor]]]:
+        n_tokens = _run(runner, texts, keep, batch_size, progress)
+        if n_ranks() == 1:
+            return n_tokens, order, parts
+        return n_tokens, order, {name: [v.cpu() for v in vs] for name, vs in parts.items()}
+
+    shares = together(run)
+    back = torch.tensor([row for _, rows, _ in shares for row in rows]).argsort()
+    responses: dict[str, Responses] = {}
+    for name in parts:
+        values = torch.cat([part for _, _, found in shares for part in found[name]])
+        responses[name] = Responses(
+            name, values[back.to(values.device)], tuple(conditions), widths=_widths(runner, name)
         )
-        for name, values in parts.items()
-    }
+    n_tokens = shares[0][0]
     return Captured(responses, n_tokens, time.perf_counter() - start)
 
 
@@ -200,7 +206,22 @@ def capture_moments(
                 known = moments[name].get(label)
                 moments[name][label] = found if known is None else known + found
 
-    n_tokens = _run(runner, texts, add, batch_size, progress)
+    def run() -> tuple[int, dict[str, dict[str, Moments]]]:
+        n_tokens = _run(runner, texts, add, batch_size, progress)
+        if n_ranks() == 1:
+            return n_tokens, moments
+        return n_tokens, {name: {k: m.cpu() for k, m in of.items()} for name, of in moments.items()}
+
+    shares = together(run)
+    n_tokens, moments = shares[0]
+    if len(shares) > 1:
+        moments = {
+            name: {
+                label: total([of[name][label] for _, of in shares if label in of[name]])
+                for label in dict.fromkeys(conditions)
+            }
+            for name in moments
+        }
     widths = {name: _widths(runner, name) for name in moments}
     return Summarised(moments, n_tokens, time.perf_counter() - start, widths)
 
@@ -393,7 +414,7 @@ class _Runner:
             budget=self._token_budget(max(lengths, default=1)),
             equal=sees_pads(self.model, max(lengths, default=0)),
         )
-        run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
+        run_batches(self.model, mine(batches), run_batch, progress=progress, description="stimuli")
 
     def _token_budget(self, longest: int) -> int:
         seen = surface(self.model)

@@ -15,6 +15,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.inputs import Input, batch_of, signature
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model
+from lensloc.ranks import mine
 from lensloc.units.ragged import Widths, stacked
 from lensloc.units.stimuli import Stimulus
 from lensloc.vocabulary import PLACE_POOLINGS, PlacePooling
@@ -100,7 +101,7 @@ class ModuleRunner:
             order.sort(key=lambda row: str(signature(ready[row])))
         size = self._rows_at_once() if batch_size == "auto" else batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        run_batches(self.model, batches, run_batch, progress=progress, description="stimuli")
+        run_batches(self.model, mine(batches), run_batch, progress=progress, description="stimuli")
 
     def _rows_at_once(self) -> int:
         seen = self._seen

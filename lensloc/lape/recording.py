@@ -27,6 +27,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos
+from lensloc.ranks import from_first, n_ranks, rank, together
 from lensloc.units.provenance import Provenance
 
 log = logging.getLogger(__name__)
@@ -138,8 +139,11 @@ def record(
         require_writable_folder(path.parent, "The checkpoint's folder")
     empty = Tally(blocks=Blocks((), (), 1, n_blocks) if keep_windows else None)
     tallies = [empty for _ in corpora]
-    if path is not None and path.exists():
-        tallies = load_checkpoint(path, settings, n_blocks if keep_windows else None, device)
+    if path is not None and from_first(path.exists):
+        kept = path
+        tallies = from_first(
+            lambda: load_checkpoint(kept, settings, n_blocks if keep_windows else None, device)
+        )
     streams = {
         language: _begun(
             windows(open_corpus(language, given, form), model, length, bos, max_tokens)
@@ -246,13 +250,16 @@ def _count_language(
     if keeper.tallies[number].done:
         return
     rest: Iterator[Window] = stream
-    while batch := _next_batch(rest, at_once):
-        if len(batch) > 1 and len(batch[-1].ids) != len(batch[0].ids):
-            rest = itertools.chain([batch.pop()], rest)
-        fitting = _count_batch(counter, keeper, number, batch, digest)
-        if fitting < len(batch):
-            at_once = fitting
-        bar.at(number, keeper.tallies[number].tokens, batch[-1].read)
+    while True:
+        batches: list[list[Window]] = []  # one for each rank
+        while len(batches) < n_ranks() and (batch := _next_batch(rest, at_once)):
+            if len(batch) > 1 and len(batch[-1].ids) != len(batch[0].ids):
+                rest = itertools.chain([batch.pop()], rest)
+            batches.append(batch)
+        if not batches:
+            break
+        at_once = min(at_once, _count_batches(counter, keeper, number, batches, digest))
+        bar.at(number, keeper.tallies[number].tokens, batches[-1][-1].read)
         keeper.save_if_due()
     keeper.finish(number)
 
@@ -284,26 +291,44 @@ def _next_batch(stream: Iterator[Window], at_once: int) -> list[Window]:
     return batch
 
 
-def _count_batch(
-    counter: Counter, keeper: "_Keeper", number: int, batch: list[Window], digest: Any
+def _count_batches(
+    counter: Counter, keeper: "_Keeper", number: int, batches: list[list[Window]], digest: Any
 ) -> int:
-    """Count in windows of one length; return how many of them fit into the memory at once."""
-    fitting = 1
+    """Count in a batch of windows of one length a rank; return how many fit into the memory.
 
-    def run(rows: list[int]) -> None:
-        nonlocal fitting
+    What was counted before an error is kept.
+    """
+    least = _MOST_TOKENS_AT_ONCE
+    own = batches[rank()] if rank() < len(batches) else []
+    counted: list[tuple[list[int], Any]] = []
+    here = n_ranks() == 1
+
+    def add(batch: list[Window], rows: list[int], counts: Any) -> None:
         ids = np.stack([batch[row].ids for row in rows])
-        counts = counter.count(torch.from_numpy(ids))
         digest.update(ids.tobytes())
-        fitting = max(fitting, len(rows))
         keeper.tallies[number] = keeper.tallies[number].plus(
             counts, ids.shape[1], len(rows), digest.hexdigest()
         )
 
-    run_batches(
-        counter.model, [list(range(len(batch)))], run, progress=False, description="windows"
-    )
-    return fitting
+    def run(rows: list[int]) -> None:
+        counts = counter.count(torch.from_numpy(np.stack([own[row].ids for row in rows])))
+        if here:
+            add(own, rows, counts)
+        counted.append((rows, None if here else counts.cpu()))
+
+    def count() -> list[tuple[list[int], Any]]:
+        if own:
+            every = [list(range(len(own)))]
+            run_batches(counter.model, every, run, progress=False, description="windows")
+        return counted
+
+    for batch, parts in zip(batches, together(count), strict=False):
+        fitting = max(len(rows) for rows, _ in parts)
+        least = min(least, fitting if fitting < len(batch) else least)
+        for rows, counts in parts:
+            if not here:
+                add(batch, rows, counts.to(surface(counter.model).device))
+    return least
 
 
 # -- keeping ---------------------------------------------------------------------------------------

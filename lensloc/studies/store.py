@@ -28,6 +28,7 @@ from lensloc.display.sealed import (
     sealed_tensors,
 )
 from lensloc.errors import LensLocError
+from lensloc.ranks import from_first, rank
 from lensloc.results.kept_formats import MAP, RECORD, set_aside
 from lensloc.selectivity import Selectivity
 from lensloc.units import ragged
@@ -109,20 +110,25 @@ class Store:
             Whether another process was making some of it, so that it is to be looked up again.
         """
         names = sorted({_name_of(_text_of(key)) for key in keys})  # in one order, by all who wait
+        places = [self.folder / f".{name}.lock" for name in names]
         with contextlib.ExitStack() as stack:
-            waited = [
-                stack.enter_context(held(self.folder / f".{name}.lock", what)) for name in names
-            ]
-            yield any(waited)
+
+            def hold() -> bool:
+                return any([stack.enter_context(held(place, what)) for place in places])
+
+            yield from_first(hold)  # which holds it for all ranks
 
     # -- records -------------------------------------------------------------------------------
 
     def has_record(self, key: Mapping[str, Any]) -> bool:
         """Say whether there is a record under ``key``; it may turn out to be damaged."""
-        return self.path(key, ".json").is_file()
+        return from_first(self.path(key, ".json").is_file)
 
     def load_record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the record under ``key``; None if there is none that can be used."""
+        return from_first(lambda: self._load_record(key))
+
+    def _load_record(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
         path = self.path(key, ".json")
         if not path.is_file():
             return None
@@ -171,6 +177,11 @@ class Store:
             key: what it depends on.
             shape: layers and units a layer that it must have; any if None.
         """
+        return from_first(lambda: self._load(key, shape))
+
+    def _load(
+        self, key: Mapping[str, Any], shape: tuple[int, int] | None
+    ) -> tuple[Selectivity, int] | None:
         path = self.path(key)
         if not path.is_file():
             return None
@@ -221,6 +232,8 @@ class Store:
             return None
 
     def _set_aside(self, path: Path, error: Exception) -> None:
+        if rank() != 0:
+            return
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         try:
             place = set_aside(path)

@@ -28,6 +28,7 @@ from lensloc.models.adapting import surface
 from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
+from lensloc.ranks import mine, n_ranks, together
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -204,8 +205,8 @@ def token_log_probs(
     texts, members = list(sharing), list(sharing.values())
     found: list[Float[np.ndarray, "scored ..."]] = [np.zeros(0)] * len(sequences)
     device = surface(model).device
-    alone, together = _rows(model, texts, batch_size)
-    rows = [*alone, *together]
+    alone, side_by_side = _rows(model, texts, batch_size)
+    rows = [*alone, *side_by_side]
 
     def score(chosen: list[int]) -> None:
         batch = [rows[number] for number in chosen]
@@ -227,16 +228,23 @@ def token_log_probs(
             found[member] = part
 
     budget = _TOKENS_AT_ONCE.get(device.type, 2048)
+    if n_ranks() > 1:  # enough batches for all of them
+        budget = min(budget, max(_ROW, sum(map(len, rows)) // n_ranks()))
     equal = sees_pads(model, max(map(len, texts), default=0))
     batches = batches_by_length(
         list(map(len, alone)), batch_size=batch_size, budget=budget, equal=equal
     )
     # Rows of several texts have as many of them as a batch may have.
     most: BatchSize = 1 if batch_size != "auto" else "auto"
-    for batch in batches_by_length(list(map(len, together)), batch_size=most, budget=budget):
+    for batch in batches_by_length(list(map(len, side_by_side)), batch_size=most, budget=budget):
         batches.append([len(alone) + number for number in batch])
-    run_batches(model, batches, score, progress=progress, description=description)
-    return found
+
+    def run() -> list[Float[np.ndarray, "scored ..."]]:
+        run_batches(model, mine(batches), score, progress=progress, description=description)
+        return found
+
+    # Of a sequence that is another rank's this one found nothing.
+    return [max(parts, key=len) for parts in zip(*together(run), strict=True)]
 
 
 # -- beginnings in common --------------------------------------------------------------------------

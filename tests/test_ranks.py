@@ -1,0 +1,108 @@
+"""Work shared by processes: masks, statistics, scores and counts are one process's."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rank_work import found_by
+from tiny_models import CONFIGS, make_checkpoint
+
+import lensloc as ll
+from lensloc import ranks
+from lensloc.cli.ranking import shared_by_ranks
+
+_SUPPORT = Path(__file__).parent / "support"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(_SUPPORT), str(_SUPPORT.parent.parent)]),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "LENSLOC_CACHE": str(folder / "cache"),
+    }
+
+
+def by_ranks(n: int, *program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    return subprocess.run(
+        [*launch, str(n), *program],
+        env=_environment(folder), capture_output=True, text=True, check=False, timeout=500,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("ranks") / "model", CONFIGS["llama"]())
+
+
+def test_alone_all_work_is_ones_own() -> None:
+    assert (ranks.n_ranks(), ranks.rank()) == (1, 0)
+    assert ranks.mine([1, 2, 3]) == [1, 2, 3]
+    assert ranks.together(lambda: 5) == [5]
+    assert ranks.from_first(lambda: 6) == 6
+    assert not ranks.started_by_torchrun()
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_ranks_find_what_one_process_finds(n: int, checkpoint: Path, tmp_path: Path) -> None:
+    """Uneven shares; some tasks have fewer batches than there are ranks."""
+    done = by_ranks(
+        n, str(_SUPPORT / "rank_work.py"), str(checkpoint), str(tmp_path), folder=tmp_path
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = torch.load(tmp_path / "found.pt")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    expected: dict[str, Any] = found_by(ll.load_model(checkpoint, backend="transformers"), alone)
+    for name in ("mask", "counts", "blocks", "responses"):
+        assert torch.equal(found[name], expected[name]), name
+    for name in ("t", "t of heads"):
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-12, atol=1e-12)
+    for name in ("score", "good"):
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-5)
+    # One rank wrote, and what it wrote is whole.
+    names = [{path.name for path in (place / "store").iterdir()} for place in (tmp_path, alone)]
+    assert names[0] == names[1]
+
+
+def test_what_fails_in_one_rank_is_told_by_all(tmp_path: Path) -> None:
+    """An error reaches every rank, and they go on together; a rank that dies is told of."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(_SUPPORT / "rank_errors.py")],
+            env=_environment(tmp_path)
+            | {"RANK": str(n), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+            | {"MASTER_PORT": str(port)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(2)
+    ]
+    first, second = (process.communicate(timeout=200)[0] for process in started)
+    for n, said in enumerate((first, second)):
+        assert said.count(f"rank {n}: Text 7 is bad.") == 2
+    assert "100 [0, 2, 4]" in first
+    assert "100 [1, 3]" in second
+    assert "rank 0: Another process of this run has ended" in first
+
+
+def test_commands_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    for given in (["lape", "generate", "x"], ["demo"], ["localizer"]):
+        words = " ".join(given[:2])
+        with (
+            pytest.raises(ll.LensLocError, match=f"lensloc {words} is one process's work"),
+            shared_by_ranks(given),
+        ):
+            pass
