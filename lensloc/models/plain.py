@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
-from lensloc.models.anatomy import Tap, blocks_of, examine
+from lensloc.models.anatomy import Tap, blocks_of, examine, finishings
+from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
 from lensloc.models.quantized import is_quantized
@@ -264,16 +265,16 @@ class Plain(Attached, Surface):
             note._is_lensloc = True  # type: ignore[attr-defined]
             yield block.register_forward_pre_hook(note, with_kwargs=True, prepend=True)
         if tap.side == "input":
-            yield tap.module.register_forward_pre_hook(_on_input(edited), with_kwargs=True)
+            yield tap.module.register_forward_pre_hook(on_input(edited), with_kwargs=True)
         else:
-            yield tap.module.register_forward_hook(_on_output(edited))
+            yield tap.module.register_forward_hook(on_output(edited))
         if tap.carried:
 
             def carry(output: Tensor) -> Tensor | None:
                 return output + difference.pop().to(output.device) if difference else None
 
             # Before every other hook there, since the middle comes before the end.
-            yield block.register_forward_hook(_on_output(carry), prepend=True)
+            yield block.register_forward_hook(on_output(carry), prepend=True)
 
     def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
         return watched(_embedding_of(self.model), look)
@@ -417,7 +418,7 @@ class Plain(Attached, Surface):
                 handle.remove()
         if len(seen) != 1 or seen[0].shape != logits.shape:
             return None
-        for way in _finishings(self.config):
+        for way in finishings(self.config):
             if torch.allclose(way(seen[0]).float(), logits.float(), rtol=1e-4, atol=1e-5):
                 return way
         return None
@@ -489,55 +490,3 @@ def _embedding_of(model: Any) -> Any:
 
 class _Enough(Exception):
     """Ends a forward pass whose rest nobody asked for."""
-
-
-def _finishings(config: Any) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield what transformers models do to the output layer's numbers."""
-    yield lambda raw: raw
-    cap = getattr(config, "final_logit_softcapping", None)
-    if cap:
-        yield lambda raw: torch.tanh(raw / cap) * cap
-    for field in ("logit_scale", "logits_scaling"):
-        factor = getattr(config, field, None)
-        if factor:
-            yield lambda raw, factor=factor: raw * factor  # type: ignore[misc]
-            yield lambda raw, factor=factor: raw / factor  # type: ignore[misc]
-
-
-def _on_input(edit: Callable[[Tensor], Tensor | None]) -> Any:
-    """Return a pre-hook that edits a module's first tensor of numbers."""
-
-    def hook(
-        module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        found = first_tensor((*inputs, *named.values()))
-        new = None if found is None else edit(found)
-        if new is None:
-            return None
-        return (
-            tuple(new if value is found else value for value in inputs),
-            {name: new if value is found else value for name, value in named.items()},
-        )
-
-    hook._is_lensloc = True  # type: ignore[attr-defined]
-    return hook
-
-
-def _on_output(edit: Callable[[Tensor], Tensor | None]) -> Any:
-    """Return a hook that edits the first tensor of numbers in a module's result."""
-
-    def hook(module: nn.Module, inputs: Any, output: Any) -> Any:
-        found = first_tensor(output)
-        new = None if found is None else edit(found)
-        if new is None:
-            return None
-        if isinstance(output, Tensor):
-            return new
-        if isinstance(output, dict):
-            key = next(name for name, value in output.items() if value is found)
-            output[key] = new
-            return output
-        return tuple(new if value is found else value for value in output)
-
-    hook._is_lensloc = True  # type: ignore[attr-defined]
-    return hook

@@ -14,6 +14,7 @@ from lensloc.arguments import require_a
 from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
+from lensloc.contrasts.roles import with_others
 from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
 from lensloc.display.savable import Savable
@@ -451,7 +452,7 @@ def _by_stimulus(
     every: bool,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Selectivity], Mapping[str, Responses], int, Seconds]:
-    shown = _with_others(contrast) if every else contrast
+    shown = with_others(contrast) if every else contrast
     captured = capture(model, shown.texts, shown.labels, sites, **options)
     start = time.perf_counter()
     named: Statistic = paired if by == "paired" else welch
@@ -472,13 +473,6 @@ def _by_stimulus(
     }
     seconds = Seconds(captured.seconds, time.perf_counter() - start)
     return tested, responses, captured.n_tokens, seconds
-
-
-def _with_others(contrast: Contrast) -> Contrast:
-    """Return the contrast with all its conditions in use."""
-    roles = (*contrast.target, *contrast.control)
-    others = tuple(name for name in contrast.conditions if name not in roles)
-    return contrast.with_roles(target=contrast.target, control=(*contrast.control, *others))
 
 
 def _by_moments(
