@@ -15,6 +15,7 @@ from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, o
 from lensloc.lesions.resuming import Residuals
 from lensloc.models import ModelCard
 from lensloc.models.surface import Model
+from lensloc.ranks import together
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult
 from lensloc.units.mask import UnitMask
@@ -117,7 +118,9 @@ class Runner:
                     reason = str(error)
             if result is None:  # the intact one's lock is taken within; it takes no other
                 result = self.measure(task)[0].without_numbers(reason)
-        return result, tuple(found.effect for found in lesions)
+        own = tuple(found.effect for found in lesions)
+        # A rank that had nothing to run saw nothing of the lesions.
+        return result, tuple(_of_ranks(parts) for parts in zip(*together(lambda: own), strict=True))
 
     def knows(self, task: Task, *planned: PlannedLesion) -> bool:
         """Say whether the store has a task's result under lesions; false without a store."""
@@ -147,6 +150,19 @@ class Runner:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._store.discard_record(key, error)
             return None
+
+
+def _of_ranks(parts: Sequence[Effect]) -> Effect:
+    """Return what a lesion did in all ranks together."""
+    if len(parts) == 1:
+        return parts[0]
+    points = dict.fromkeys(point for part in parts for point in part.fired)
+    moved = [part.moved for part in parts if part.moved is not None]
+    return Effect(
+        {point: sum(part.fired.get(point, 0) for part in parts) for point in points},
+        any(part.changed for part in parts),
+        max(moved, default=None),
+    )
 
 
 def _to_record(result: TaskResult, effects: tuple[Effect, ...]) -> dict[str, Any]:
