@@ -29,7 +29,6 @@ from lensloc.forward.batches import (
     BatchSize,
     require_batch_size,
 )
-from lensloc.forward.capturing import tokenize
 from lensloc.forward.sites import (
     Site,
     get_site,
@@ -37,6 +36,7 @@ from lensloc.forward.sites import (
     names_of,
     shape,
 )
+from lensloc.forward.tokenizing import tokenize
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
 from lensloc.models.adapting import surface

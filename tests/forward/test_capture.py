@@ -11,8 +11,9 @@ from tiny_models import CONFIGS, make_checkpoint, train_tokenizer
 
 import lensloc as ll
 from lensloc import SITES, LensLocError, capture
-from lensloc.forward.capturing import POOLINGS, capture_moments, tokenize
+from lensloc.forward.capturing import POOLINGS, capture_moments
 from lensloc.forward.sites import get_site, hook_names
+from lensloc.forward.tokenizing import tokenize
 
 TEXTS = [
     "the old gardener watered every plant",

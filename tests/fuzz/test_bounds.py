@@ -14,7 +14,7 @@ import torch
 from soak import soak
 
 import lensloc as ll
-from lensloc.forward.capturing import tokenize
+from lensloc.forward.tokenizing import tokenize
 from lensloc.models import tokens
 from lensloc.models.memory import is_out_of_memory
 from lensloc.pages.explorer import payload

@@ -16,7 +16,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 import lensloc as ll
 from lensloc import LensLocError
-from lensloc.forward.capturing import capture, tokenize
+from lensloc.forward.capturing import capture
+from lensloc.forward.tokenizing import tokenize
 from lensloc.models.surface import KINDS
 from lensloc.models.tokens import token_ids
 from lensloc.tasks.base import content_hash

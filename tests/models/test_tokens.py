@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 
 import lensloc as ll
 from lensloc import LensLocError
-from lensloc.forward.capturing import capture, tokenize
+from lensloc.forward.capturing import capture
+from lensloc.forward.tokenizing import tokenize
 from lensloc.models.tokens import added_around, prepends_bos, token_ids
 from lensloc.tasks.harness import _Answers, harness_model
 
