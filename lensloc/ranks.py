@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -41,9 +42,30 @@ def rank() -> int:
     return 0 if found is None else int(found.get_rank())
 
 
-def mine(batches: Sequence[T]) -> list[T]:
-    """Return this rank's share of some batches."""
-    return list(batches)[rank() :: n_ranks()]
+@dataclass(frozen=True)
+class Crew:
+    """Processes that share some work.
+
+    Attributes:
+        rank: which of them this is, from 0.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def mine(self, batches: Sequence[T]) -> list[T]:
+        """Return this rank's share of some batches."""
+        return list(batches)[self.rank :: self.size]
+
+    def together(self, compute: Callable[[], T]) -> list[T]:
+        """Compute something in every rank; return what all found, as :func:`together` does."""
+        return [compute()] if self.size == 1 else together(compute)
+
+
+def crew() -> Crew:
+    """Return all processes of the group that is open; this one alone without."""
+    return Crew(rank(), n_ranks())
 
 
 def together(compute: Callable[[], T]) -> list[T]:

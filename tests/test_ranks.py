@@ -44,7 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_alone_all_work_is_ones_own() -> None:
     assert (ranks.n_ranks(), ranks.rank()) == (1, 0)
-    assert ranks.mine([1, 2, 3]) == [1, 2, 3]
+    assert ranks.crew().mine([1, 2, 3]) == [1, 2, 3]
     assert ranks.together(lambda: 5) == [5]
     assert ranks.from_first(lambda: 6) == 6
     assert not ranks.started_by_torchrun()

@@ -31,10 +31,9 @@ from lensloc.forward.sites import (
     upcast,
 )
 from lensloc.forward.tokenizing import Tokenized, tokenize
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import crew_of, surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
-from lensloc.ranks import mine, n_ranks, together
 from lensloc.selectivity import Moments
 from lensloc.selectivity.moments import total
 from lensloc.units.ragged import Widths
@@ -124,6 +123,7 @@ def capture(
             without tokens or longer than the context window, or a non-finite activation.
     """
     runner = _runner(model, sites, pooling, truncate, max_tokens, bos)
+    crew = crew_of(model)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     parts: dict[str, list[Tensor]] = {site.name: [] for site in runner.sites}
@@ -136,11 +136,11 @@ def capture(
 
     def run() -> tuple[int, list[int], dict[str, list[Tensor]]]:
         n_tokens = _run(runner, texts, keep, batch_size, progress)
-        if n_ranks() == 1:
+        if crew.size == 1:
             return n_tokens, order, parts
         return n_tokens, order, {name: [v.cpu() for v in vs] for name, vs in parts.items()}
 
-    shares = together(run)
+    shares = crew.together(run)
     back = torch.tensor([row for _, rows, _ in shares for row in rows]).argsort()
     responses: dict[str, Responses] = {}
     for name in parts:
@@ -178,6 +178,7 @@ def capture_moments(
         LensLocError: as :func:`capture`.
     """
     runner = _runner(model, sites, pooling, truncate, max_tokens, bos)
+    crew = crew_of(model)
     texts = _checked_texts(texts, conditions)
     start = time.perf_counter()
     moments: dict[str, dict[str, Moments]] = {site.name: {} for site in runner.sites}
@@ -193,11 +194,11 @@ def capture_moments(
 
     def run() -> tuple[int, dict[str, dict[str, Moments]]]:
         n_tokens = _run(runner, texts, add, batch_size, progress)
-        if n_ranks() == 1:
+        if crew.size == 1:
             return n_tokens, moments
         return n_tokens, {name: {k: m.cpu() for k, m in of.items()} for name, of in moments.items()}
 
-    shares = together(run)
+    shares = crew.together(run)
     n_tokens, moments = shares[0]
     if len(shares) > 1:
         moments = {
@@ -320,7 +321,8 @@ class _Runner:
             budget=self._token_budget(max(lengths, default=1)),
             equal=sees_pads(self.model, max(lengths, default=0)),
         )
-        run_batches(self.model, mine(batches), run_batch, progress=progress, description="stimuli")
+        own = crew_of(self.model).mine(batches)
+        run_batches(self.model, own, run_batch, progress=progress, description="stimuli")
 
     def _token_budget(self, longest: int) -> int:
         seen = surface(self.model)

@@ -11,11 +11,10 @@ from torch import Tensor
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, require_batch_size, run_batches
 from lensloc.forward.sites import Site, sites_of
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import crew_of, surface
 from lensloc.models.inputs import Input, batch_of, signature
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model
-from lensloc.ranks import mine
 from lensloc.units.ragged import Widths, stacked
 from lensloc.units.stimuli import Stimulus
 from lensloc.vocabulary import PLACE_POOLINGS, PlacePooling
@@ -101,7 +100,8 @@ class ModuleRunner:
             order.sort(key=lambda row: str(signature(ready[row])))
         size = self._rows_at_once() if batch_size == "auto" else batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        run_batches(self.model, mine(batches), run_batch, progress=progress, description="stimuli")
+        own = crew_of(self.model).mine(batches)
+        run_batches(self.model, own, run_batch, progress=progress, description="stimuli")
 
     def _rows_at_once(self) -> int:
         seen = self._seen

@@ -23,11 +23,11 @@ from lensloc.lape.counts import ActivationCounts
 from lensloc.lape.tally import Blocks, Tally, window_counts
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import crew_of, surface
 from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, prepends_bos
-from lensloc.ranks import from_first, n_ranks, rank, together
+from lensloc.ranks import from_first
 from lensloc.units.provenance import Provenance
 
 log = logging.getLogger(__name__)
@@ -250,9 +250,10 @@ def _count_language(
     if keeper.tallies[number].done:
         return
     rest: Iterator[Window] = stream
+    crew = crew_of(counter.model)
     while True:
         batches: list[list[Window]] = []  # one for each rank
-        while len(batches) < n_ranks() and (batch := _next_batch(rest, at_once)):
+        while len(batches) < crew.size and (batch := _next_batch(rest, at_once)):
             if len(batch) > 1 and len(batch[-1].ids) != len(batch[0].ids):
                 rest = itertools.chain([batch.pop()], rest)
             batches.append(batch)
@@ -299,9 +300,10 @@ def _count_batches(
     What was counted before an error is kept.
     """
     least = _MOST_TOKENS_AT_ONCE
-    own = batches[rank()] if rank() < len(batches) else []
+    crew = crew_of(counter.model)
+    own = batches[crew.rank] if crew.rank < len(batches) else []
     counted: list[tuple[list[int], Any]] = []
-    here = n_ranks() == 1
+    here = crew.size == 1
 
     def add(batch: list[Window], rows: list[int], counts: Any) -> None:
         ids = np.stack([batch[row].ids for row in rows])
@@ -322,7 +324,7 @@ def _count_batches(
             run_batches(counter.model, every, run, progress=False, description="windows")
         return counted
 
-    for batch, parts in zip(batches, together(count), strict=False):
+    for batch, parts in zip(batches, crew.together(count), strict=False):
         fitting = max(len(rows) for rows, _ in parts)
         least = min(least, fitting if fitting < len(batch) else least)
         for rows, counts in parts:

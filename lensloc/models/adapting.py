@@ -5,6 +5,7 @@ from typing import Any
 
 from lensloc.errors import LensLocError
 from lensloc.models.surface import Surface
+from lensloc.ranks import Crew, crew
 
 _ATTRIBUTE = "lensloc_surface"
 # Class, wherever it stands among a model's ancestors -> module and class of the adapter. Modules
@@ -39,6 +40,11 @@ def surface(model: Any) -> Surface:
     # Past nn.Module's and the bridge's own __setattr__, which look for parameters in it.
     object.__setattr__(model, _ATTRIBUTE, found)
     return found
+
+
+def crew_of(model: Any) -> Crew:
+    """Return the processes that share a model's work; this one alone if they share the model."""
+    return Crew() if surface(model).is_sharded else crew()
 
 
 def _adapter_of(kind: type) -> tuple[str, str] | None:

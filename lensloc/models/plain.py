@@ -178,6 +178,10 @@ class Plain(Attached, Surface):
         """The ranks over which the weights are sharded; None if they are not."""
         return group_of(self.model)
 
+    @property
+    def is_sharded(self) -> bool:
+        return self._group is not None
+
     def _probe_tokens(self, rows: int, length: int) -> Int[Tensor, "row pos"]:
         draws = torch.Generator().manual_seed(0)
         return torch.randint(0, self.vocabulary, (rows, length), generator=draws).to(self.device)

@@ -254,6 +254,11 @@ class Surface(Protocol):
         """Run the model and return all its logits."""
         ...
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether the model's weights lie in several processes, all of which run every batch."""
+        return False
+
     def longest_packed(self) -> int:
         """Return most tokens of a row of several texts, each read as if alone; 0 if none may be."""
         ...

@@ -14,8 +14,8 @@ from lensloc.errors import LensLocWarning, NotFiniteError
 from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, open_lesions
 from lensloc.lesions.resuming import Residuals
 from lensloc.models import ModelCard
+from lensloc.models.adapting import crew_of
 from lensloc.models.surface import Model
-from lensloc.ranks import together
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, TaskResult
 from lensloc.units.mask import UnitMask
@@ -120,7 +120,8 @@ class Runner:
                 result = self.measure(task)[0].without_numbers(reason)
         own = tuple(found.effect for found in lesions)
         # A rank that had nothing to run saw nothing of the lesions.
-        return result, tuple(_of_ranks(parts) for parts in zip(*together(lambda: own), strict=True))
+        shares = crew_of(self._model).together(lambda: own)
+        return result, tuple(_of_ranks(parts) for parts in zip(*shares, strict=True))
 
     def knows(self, task: Task, *planned: PlannedLesion) -> bool:
         """Say whether the store has a task's result under lesions; false without a store."""

@@ -24,11 +24,10 @@ from lensloc.forward.batches import (
 from lensloc.forward.packing import Row, inputs_of, packed
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.lesions.resuming import picked_logits
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import crew_of, surface
 from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
-from lensloc.ranks import mine, n_ranks, together
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -228,8 +227,9 @@ def token_log_probs(
             found[member] = part
 
     budget = _TOKENS_AT_ONCE.get(device.type, 2048)
-    if n_ranks() > 1:  # enough batches for all of them
-        budget = min(budget, max(_ROW, sum(map(len, rows)) // n_ranks()))
+    crew = crew_of(model)
+    if crew.size > 1:  # enough batches for all of them
+        budget = min(budget, max(_ROW, sum(map(len, rows)) // crew.size))
     equal = sees_pads(model, max(map(len, texts), default=0))
     batches = batches_by_length(
         list(map(len, alone)), batch_size=batch_size, budget=budget, equal=equal
@@ -240,11 +240,11 @@ def token_log_probs(
         batches.append([len(alone) + number for number in batch])
 
     def run() -> list[Float[np.ndarray, "scored ..."]]:
-        run_batches(model, mine(batches), score, progress=progress, description=description)
+        run_batches(model, crew.mine(batches), score, progress=progress, description=description)
         return found
 
     # Of a sequence that is another rank's this one found nothing.
-    return [max(parts, key=len) for parts in zip(*together(run), strict=True)]
+    return [max(parts, key=len) for parts in zip(*crew.together(run), strict=True)]
 
 
 # -- beginnings in common --------------------------------------------------------------------------

@@ -18,7 +18,7 @@ def main() -> None:
             ranks.together(work)
         except LensLocError as error:
             print(f"rank {ranks.rank()}: {error}", flush=True)
-    print(ranks.from_first(lambda: 100 + ranks.rank()), ranks.mine(range(5)), flush=True)
+    print(ranks.from_first(lambda: 100 + ranks.rank()), ranks.crew().mine(range(5)), flush=True)
     if ranks.rank() == 1:
         os._exit(9)
     try:
