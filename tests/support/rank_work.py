@@ -49,8 +49,8 @@ def found_by(model: Any, folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
+def run(checkpoint: Path, folder: Path) -> None:
+    """Find all that as one of the ranks."""
     leave = ranks.join() if ranks.started_by_torchrun() else None
     torch.set_num_threads(1)
     model = ll.load_model(checkpoint, backend="transformers")
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]), Path(sys.argv[2]))
