@@ -149,7 +149,7 @@ def count(page: Page) -> str:
 def test_figures_are_drawn_and_say_what_is_under_the_pointer(opened: Opener, study: Study) -> None:
     page = opened()
     figures = page.locator(".canvas")
-    assert figures.count() == 6  # layers, t at two sites, profile, lesions, modes
+    assert figures.count() == 5  # t at two sites, profile, lesions, modes
     for number in range(figures.count()):
         assert figures.nth(number).locator("svg.main-svg").first.is_visible()
         traces = figures.nth(number).evaluate("place => place.data.length")
