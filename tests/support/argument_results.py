@@ -41,7 +41,7 @@ def of_statistics(w: World) -> dict[str, Entry]:
 
     return {
         "tasks.of_function": Entry(
-            {"function": _first},
+            {"function": _first, "settings": {"version": 0}},
             {
                 **{"function": _second, "name": "mine", "measure": "accuracy"},
                 **{"higher_is_better": False, "chance": 0.5, "texts": ["x"]},

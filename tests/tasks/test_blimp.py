@@ -121,7 +121,7 @@ def test_the_command_line_on_published_files(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("LENSLOC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("lensloc.cli.evaluating.contrasts.get", lambda name: small_contrast)
+    monkeypatch.setattr("lensloc.cli.evaluating.contrasts.get", lambda *name, **how: small_contrast)
     asked = (
         f"evaluate --model-name {checkpoints['llama']} --network language --percentage 2 "
         f"--task minimal-pairs={folder} --limit 2"
