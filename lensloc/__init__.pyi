@@ -7,7 +7,8 @@ from .attribution.result import Attribution
 from .contrasts.clean_corrupted import Pairs
 from .contrasts.contrast import Contrast
 from .contrasts.protocols import Protocol
-from .display.opening import concat, load, save
+from .display.keeping import save
+from .display.opening import concat, load
 from .errors import LensLocError, LensLocWarning
 from .forward.by_token import capture_tokens
 from .forward.capturing import capture

@@ -6,7 +6,6 @@ from typing import Any
 
 from lensloc.display.container import is_container, unpacked
 from lensloc.display.kinds import class_of
-from lensloc.display.savable import write_result
 from lensloc.display.sealed import DamagedError, metadata_of
 from lensloc.errors import LensLocError
 
@@ -54,23 +53,6 @@ def load(path: str | Path) -> Any:
         )
         raise LensLocError(f"{path} holds no result of lensloc{remedy}.")
     return class_of(kind).load(path)
-
-
-def save(found: Any, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a result, a table, or several of them by name, to one file; :func:`load` reads it.
-
-    Args:
-        found: a result; a DataFrame, as :func:`lensloc.compare_granularities` returns; or a
-            dictionary of results or tables, as :func:`lensloc.attribute` returns for several sites.
-        path: the file; its name ends in ``.lensloc``.
-        overwrite: replace a file that is there. The same content, made at another time, is no other
-            one.
-
-    Raises:
-        LensLocError: for what cannot be kept, another suffix, or a place that cannot be written or
-            is taken.
-    """
-    return write_result(found, Path(path), overwrite=overwrite)
 
 
 def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
