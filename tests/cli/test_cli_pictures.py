@@ -110,8 +110,8 @@ def test_specificity_takes_tasks_on_pictures(
     both = [f"linear-probe={places[name]}" for name in ("tried", "more")]
     found = run_json(
         capfd, "specificity", "--model-name", places["net"], "--mask", mask, "--device", "cpu",
-        "--task", both[0], "--task", both[1], "--own", f"redness={both[0]}", "--control-units", "layer:2",
-        "--all-items",
+        "--task", both[0], "--task", both[1], "--own", f"redness={both[0]}",
+        "--control-units", "layer:2", "--all-items",
     )  # fmt: skip
     assert {row["task"] for row in found["room"]} == set(both)
 
