@@ -8,6 +8,7 @@ import argparse
 import gc
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1000)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore", ll.LensLocWarning)  # random units are told to be noise
     with tempfile.TemporaryDirectory() as folder:
         path = make_checkpoint(Path(folder) / "model", CONFIGS["llama"]())
         bad = False
