@@ -223,8 +223,8 @@ def _tell(
 
 add(
     sweep_app, _RUN, run_command,
-    "sweep plan.yaml --store results",
-    "sweep pythia-training --processes 2 --page pythia.html",
+    "sweep run plan.yaml --store results",
+    "sweep run pythia-training --processes 2 --page pythia.html",
 )  # fmt: skip
 add(sweep_app, "status", status_command, "sweep status plan.yaml --store results")
 add(
