@@ -117,13 +117,7 @@ def status_command(plan: PlanArgument, store: StoreOption = None, as_json: AsJso
     states = [state for state in ("done", "failed", "waiting") if state in by_model.columns]
     console = Console()
     show_rows(console, by_model[states].reset_index(), ["model", *states], {})
-    from lensloc.display.sentences.sweeps import failed_sentences, progress_sentence
-
-    failed: dict[str, list[str]] = {}
-    for row in records(found.cells[found.cells["state"] == "failed"]):
-        name = row["contrast"] or "specificity"
-        failed.setdefault(row["reason"], []).append(f"{name} at {row['site']} of {row['model']}")
-    for sentence in (progress_sentence(**found.counts), *failed_sentences(failed)):
+    for sentence in (found.summary()[0], *found.failures()):
         console.print(readable(sentence), markup=False, highlight=False, soft_wrap=True)
 
 

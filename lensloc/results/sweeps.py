@@ -128,6 +128,15 @@ class Sweep:
             told.append(words.UNCORRECTED)
         return told
 
+    def failures(self) -> list[str]:
+        """Say which cells failed, and why; those of one reason together."""
+        failed: dict[str, list[str]] = {}
+        for row in self.cells[self.cells["state"] == "failed"].to_dict("records"):
+            of = row["contrast"] or "specificity"
+            cell = f"{of} at {row['site']} of {row['model']}"
+            failed.setdefault(str(row["reason"]), []).append(cell)
+        return words.failed_sentences(failed)
+
     # -- cases -------------------------------------------------------------------------------------
 
     def _depths(self) -> Iterator[words.Depths]:
@@ -147,12 +156,7 @@ class Sweep:
             )  # fmt: skip
 
     def _notes(self) -> Iterator[str]:
-        failed: dict[str, list[str]] = {}
-        for row in self.cells[self.cells["state"] == "failed"].to_dict("records"):
-            of = row["contrast"] or "specificity"
-            cell = f"{of} at {row['site']} of {row['model']}"
-            failed.setdefault(str(row["reason"]), []).append(cell)
-        yield from words.failed_sentences(failed)
+        yield from self.failures()
         for row in self.published.to_dict("records"):
             if row["quantity"] in _SIZES and not pd.isna(row["measured"]):
                 published, measured = float(row["published"]), float(row["measured"])

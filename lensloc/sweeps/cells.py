@@ -67,7 +67,9 @@ class PlannedModel:
             "device": None if entry.device_map is not None else device,
             "name": self.label if self.state else None,
         }
-        return {**{k: v for k, v in given.items() if v not in (None, False)}, **entry.options}
+        # By identity: a seed of 0 equals False.
+        said = {k: v for k, v in given.items() if v is not None and v is not False}
+        return {**said, **entry.options}
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from huggingface_hub.utils._validators import validate_repo_id
 from lensloc import contrasts as bundled
 from lensloc import tasks as known_tasks
 from lensloc.contrasts.contrast import Contrast
+from lensloc.display.plugins import CONTRASTS, plugin_names
 from lensloc.display.sentences.words import listed
 from lensloc.errors import LensLocError, unwarned
 from lensloc.forward.sites import get_site
 from lensloc.lesions.modes import get_mode
-from lensloc.models.names import TIMM, known_names
+from lensloc.models.names import TIMM, VISION, known_names
 from lensloc.models.reading import closest
 from lensloc.studies.dissociating import OWN
 from lensloc.studies.lesion_modes import needs_reference, planned_modes
@@ -201,6 +202,12 @@ def _once(file: PlanFile, place: str, names: Sequence[str], remedy: str = "leave
 
 def _models(entry: ModelEntry, folder: Path) -> list[PlannedModel]:
     path = folder / Path(entry.name).expanduser()
+    if entry.name.lower() in VISION or entry.name.startswith(TIMM):
+        raise LensLocError(
+            f"{entry.name} is a model of pictures, and a sweep is of language models; use "
+            "ll.localize, ll.lesion_study."
+        )
+    _require_options(entry)
     if entry.seed is not None and not entry.untrained:
         raise LensLocError("seed is of untrained models; leave it out, or add untrained: true.")
     if _is_local(path, entry.name):
@@ -215,6 +222,16 @@ def _models(entry: ModelEntry, folder: Path) -> list[PlannedModel]:
     return [PlannedModel(entry, revision, entry.name) for revision in entry.revisions or (None,)]
 
 
+def _require_options(entry: ModelEntry) -> None:
+    """Refuse options that are keys of the entry, or said by the sweep itself."""
+    for name in entry.options:
+        if name in ModelEntry.model_fields or name == "revision":
+            key = "revisions" if name == "revision" else name
+            raise LensLocError(f"{name} stands in options, where it is not looked for; use {key}:.")
+        if name in ("device", "progress", "tokenizer", "name_or_path"):
+            raise LensLocError(f"a sweep says {name} itself; leave it out of options.")
+
+
 def _is_local(path: Path, name: str) -> bool:
     with contextlib.suppress(OSError):
         # A folder that happens to be called as a known model is meant only if it is a checkpoint.
@@ -223,8 +240,6 @@ def _is_local(path: Path, name: str) -> bool:
 
 
 def _may_be_on_hub(name: str) -> bool:
-    if name.startswith(TIMM):
-        return True
     with contextlib.suppress(HFValidationError):
         validate_repo_id(name)
         return name.count("/") == 1 and not name.startswith((".", "~"))
@@ -233,8 +248,6 @@ def _may_be_on_hub(name: str) -> bool:
 
 def _require_on_hub(entry: ModelEntry) -> bool:
     """Ask the hub for a model and its revisions; return whether it answers at all."""
-    if entry.name.startswith(TIMM):
-        return True
     try:
         refs = huggingface_hub.HfApi().list_repo_refs(entry.name)
     except RepositoryNotFoundError as error:
@@ -247,7 +260,8 @@ def _require_on_hub(entry: ModelEntry) -> bool:
     known = {ref.name for ref in (*refs.branches, *refs.tags)}
     for revision in entry.revisions:
         commit = len(revision) >= 7 and set(revision) <= set("0123456789abcdef")
-        if revision not in known and not commit:
+        # Requests of changes (refs/pr/1) are not among those that are listed.
+        if revision not in known and not commit and not revision.startswith("refs/"):
             raise LensLocError(f"{entry.name} has no revision {revision!r} on the hub.")
     return True
 
@@ -268,10 +282,12 @@ def _contrast(entry: ContrastEntry, folder: Path, protocol: str) -> Contrast:
         if idle:
             raise LensLocError(f"{idle[0]} is for a contrast with file:; leave it out.")
         stimuli = None if entry.stimuli is None else folder / entry.stimuli
-        if entry.name not in (*bundled.NAMES, *bundled.OF_PICTURES):
+        known = (*bundled.NAMES, *plugin_names(CONTRASTS))
+        if entry.name not in known:
+            of_pictures = " for language models" * (entry.name in bundled.OF_PICTURES)
             raise LensLocError(
-                f"there is no contrast {entry.name!r}; there are "
-                f"{', '.join((*bundled.NAMES, *bundled.OF_PICTURES))}, or give a file:."
+                f"there is no contrast {entry.name!r}{of_pictures}; there are {', '.join(known)}, "
+                "or give a file:."
             )
         found = bundled.get(entry.name, stimuli, protocol=protocol)
         if not (entry.target or entry.control):
@@ -433,8 +449,16 @@ def _specificity(entry: SpecificityEntry, plan: Plan, file: PlanFile) -> ReadySp
         planned_modes([entry.mode], None, "all", entry.seed)
         if needs_reference(entry.mode):
             raise LensLocError(f"the mode {entry.mode} needs a reference; use zero, say.")
+    called = [task.name for task in tasks]
+    for name, own in entry.own.items():
+        for task in own:
+            if task not in called:
+                raise PlacedError(
+                    f"{file.where(('specificity', 'own', name))}: {task!r} is none of the tasks, "
+                    f"{', '.join(called)}."
+                )
     controls = _controls(entry.controls, file, ("specificity", "controls"))
-    if not any(control.matches for control in controls):
+    if not any(match not in UNSEEDED for control in controls for match in control.matches):
         raise LensLocError("specificity needs controls that are drawn, e.g. magnitude+outliers.")
     return ReadySpecificity(entry, tasks, controls)
 
@@ -453,3 +477,8 @@ def _require_published(plan: Plan, file: PlanFile) -> None:
                     f"{file.where(('published', number, key))}: {given!r} is none of the plan's "
                     f"{key}s, {', '.join(known)}."
                 )
+        if entry.quantity == "width" and entry.site is None and len(plan.sites) > 1:
+            raise PlacedError(
+                f"{file.where(('published', number))}: sites differ in width; add site:, one of "
+                f"{', '.join(plan.sites)}."
+            )

@@ -14,6 +14,8 @@ Place = tuple[str | int, ...]
 """Keys and numbers of entries, from the outside in: ``("models", 2, "revisions")``."""
 
 SUFFIXES = (".yaml", ".yml", ".json")
+_MOST = 100_000  # entries of a file
+_TOO_DEEP = "{} is nested too deeply for a plan."
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,14 @@ def read_plan_file(plan: str | Path | Mapping[str, Any]) -> PlanFile:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise LensLocError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8.") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise LensLocError(
-            f"The plan {path} cannot be read ({error.strerror or error}); bundled plans are "
+            f"The plan {path} cannot be read ({reason}); bundled plans are "
             f"{', '.join(bundled_plans())}."
         ) from error
+    if path.suffix.lower() == ".json":  # where tabs are space, which in YAML they are not
+        text = text.replace("\t", " ")
     return _parsed(text, str(path), path.absolute().parent)
 
 
@@ -110,15 +115,28 @@ def _parsed(text: str, name: str, folder: Path) -> PlanFile:
         said = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise LensLocError(f"{name}{at} is not YAML: {said}.") from error
     except RecursionError as error:
-        raise LensLocError(f"{name} is nested too deeply for a plan.") from error
+        raise LensLocError(_TOO_DEEP.format(name)) from error
+    except ValueError as error:  # of a date or number that there is not
+        raise LensLocError(
+            f"{name} holds something that looks like a date or a number and is none "
+            f"({str(error).split(';')[0]}); put it in quotes if it is a text."
+        ) from error
     lines: dict[Place, int] = {}
     if node is not None:
-        _note_lines(node, (), lines, name)
+        try:
+            _note_lines(node, (), lines, name)
+        except RecursionError as error:  # an alias that stands in what it is of
+            raise LensLocError(_TOO_DEEP.format(name)) from error
     return PlanFile(data, name, folder, lines)
 
 
 def _note_lines(node: yaml.Node, place: Place, lines: dict[Place, int], name: str) -> None:
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(lines) > _MOST:
+        raise LensLocError(
+            f"{name} has more than {_MOST:,} entries, with those that aliases repeat; that is no "
+            "plan."
+        )
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             inside = (*place, str(key.value))

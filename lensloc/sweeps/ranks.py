@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from lensloc.errors import LensLocError
+from lensloc.ranks import together
 from lensloc.sweeps.working import require_same_versions, versions_here
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -59,19 +60,21 @@ class Ranks:
             plan: what stands for the plan: equal plans, equal texts.
 
         Raises:
-            LensLocError: on every rank, if one differs.
+            LensLocError: on every rank, if one differs, or ends before; if they cannot meet.
         """
         if self.size == 1:
             return
-        own = not dist.is_initialized()
-        if own:
-            dist.init_process_group("gloo", timeout=_MEETING)
         try:
-            everyone: list[dict[str, str]] = [{} for _ in range(self.size)]
-            dist.all_gather_object(everyone, {**versions_here(), "plan": plan})
-        finally:
-            if own:
-                dist.destroy_process_group()
+            dist.init_process_group("gloo", timeout=_MEETING)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise LensLocError(
+                f"The processes of this run cannot find each other ({reason})."
+            ) from error
+        try:
+            everyone = together(lambda: {**versions_here(), "plan": plan})
+        finally:  # open, every function would share its own work over the ranks
+            dist.destroy_process_group()
         first = everyone[0]
         for rank, there in enumerate(everyone):
             if there["plan"] != first["plan"]:

@@ -93,13 +93,15 @@ def device_of_its_own(device: str | None, folder: Path) -> Iterator[str | None]:
         return
     for number in range(n):
         lock = FileLock(folder / f".{platform.node()}-cuda-{number}.lock")
-        with contextlib.suppress(Timeout, OSError):
+        try:
             lock.acquire(timeout=0)
-            try:
-                yield f"cuda:{number}"
-            finally:
-                lock.release()
-            return
+        except (Timeout, OSError):
+            continue
+        try:
+            yield f"cuda:{number}"
+        finally:
+            lock.release()
+        return
     yield f"cuda:{os.getpid() % n}"
 
 
@@ -163,8 +165,9 @@ def submit(todo: Sequence[Order], folder: Path, options: Mapping[str, Any]) -> l
     submitit = needed("submitit", "A sweep on Slurm", "lensloc[slurm]")
     given = dict(options)
     cluster = given.pop("cluster", "slurm")
-    times = given.pop("max_num_timeout", 10)
-    of_slurm = {"slurm_max_num_timeout": times} if cluster == "slurm" else {}
+    of_slurm = (
+        {"slurm_max_num_timeout": given.pop("max_num_timeout", 10)} if cluster == "slurm" else {}
+    )
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **of_slurm)
         executor.update_parameters(**given)

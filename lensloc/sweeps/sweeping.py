@@ -1,5 +1,6 @@
 """Sweep: a plan, cell by cell, by whoever is there to do it."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import cache_folder
+from lensloc.ranks import n_ranks
 from lensloc.results.sweeps import Sweep
 from lensloc.studies.calls import written_call
 from lensloc.studies.store import Store
@@ -60,7 +62,8 @@ def sweep(
 
     Raises:
         LensLocError: a plan with something wrong in it, with its place in the file; a store that
-            cannot be written; ranks with different versions; Slurm that is not there.
+            cannot be written; ranks with different versions; a process group that is open; Slurm
+            that is not there.
     """
     if on not in ("here", "slurm"):
         raise LensLocError(f"A sweep runs on here or slurm; {on!r} is neither.")
@@ -73,24 +76,36 @@ def sweep(
     if not measure:
         idle = {"processes": processes != 1, "device": device is not None, "on": on != "here"}
         refuse_idle("nothing is measured; leave it out", **idle)
+    if measure and n_ranks() > 1:
+        raise LensLocError(
+            "A process group is open here, in which all ranks share the work of every function; a "
+            "sweep shares out models over ranks, so close it before "
+            "(torch.distributed.destroy_process_group())."
+        )
     ranks = Ranks.here()
     read, file = read_plan(plan)
     checked = ready(read, file, ask_hub=measure and ranks.rank == 0)
-    kept = _store(store)
+    kept = _store(store, measure=measure)
     if measure:
         _measure(checked, file, kept, ranks, processes, on, slurm or {}, device, progress)
     call = written_call("ll.sweep", sweep, {"plan": plan})  # who measured it changes nothing
     return collected(checked, kept, call=call)
 
 
-def _store(store: Store | str | Path | None) -> Store:
-    if isinstance(store, Store):
-        return sweep_store(store.folder)
-    if store is not None and not isinstance(store, str | Path):
+def _store(store: Store | str | Path | None, *, measure: bool) -> Store:
+    if store is not None and not isinstance(store, Store | str | Path):
         raise LensLocError(
             f"store is a folder, or ll.Store.at(folder); {type(store).__name__} is neither."
         )
-    return sweep_store(cache_folder() / "sweeps" if store is None else Path(store))
+    named = store.folder if isinstance(store, Store) else store
+    folder = cache_folder() / "sweeps" if named is None else Path(named)
+    if measure:
+        return sweep_store(folder)
+    with contextlib.suppress(OSError, ValueError):  # a name that is none, where nothing is found
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(folder)
+        return Store(folder)  # which is made by what keeps something in it
+    raise LensLocError(f"The sweep's store {folder} is no folder; name the one that it was.")
 
 
 def _measure(

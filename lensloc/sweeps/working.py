@@ -5,6 +5,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from lensloc.sweeps.checking import ReadyPlan
 
 _PACKAGES = ("lensloc", "torch", "transformers", "transformer-lens")
 Done = Callable[[Cell], None]
-Measure = Callable[[Model, Cell], dict[str, Any]]
+Measure = Callable[[Any, Cell], dict[str, Any]]
 
 
 def versions_here() -> dict[str, str]:
@@ -108,8 +109,8 @@ class Worker:
                     job.model.place, progress=False, **job.model.arguments(self.device)
                 )
         except Exception as error:  # of whatever library: the other models are to go on
-            for cell in job.cells:
-                self._keep(cell, None, None, 0.0, failed=_reason(error))
+            for cell in job.cells:  # of which others may have done some meanwhile
+                self._once(cell, None, partial(_fail, error))
                 done(cell)
             return
         try:
@@ -227,7 +228,7 @@ class Worker:
         known = record_of(self.store, cell)
         return known is None or bool(known["failed"])
 
-    def _once(self, cell: Cell, model: Model, measure: Measure) -> None:
+    def _once(self, cell: Cell, model: Model | None, measure: Measure) -> None:
         """Measure a cell, unless another process does: then wait for it."""
         if not self._waits(cell):
             return
@@ -304,6 +305,11 @@ def _rows(table: Any) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
+
+
+def _fail(error: Exception, model: None, cell: Cell) -> dict[str, Any]:
+    """Stand for the measure of a cell whose model could not be loaded."""
+    raise error
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@
     python tests/benchmarks/scale.py processes [--models 4]
     python tests/benchmarks/scale.py merge [--shards 1024] [--layers 80] [--neurons 28672]
 
-``sizes``: random Llama models of so many billion parameters, float32 on the CPU: localizing (480
+``sizes``: random Llama models of so many billion parameters, float32: localizing (480
 stimuli, one site), a lesion study (one network, 20 draws, 20 minimal pairs), and the rate of
 counting active neurons; then the formula that these fit, and what it gives beyond.
 ``stimuli``: localizing so many times as many stimuli. ``processes``: a sweep over copies of one
@@ -33,7 +33,11 @@ WINDOW = 256
 BEYOND = (1.0, 8.0, 70.0)
 
 
-def peak_mib() -> float:
+def peak_mib(device: str = "cpu") -> float:
+    if device.startswith("cuda"):  # where the weights are
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -124,7 +128,7 @@ def one_size(billions: float, device: str) -> dict[str, Any]:
     return {
         "parameters": n_parameters, "tokens": found.n_tokens, "localize": localizing,
         "study": studying, "lape_tokens": int(counts.tokens[0]), "lape": counting,
-        "peak_mib": peak_mib(),
+        "peak_mib": peak_mib(device),
     }  # fmt: skip
 
 

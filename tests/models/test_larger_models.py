@@ -45,6 +45,8 @@ def found_in(model: Any, contrast: ll.Contrast) -> dict[str, Any]:
         found["counts"] = counts.tolist()
         probe = ll.tasks.linear_probe(contrast, "mlp_post", folds=2)(model)
         found["probe"] = probe.items["value"].tolist()
+        attributed = ll.attribute(model, contrast, "grad_x_act", "resid_post", progress=False)
+        found["attribution"] = attributed.score
     found["hash"] = describe(model).weights_hash
     found["check"] = describe(model).check.split(" ")[0]
     return found

@@ -42,9 +42,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"models": ["my-llama", "./my-llama/../my-gpt2", "my-llama"]}, "my-llama is there twice"),
     ({"models": [{"name": "my-llama", "revisions": ["a"]}]}, "has no revisions"),
     ({"models": [{"name": "gpt2", "seed": 1}]}, r"\(models\[0\]\): seed is of untrained models"),
+    ({"models": ["timm:resnet18"]}, r"\(models\[0\]\): timm:resnet18 is a model of pictures"),
+    ({"models": ["efficientnet-lite0"]}, "efficientnet-lite0 is a model of pictures"),
+    ({"models": [{"name": "gpt2", "options": {"dtype": "a"}}]}, "dtype stands in options.*dtype:"),
+    ({"models": [{"name": "gpt2", "options": {"revision": "a"}}]}, "revision stands.*revisions:"),
+    ({"models": [{"name": "gpt2", "options": {"progress": True}}]}, "a sweep says progress itself"),
     ({"models": [{"name": "gpt2", "dtype": "int8"}]}, r"models\[0\].dtype\): it should be 'fl"),
     ({"models": [{"name": "gpt2", "untrained": "no?"}]}, r"models\[0\].untrained\): it should be"),
     ({"contrasts": ["langage"]}, r"\(contrasts\[0\]\): there is no contrast 'langage'; there are"),
+    ({"contrasts": ["faces"]}, "no contrast 'faces' for language models; there are language,"),
     ({"contrasts": [{**own, "file": "none.csv"}]}, r"\(contrasts\[0\]\): .*none.csv"),
     ({"contrasts": [{**own, "target": "verbs"}]}, r"\(contrasts\[0\]\): .*verbs"),
     ({"contrasts": [{"name": "small", "file": "small.csv"}]}, "needs target and control"),
@@ -73,6 +79,18 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"specificity": {"own": {"smal": ["facts"]}}}, "own names 'smal'"),
     ({"specificity": {"own": {"small": ["facts"]}, "tasks": ["facts"]}}, "give at least two"),
     (
+        {"specificity": {"own": {"small": ["fact"]}}},
+        r"specificity.own.small\): 'fact' is none of the tasks, grammar,",
+    ),
+    (
+        {"specificity": {"own": {"small": ["facts"]}, "controls": ["least-active"]}},
+        r"\(specificity\): specificity needs controls that are drawn",
+    ),
+    (
+        {"published": [{"model": "my-llama", "quantity": "width", "value": 32}]},
+        r"published\[0\]\): sites differ in width; add site:, one of resid_post, mlp_post",
+    ),
+    (
         {"published": [{"model": "gpt2", "quantity": "depth", "value": 1}]},
         r"published\[0\].model\): 'gpt2' is none",
     ),
@@ -98,6 +116,15 @@ def test_what_is_wrong_is_named_with_its_place(
         ("- gpt2\n", "is no plan, which has keys"),
         ("", "is no plan"),
         ("models: [2024-05-01]\n", r"line 1 \(models\[0\].*quotes"),
+        ("about: 2024-13-45\n", r"looks like a date or a number and is none \(month.*quotes"),
+        ("about: 0x_\n", "looks like a date or a number"),
+        (f"percent: {'1' * 5000}\n", "looks like a date or a number"),
+        ("models: &all [*all]\n", "nested too deeply"),
+        (
+            "a0: &a0 [x, x]\n"
+            + "".join(f"a{n}: &a{n} [{f'*a{n - 1}, ' * 9}]\n" for n in range(1, 9)),
+            "more than 100,000 entries",
+        ),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -110,6 +137,8 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, text: str, told: str)
 def test_a_plan_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ll.LensLocError, match=r"cannot be read \(No such file"):
         read_plan(tmp_path / "none.yaml")
+    with pytest.raises(ll.LensLocError, match=r"cannot be read \(embedded null"):
+        read_plan("a\0.yaml")
     with pytest.raises(ll.LensLocError, match="alkhamissi2024, pythia-training"):
         read_plan("alkhamisi")
     with pytest.raises(ll.LensLocError, match=r"\(models\[0\]\): something of type object"):
@@ -125,6 +154,9 @@ def test_one_value_stands_for_a_list_and_a_name_for_an_entry(folder: Path) -> No
         "EleutherAI/pythia-70m@step1",
     ]
     assert found.models[0].arguments(None)["revision"] == "1000"
+    drawn = checked({"models": [{"name": "gpt2", "untrained": True, "seed": n} for n in (0, 1)]})
+    assert [model.label for model in drawn.models] == ["gpt2 untrained 0", "gpt2 untrained 1"]
+    assert [model.arguments(None)["seed"] for model in drawn.models] == [0, 1]
     assert found.plan.sites == ("head",)
     assert list(found.contrasts) == [("emotion", "lensloc")]
 
@@ -222,7 +254,7 @@ def test_models_of_the_hub_are_asked_for_there(monkeypatch: pytest.MonkeyPatch) 
         plan, file = read_plan({"models": [entry]})
         ready(plan, file)
 
-    ask(name="someone/there", revisions=["main", "0123abc"])
+    ask(name="someone/there", revisions=["main", "0123abc", "refs/pr/1"])
     with pytest.raises(ll.LensLocError, match=r"models\[0\]\): someone/there has no revision 'v2'"):
         ask(name="someone/there", revisions=["v2"])
     with pytest.raises(ll.LensLocError, match="the hub has no model 'someone/gone'"):
@@ -236,6 +268,7 @@ def test_a_plan_is_yaml_as_others_read_it(folder: Path) -> None:
     assert yaml.safe_load(path.read_text()) == sweep_world.PLAN
     other = path.with_name("plan-copy.json")
     other.write_text(json.dumps(sweep_world.PLAN))
-    assert [cell.words for _, cell in checked(other).cells()] == [
-        cell.words for _, cell in checked(path).cells()
-    ]
+    of_yaml = [cell.words for _, cell in checked(path).cells()]
+    assert [cell.words for _, cell in checked(other).cells()] == of_yaml
+    other.write_text(json.dumps(sweep_world.PLAN, indent="\t"))
+    assert [cell.words for _, cell in checked(other).cells()] == of_yaml

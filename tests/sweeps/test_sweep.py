@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import submitit
 import sweep_world
+import torch
 from commands import run, run_json
 from ranks import as_ranks, in_child
 
@@ -165,6 +166,55 @@ def test_what_fails_leaves_its_reason_and_stops_nothing(
     assert len(again) == 3  # what failed is tried again
 
 
+def test_a_model_that_cannot_be_loaded_again_leaves_what_is_done(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a task of Slurm goes on, on a machine that is broken."""
+    one = sweep_world.write_plan(
+        plan.parent, sweep_world.changed(models=["my-llama"], sites=["resid_post"]), "again.yaml"
+    )
+    read, file = read_plan(one)
+    checked = ready(read, file)
+    store = Store.at(tmp_path)
+    ((order, _),) = running.orders(file, store, jobs_of(checked.cells()), None)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no GPU")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(working, "lesion_study", broken)
+        order()
+    before = ll.sweep(one, store=store, measure=False)
+    assert before.counts == {"done": 1, "failed": 1, "waiting": 0}
+    monkeypatch.setattr(working, "load_model", broken)
+    order()
+    after = ll.sweep(one, store=store, measure=False)
+    assert after.counts == before.counts
+    assert "RuntimeError: no GPU" in after.failures()[0]
+    pd.testing.assert_frame_equal(after.localizations, before.localizations)
+
+
+def test_verdicts_stand_beside_their_controls(plan: Path, tiny_llama: Any) -> None:
+    controls = [ll.controls("random", seeds=range(2)), ll.controls("layer", seeds=range(19))]
+    with unwarned():
+        found_there = ll.localize(tiny_llama, small(plan), progress=False)["resid_post"]
+        study = ll.lesion_study(
+            tiny_llama, {"small": found_there},
+            [ll.tasks.minimal_pairs(plan.parent / "pairs.csv", name="pairs")],
+            controls, [10, 20], exact=True, progress=False,
+        )  # fmt: skip
+    found = working._verdicts(study)
+    compared = study.comparisons
+    assert compared["kind"].tolist() == ["random", "layer"] * 2
+    assert found[::2] == ["open"] * 2  # two draws are too few
+    by_draws = zip(found[1::2], compared.iloc[1::2].to_dict("records"), strict=True)
+    for verdict, row in by_draws:
+        if row["p_more"] <= 0.05:
+            assert verdict in ("holds", "no harm")
+        else:
+            assert verdict == ("reversed" if row["p_less"] <= 0.05 else "not told apart")
+
+
 def test_processes_share_the_models(plan: Path, whole: ll.Sweep, tmp_path: Path) -> None:
     """Not guarded by ``if __name__ == "__main__"``, as in a notebook."""
     where = sweep_world.write_plan(plan.parent, sweep_world.changed(lesions=[]), "shared.yaml")
@@ -188,6 +238,25 @@ def test_a_process_that_is_ended_is_told(plan: Path, tmp_path: Path) -> None:
         running.run_in_processes(orders, 2, lambda n: None)
 
 
+def test_every_process_has_a_gpu_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = running.device_of_its_own
+    with own(None, tmp_path) as device:
+        assert device is None
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with own("cpu", tmp_path) as device:
+        assert device == "cpu"
+    with own(None, tmp_path) as first, own(None, tmp_path) as second:
+        assert [first, second] == ["cuda:0", "cuda:1"]
+        with own(None, tmp_path) as third:  # of which there is none left
+            assert third in (first, second)
+    with pytest.raises(OSError, match="disk"), own(None, tmp_path):
+        raise OSError("the disk is full")
+    with own(None, tmp_path) as device:
+        assert device == "cuda:0"
+
+
 # -- ranks -----------------------------------------------------------------------------------------
 
 
@@ -202,6 +271,46 @@ def test_ranks_share_the_models(plan: Path, whole: ll.Sweep, tmp_path: Path) -> 
     assert [{"llama" in words for words in each} for each in own] == [{True}, {False}]
     assert [len(each) for each in own] == [4, 4]
     same_numbers(ll.sweep(plan, store=tmp_path / "store", measure=False), whole)
+
+
+def test_the_command_under_torchrun_shares_the_models(plan: Path, tmp_path: Path) -> None:
+    one = sweep_world.write_plan(plan.parent, sweep_world.changed(lesions=[]), "torchrun.yaml")
+
+    def work(rank: int) -> None:
+        own = measured_in_child()
+        assert run("sweep", one, "--store", tmp_path / "store") == 0
+        (tmp_path / f"{rank}.json").write_text(json.dumps(own))
+
+    assert as_ranks(work) == [0, 0]
+    own = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    assert [len(each) for each in own] == [2, 2]
+    assert ll.sweep(one, store=tmp_path / "store", measure=False).counts["done"] == 4
+
+
+def test_looking_at_a_sweep_is_one_process_work(
+    plan: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    for command in ("status", "report"):
+        assert run("sweep", command, plan) == 2
+        assert f"lensloc sweep {command} is one process's work" in capfd.readouterr().err
+
+
+def test_ranks_that_cannot_meet_or_share_already_are_told(
+    plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise RuntimeError("connection refused\nsomewhere")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.distributed, "init_process_group", gone)
+        with pytest.raises(ll.LensLocError, match=r"cannot find each other \(connection refused\)"):
+            Ranks(0, 2, 0).meet("plan")
+    monkeypatch.setattr(sweeping, "n_ranks", lambda: 2)
+    with pytest.raises(ll.LensLocError, match="A process group is open here"):
+        ll.sweep(plan, store=tmp_path, progress=False)
+    assert not ll.sweep(plan, store=tmp_path, measure=False).counts["done"]
 
 
 def measured_in_child() -> list[str]:
@@ -289,6 +398,8 @@ def test_a_cluster_that_is_not_there_is_told(plan: Path, tmp_path: Path) -> None
         ll.sweep(plan, store=tmp_path, on="slurm", slurm={"timeout_min": 5})
     with pytest.raises(ll.LensLocError, match=r"could not be submitted to local \(.*partitio"):
         ll.sweep(plan, store=tmp_path, on="slurm", slurm={"cluster": "local", "partitio": "a"})
+    with pytest.raises(ll.LensLocError, match=r"submitted to local \(.*max_num_timeout"):
+        ll.sweep(plan, store=tmp_path, on="slurm", slurm={"cluster": "local", "max_num_timeout": 3})
     with pytest.raises(ll.LensLocError, match="slurm has no effect"):
         ll.sweep(plan, store=tmp_path, slurm={"timeout_min": 5})
     with pytest.raises(ll.LensLocError, match="processes is a whole number above 0"):
@@ -314,6 +425,29 @@ def test_a_store_that_takes_nothing_is_refused(
             ll.LensLocError, match=r"small at resid_post of my-llama .*what was kept"
         ):
             ll.sweep(plan, store=tmp_path, progress=False)
+
+
+def test_a_store_that_is_looked_at_stays_as_it_is(
+    plan: Path, whole: ll.Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "not" / "there"
+    assert ll.sweep(plan, store=place, measure=False).counts["waiting"] == 8
+    assert not place.parent.exists()
+    file = tmp_path / "file"
+    file.touch()
+    for wrong in (file, Store(file)):
+        with pytest.raises(ll.LensLocError, match="file is no folder"):
+            ll.sweep(plan, store=wrong, measure=False)
+    one = sweep_world.changed(models=["my-llama"], sites=["resid_post"], lesions=[])
+    path = sweep_world.write_plan(plan.parent, one, "looked-at.yaml")
+    ll.sweep(path, store=tmp_path / "store", progress=False)
+
+    def refuse(**_: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # a disk that is read-only
+    found = ll.sweep(path, store=tmp_path / "store", measure=False)
+    assert found.counts == {"done": 1, "failed": 0, "waiting": 0}
 
 
 def test_cells_of_other_versions_are_told(

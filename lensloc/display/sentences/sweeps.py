@@ -6,6 +6,7 @@ of them, since each was tested by itself.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from lensloc.display.sentences.lesions import control_name
 from lensloc.display.sentences.specifications import VERDICTS
@@ -62,11 +63,10 @@ def depth_sentence(found: Depths) -> str:
         return f"{what} {number(depth)} in {model} (0: first layer, 1: last)."
     order = sorted(found.depth, key=lambda model: found.depth[model])
     low, high = order[0], order[-1]
-    middle = sorted(found.depth.values())[len(order) // 2 - (len(order) % 2 == 0) :][:2]
-    median = middle[0] if len(order) % 2 else sum(middle) / 2
+    middle = number(median(found.depth.values()))
     return (
         f"{what} {number(found.depth[low])} ({low}) to {number(found.depth[high])} ({high}) in "
-        f"{counted(len(order), 'model')}, {number(median)} in the middle (0: first layer, 1: last)."
+        f"{counted(len(order), 'model')}, {middle} in the middle (0: first layer, 1: last)."
     )
 
 
