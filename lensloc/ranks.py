@@ -72,7 +72,7 @@ def together(compute: Callable[[], T]) -> list[T]:
     """Compute something in every rank; return what all of them found, in the order of ranks.
 
     Raises:
-        Exception: what was raised in this rank; else, of what was raised in others, the first.
+        Exception: of what was raised, that of the lowest rank; the same in all of them.
         LensLocError: if another process has ended.
     """
     if n_ranks() == 1:
@@ -85,12 +85,15 @@ def together(compute: Callable[[], T]) -> list[T]:
         own = error
     parts: list[Any] = [None] * n_ranks()
     _exchange("all_gather_object", parts, (value, _portable(own)))
-    if own is not None:
-        raise own
-    for _, raised in parts:
+    for number, (_, raised) in enumerate(parts):
         if raised is not None:
-            raise raised
+            raise own if own is not None and number == rank() else raised
     return [found for found, _ in parts]
+
+
+def least(number: int) -> int:
+    """Return the least of what a number is in every rank: of free memory, say, which differs."""
+    return min(together(lambda: number))
 
 
 def from_first(compute: Callable[[], T]) -> T:
@@ -143,7 +146,8 @@ def _portable(error: Exception | None) -> Exception | None:
 
 def started_by_torchrun() -> bool:
     """Say whether this process is one of several that torchrun, or its like, has started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    size, number = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    return size.isdecimal() and int(size) > 1 and number.isdecimal()
 
 
 def join() -> Callable[[], None]:

@@ -1,5 +1,6 @@
 """Work shared by processes: masks, statistics, scores and counts are one process's."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -7,16 +8,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import planted_vision
 import pytest
 import rank_work
 import torch
 from rank_work import found_by
 from ranks import as_ranks
-from tiny_models import CONFIGS, make_checkpoint
+from task_files import TEXTS
+from tiny_models import CONFIGS, CORPUS, make_checkpoint
 
 import lensloc as ll
 from lensloc import ranks
+from lensloc.cli import main
 from lensloc.cli.ranking import shared_by_ranks
+from lensloc.forward import capturing, module_runs
+from lensloc.models.plain import Plain
+from lensloc.tasks.scoring import Scored, token_log_probs
 
 _SUPPORT = Path(__file__).parent / "support"
 
@@ -111,3 +119,100 @@ def test_commands_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None
             shared_by_ranks(given),
         ):
             pass
+
+
+def test_one_rank_says_what_was_wrong(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a command that cannot be shared, and of an option that there is not."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("lensloc.cli.ranking.join", lambda: pytest.fail)
+    level = logging.getLogger().level
+    try:
+        for given in ([], ["demo"], ["localize", "--nonsense"]):
+            with pytest.raises(SystemExit) as ended:
+                main(given)
+            assert ended.value.code == 2
+    finally:
+        logging.getLogger().setLevel(level)
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize("size", ["", "two", "1"])
+def test_a_number_of_processes_that_is_none(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.setenv("RANK", "0")
+    assert not ranks.started_by_torchrun()
+
+
+def test_batches_are_the_same_in_ranks_with_different_memory(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """Every text, and every picture, is run once, whatever each rank would take at a time."""
+    pictures = ll.Contrast.from_images(planted_vision.pictures(), target="red", control="other")
+    texts = [*CORPUS, *TEXTS]
+    labels = ["a", "b"] * (len(texts) // 2) + ["a"] * (len(texts) % 2)
+
+    def found_in() -> dict[str, Any]:
+        model = ll.load_model(checkpoint, backend="transformers", progress=False)
+        moments = capturing.capture_moments(model, texts, labels, progress=False)
+        pooled = ll.capture(model, texts, labels, progress=False).responses["resid_post"]
+        wrapped = ll.wrap(planted_vision.Net(), {"conv": "convs.{layer}"})
+        seen = ll.capture(wrapped, pictures.texts, pictures.labels, ["conv"], progress=False)
+        return {
+            "pictures": seen.responses["conv"].values,
+            "n": {k: m.n for k, m in moments.moments["resid_post"].items()},
+            "responses": pooled.values,
+        }
+
+    def work(rank: int) -> None:
+        leave = ranks.join()
+        capturing._CACHE_BYTES["cpu"] = 2**30 if rank else 20_000
+        module_runs._BYTES["cpu"] = 2**30 if rank else 20_000
+        torch.save(found_in(), tmp_path / f"{rank}.pt")
+        leave()
+
+    assert as_ranks(work) == [0, 0]
+    expected = found_in()
+    for rank in (0, 1):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
+        assert found["n"] == expected["n"]
+        for name in ("responses", "pictures"):
+            torch.testing.assert_close(found[name], expected[name], equal_nan=True)
+
+
+def test_rows_are_the_same_in_ranks_that_read_side_by_side_and_alone(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """Every text is scored, though one rank's model takes several texts a row, another's none."""
+    sequences = [Scored((5, 6, 7, *range(n, n + 4))) for n in range(20, 60)]
+
+    def scores() -> torch.Tensor:
+        model = ll.load_model(checkpoint, backend="transformers", progress=False)
+        return torch.tensor(np.stack(token_log_probs(model, sequences, progress=False)))
+
+    def work(rank: int) -> None:
+        leave = ranks.join()
+        if rank:
+            Plain.longest_packed = lambda self: 0  # type: ignore[method-assign]
+        torch.save(scores(), tmp_path / f"{rank}.pt")
+        leave()
+
+    assert as_ranks(work) == [0, 0]
+    for rank in (0, 1):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), scores(), atol=1e-5, rtol=0)
+
+
+def test_all_ranks_are_told_the_same_error(tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        leave = ranks.join()
+
+        def fail() -> None:
+            raise ll.LensLocError(f"Text {rank} is bad.")
+
+        with pytest.raises(ll.LensLocError, match="Text 0 is bad"):
+            ranks.together(fail)
+        leave()
+
+    assert as_ranks(work) == [0, 0]

@@ -21,7 +21,7 @@ from lensloc.forward.batches import (
 )
 from lensloc.forward.sites import get_site, upcast
 from lensloc.lesions.resuming import Residuals
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import agreed, surface
 from lensloc.models.surface import Model, opened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.units.mask import UnitAddress, UnitMask
@@ -88,7 +88,7 @@ def token_budget(model: Model, n_places: int, longest: int) -> int:
     if device.type == "cuda":
         memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 2)
     most = _TOKENS_AT_ONCE.get(device.type, 1024)
-    return int(max(1, min(most, memory // (elements * seen.dtype.itemsize))))
+    return agreed(model, int(max(1, min(most, memory // (elements * seen.dtype.itemsize)))))
 
 
 @dataclass(frozen=True)

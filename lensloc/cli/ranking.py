@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import typer
+
 from lensloc.errors import LensLocError
-from lensloc.ranks import join, rank, started_by_torchrun
+from lensloc.ranks import join, started_by_torchrun
 
 SHARED = ("localize", "evaluate", "lape record", "specificity", "multiverse", "alignment")
 SWEEP = "sweep"
@@ -25,32 +27,35 @@ def shared_by_ranks(arguments: Sequence[str]) -> Iterator[None]:
     if not started_by_torchrun() or _shares_by_itself(arguments):
         yield
         return
-    words = " ".join(arguments[:2])
-    if not any(f"{words} ".startswith(f"{command} ") for command in SHARED):
-        raise LensLocError(
-            f"lensloc {words} is one process's work; run it without torchrun. Shared by several "
-            f"are {', '.join((*SHARED, SWEEP))}."
-        )
-    leave = join()
+    speaks = int(os.environ["RANK"]) == 0
     with contextlib.ExitStack() as stack:
-        if rank() != 0:
+        if not speaks:
             logging.getLogger().setLevel(logging.CRITICAL)
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         try:
+            _require_shared(arguments)
+            leave = join()
             yield
-        except LensLocError:
-            if rank() == 0:
+        except (LensLocError, typer.TyperException):
+            if speaks:
                 raise
             stack.close()
             sys.exit(2)  # as rank 0 does, which tells why
-        finally:
-            # A rank that waits for others that have ended would wait for long.
-            if sys.exc_info()[0] is None:
-                leave()
+        # Not after an error: a rank that waits for others that have ended would wait for long.
+        leave()
 
 
 def _shares_by_itself(arguments: Sequence[str]) -> bool:
     """Say whether a command shares out its work over ranks without a process group: a sweep."""
     return list(arguments[:1]) == [SWEEP] and not {*arguments[1:2]} & {*_LOOKING}
+
+
+def _require_shared(arguments: Sequence[str]) -> None:
+    words = " ".join(["lensloc", *arguments[:2]])
+    if not any(f"{words} ".startswith(f"lensloc {command} ") for command in SHARED):
+        raise LensLocError(
+            f"{words} is one process's work; run it without torchrun. Shared by several are "
+            f"{', '.join((*SHARED, SWEEP))}."
+        )

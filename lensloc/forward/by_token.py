@@ -8,14 +8,7 @@ from torch import Tensor
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.forward.batches import (
-    BatchSize,
-    batches_by_length,
-    padded_right,
-    require_batch_size,
-    run_batches,
-    sees_pads,
-)
+from lensloc.forward.batches import BatchSize, padded_right, require_batch_size, run_batches
 from lensloc.forward.capturing import _checked_texts, _require_units, _Runner
 from lensloc.forward.sites import to_units, upcast
 from lensloc.models.adapting import surface
@@ -103,12 +96,7 @@ def capture_tokens(
         for number, row in enumerate(rows):
             found[row] = _finite(chosen[number, : lengths[row]], mask, row, texts[row])
 
-    batches = batches_by_length(
-        lengths,
-        batch_size=batch_size,
-        budget=runner._token_budget(max(lengths, default=1)),
-        equal=sees_pads(model, max(lengths, default=0)),
-    )
+    batches = runner.batches(lengths, batch_size)
     run_batches(model, batches, run_batch, progress=progress, description="stimuli")
     (mask,) = known
     tokenizer = seen.tokenizer

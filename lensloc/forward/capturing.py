@@ -34,6 +34,7 @@ from lensloc.forward.tokenizing import Tokenized, tokenize
 from lensloc.models.adapting import crew_of, surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
+from lensloc.ranks import least
 from lensloc.selectivity import Moments
 from lensloc.selectivity.moments import total
 from lensloc.units.ragged import Widths
@@ -315,14 +316,18 @@ class _Runner:
             _require_finite(pooled, rows, texts)
             take(rows, pooled)
 
-        batches = batches_by_length(
+        own = crew_of(self.model).mine(self.batches(lengths, batch_size))
+        run_batches(self.model, own, run_batch, progress=progress, description="stimuli")
+
+    def batches(self, lengths: Sequence[int], batch_size: BatchSize) -> list[list[int]]:
+        """Return the batches of texts of these lengths, the same in every rank."""
+        longest = max(lengths, default=0)
+        return batches_by_length(
             lengths,
             batch_size=batch_size,
-            budget=self._token_budget(max(lengths, default=1)),
-            equal=sees_pads(self.model, max(lengths, default=0)),
+            budget=least(self._token_budget(max(1, longest))),
+            equal=sees_pads(self.model, longest),
         )
-        own = crew_of(self.model).mine(batches)
-        run_batches(self.model, own, run_batch, progress=progress, description="stimuli")
 
     def _token_budget(self, longest: int) -> int:
         seen = surface(self.model)

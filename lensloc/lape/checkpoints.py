@@ -50,15 +50,14 @@ def save_checkpoint(path: Path, settings: Mapping[str, Any], tallies: Sequence[T
 
 
 def load_checkpoint(
-    path: Path, settings: Mapping[str, Any], most_blocks: int | None, device: torch.device
+    path: Path, settings: Mapping[str, Any], most_blocks: int | None
 ) -> list[Tally]:
-    """Read what had been counted.
+    """Read what had been counted, on the CPU.
 
     Args:
         path: the file.
         settings: what the counts depend on, which must be as they were.
         most_blocks: how many blocks of windows are kept; None if none are.
-        device: where to count on.
 
     Raises:
         LensLocError: a file that is damaged or no checkpoint, or one of other settings; it is left
@@ -75,7 +74,6 @@ def load_checkpoint(
                 )
         tallies = []
         for number, state in enumerate(record["languages"]):
-            counts = tensors.get(f"{number}.counts")
             blocks = None
             if most_blocks is not None:
                 kept = tensors.get(f"{number}.blocks", ())
@@ -84,7 +82,7 @@ def load_checkpoint(
                 )
             tallies.append(
                 Tally(
-                    None if counts is None else counts.to(device),
+                    tensors.get(f"{number}.counts"),
                     state["tokens"],
                     state["windows"],
                     state["digest"],

@@ -141,9 +141,11 @@ def record(
     tallies = [empty for _ in corpora]
     if path is not None and from_first(path.exists):
         kept = path
-        tallies = from_first(
-            lambda: load_checkpoint(kept, settings, n_blocks if keep_windows else None, device)
+        begun = from_first(
+            lambda: load_checkpoint(kept, settings, n_blocks if keep_windows else None)
         )
+        # Only now onto the device, which is another one in every rank.
+        tallies = [tally.on(device) for tally in begun]
     streams = {
         language: _begun(
             windows(open_corpus(language, given, form), model, length, bos, max_tokens)
@@ -297,7 +299,7 @@ def _count_batches(
 ) -> int:
     """Count in a batch of windows of one length a rank; return how many fit into the memory.
 
-    What was counted before an error is kept.
+    What a process alone counted before an error is kept.
     """
     least = _MOST_TOKENS_AT_ONCE
     crew = crew_of(counter.model)

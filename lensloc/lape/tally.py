@@ -74,6 +74,12 @@ class Tally:
     done: bool = False
     blocks: Blocks | None = None
 
+    def on(self, device: torch.device) -> "Tally":
+        """Return the tally, with its counts on a device."""
+        if self.counts is None:
+            return self
+        return dataclasses.replace(self, counts=self.counts.to(device))
+
     def plus(
         self, counts: Int64[Tensor, "row layer neuron"], length: int, n_rows: int, digest: str
     ) -> "Tally":

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lensloc.forward.memory import free_memory
 from lensloc.lesions.lesioning import intact
-from lensloc.models.adapting import surface
+from lensloc.models.adapting import agreed, surface
 from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Residuals:
         if first != 0 and self._stride < seen.n_layers and seen.starts_anywhere():
             key = _key(inputs)
             if first is None and key not in self._kept:
-                with self._keeping(key):
+                with self._keeping(key, inputs):
                     return seen.picked_logits(inputs, rows, positions)
             if first is not None:
                 start = self._start(key, first, inputs)
@@ -87,16 +87,18 @@ class Residuals:
             hooks = surface(self.model).open_hooks()
             if not again or not all(hasattr(hook, "owner") for hook in hooks):
                 return None
-            nowhere = inputs.tokens.new_zeros(1)
-            with intact(self.model), self._keeping(key):
-                surface(self.model).picked_logits(inputs, nowhere, nowhere)
+            # A single place, and the last: some models compute all logits from there on.
+            row = inputs.tokens.new_zeros(1)
+            with intact(self.model), self._keeping(key, inputs):
+                surface(self.model).picked_logits(inputs, row, row + inputs.tokens.shape[1] - 1)
         kept = self._kept.get(key, {})
         layer = max((layer for layer in kept if layer <= first), default=0)
         return Start(layer, kept[layer]) if layer else None
 
     @contextlib.contextmanager
-    def _keeping(self, key: bytes) -> Iterator[None]:
+    def _keeping(self, key: bytes, inputs: Inputs) -> Iterator[None]:
         seen = surface(self.model)
+        self._thin_out(inputs.tokens.numel() * seen.d_model * seen.dtype.itemsize)
         found: dict[int, Tensor] = {}
 
         def keep(layer: int) -> Hook:
@@ -110,19 +112,21 @@ class Residuals:
         with opened(seen, [each for each in points if seen.lacks(each[0]) is None]):
             yield
         self._kept[key] = found
-        self._thin_out()
+        self._thin_out()  # what passed may be wider than the model's dtype
 
-    def _thin_out(self) -> None:
+    def _thin_out(self, a_layer: int = 0) -> None:
+        """Keep fewer layers, until what comes (so many bytes a layer) fits into the budget too."""
+        seen = surface(self.model)
         if self._budget is None:
-            free = free_memory(surface(self.model).device)
-            self._budget = min(_MOST_BYTES, int(_SHARE * (free + self.n_bytes)))
-        while self._kept and self.n_bytes > self._budget:
+            free = free_memory(seen.device)
+            self._budget = agreed(self.model, min(_MOST_BYTES, int(_SHARE * free)))
+        while (layers := len(range(self._stride, seen.n_layers, self._stride))) and (
+            self.n_bytes + layers * a_layer > self._budget
+        ):
             self._stride *= 2
             for key, kept in self._kept.items():
                 self._kept[key] = {n: each for n, each in kept.items() if n % self._stride == 0}
             log.info("of intact passes every %d. layer is kept", self._stride)
-            if self._stride >= surface(self.model).n_layers:
-                self._kept.clear()
 
 
 def picked_logits(

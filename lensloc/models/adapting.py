@@ -5,7 +5,7 @@ from typing import Any
 
 from lensloc.errors import LensLocError
 from lensloc.models.surface import Surface
-from lensloc.ranks import Crew, crew
+from lensloc.ranks import Crew, crew, least
 
 _ATTRIBUTE = "lensloc_surface"
 # Class, wherever it stands among a model's ancestors -> module and class of the adapter. Modules
@@ -45,6 +45,14 @@ def surface(model: Any) -> Surface:
 def crew_of(model: Any) -> Crew:
     """Return the processes that share a model's work; this one alone if they share the model."""
     return Crew() if surface(model).is_sharded else crew()
+
+
+def agreed(model: Any, number: int) -> int:
+    """Return a number that processes which share a model must have in common: the least of theirs.
+
+    Each runs its part of every pass, so that none may begin or end another one, or a smaller one.
+    """
+    return least(number) if surface(model).is_sharded else number
 
 
 def _adapter_of(kind: type) -> tuple[str, str] | None:

@@ -28,6 +28,7 @@ from lensloc.models.adapting import crew_of, surface
 from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
+from lensloc.ranks import least
 
 # Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
 _TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
@@ -254,7 +255,8 @@ def _rows(
     model: Model, texts: Sequence[tuple[int, ...]], batch_size: BatchSize
 ) -> tuple[list[Row], list[Row]]:
     """Return rows of one text, and rows of several, where these have fewer tokens in all."""
-    most = _longest_packed(model)
+    # Tried in each rank; what one finds right another may not, and all need the same rows.
+    most = least(_longest_packed(model))
     fitting = [number for number, ids in enumerate(texts) if len(ids) <= most]
     if len(fitting) < 2 or batch_size == 1:
         return [Row.of(number, ids) for number, ids in enumerate(texts)], []

@@ -55,7 +55,7 @@ def of_lape() -> Iterator[Kind]:  # noqa: C901  # a list of kinds
         return folder / "c.part"
 
     def read_checkpoint(path: Path) -> Read:
-        (found,) = load_checkpoint(path, settings, 4, torch.device("cpu"))
+        (found,) = load_checkpoint(path, settings, 4)
         return Read((found.tokens, found.n_windows, found.digest, found.done, plain(found.counts),
                      repr(found.blocks)))  # fmt: skip
 

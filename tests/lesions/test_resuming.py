@@ -16,6 +16,8 @@ from transformers import Gemma2Config
 import lensloc as ll
 from lensloc.lesions.resuming import Residuals
 from lensloc.models.adapting import surface
+from lensloc.models.resuming import wraps_outputs
+from lensloc.models.surface import Inputs
 from lensloc.tasks.scoring import Scored, token_log_probs
 
 _CONFIGS: dict[str, Any] = {
@@ -145,6 +147,62 @@ def test_memory_stays_within_its_budget(tiny_llama: Any) -> None:
             with few.used(), block_runs(tiny_llama) as runs:
                 np.testing.assert_array_equal(scores(tiny_llama), expected)
         assert min(runs) == first
+
+
+def test_no_more_is_kept_while_a_batch_is_run(tiny_llama: Any) -> None:
+    """Room is made before a pass; at no moment more is kept than the budget allows."""
+    whole = Residuals(tiny_llama)
+    with whole.used():
+        scores(tiny_llama)
+    few = Residuals(tiny_llama, whole.n_bytes // 2)
+    opened: list[str] = []
+    adapter = type(surface(tiny_llama))
+    as_it_is = adapter.open
+
+    def note(self: Any, point: str, hook: Any) -> Any:
+        opened.append(point)
+        return as_it_is(self, point, hook)
+
+    with pytest.MonkeyPatch.context() as patch, few.used():
+        patch.setattr(adapter, "open", note)
+        scores(tiny_llama)
+    assert opened == ["blocks.2.hook_resid_pre"]
+
+
+def test_batches_of_other_sizes_may_round_differently() -> None:
+    """As on GPUs in half precision: a pass can begin in the middle there, too."""
+
+    class Remembering(torch.nn.Module):
+        """Reads, besides the residual stream, what the first block keeps of its pass."""
+
+        def __init__(self, kept: list[torch.Tensor], last: bool) -> None:
+            super().__init__()
+            self.kept, self.last = kept, last
+
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            if self.last:
+                return hidden + self.kept[-1].mean()
+            self.kept.append(hidden)
+            return hidden * 2
+
+    tokens = torch.randint(0, 32, (2, 7), generator=torch.Generator().manual_seed(0))
+    kept: list[torch.Tensor] = []
+    blocks = [Remembering(kept, last=False), Remembering(kept, last=True)]
+    stateless = [torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)]
+    embedded = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+
+    def through(parts: list[Any]) -> Any:
+        def run(inputs: Inputs) -> torch.Tensor:
+            found = embedded[inputs.tokens]
+            for part in parts:
+                found = part(found)
+            return found + 0.01 * len(inputs.tokens)
+
+        return run
+
+    with torch.no_grad():
+        assert wraps_outputs(through(stateless), stateless, tokens) is False
+        assert wraps_outputs(through(blocks), blocks, tokens) is None
 
 
 def test_studies_and_ablations_begin_where_lesions_do(

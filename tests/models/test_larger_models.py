@@ -1,5 +1,6 @@
 """Models larger than a device: spread, offloaded, sharded over ranks; the same units everywhere."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from ranks import as_ranks
 from tiny_models import SIZES, make_checkpoint
 
 import lensloc as ll
+from lensloc.attribution import running
 from lensloc.errors import unwarned
 from lensloc.forward import capturing
+from lensloc.lesions import resuming
+from lensloc.lesions.resuming import Residuals
 from lensloc.models import describe
 from lensloc.models.plain import Plain
 from lensloc.models.surface import picked
+from lensloc.tasks.scoring import Scored, token_log_probs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,6 +109,35 @@ def test_two_tensor_parallel_ranks_are_one_model(
         require_same(found, expected)
     assert sum(shares) == neurons
     assert min(shares) < neurons
+
+
+def test_tensor_parallel_ranks_with_different_memory_run_the_same_passes(
+    sharded: dict[str, Path], tmp_path: Path
+) -> None:
+    """A pass that one rank began in the middle, and the other at the tokens, would be neither's."""
+    sequences = [Scored((5, 6, 7, *range(n, n + 6))) for n in range(20, 80, 6)]
+    mask = ll.UnitMask.from_addresses(["L2.resid_post.3"], shape=(3, 32))
+
+    def scores(model: Any) -> list[torch.Tensor]:
+        residuals, found = Residuals(model), []
+        for planned in (contextlib.nullcontext(), ll.lesion(model, mask, check=False)):
+            with planned, residuals.used():
+                found += token_log_probs(model, sequences, progress=False)
+        return [torch.from_numpy(each) for each in found]
+
+    def work(rank: int) -> None:
+        model = ll.load_model(sharded["llama"], tp_plan="auto", progress=False)
+        resuming._MOST_BYTES = 2**30 if rank else 0
+        running._GRADIENT_BYTES["cpu"] = 2**30 if rank else 2**20
+        budget = running.token_budget(model, 3, 20)
+        torch.save((budget, scores(model)), tmp_path / f"{rank}.pt")
+
+    assert as_ranks(work) == [0, 0]
+    expected = scores(ll.load_model(sharded["llama"], backend="transformers"))
+    (budget, found), (other, others) = (torch.load(tmp_path / f"{n}.pt") for n in (0, 1))
+    assert budget == other
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(others, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
