@@ -166,8 +166,10 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
     squares; t is that of the side's coefficient (``n - rank - 1`` degrees of freedom), which is how
     much more the unit responds to the target than to a control stimulus of the same length, say.
     ``d`` is the coefficient in standard deviations of the residuals, and the two means are those at
-    the nuisances' mean. Without nuisances that vary this is Student's t of equal variances. What
-    differs between the sides in every stimulus cannot be regressed out, and is refused.
+    the nuisances' mean. Without nuisances that vary this is Student's t of equal variances: where
+    sides differ both in spread and in number, p is too small or too large, which Welch's is not;
+    take as many stimuli of either side. What differs between the sides in every stimulus cannot be
+    regressed out, and is refused.
 
     Args:
         nuisances: one row a stimulus, in the order of the responses (:func:`lensloc.nuisances`

@@ -7,7 +7,7 @@ from scipy import stats
 from lensloc.results.lesion_cases import NETWORK
 from lensloc.results.lesion_groups import groups_of
 
-N_TASKS, N_GROUPS, N_ITEMS = 100, 6, 40
+N_TASKS, N_GROUPS, N_ITEMS = 60, 12, 40
 
 
 def items(lost: float, gained: float) -> pd.DataFrame:
@@ -20,14 +20,14 @@ def items(lost: float, gained: float) -> pd.DataFrame:
     return pd.DataFrame({
         "network": "language", "mode": "zero", "percent": 1.0, "kind": NETWORK, "seed": np.nan,
         "task": np.repeat(np.arange(N_TASKS), N_GROUPS * N_ITEMS).astype(str),
-        "group": np.tile(np.repeat(list("abcdef"), N_ITEMS), N_TASKS),
+        "group": np.tile(np.repeat(list("abcdefghijkl"), N_ITEMS), N_TASKS),
         "intact": intact, "intact_weight": 1.0, "value": value, "weight": 1.0,
         "higher_is_better": True,
     })  # fmt: skip
 
 
 def test_groups_fall_by_chance_in_no_more_tasks_than_the_level() -> None:
-    table = groups_of(items(0.3, 0.3), "group", None, 0.95)
+    table = groups_of(items(0.7, 0.7), "group", None, 0.95)
     assert len(table) == N_TASKS * N_GROUPS
     hits = int(table.groupby("task")["falls_at"].any().sum())
     assert stats.binomtest(hits, N_TASKS, 0.05, alternative="greater").pvalue > 0.001

@@ -162,6 +162,18 @@ def test_units_that_only_follow_nuisances_are_found_at_the_level(n: tuple[int, i
     assert plain > 0.2 * 8 * units  # what nuisances alone would pass for
 
 
+def test_sides_of_one_size_may_differ_in_spread() -> None:
+    draw, units, hits = np.random.default_rng(2), 500, 0
+    for _ in range(8):
+        found_in, table = null(draw, (25, 25), units)
+        wider = found_in.values.clone()
+        wider[25:] += torch.from_numpy(30 * draw.normal(size=(25, 1, units)))
+        spread = ll.Responses("head", wider, found_in.conditions)
+        p = ll.adjusted_for(table)(spread, ("a",), ("b",), absolute=False).p
+        hits += int((p < 0.05).sum())
+    assert 0.04 < hits / (8 * units) < 0.07
+
+
 def test_no_unit_is_significant_after_adjusting_in_all_but_one_study_of_twenty() -> None:
     draw, trials = np.random.default_rng(1), 300
     hits = 0
