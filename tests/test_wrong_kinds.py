@@ -81,6 +81,11 @@ CASES: dict[str, str] = {
     "ll.save(model, 'model.lensloc')": "cannot be kept; give a result, a table",
     "ll.concat([found, mask])": "Localization and UnitMask are several",
     "ll.statistic('mean')": "A statistic is made of a function of two arrays; str is none",
+    "ll.adjusted_for('tokens')": "Nuisances are a table with one row a stimulus, or {name",
+    "ll.localize(model, c, nuisance=5)": "Nuisances are a table with one row a stimulus",
+    "ll.localize(model, c, test=lambda a, b: a)": "of a function of two arrays ll.statistic makes",
+    "ll.localize(model, c, test=lambda r, *a, **k: r.values)": "returns something of type Tensor, "
+    "and not a Selectivity of",
     "ll.tasks.of_function('mean')": "A task is made of a function of a model; str is none",
     "ll.localize(model, c, test=5)": "A test is a name or a statistic; int is neither",
     "ll.lesion(model, [mask, 5])": "A UnitMask is needed for masks",

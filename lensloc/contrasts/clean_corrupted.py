@@ -17,6 +17,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import printable, stem_of
 from lensloc.contrasts.texts import as_name, require_text, require_texts
 from lensloc.display import markup
+from lensloc.display.apart import require_apart
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.units.text_sets import TextSet
@@ -378,6 +379,10 @@ class Pairs(Savable):
 
     @classmethod
     def _joined(cls, several: "Sequence[Pairs]") -> "Pairs":
+        held = (
+            [(*pair.prompts, pair.right, pair.wrong) for pair in each.pairs] for each in several
+        )
+        require_apart(held, "pair", "leave it out of one of them")
         told = dict.fromkeys(sentence for each in several for sentence in each.warnings)
         names = [" + ".join(dict.fromkeys(getattr(each, n) for each in several))
                  for n in ("name", "source")]  # fmt: skip

@@ -121,7 +121,8 @@ class Encoder:
 
     def _set(self, value: Any, place: str) -> Node:
         return {"~frozenset" if isinstance(value, frozenset) else "~set": sorted(
-            (self.node(part, place) for part in value), key=lambda part: (str(type(part)), part)
+            (self.node(part, place) for part in value),
+            key=lambda part: json.dumps(part, sort_keys=True),
         )}  # fmt: skip
 
     def _library(self, value: Any, place: str) -> Node:

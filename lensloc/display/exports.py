@@ -9,6 +9,8 @@ from lensloc.display.spreadsheets import as_cell
 if TYPE_CHECKING:
     import pandas as pd
 
+_LONG = 1e15  # above that a float does not hold all its digits
+
 
 def csv_of(table: "pd.DataFrame") -> str:
     """Return a table as CSV; texts that look like formulas get an apostrophe in front.
@@ -53,5 +55,8 @@ def _shown(value: Any, digits: int) -> str:
     if is_missing(value):
         return "--"
     if isinstance(value, float):
-        return f"{value:g}" if value.is_integer() else f"{value:.{digits}f}"
+        whole = value.is_integer()
+        return (
+            f"{value:g}" if whole and abs(value) >= _LONG else f"{value:.{0 if whole else digits}f}"
+        )
     return str(value)

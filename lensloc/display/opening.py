@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lensloc.display.apart import require_apart
 from lensloc.display.container import is_container, unpacked
 from lensloc.display.kinds import class_of
 from lensloc.display.sealed import DamagedError, metadata_of
@@ -83,6 +84,8 @@ def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
     if kinds == ["DataFrame"]:
         import pandas as pd  # takes long to load
 
+        rows = (map(repr, each.to_dict("records")) for each in given)
+        require_apart(rows, "row", "leave it out of one, or give {name: table}")
         return pd.concat(given, ignore_index=True)
     join = getattr(type(given[0]), "_joined", None)
     if join is None:

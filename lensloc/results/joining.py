@@ -8,13 +8,16 @@ import pandas as pd
 from lensloc.errors import LensLocError
 
 
-def rows_joined(tables: Sequence[pd.DataFrame], keys: Sequence[str], what: str) -> pd.DataFrame:
+def rows_joined(
+    tables: Sequence[pd.DataFrame], keys: Sequence[str], what: str, *, named: bool = False
+) -> pd.DataFrame:
     """Return the rows of tables below each other.
 
     Args:
         tables: of results of one kind.
         keys: the columns by which a row is known.
         what: a row in words.
+        named: whether results of this kind can be joined by names; their tables always can.
 
     Raises:
         LensLocError: if two tables hold a row of the same.
@@ -29,9 +32,11 @@ def rows_joined(tables: Sequence[pd.DataFrame], keys: Sequence[str], what: str) 
     if by and twice.any():
         row = table.loc[twice, by].iloc[0]
         told = ", ".join(f"{name} {row[name]}" for name in by if not pd.isna(row[name]))
+        apart = "{'first': a, 'second': b}" if named else "{'first': a.table, 'second': b.table}"
         raise LensLocError(
             f"Two of the results hold the {what} of {told}, which would count twice; leave one "
-            "out, or tell the two apart by names: ll.concat({'first': a, 'second': b})."
+            f"out, or tell {'the two' if named else 'their tables'} apart by names: "
+            f"ll.concat({apart})."
         )
     return table
 

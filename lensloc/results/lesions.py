@@ -177,7 +177,7 @@ class LesionStudy(Savable):
     def _joined(cls, several: Sequence["LesionStudy"]) -> "LesionStudy":
         same_in_all(several, "confidence")
         keys = [*_PLACE, "kind", "seed"]
-        table = rows_joined([each.table for each in several], keys, "lesion")
+        table = rows_joined([each.table for each in several], keys, "lesion", named=True)
         items = [each._items_of_model() for each in several]
         return cls(
             table,

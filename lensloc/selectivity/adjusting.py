@@ -12,6 +12,7 @@ import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.display.plugins import gist
 from lensloc.errors import LensLocError
 from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import Moments, as_float64, layer_chunks
@@ -165,15 +166,18 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
     squares; t is that of the side's coefficient (``n - rank - 1`` degrees of freedom), which is how
     much more the unit responds to the target than to a control stimulus of the same length, say.
     ``d`` is the coefficient in standard deviations of the residuals, and the two means are those at
-    the nuisances' mean. Without nuisances that vary this is Student's t of equal variances. What
-    differs between the sides in every stimulus cannot be regressed out, and is refused.
+    the nuisances' mean. Without nuisances that vary this is Student's t of equal variances: where
+    sides differ both in spread and in number, p is too small or too large, which Welch's is not;
+    take as many stimuli of either side. What differs between the sides in every stimulus cannot be
+    regressed out, and is refused.
 
     Args:
         nuisances: one row a stimulus, in the order of the responses (:func:`lensloc.nuisances`
             makes such a table); columns of numbers.
 
     Raises:
-        LensLocError: no column, or one that holds something else than numbers.
+        LensLocError: what is no table, or has no column, two of one name, or one that holds
+            something else than numbers.
 
     Example:
         >>> import lensloc as ll
@@ -185,9 +189,18 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
         >>> round((found.mean_target - found.mean_control).item(), 2)
         0.77
     """
-    table = pd.DataFrame(nuisances)
+    try:
+        table = pd.DataFrame(nuisances)
+    except (TypeError, ValueError) as error:
+        raise LensLocError(
+            "Nuisances are a table with one row a stimulus, or {name: numbers}; what was given is "
+            f"of type {type(nuisances).__name__} and makes none ({gist(error)})."
+        ) from error
     if table.shape[1] == 0:
         raise LensLocError("There is no nuisance to regress out; give at least one column.")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise LensLocError(f"Two nuisances are called {twice!r}; give each a name of its own.")
     for name in table.columns:
         column = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~np.isfinite(column))

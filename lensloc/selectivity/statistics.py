@@ -1,6 +1,7 @@
 """Statistics of your own: what a statistic is, and how a function of two arrays becomes one."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -10,10 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.display.plugins import gist
 from lensloc.errors import LensLocError
 from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import as_float64
-from lensloc.selectivity.t_tests import benjamini_hochberg, groups, paired, welch
+from lensloc.selectivity.t_tests import TESTS, benjamini_hochberg, groups, paired, welch
 from lensloc.units import ragged
 from lensloc.units.provenance import Provenance
 from lensloc.units.responses import Responses
@@ -44,6 +46,8 @@ class Statistic(Protocol):
         """Return the statistics of every unit."""
         ...
 
+
+_BY_NAME: dict[str, Statistic] = {"welch": welch, "paired": paired}
 
 Function = Callable[[Any, Any], Any]
 """Responses to target and control, float64 ``[stimulus, layer, unit]`` -> one number a unit, or a
@@ -76,12 +80,17 @@ class OfFunction:
         """Compute the statistic, and means and effect sizes as Welch's test has them.
 
         Raises:
-            LensLocError: if the function gives something else than a number a unit.
+            LensLocError: if the function fails, or gives something else than a number a unit.
         """
         absolute = responses.absolute if absolute is None else absolute
         known = welch(responses, target, control, absolute=absolute, provenance=provenance)
         sides = [as_float64(part, absolute) for part in groups(responses, target, control)]
-        found = self.function(*sides)
+        try:
+            found = self.function(*sides)
+        except LensLocError:
+            raise
+        except Exception as error:  # of a function of anyone
+            raise LensLocError(f"The statistic {self.name!r} failed ({gist(error)}).") from error
         t, p = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         t = _numbers(self.name, t, responses)
         if p is None:
@@ -142,12 +151,59 @@ def name_of(test: str | Statistic) -> str:
     return str(getattr(test, "name", "") or getattr(test, "__name__", "") or type(test).__name__)
 
 
+def known_test(test: Any) -> str | Statistic:
+    """Return a test that units can be tested by; lensloc's own by its name, however it was given.
+
+    Raises:
+        LensLocError: an unknown name; what is no statistic, or called as one of lensloc's is.
+    """
+    if isinstance(test, str):
+        if test not in TESTS:
+            raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
+        return test
+    for name, own in _BY_NAME.items():
+        if test is own:
+            return name
+    if not isinstance(test, Statistic):
+        raise LensLocError(f"A test is a name or a statistic; {type(test).__name__} is neither.")
+    name = name_of(test)
+    try:
+        inspect.signature(test).bind(None, (), (), absolute=None, provenance=None)
+    except TypeError as error:
+        raise LensLocError(
+            f"{name!r} is no statistic of (responses, target, control, absolute=, provenance=) "
+            f"({error}); of a function of two arrays ll.statistic makes one."
+        ) from error
+    except ValueError:  # it does not say what it takes
+        pass
+    if name in TESTS:
+        raise LensLocError(
+            f"A statistic of yours is called {name!r}, as one of lensloc's is; give it another "
+            "name."
+        )
+    return test
+
+
 def settings_of(test: str | Statistic) -> Mapping[str, Any] | None:
     """Return what a statistic depends on beside the responses; None if it does not say."""
-    if isinstance(test, str) or test in (welch, paired):
+    if isinstance(test, str):
         return {}
     found: Mapping[str, Any] | None = getattr(test, "settings", None)
     return found
+
+
+def require_map(found: Any, test: Statistic, responses: Responses) -> None:
+    """Check that a statistic returned what it should: a map of the units that it was given.
+
+    Raises:
+        LensLocError: if it is something else.
+    """
+    if not isinstance(found, Selectivity) or found.shape != responses.shape:
+        raise LensLocError(
+            f"The statistic {name_of(test)!r} returns something of type {type(found).__name__}, "
+            f"and not a Selectivity of {'x'.join(map(str, responses.shape))} units; return one, as "
+            "ll.welch does, or let ll.statistic make one of a function of two arrays."
+        )
 
 
 def _numbers(name: str, found: Any, responses: Responses) -> Float[Tensor, "layer unit"]:

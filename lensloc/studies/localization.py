@@ -29,7 +29,6 @@ from lensloc.models.module import OfModule
 from lensloc.models.surface import Model, Surface
 from lensloc.results.joining import same_in_all, warnings_of
 from lensloc.selectivity import (
-    TESTS,
     Direction,
     MaxT,
     Selectivity,
@@ -40,7 +39,7 @@ from lensloc.selectivity import (
     welch,
     welch_of_moments,
 )
-from lensloc.selectivity.statistics import Statistic, name_of, settings_of
+from lensloc.selectivity.statistics import Statistic, known_test, name_of, require_map, settings_of
 from lensloc.studies.calls import written_call
 from lensloc.studies.kept_maps import (
     as_told,
@@ -338,14 +337,15 @@ def localize(
         max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
         sites = procedure.sites if sites is None else sites
     refuse_idle(INSTEAD, test=nuisance is not None and test is not None)
+    if truncate:  # before nuisances are measured, which are those of what is read
+        max_tokens = cut_at_window(model, contrast, max_tokens)
     cut: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     cut |= {} if isinstance(seen, OfModule) else {"bos": bos, "max_tokens": max_tokens}
-    by = tested_by(procedure.test if test is None else test, nuisance, model, contrast, cut)
-    sites = _checked(model, sites, pooling, by)
+    by = known_test(procedure.test if test is None else test)
+    by = tested_by(by, nuisance, model, contrast, cut)
+    sites = _checked(model, sites, pooling)
     if by == "paired":
         contrast.require_pairs()
-    if truncate:
-        max_tokens = cut_at_window(model, contrast, max_tokens)
     lesions = open_lesions(model)
     card = describe(model)
     made = provenance_for(
@@ -353,7 +353,7 @@ def localize(
     ).replace(test=name_of(by), lesion="; ".join(found.description for found in lesions))
     made = with_bos(made, model, bos)
     places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
-    items = contrast.item_labels if by == "paired" else None
+    items = None if by == "welch" else contrast.item_labels  # which another test may pair by
     own = settings_of(by)
     keys = {site: key_of(of, items, lesions, site, truncate, own) for site, of in places.items()}
     kept = usable(kept, model, own)
@@ -413,20 +413,16 @@ def _of_place(made: Provenance, seen: Surface, site: str, pooling: str | None) -
 
 
 def _at_place(found: Selectivity, made: Provenance) -> Selectivity:
-    now = found.provenance.replace(place=made.place, pooling=made.pooling)
+    now = found.provenance.replace(place=made.place, pooling=made.pooling, test=made.test)
     return dataclasses.replace(found, provenance=now)
 
 
-def _checked(model: Model, sites: str | Sequence[str], pooling: str | None, test: Any) -> list[str]:
+def _checked(model: Model, sites: str | Sequence[str], pooling: str | None) -> list[str]:
     """Return the sites' own names."""
     if not surface(model).takes_tokens:
         place_pooling(pooling)
     elif pooling not in POOLINGS:
         raise LensLocError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
-    if isinstance(test, str) and test not in TESTS:
-        raise LensLocError(f"There is no test {test!r}; there are {', '.join(TESTS)}.")
-    if not isinstance(test, str | Statistic):
-        raise LensLocError(f"A test is a name or a statistic; {type(test).__name__} is neither.")
     chosen = sites_of(sites, model)
     for site in chosen:
         hook_names(site, model)
@@ -465,12 +461,11 @@ def _by_stimulus(
     }
     roles = {*contrast.target, *contrast.control}
     used = [row for row, name in enumerate(shown.labels) if name in roles]
-    tested = {
-        site: test(
-            found.at(used) if every else found, contrast.target, contrast.control, provenance=made
-        )
-        for site, found in responses.items()
-    }
+    tested: dict[str, Selectivity] = {}
+    for site, found in responses.items():
+        chosen = found.at(used) if every else found
+        tested[site] = test(chosen, contrast.target, contrast.control, provenance=made)
+        require_map(tested[site], test, chosen)
     seconds = Seconds(captured.seconds, time.perf_counter() - start)
     return tested, responses, captured.n_tokens, seconds
 

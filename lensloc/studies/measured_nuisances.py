@@ -10,11 +10,11 @@ from lensloc.arguments import listed, require_a
 from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.frequency import zipf_frequencies
-from lensloc.errors import LensLocError
+from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
-from lensloc.models.tokens import Bos, shortened, token_ids
+from lensloc.models.tokens import Bos, require_tokenizer, shortened, token_ids
 from lensloc.selectivity.adjusting import adjusted_for
 from lensloc.selectivity.statistics import Statistic
 from lensloc.tasks.scoring import Scored, token_log_probs
@@ -61,8 +61,19 @@ def nuisances(
     require_a(Contrast, contrast, "contrast")
     wanted = list(dict.fromkeys(listed(measures, str)))
     texts = contrast.texts
+    refuse_idle(
+        "it is of words, for 'frequency', which is not measured; leave it out",
+        language=language != "en" and "frequency" not in wanted,
+    )
     if any(isinstance(text, Stimulus) for text in texts):
+        refuse_idle(
+            "stimuli that are no texts have no tokens; leave it out",
+            bos=bos != "model",
+            max_tokens=max_tokens is not None,
+        )
         return _of_media(texts, wanted)
+    if {"tokens", "surprisal"} & set(wanted):
+        require_tokenizer(model)
 
     def surprisals() -> list[float]:
         return _surprisals(model, texts, bos, max_tokens, batch_size, progress)

@@ -1,7 +1,7 @@
 """Tasks of your own, made of a function that returns items; and those of installed packages."""
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -125,8 +125,12 @@ def of_function(
         measure,
         higher_is_better,
         chance,
-        tuple(texts),
-        {"task": called_, "measure": measure, **known},
+        listed(texts, str),
+        {
+            **{"task": called_, "measure": measure},
+            **{"higher_is_better": higher_is_better, "chance": chance},  # a store keeps both
+            **known,
+        },
     )
 
 
@@ -196,21 +200,27 @@ def _table(found: Any, name: str) -> pd.DataFrame:
     if isinstance(found, pd.DataFrame):
         table = found.reset_index(drop=True)
         return table
-    if hasattr(found, "detach"):
-        found = found.detach().cpu().numpy()
+    found = _plain(found)
     if isinstance(found, str | bytes | Mapping) or not isinstance(found, Iterable):
         raise LensLocError(
             f"The task {name!r} returns something of type {type(found).__name__}; return its "
             "items: numbers, or rows with 'value'."
         )
-    rows = list(found)
+    rows = list(map(_plain, found))
     if rows and all(isinstance(row, Mapping) for row in rows):
-        table = pd.DataFrame(rows)
+        table = pd.DataFrame([{key: _plain(cell) for key, cell in row.items()} for row in rows])
         return table
-    if np.ndim(rows) != 1:
+    if any(isinstance(row, Collection) and not isinstance(row, str | Mapping) for row in rows):
         raise LensLocError(f"The task {name!r} returns an array that is no list of numbers.")
     table = pd.DataFrame({"value": rows})
     return table
+
+
+def _plain(found: Any) -> Any:
+    """Return a tensor or an array, of whatever type and device, as Python's numbers."""
+    if isinstance(found, torch.Tensor | np.ndarray):
+        return found.tolist()
+    return found
 
 
 # -- of installed packages -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lensloc.display.plugins import gist
 from lensloc.errors import LensLocError
 from lensloc.units import matching
 from lensloc.units.balance import Balance, balance
@@ -252,7 +253,7 @@ def _own(network: UnitMask, units: Units, name: str, drawing: Drawing, seed: int
         raise
     except Exception as error:  # of a function of anyone
         raise LensLocError(
-            f"The control {name!r} failed with seed {seed} ({type(error).__name__}: {error})."
+            f"The control {name!r} failed with seed {seed} ({gist(error)})."
         ) from error
     if not isinstance(mask, UnitMask):
         raise LensLocError(

@@ -1,14 +1,16 @@
 """Responses: pooled activations of every stimulus at one site."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 import torch
+import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
 from lensloc.arguments import listed
+from lensloc.display.apart import require_apart
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.units import ragged
@@ -97,6 +99,7 @@ class Responses(Savable, ragged.Layered):
                     "The responses are of several models, or pooled in other ways; join those of "
                     "one model, pooled alike."
                 )
+        require_apart(map(_held, several), "stimulus", "leave it out of one of them")
         items = [each.items for each in several]
         return cls(
             first.site,
@@ -138,3 +141,10 @@ class Responses(Savable, ragged.Layered):
     def test(self) -> str:
         """Which test statistics are of, unless told otherwise."""
         return "welch" if self.provenance is None else self.provenance.test
+
+
+def _held(found: Responses) -> Iterator[tuple[str, bytes]]:
+    """Yield what each stimulus is known by: its condition, and a hash of all responses to it."""
+    for name, row in zip(found.conditions, found.values, strict=True):
+        values = row.detach().cpu().double().contiguous().numpy()
+        yield name, xxhash.xxh3_128_digest(values.tobytes())

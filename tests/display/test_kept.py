@@ -115,7 +115,9 @@ def test_results_cross_processes(results: dict[str, Any], tmp_path: Path) -> Non
 
 PLAIN = some.none() | some.booleans() | some.integers() | some.floats() | some.text()
 VALUES = some.recursive(
-    PLAIN | some.binary() | some.frozensets(some.integers() | some.text()),
+    PLAIN
+    | some.binary()
+    | some.frozensets(some.integers() | some.text() | some.tuples(some.integers())),
     lambda part: (
         some.lists(part)
         | some.lists(part).map(tuple)
@@ -453,6 +455,8 @@ def test_latex_escapes_and_rounds() -> None:
         r"a\_b & x & n \\", r"\midrule", r"50 \% & 0.12 & 3 \\", r"-- & -- & 4 \\", r"\bottomrule",
     ]  # fmt: skip
     assert made.to_latex(["n"]).splitlines()[2] == r"n \\"
+    large = Answers(pd.DataFrame({"x": [1234567.0, 0.5, np.inf]}), pd.DataFrame()).to_latex()
+    assert [line.split(" ")[0] for line in large.splitlines()[4:7]] == ["1234567", "0.500", "inf"]
     with pytest.raises(LensLocError, match="no column 'y'; it has a_b, x, n"):
         made.to_latex(["y"])
 
@@ -487,10 +491,13 @@ def test_studies_of_several_models_are_one(results: dict[str, Any]) -> None:
 
 def test_what_is_joined_is_all_of_it(results: dict[str, Any]) -> None:
     responses = results["Responses"]
-    twice = ll.concat([responses, responses])
-    assert twice.conditions == responses.conditions * 2
-    assert torch.equal(twice.values[4:].nan_to_num(), responses.values.nan_to_num())
-    assert len(ll.concat([results["Pairs"], results["Pairs"]])) == 2 * len(results["Pairs"])
+    more = dataclasses.replace(responses, values=responses.values + 1)
+    both = ll.concat([responses, more])
+    assert both.conditions == responses.conditions * 2
+    assert torch.equal(both.values[4:].nan_to_num(), more.values.nan_to_num())
+    pairs = results["Pairs"]
+    halves = [dataclasses.replace(pairs, pairs=part) for part in (pairs.pairs[:1], pairs.pairs[1:])]
+    assert ll.concat(halves).pairs == pairs.pairs
     counts = results["ActivationCounts"]
     alone = [dataclasses.replace(counts, sources={}, windows=None)] * 2
     assert torch.equal(ll.concat(alone).counts, 2 * counts.counts)
@@ -503,6 +510,22 @@ def test_what_is_joined_is_all_of_it(results: dict[str, Any]) -> None:
         ll.concat([parts[1], parts[1]])
     table = ll.concat({"a": pd.DataFrame({"x": [1]}), "b": pd.DataFrame({"x": [2]})})
     assert table.to_dict("list") == {"x": [1, 2], "model": ["a", "b"]}
+
+
+def test_nothing_counts_twice(results: dict[str, Any]) -> None:
+    responses, pairs = results["Responses"], results["Pairs"]
+    table = pd.DataFrame({"x": [1, 1, 2], "y": [["a"], ["a"], ["b"]]})
+    again = dataclasses.replace(pairs.pairs[0], place="elsewhere, row 2")
+    cases: dict[str, list[Any]] = {
+        "stimulus": [responses, responses.at([1])],
+        "pair": [pairs, dataclasses.replace(pairs, pairs=(again,))],
+        "row": [table, table.iloc[2:]],
+    }
+    for what, several in cases.items():
+        with pytest.raises(LensLocError, match=f"hold the same {what}, which would count twice"):
+            ll.concat(several)
+    assert len(ll.concat([table.iloc[:2], table.iloc[2:]])) == 3  # what one holds twice may stand
+    assert len(ll.concat({"one": table, "other": table})) == 6
 
 
 def test_what_cannot_be_joined_is_refused(results: dict[str, Any]) -> None:
@@ -518,6 +541,10 @@ def test_what_cannot_be_joined_is_refused(results: dict[str, Any]) -> None:
     steered = results["Steering"]
     with pytest.raises(LensLocError, match="hold the answers of asked en, toward de"):
         ll.concat([steered, steered])
+    with pytest.raises(LensLocError, match=r"concat\(\{'first': a.table, 'second': b.table\}\)"):
+        ll.concat([steered, steered])
+    tables = ll.concat({"first": steered.table, "second": steered.table})
+    assert len(tables) == 2 * len(steered.table)
 
 
 def test_what_is_kept_is_no_more_than_its_numbers(results: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Nuisances regressed out, against a regression written out; and statistics of one's own."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 
 import lensloc as ll
 from lensloc import LensLocError
+from lensloc.selectivity.statistics import known_test
 
 TARGET, CONTROL = ("a", "b"), ("c",)
 
@@ -128,6 +130,70 @@ def test_what_cannot_be_regressed_out_is_told() -> None:
         ll.adjusted_for(pd.DataFrame(draws))(few, ("a",), ("c",))
 
 
+def is_level(hits: int, trials: int, level: float = 0.05) -> bool:
+    """Whether so many hits are what the level gives; a miss in one of a thousand tests."""
+    return bool(stats.binomtest(hits, trials, level).pvalue > 0.001)
+
+
+def null(draw: Any, n: tuple[int, int], units: int) -> tuple[ll.Responses, pd.DataFrame]:
+    """Units that follow length and surprisal alone, in which the sides differ."""
+    labels = ("a",) * n[0] + ("b",) * n[1]
+    side = np.array(labels) == "a"
+    table = pd.DataFrame({
+        "length": draw.poisson(8, size=len(side)) + 4.0 * side,
+        "surprisal": draw.gamma(2, size=len(side)) - side,
+    })  # fmt: skip
+    follows = table.to_numpy() @ draw.normal(size=(2, units))
+    values = 100 + follows + draw.normal(size=follows.shape) * draw.gamma(2, size=units)
+    return ll.Responses("head", torch.from_numpy(values[:, None]), labels), table
+
+
+@pytest.mark.parametrize("n", [(7, 7), (30, 30), (40, 10)])
+def test_units_that_only_follow_nuisances_are_found_at_the_level(n: tuple[int, int]) -> None:
+    draw, units = np.random.default_rng(sum(n)), 500
+    hits = {0.05: 0, 0.01: 0}
+    plain = 0
+    for _ in range(8):
+        found_in, table = null(draw, n, units)
+        p = ll.adjusted_for(table)(found_in, ("a",), ("b",)).p
+        hits = {level: known + int((p < level).sum()) for level, known in hits.items()}
+        plain += int((ll.welch(found_in, ("a",), ("b",)).p < 0.05).sum())
+    assert all(is_level(known, 8 * units, level) for level, known in hits.items())
+    assert plain > 0.2 * 8 * units  # what nuisances alone would pass for
+
+
+def test_sides_of_one_size_may_differ_in_spread() -> None:
+    draw, units, hits = np.random.default_rng(2), 500, 0
+    for _ in range(8):
+        found_in, table = null(draw, (25, 25), units)
+        wider = found_in.values.clone()
+        wider[25:] += torch.from_numpy(30 * draw.normal(size=(25, 1, units)))
+        spread = ll.Responses("head", wider, found_in.conditions)
+        p = ll.adjusted_for(table)(spread, ("a",), ("b",), absolute=False).p
+        hits += int((p < 0.05).sum())
+    assert 0.04 < hits / (8 * units) < 0.07
+
+
+def test_no_unit_is_significant_after_adjusting_in_all_but_one_study_of_twenty() -> None:
+    draw, trials = np.random.default_rng(1), 300
+    hits = 0
+    for _ in range(trials):
+        found_in, table = null(draw, (12, 12), 30)
+        q = ll.adjusted_for(table)(found_in, ("a",), ("b",)).q
+        hits += bool((q < 0.05).any())
+    assert is_level(hits, trials)
+
+
+def test_what_is_no_table_of_nuisances_is_told() -> None:
+    found_in, table = responses()
+    twice = pd.concat([table[["length"]], table[["length"]]], axis=1)
+    for given in ({"x": 1}, {"x": [1.0, 2.0], "y": [1.0]}, {"x": np.zeros((2, 2))}):
+        with pytest.raises(LensLocError, match="Nuisances are a table with one row a stimulus"):
+            ll.adjusted_for(given)(found_in, TARGET, CONTROL)
+    with pytest.raises(LensLocError, match="Two nuisances are called 'length'"):
+        ll.adjusted_for(twice)
+
+
 # -- of a model ------------------------------------------------------------------------------------
 
 
@@ -166,6 +232,23 @@ def test_localize_regresses_out_what_is_named(tiny_llama: Any, contrast: ll.Cont
         found.max_t()
 
 
+def test_nuisances_are_those_of_what_is_read(tiny_llama: Any) -> None:
+    """Of texts that the window cuts, no more is measured than is read."""
+    window = tiny_llama.cfg.n_ctx
+    long = "the old gardener watered every plant "
+    texts = {
+        "a": [long * window, long * 2, "the sun", "nobody remembered"],
+        "b": ["vash mopi", "wuggle " * 3, "wuggle mopi " * window, "fendal mopi"],
+    }
+    cut = ll.Contrast.from_texts(texts, target="a", control="b", name="long")
+    names, given = ["tokens", "surprisal"], {"truncate": True, "progress": False}
+    found = ll.localize(tiny_llama, cut, nuisance=names, **given)
+    table = ll.nuisances(tiny_llama, cut, names, max_tokens=window, progress=False)
+    assert table["tokens"].max() == window
+    known = ll.localize(tiny_llama, cut, nuisance=table, **given)
+    torch.testing.assert_close(found["resid_post"].t, known["resid_post"].t)
+
+
 def test_a_store_tells_nuisances_apart(
     tiny_llama: Any, contrast: ll.Contrast, tmp_path: Any
 ) -> None:
@@ -193,6 +276,16 @@ def test_what_is_no_nuisance_is_told(tiny_llama: Any, contrast: ll.Contrast) -> 
             ll.localize(tiny_llama, contrast, nuisance=given, progress=False)
     with pytest.raises(LensLocError, match="test has no effect here: nuisances are regressed out"):
         ll.localize(tiny_llama, contrast, nuisance=["words"], test="welch", progress=False)
+    with pytest.raises(LensLocError, match="language has no effect here: it is of words"):
+        ll.nuisances(tiny_llama, contrast, ["words"], language="de")
+    arrays = {name: np.random.default_rng(0).normal(size=(4, 3)) for name in "ab"}
+    of_arrays = ll.Contrast.from_arrays(arrays, target="a", control="b")
+    with pytest.raises(LensLocError, match="bos and max_tokens have no effect here"):
+        ll.nuisances(tiny_llama, of_arrays, ["mean"], bos="add", max_tokens=2)
+    wrapped = ll.wrap(torch.nn.Sequential(torch.nn.Linear(3, 2)), {"first": "0"})
+    for name in ("tokens", "surprisal"):
+        with pytest.raises(LensLocError, match="run on its own stimuli and not on tokens"):
+            ll.nuisances(wrapped, contrast, [name])
 
 
 # -- one's own -------------------------------------------------------------------------------------
@@ -242,6 +335,46 @@ def test_a_statistic_is_kept_if_it_says_what_it_depends_on(
     silent, telling = ll.statistic(medians), ll.statistic(medians, settings={"version": 1})
     assert [run(silent), run(silent), run(telling), run(telling)] == [(), (), (), ("resid_post",)]
     assert run(ll.statistic(medians, settings={"version": 2})) == ()
+
+
+def test_a_test_is_the_same_by_name_and_as_a_function(
+    tiny_llama: Any, contrast: ll.Contrast, tmp_path: Any
+) -> None:
+    """Pairs are by item, so that other items are another test."""
+
+    def found(items: str, test: Any) -> ll.Localization:
+        pairs = dataclasses.replace(contrast, items={"a": tuple("12345"), "b": tuple(items)})
+        return ll.localize(tiny_llama, pairs, test=test, store=tmp_path, progress=False)
+
+    class ByItem:
+        name, settings = "by item", {"version": 1}
+
+        def __call__(self, responses: Any, target: Any, control: Any, **options: Any) -> Any:
+            return ll.paired(responses, target, control, **options)
+
+    for named, given in (("paired", ll.paired), ("paired", "paired"), ("by item", ByItem())):
+        one, other = found("12345", given), found("54321", given)
+        assert not torch.allclose(one["resid_post"].t, other["resid_post"].t), named
+        assert one["resid_post"].provenance.test == named
+    assert found("54321", ll.paired).from_store == ("resid_post",)
+
+
+def test_what_is_no_statistic_is_told(tiny_llama: Any, contrast: ll.Contrast) -> None:
+    def fails(target: Any, control: Any) -> Any:
+        return {}["gone"]
+
+    cases: dict[str, Any] = {
+        r"'medians' is no statistic of \(responses, .*of a function of two arrays": medians,
+        "called 'welch', as one of lensloc's is": ll.statistic(medians, name="welch", settings={}),
+        r"The statistic 'fails' failed \(KeyError: 'gone'\)": ll.statistic(fails),
+    }
+    for sentence, given in cases.items():
+        with pytest.raises(LensLocError, match=sentence):
+            ll.localize(tiny_llama, contrast, test=given, progress=False)
+    with pytest.raises(LensLocError, match="There is no test 'student'; there are welch, paired"):
+        known_test("student")
+    with pytest.raises(LensLocError, match="int is neither"):
+        known_test(5)
 
 
 def test_a_statistic_that_gives_something_else_is_told() -> None:

@@ -79,6 +79,13 @@ def test_scores_are_kept_only_if_it_is_known_what_they_depend_on(
 
     assert (run(), run()) == (2, 2)
     assert (run(settings={"v": 1}), run(settings={"v": 1}), run(settings={"v": 2})) == (2, 0, 2)
+    # What is said of a score is kept with it, so that other words are another score.
+    assert run(settings={"v": 1}, higher_is_better=False) == 2
+    assert run(settings={"v": 1}, chance=0.5) == 2
+
+
+def test_one_text_is_a_text() -> None:
+    assert ll.tasks.of_function(surprisals, texts="one text").texts == ("one text",)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +97,9 @@ def test_scores_are_kept_only_if_it_is_known_what_they_depend_on(
         [{"value": 1, "item": "a"}, {"value": 0, "item": "b"}],
         pd.DataFrame({"value": [1.0, 0.0], "weight": [1, 1], "mine": ["x", "y"]}, index=[7, 9]),
         (value for value in (1, 0)),
+        torch.tensor([1, 0], dtype=torch.bfloat16),
+        [torch.tensor(1.0), torch.tensor(0.0)],
+        [{"value": torch.tensor(True)}, {"value": np.array(0.0)}],
     ],
     ids=lambda found: type(found).__name__,
 )
@@ -109,6 +119,8 @@ WRONG: dict[str, Any] = {
         {"value": 1}, {"value": "x"}],
     "The weights of the task 'mine' are 0 or more": [{"value": 1, "weight": -1}],
     "returns an array that is no list of numbers": [[1, 2], [3, 4]],
+    "an array that is no list of num": [[1], [2, 3]],
+    "returns something of type float; return": torch.tensor(1.0),
 }  # fmt: skip
 
 
