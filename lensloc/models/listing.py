@@ -98,8 +98,9 @@ def _size(name: str) -> str:
     if _SHAPE.search(name):
         return ""
     # Of several, the active ones of a mixture of experts stand beside all.
-    found = [
+    found: list[tuple[str, str]] = [
         (f"{whole}.{part or tail}" if part or tail else whole, unit.upper())
         for whole, part, unit, tail in _SIZE.findall(name)
     ]
-    return "".join(max(found, key=lambda size: (size[1] == "B", float(size[0])), default=()))
+    number, unit = max(found, key=lambda each: (each[1] == "B", float(each[0])), default=("", ""))
+    return number + unit

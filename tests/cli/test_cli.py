@@ -411,6 +411,17 @@ def test_damaged_masks_are_refused_by_heatmap(
 # -- models, stimuli, demo -------------------------------------------------------------------------
 
 
+def test_so_many_pictures_are_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("stimuli", "show", "faces", "--items", "2") == 0
+    printed = capfd.readouterr().out
+    assert "faces (100 pictures)\n  faces 1\n  faces 2\npatches (100" in printed
+    # What is listed without opening them is what there is.
+    assert run("stimuli", "list") == 0
+    row = capfd.readouterr().out.partition(" faces ")[2]
+    for name, pictures in contrasts.faces().conditions.items():
+        assert f"{name} {len(pictures)}" in row
+
+
 def test_models_list(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("models", "list") == 0
     printed = capfd.readouterr().out
