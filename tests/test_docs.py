@@ -11,6 +11,7 @@ from documents import blocks, command_lines
 
 import lensloc as ll
 from lensloc.cli import app
+from lensloc.cli.networks import refuse_control_units
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +37,15 @@ def page(request: pytest.FixtureRequest) -> Path:
 def test_commands_parse(page: Path) -> None:
     for arguments in command_lines(page):
         parse(arguments)
+
+
+def test_control_is_of_conditions(page: Path) -> None:
+    """Kinds of control units under that name parse, and are refused when they are read."""
+    for arguments in command_lines(page):
+        after = [
+            arguments[place + 1] for place, word in enumerate(arguments) if word == "--control"
+        ]
+        refuse_control_units(after)
 
 
 def test_an_option_that_does_not_exist_is_told() -> None:

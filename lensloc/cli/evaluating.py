@@ -196,7 +196,9 @@ def evaluate_command(
         )  # fmt: skip
     held = reference_contrast(reference, form)
     usual = seeing.default_network(loading.model_name, ["language"])
-    networks = Networks.parse(masks, network, texts, how, site, seed, form, usual)
+    # Without a contrast of one's own, the column of texts is of tasks, which have taken it.
+    named = texts if texts.contrast else dataclasses.replace(texts, text_column=None)
+    networks = Networks.parse(masks, network, named, how, site, seed, form, usual)
     for given in networks.masks.values():
         _require_possible(given, sizes, several)
     store = ll.Store.at(cache_folder() / "studies")
@@ -205,7 +207,9 @@ def evaluate_command(
         model = loading.load(quiet=as_json)
         study = ll.lesion_study(
             model,
-            networks.of(model, store=store, progress=not as_json),
+            networks.of(
+                model, store=store, progress=not as_json, batch_size=batch_size_of(batch_size)
+            ),
             tasks, several, sizes or _sizes_of_masks(networks), modes,
             site=networks.to_localize, reference=held, seed=seed, exact=exact, store=store,
             progress=not as_json,

@@ -184,7 +184,7 @@ class ContrastOptions:
         """
         refuse_control_units(self.control)
         # How files are written may be said of other files.
-        refuse_idle(reason, **_given(self, without=("sep", "encoding", "text_column")))
+        refuse_idle(reason, **_given(self, without=("sep", "encoding")))
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Networks:
         contrasts: by name.
         texts: how contrasts are read.
         how: how they are localized.
-        site: where; block outputs if None.
+        site: where; the usual one of the model if None.
     """
 
     masks: "Mapping[str, UnitMask]"
@@ -296,9 +296,11 @@ class Networks:
                 f"{', '.join(by_name)}; name one."
             )
         of_file = texts.contrast is not None
-        unused: dict[str, Any] = {"contrast": None, "text_column": None}
+        unused: dict[str, Any] = {"contrast": None}
         if of_file:
-            unused |= dict.fromkeys(("target", "control", "condition_column", "item_column"))
+            unused |= dict.fromkeys(
+                ("target", "control", "text_column", "condition_column", "item_column")
+            )
         bundled = dataclasses.replace(texts, **unused)
         for name in by_name:
             found[name] = bundled.read(name, how.protocol, seed, form)
@@ -309,26 +311,36 @@ class Networks:
         return cls(named_masks(paths or (), site, found), found, texts, how, site)
 
     def of(
-        self, model: "Model", *, store: "Store | None", progress: bool, batch_size: Any = "auto"
+        self, model: "Model", *, store: "Store | None", progress: bool, batch_size: Any
     ) -> "dict[str, UnitMask | Selectivity | Contrast]":
         """Return every network as a study takes it.
 
         A contrast that is localized in the usual way is left to the study, which keeps its texts
         apart from those of its tasks.
         """
-        found: dict[str, UnitMask | Selectivity | Contrast] = {}
-        for name, contrast in self.contrasts.items():
-            asked = self.texts.templated(contrast, model)
-            if self.how.usual:
-                found[name] = asked
-                continue
-            at = self.site or "resid_post"
-            made = ll.localize(
-                model, asked, [at], store=store, progress=progress, batch_size=batch_size,
-                **self.how.arguments,
-            )  # fmt: skip
-            found[name] = made[at]
-        return found | dict(self.masks)
+        if self.how.usual:
+            asked = {
+                name: self.texts.templated(contrast, model)
+                for name, contrast in self.contrasts.items()
+            }
+            return {**asked, **self.masks}
+        options: dict[str, Any] = {"store": store, "progress": progress, "batch_size": batch_size}
+        return {**self.localized(model, **options), **self.masks}
+
+    def localized(
+        self, model: "Model", *, store: "Store | None", progress: bool, batch_size: Any
+    ) -> "dict[str, Selectivity]":
+        """Localize every contrast as the options say."""
+        from lensloc.forward.sites import usual_site
+
+        at = self.site or usual_site(model)
+        return {
+            name: ll.localize(
+                model, self.texts.templated(contrast, model), [at], store=store,
+                progress=progress, batch_size=batch_size, **self.how.arguments,
+            )[at]
+            for name, contrast in self.contrasts.items()
+        }  # fmt: skip
 
     @property
     def to_localize(self) -> str | None:

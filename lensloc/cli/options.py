@@ -10,7 +10,7 @@ import typer
 
 import lensloc as ll
 from lensloc import contrasts, vocabulary
-from lensloc.cli.seeing import of_folder
+from lensloc.cli.seeing import conditions_of, of_folder
 from lensloc.cli.tables import FIGURES, TABLES
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.lines import kind_of
@@ -358,7 +358,8 @@ def reference_contrast(name: str | None, form: TableForm = _PLAIN) -> Contrast |
         return None if name is None else contrasts.get(name)
     path = Path(name)
     if path.is_dir():
-        known = sorted(each.name for each in path.iterdir() if each.is_dir())
+        known = conditions_of(path)
+        _require_two(known, name)
         return of_folder(path, known[:1], known[1:])
     if kind_of(path) not in TABLE_KINDS:
         raise LensLocError(
@@ -372,13 +373,17 @@ def reference_contrast(name: str | None, form: TableForm = _PLAIN) -> Contrast |
             for row in read_rows(path, ("text", "condition"), form=fitted)
         )
     )
-    if len(conditions) < 2:
-        raise LensLocError(f"--reference {name} has fewer than two conditions; give it two.")
+    _require_two(conditions, name)
     # Which is the target does not matter to a reference.
     return Contrast.from_file(
         path, target=conditions[:1], control=conditions[1:],
         sep=fitted.sep, encoding=fitted.encoding,
     )  # fmt: skip
+
+
+def _require_two(conditions: Collection[str], name: str) -> None:
+    if len(conditions) < 2:
+        raise LensLocError(f"--reference {name} has fewer than two conditions; give it two.")
 
 
 def reference_files(name: str | None) -> list[Path]:

@@ -124,6 +124,11 @@ def _names_in(file: Path) -> list[str]:
     return names
 
 
+def conditions_of(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder of pictures."""
+    return sorted(each.name for each in folder.iterdir() if each.is_dir())
+
+
 def of_folder(folder: Path, target: list[str] | None, control: list[str] | None) -> Contrast:
     """Make a contrast of a folder that holds a folder of pictures for every condition.
 
@@ -131,7 +136,7 @@ def of_folder(folder: Path, target: list[str] | None, control: list[str] | None)
         LensLocError: no roles, or pictures that cannot be read.
     """
     if not target or not control:
-        names = sorted(each.name for each in folder.iterdir() if each.is_dir())
+        names = conditions_of(folder)
         raise LensLocError(
             f"{folder} needs --target and --control: of its folders, which are the conditions "
             f"({', '.join(names) or 'there are none'})."
@@ -149,7 +154,7 @@ def require_task(model_name: str, task: Sequence[str] | None) -> None:
     """Check that a model of pictures is asked for tasks on pictures, before it is loaded.
 
     Raises:
-        LensLocError: if it is; or no task is named.
+        LensLocError: if it is asked for another, or for none.
     """
     if not sees_surely(model_name):
         return

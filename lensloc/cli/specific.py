@@ -182,9 +182,12 @@ def specificity_command(
         model = loading.load(quiet=as_json)
         chosen = ANSWERED if answered is None else answered
         grid = planned(
-            model, networks.of(model, store=kept, progress=not as_json), tasks, several,
-            domains or None, percent=percent, site=networks.to_localize, mode=mode, reference=held,
-            room=rooms or None,
+            model,
+            networks.of(
+                model, store=kept, progress=not as_json, batch_size=batch_size_of(batch_size)
+            ),
+            tasks, several, domains or None, percent=percent,
+            site=networks.to_localize, mode=mode, reference=held, room=rooms or None,
             answered=None if all_items else chosen, seed=seed, confidence=0.95, store=kept,
             progress=not as_json,
         )  # fmt: skip

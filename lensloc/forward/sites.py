@@ -110,6 +110,14 @@ def site_of(name: "str | Site", model: Model) -> Site:
     return Site(name, f"{name}.{LAYER}", own[name])
 
 
+def usual_site(model: Model) -> str:
+    """Return where a contrast is localized if no site is named: the first of the model's own.
+
+    Of a language model these are the outputs of its blocks.
+    """
+    return next(iter(surface(model).own_sites), "resid_post")
+
+
 def unit_in_words(site: str, made: Provenance) -> str:
     """Return what a unit of a result is, of one of a wrapped module's own sites too."""
     return made.place or get_site(site).unit

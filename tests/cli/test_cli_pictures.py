@@ -38,6 +38,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             Image.fromarray(np.rot90(picture).copy()).save(root / "tried" / number / f"{row}.png")
             (root / "more" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture[::-1].copy()).save(root / "more" / name / f"{row}.png")
+    (root / "lonely" / "red").mkdir(parents=True)
     (root / "names.txt").write_text("0\nnothing\n2\n")
     return {each: root / each for each in ("net", "seen", "tried", "more", "names.txt")}
 
@@ -88,6 +89,23 @@ def test_evaluate_measures_tasks_on_pictures(
 
 
 @pytest.mark.filterwarnings("ignore::lensloc.LensLocWarning")
+@pytest.mark.parametrize("how", [(), ("--pooling", "max")])
+def test_a_contrast_is_localized_at_the_models_own_site(
+    how: tuple[str, ...], places: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    common = ("--model-name", places["net"], "--device", "cpu", "--percent", "10", *how,
+              "--contrast", places["seen"], *ROLES)  # fmt: skip
+    tasks = [f"linear-probe={places[name]}" for name in ("tried", "more")]
+    found = run_json(capfd, "evaluate", *common, "--task", tasks[0])
+    assert {row["site"] for row in found["rows"]} == {"block"}
+    found = run_json(
+        capfd, "specificity", *common, "--task", tasks[0], "--task", tasks[1],
+        "--own", f"seen={tasks[0]}", "--control-units", "layer:2", "--all-items",
+    )  # fmt: skip
+    assert {row["network"] for row in found["rows"]} == {"seen"}
+
+
+@pytest.mark.filterwarnings("ignore::lensloc.LensLocWarning")
 def test_the_report_of_a_picture_model_from_the_command_line(
     places: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -97,6 +115,9 @@ def test_the_report_of_a_picture_model_from_the_command_line(
     assert run("report", "--model-name", places["net"], *options, *task, "--out", page) == 0
     text = page.read_text()
     assert "data:image/jpeg;base64," in text
+    assert "a wrapped torch module" in text
+    assert "HookedTransformer" not in text.split("<main")[1].split("<script")[0]
+    assert "Nanda" not in text.split("<main")[1].split("<script")[0]
     thumbnails = re.findall(r"data:image/jpeg;base64,[\w+/=]+", text)
     assert sum(map(len, set(thumbnails))) < 100_000
     for layer, width in enumerate(WIDTHS):  # no address of a padded place
@@ -126,6 +147,9 @@ def bad(places: dict[str, Path], mask: Path) -> dict[str, tuple[tuple[Any, ...],
                            "or be a folder with a folder of pictures"),
         "a column": (("localize", *net, "--contrast", seen, *ROLES, "--text-column", "words"),
                      "--text-column has no effect here: .* is a folder of pictures"),
+        "one condition": (("evaluate", *net, "--mask", mask, "--task", f"linear-probe={seen}",
+                           "--mode", "mean", "--reference", seen.parent / "lonely"),
+                          "--reference .* has fewer than two conditions; give it two"),
         "an empty folder": (("localize", *net, "--contrast", seen / "red", *ROLES),
                             "holds no folder of pictures"),
         "no folder of a task": (("evaluate", *net, "--mask", mask, "--task", "linear-probe"),

@@ -153,15 +153,49 @@ def test_what_is_localized_already_takes_no_options_of_localizing(
         ("--pooling", "mean"): "--pooling has no effect here: masks are localized already",
         ("--item-column", "i"): "--item-column has no effect here",
         ("--target", "a"): "--target has no effect here",
+        ("--text-column", "t"): "--text-column ",
     }.items():
         for command in ("evaluate", "lesion", "specificity"):
             assert run(command, "--mask", "m.npy", *more) == 2
             assert told in capfd.readouterr().err
+    named = ("specificity", "--network", "language", "--text-column", "t")
+    assert run(*named) == 2
+    assert "--text-column is for --contrast" in capfd.readouterr().err
+    Path("times.csv").write_text("story,position,word,time\na,1,w,300\n")
+    reading = ("alignment", "reading-times", "times.csv")
+    assert run(*reading, "--mask", "m.npy", "--text-column", "t") == 2
+    assert "--text-column has no effect here" in capfd.readouterr().err
+    for option, value in {"--protocol": "alkhamissi2024", "--target": "a", "--site": "z"}.items():
+        assert run(*reading, "--intact", option, value) == 2
+        assert f"{option} has no effect" in capfd.readouterr().err
     two = ("--network", "language", "--network", "formal", "--target", "sentences")
     assert run("evaluate", *two) == 2
     assert "--target and --control are of one contrast" in capfd.readouterr().err
     assert run("localize", "--network", "formal", "--contrast", "mine.csv") == 2
     assert "are two contrasts; give one" in capfd.readouterr().err
+
+
+def test_batches_are_of_localizing_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def localize(*_: Any, batch_size: Any, **__: Any) -> None:
+        raise ll.LensLocError(f"Batches of {batch_size}.")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ll, "load_model", lambda *_, **__: torch.nn.Identity())
+    monkeypatch.setattr(ll, "localize", localize)
+    monkeypatch.setattr("lensloc.forward.sites.usual_site", lambda _: "resid_post")
+    Path("times.csv").write_text("story,position,word,time\na,1,w,300\na,2,x,300\n")
+    Path("s.csv").write_text("text,passage\nthe sun,a\nthe dog,b\n")
+    Path("v.csv").write_text("v\n1.0\n2.0\n")
+    for command in (
+        "evaluate --task minimal-pairs --limit 1 --activations signed",
+        "specificity --task grammar --items 2 --activations signed",
+        "alignment reading-times times.csv",
+        "alignment encode --stimuli s.csv --responses v.csv",
+    ):
+        assert run(*command.split(), "--network", "language", "--batch-size", "3") == 2
+        assert "Batches of 3." in capfd.readouterr().err, command
 
 
 def test_masks_that_localize_named_are_called_by_their_contrast(tmp_path: Path) -> None:

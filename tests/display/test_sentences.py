@@ -112,6 +112,9 @@ def test_a_verdict_is_no_more_than_every_control_of_every_harmed_task_bears_out(
         )
         assert ("do more harm than" in said) == above, words
         assert ("do harm" in said or "do more harm" in said) == bool(harmed), words
+        for found, _ in cases:
+            if found.outcome in ("no number", "no item", "no effect"):
+                assert found.task not in said, words
         assert said.startswith("At resid_post, none of the selected") == (significant == 0), words
     assert reached == set(verdicts.VERDICT)
 

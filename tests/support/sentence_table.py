@@ -205,7 +205,12 @@ def every_verdict() -> Iterator[tuple[str, int, Halves | None, list[tuple[Change
     yield "no clear difference", 172, agree, [(other, [less])]
     idle = change("as before", "holds zero", 200, effect=False)
     yield "the lesion took no effect", 172, agree, [(idle, [])]
-    yield "no number", 172, agree, [(change("no number", "missing", 200), [])]
+    none = change("no number", "missing", 200)
+    yield "no number", 172, agree, [(none, [])]
+    yield (
+        "no clear difference on one task of two, no number on the other", 172, agree,
+        [(other, [less]), (dataclasses.replace(none, task="facts"), [])],
+    )  # fmt: skip
 
 
 def spoken_verdicts() -> Iterator[Spoken]:

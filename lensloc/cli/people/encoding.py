@@ -156,7 +156,7 @@ def encode_command(
     wanted = GivenNetworks.parse(masks, network, percent, site, texts, how, form, seed)
     with collected_warnings() as notes, stdout_to_stderr():
         model = loading.load(quiet=as_json)
-        units = wanted.of(model, progress=not as_json)
+        units = wanted.of(model, progress=not as_json, batch_size=size)
         if by_layer:
             units = _by_layer(units)
         twin = None

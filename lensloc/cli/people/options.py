@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -78,18 +78,13 @@ class GivenNetworks:
             require_percentage(percent)
         return cls(found, 1.0 if percent is None else percent)
 
-    def of(self, model: "Model", *, progress: bool) -> "dict[str, UnitMask]":
+    def of(self, model: "Model", *, progress: bool, batch_size: Any) -> "dict[str, UnitMask]":
         """Return every network of a model, localized or as given."""
-        found: dict[str, UnitMask] = {}
-        at = self.networks.site or "resid_post"
-        for name, contrast in self.networks.contrasts.items():
-            asked = self.networks.texts.templated(contrast, model)
-            made = ll.localize(
-                model, asked, [at], store=store(), progress=progress,
-                **self.networks.how.arguments,
-            )  # fmt: skip
-            found[name] = made[at].top(percent=self.percent)
-        return found | dict(self.networks.masks)
+        found = self.networks.localized(
+            model, store=store(), progress=progress, batch_size=batch_size
+        )
+        made = {name: each.top(percent=self.percent) for name, each in found.items()}
+        return {**made, **self.networks.masks}
 
 
 def controls_of(texts: Sequence[str] | None, draws: int, *, anywhere: bool) -> "list[Controls]":

@@ -57,6 +57,8 @@ from lensloc.errors import LensLocError
 if TYPE_CHECKING:
     from lensloc.alignment import ReadingTimes
 
+_NOTHING_LESIONED = "--intact lesions nothing, so nothing is localized; leave it out"
+
 
 def reading_times_command(
     loading: ModelOptions,
@@ -128,11 +130,13 @@ def reading_times_command(
     size = batch_size_of(batch_size)
     if intact:
         idle = {"--mask": masks, "--network": network, "--percent": percent,
-                "--control-units": control_units, "--contrast": texts.contrast,
+                "--control-units": control_units, "--contrast": texts.contrast, "--site": site,
                 "--anywhere": anywhere, "--reference": reference,
                 "--mode": mode != "zero"}  # fmt: skip
         for option in (name for name, value in idle.items() if value):
             raise LensLocError(f"{option} has no effect with --intact, which lesions nothing.")
+        texts.refuse_all(_NOTHING_LESIONED)
+        how.refuse_all(_NOTHING_LESIONED)
     require_one_of("mode here", str(arguments["mode"]), vocabulary.MODES)
     several = controls_of(control_units, 10, anywhere=anywhere)
     require_places(overwrite, out, plot_out, report_out, words_out=words_out)
@@ -148,7 +152,7 @@ def reading_times_command(
     )
     with collected_warnings() as notes, stdout_to_stderr():
         model = loading.load(quiet=as_json)
-        units = None if wanted is None else wanted.of(model, progress=not as_json)
+        units = None if wanted is None else wanted.of(model, progress=not as_json, batch_size=size)
         study = ll.alignment.reading_times(
             model, known, units, controls=None if intact else several, mode=arguments, bos=bos,
             window=window, n_folds=folds, language=language, n_resamples=resamples, seed=seed,

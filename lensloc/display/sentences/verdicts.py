@@ -25,6 +25,8 @@ VERDICT = MappingProxyType(
         "control units ({controls})",
     }
 )
+# Of these nothing is known, so no verdict names their tasks.
+_UNMEASURED = ("no number", "no item", "no effect")
 SELECTION = MappingProxyType(
     {
         "nothing": "At {site}, none of the selected units is reliably selective for {target} over "
@@ -57,7 +59,7 @@ def outcome_of(cases: Sequence[tuple[Change, Sequence[Beside]]]) -> Outcome:
     if not cases:
         return "no lesion"
     outcomes = [change.outcome for change, _ in cases]
-    if all(outcome in ("no number", "no item", "no effect") for outcome in outcomes):
+    if all(outcome in _UNMEASURED for outcome in outcomes):
         return "no number"
     harmed = [beside for change, beside in cases if change.outcome == "harm"]
     if not harmed:
@@ -91,7 +93,7 @@ def verdict(
     chosen = SELECTION[selection_of(significant, halves)]
     outcome = outcome_of(cases)
     harmed = [change for change, _ in cases if change.outcome == "harm"]
-    told = harmed or [change for change, _ in cases]
+    told = harmed or [change for change, _ in cases if change.outcome not in _UNMEASURED]
     beside = [
         each
         for change, several in cases

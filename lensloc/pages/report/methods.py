@@ -67,6 +67,8 @@ _POOLINGS = {
     "max": "as its maximum over all tokens",
 }
 _TESTS = {"welch": "Welch's t-test", "paired": "a paired t-test"}
+# Kinds of models that run without TransformerLens.
+_WITHOUT_LENS = ("transformers", "module")
 _MODES = {
     "zero": "set to zero",
     "mean": "set to their mean over reference stimuli",
@@ -157,7 +159,11 @@ def what_the_model_is(made: Provenance) -> str:
 def _software(made: Provenance) -> str:
     parts = [
         f"lensloc {made.lensloc}",
-        f"TransformerLens {made.transformer_lens} (Nanda and Bloom 2022)",
+        *(
+            []
+            if made.backend in _WITHOUT_LENS
+            else [f"TransformerLens {made.transformer_lens} (Nanda and Bloom 2022)"]
+        ),
         *([f"transformers {made.transformers}"] if made.transformers else []),
         f"PyTorch {made.torch.split('+')[0]}",
         *([f"NumPy {made.numpy}"] if made.numpy else []),

@@ -8,6 +8,13 @@ from lensloc.pages.report.sections import Section
 from lensloc.studies import Study
 from lensloc.units.provenance import Provenance
 
+_CLASSES = {
+    "hooked": "HookedTransformer",
+    "bridge": "TransformerBridge",
+    "transformers": "transformers' own",
+    "module": "a wrapped torch module",
+}
+
 
 def provenance(made: Provenance, study: Study) -> Section:
     """List where everything comes from."""
@@ -17,7 +24,7 @@ def provenance(made: Provenance, study: Study) -> Section:
         "Commit": made.revision or "none named (the weights' hash says which)",
         "What it is": what_the_model_is(made),
         "Quantisation": made.quantization or "none",
-        "Class": "TransformerBridge" if made.backend == "bridge" else "HookedTransformer",
+        "Class": _CLASSES.get(made.backend, "not recorded"),
         "Weights": made.weights_hash,
         "Check of the model": made.check,
         "Contrast": f"{made.contrast} ({made.n_target:,} > {made.n_control:,} texts)",

@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
+from lensloc.units.outliers import OUTLIER_RATIO
+
 TERMS: Mapping[str, str] = MappingProxyType(
     {
         "units": "A unit is one number that the model computes for every token: a dimension of "
@@ -17,8 +19,8 @@ TERMS: Mapping[str, str] = MappingProxyType(
         "reliability": "How well t from one half of the stimuli agrees with t from the other, "
         "stepped up to the whole set; 1 is perfect.",
         "effect size": "The difference of two means in standard deviations (Cohen's d).",
-        "outliers": "Units that are large whatever the stimulus: above five times the median of "
-        "their layer.",
+        "outliers": "Units that are large whatever the stimulus: above "
+        f"{OUTLIER_RATIO:g} times the median of their layer.",
         "lesion": "While the model runs, the units are switched off by hooks; weights stay as "
         "they are.",
         "control units": "As many other units, alike in layer, size or outliers, on other "
