@@ -214,7 +214,8 @@ def linear_probe(
     """
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
         raise LensLocError(f"folds is a whole number from 2 on; {folds!r} is not.")
-    if not isinstance(strength, Real) or not strength > 0:
+    given: Any = strength
+    if not isinstance(given, Real) or not strength > 0:
         raise LensLocError(f"strength is a number above 0; {strength!r} is not.")
     data = labelled(stimuli, labels, "A linear probe")
     _require_folds(data, folds)

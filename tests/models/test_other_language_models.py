@@ -236,3 +236,15 @@ def test_many_texts_are_put_together_in_one_go(monkeypatch: pytest.MonkeyPatch) 
     assert [len(each) for each in found[:4]] == [2, 3, 4, 4]
     assert len(found) == len(texts)
     assert ran
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Electra"])
+def test_models_without_an_output_layer_over_tokens_are_told_of(kind: str) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**SIZES)
+    net = getattr(transformers, f"{kind}Model")(config).eval()
+    with pytest.raises(ll.LensLocError, match=f"A {kind}Model gives no logits of tokens.*ll.wrap"):
+        ll.load_model(net, tokenizer=tokenizer())
+    # As the sentence says.
+    wrapped = ll.wrap(net, preprocess=tokenizer())
+    assert ll.localize(wrapped, contrast(), progress=False)["resid_post"].shape == (2, 16)
