@@ -114,14 +114,7 @@ class Seeing:
 
 
 def _names_in(file: Path) -> list[str]:
-    names = [line.strip() for line in split_lines(read_text(file, None)) if line.strip()]
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise LensLocError(
-            f"{file} names the class {twice[0]!r} twice; name classes apart, or call the folders "
-            "by their numbers."
-        )
-    return names
+    return [line.strip() for line in split_lines(read_text(file, None)) if line.strip()]
 
 
 def conditions_of(folder: Path) -> list[str]:

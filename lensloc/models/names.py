@@ -14,9 +14,6 @@ VISION = ("efficientnet-lite0",)
 TIMM = "timm:"
 """Before the name of one of timm's models."""
 
-# Kinds of transformers' configurations that say no size of a picture.
-_SEEING = frozenset({"convnext", "convnextv2", "resnet", "regnet", "bit", "mobilenet_v1"})
-
 _ALIASES_OF_4 = Path("tools", "model_registry", "data", "model_aliases.json")
 
 
@@ -38,14 +35,36 @@ def sees_surely(name: str) -> bool:
     """Say whether a name, or a folder's configuration, is that of a model of pictures."""
     if name.lower() in VISION or name.startswith(TIMM):
         return True
+    return is_of_pictures(Path(name).expanduser() / "config.json")
+
+
+def is_of_pictures(config: Path) -> bool:
+    """Say whether a configuration is that of a model that sees pictures and writes no text.
+
+    Of what cannot be read it is not said here what is wrong with it.
+    """
     try:
-        config = loads(Path(name, "config.json").read_text(encoding="utf-8"))
+        found = loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    if not isinstance(config, dict):
-        return False
-    known = config.get("model_type", "")
-    return "image_size" in config or "vision_config" in config or known in _SEEING
+    return isinstance(found, dict) and str(found.get("model_type", "")) in _seeing_kinds()
+
+
+@cache
+def _seeing_kinds() -> frozenset[str]:
+    """Return transformers' words for kinds of models that see pictures and write no text."""
+    from transformers import CONFIG_MAPPING
+    from transformers.models.auto import modeling_auto as auto
+
+    see = {*auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *auto.MODEL_FOR_IMAGE_MAPPING_NAMES}
+    # Of two towers, and the one that sees alone.
+    towers = {kind for kind in CONFIG_MAPPING if kind.endswith("_vision_model")}
+    see |= towers | {tower.removesuffix("_vision_model") for tower in towers}
+    write = {
+        *auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        *auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    }
+    return frozenset(see - write)
 
 
 def hub_names() -> dict[str, list[str]]:

@@ -37,6 +37,7 @@ from lensloc.models.watching import first_tensor
 # Enough rows and tokens that no two parts of a block agree by chance.
 _PROBE = (2, 7)
 _MOST_TOKENS = 2**31
+_NO_LOGITS = "A {} gives no logits of tokens; load it with its output layer, or use ll.wrap on it."
 
 
 class Plain(Attached, Surface):
@@ -371,7 +372,10 @@ class Plain(Attached, Surface):
     ) -> Float[Tensor, "row pos vocabulary"]:
         packed = masks_of(inputs, self.dtype)
         with started(self._blocks, start, bool(self._wraps) if start else False):
-            logits: Tensor = self.model(input_ids=inputs.tokens, use_cache=False, **packed).logits
+            found = self.model(input_ids=inputs.tokens, use_cache=False, **packed)
+        logits: Tensor | None = getattr(found, "logits", None)
+        if logits is None:
+            raise LensLocError(_NO_LOGITS.format(self.architecture))
         return logits
 
     def starts_anywhere(self) -> bool:

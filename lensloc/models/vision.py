@@ -12,12 +12,11 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 
-from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError, needed
 from lensloc.models.describing import describe
 from lensloc.models.identity import attach
 from lensloc.models.inputs import Reader, batch_of
-from lensloc.models.names import TIMM, VISION
+from lensloc.models.names import TIMM, VISION, is_of_pictures, sees_surely
 from lensloc.models.pictures_read import Prepared
 from lensloc.models.wrapping import Wrapped, wrap
 from lensloc.units.stimuli import Kept, Stimulus
@@ -200,39 +199,17 @@ def _of_timm(name: str, seed: int | None) -> Seen:
 def sees(name: str, **of_hub: Any) -> bool:
     """Say whether a name is that of a model of pictures.
 
-    Of folders and hub names the configuration is read, and nothing else; of what cannot be read
-    it is not said here what is wrong with it.
+    Of folders and hub names the configuration is read, and nothing else.
     """
-    if name.lower() in VISION or name.startswith(TIMM):
+    if sees_surely(name):
         return True
-    return str(_config(name, of_hub).get("model_type", "")) in _kinds()
-
-
-def _config(name: str, of_hub: dict[str, Any]) -> dict[str, Any]:
-    file = Path(name).expanduser() / "config.json"
+    place = Path(name).expanduser()
+    if (place / "config.json").is_file() or name.count("/") != 1 or name[0] in "./~":
+        return False
+    options = {key: value for key, value in of_hub.items() if key in ("revision", "token")}
     with contextlib.suppress(OSError, ValueError, HfHubHTTPError, HFValidationError):
-        if not file.is_file():
-            if name.count("/") != 1 or name.startswith((".", "/", "~")):
-                return {}
-            options = {key: value for key, value in of_hub.items() if key in ("revision", "token")}
-            file = Path(huggingface_hub.hf_hub_download(name, "config.json", **options))
-        found = loads(file.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
-def _kinds() -> frozenset[str]:
-    """Return transformers' words for kinds of models that see pictures and write no text."""
-    from transformers import CONFIG_MAPPING
-    from transformers.models.auto import modeling_auto as auto
-
-    see = {*auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES, *auto.MODEL_FOR_IMAGE_MAPPING_NAMES}
-    see |= {kind for kind in CONFIG_MAPPING if f"{kind}_vision_model" in CONFIG_MAPPING}
-    write = {
-        *auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        *auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    }
-    return frozenset(see - write)
+        return is_of_pictures(Path(huggingface_hub.hf_hub_download(name, "config.json", **options)))
+    return False
 
 
 def _of_transformers(

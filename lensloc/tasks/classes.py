@@ -1,8 +1,9 @@
 """Classification: does a model give the right class the highest score?"""
 
 import dataclasses
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -157,12 +158,41 @@ def classification(
         name: of the task, in tables.
 
     Raises:
-        LensLocError: no stimuli, labels that do not fit them.
+        LensLocError: no stimuli, labels that do not fit them; classes that are none, or several
+            of one label.
     """
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise LensLocError(f"top is a whole number above 0; {top!r} is not.")
-    if classes is not None and not isinstance(classes, Mapping):
-        classes = {each: number for number, each in enumerate(classes)}
-    known = None if classes is None else {str(each): int(at) for each, at in classes.items()}
     data = labelled(pictures, labels, "classification")
+    known = None if classes is None else _numbers(classes, data.classes)
     return Classification(data, known, top, batch_size, name)
+
+
+def _numbers(classes: Any, labels: Sequence[str]) -> dict[str, int]:
+    """Return the number of every class by name.
+
+    Raises:
+        LensLocError: no numbers or names, or a label that several classes are called by.
+    """
+    if isinstance(classes, Mapping):
+        for label, at in classes.items():
+            if isinstance(at, bool) or not isinstance(at, Integral):
+                raise LensLocError(
+                    f"classes says the number of each label; {at!r}, of {str(label)!r}, is no "
+                    "whole number."
+                )
+        return {str(label): int(at) for label, at in classes.items()}
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise LensLocError(
+            "classes are {label: index}, or the names of all classes in order; "
+            f"{classes!r} is neither."
+        )
+    names = [str(each) for each in classes]
+    for label in labels:
+        at = [number for number, name in enumerate(names) if name == label]
+        if len(at) > 1:
+            raise LensLocError(
+                f"The model's classes {at[0]} and {at[1]} are both called {label!r}; name them "
+                "apart, or call the labels by the numbers of their classes."
+            )
+    return {name: number for number, name in enumerate(names)}

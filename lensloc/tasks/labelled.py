@@ -32,6 +32,13 @@ class Labelled:
         return tuple(dict.fromkeys(self.labels))
 
     @property
+    def together(self) -> tuple[str, ...] | None:
+        """What is never on both sides of a split: groups, or copies of a stimulus; or None."""
+        if self.groups:
+            return self.groups
+        return tuple(map(str, self.stimuli)) if len(set(self.stimuli)) < len(self.stimuli) else None
+
+    @property
     def names(self) -> list[str]:
         """What each stimulus is called in tables."""
         return [
@@ -126,6 +133,12 @@ def _sorted_by(given: Any, labels: Any, what: str) -> dict[str, list[Any]]:
             f"{what} needs labels: a folder with a folder for every label, {{label: pictures}}, a "
             "contrast, or labels=[...] beside a list of pictures."
         )
+    for each, called in ((given, "The stimuli"), (labels, "labels")):
+        if isinstance(each, str) or not isinstance(each, Iterable):
+            raise LensLocError(
+                f"{called} are a list, with one label for each stimulus; something of type "
+                f"{type(each).__name__} is none."
+            )
     stimuli, names = list(given), [str(label) for label in labels]
     if len(stimuli) != len(names):
         raise LensLocError(

@@ -1,9 +1,9 @@
 """Tasks from what passes a site: a linear probe, and whether two stimuli are of one kind."""
 
 import dataclasses
-import itertools
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,19 @@ class Place:
     layer: int = -1
     pooling: AnyPooling | None = None
     batch_size: BatchSize = "auto"
+
+    def __post_init__(self) -> None:
+        """Check what can be before there is a model.
+
+        Raises:
+            LensLocError: a site that is no name, a layer that is no number.
+        """
+        if self.site is not None and not isinstance(self.site, str):
+            raise LensLocError(f"site is the name of one site; {self.site!r} is none.")
+        if not isinstance(self.layer, int) or isinstance(self.layer, bool):
+            raise LensLocError(
+                f"layer is a whole number, -1 for the last layer; {self.layer!r} is not."
+            )
 
     def features(
         self, model: Model, stimuli: Sequence[str], progress: bool
@@ -131,11 +144,11 @@ class LinearProbe:
             with intact(model):
                 fitted_on = self.place.features(model, self.data.stimuli, progress)
         labels = np.array(self.data.labels)
-        kind = splitting.StratifiedGroupKFold if self.data.groups else splitting.StratifiedKFold
+        groups = self.data.together
+        kind = splitting.StratifiedKFold if groups is None else splitting.StratifiedGroupKFold
         split = kind(self.folds, shuffle=True, random_state=self.seed)
         chosen = np.empty(len(labels), dtype=object)
         fold = np.zeros(len(labels), dtype=int)
-        groups = self.data.groups or None
         for number, (train, test) in enumerate(split.split(features, labels, groups)):
             probe = pipeline.make_pipeline(
                 scaling.StandardScaler(),
@@ -177,7 +190,8 @@ def linear_probe(
 
     The probe is a logistic regression (L2) on the pooled activations of a layer, each standardised
     by the stimuli that it is fitted on. Folds have all labels in equal shares; stimuli of one item
-    of a contrast are never on both sides. Needs ``pip install lensloc[vision]``.
+    of a contrast, or copies of one stimulus, are never on both sides. Needs
+    ``pip install lensloc[vision]``.
 
     Args:
         stimuli: as :func:`lensloc.tasks.classification` takes them; a contrast of texts for a
@@ -200,7 +214,8 @@ def linear_probe(
     """
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
         raise LensLocError(f"folds is a whole number from 2 on; {folds!r} is not.")
-    if not strength > 0:
+    given: Any = strength
+    if not isinstance(given, Real) or not strength > 0:
         raise LensLocError(f"strength is a number above 0; {strength!r} is not.")
     data = labelled(stimuli, labels, "A linear probe")
     _require_folds(data, folds)
@@ -209,9 +224,9 @@ def linear_probe(
 
 
 def _require_folds(data: Labelled, folds: int) -> None:
+    groups = data.together or range(len(data.labels))
     for name in data.classes:
-        rows = [row for row, label in enumerate(data.labels) if label == name]
-        n = len({data.groups[row] for row in rows}) if data.groups else len(rows)
+        n = len({groups[row] for row, label in enumerate(data.labels) if label == name})
         if n < folds:
             what = "items" if data.groups else "stimuli"
             raise LensLocError(
@@ -247,8 +262,13 @@ class Verification:
 
     @property
     def texts(self) -> frozenset[str]:
-        """All stimuli."""
-        return frozenset(self.data.stimuli)
+        """The stimuli of all pairs."""
+        return frozenset(self.data.stimuli[row] for row in self._rows)
+
+    @property
+    def _rows(self) -> list[int]:
+        """Where the stimuli of all pairs stand, each once."""
+        return sorted({row for pair in self.pairs for row in pair})
 
     def without(self, texts: Container[str]) -> "Verification":
         """Return the task without the pairs that hold some stimuli.
@@ -281,10 +301,11 @@ class Verification:
         Raises:
             LensLocError: a site or layer that the model lacks.
         """
-        features = self.place.features(model, self.data.stimuli, progress)
+        rows = self._rows
+        features = self.place.features(model, self.data.at(rows).stimuli, progress)
         norms = np.linalg.norm(features, axis=1, keepdims=True)
         unit = np.divide(features, norms, out=np.zeros_like(features), where=norms > 0)
-        first, second = (np.array([pair[side] for pair in self.pairs]) for side in (0, 1))
+        first, second = np.searchsorted(rows, np.array(self.pairs).T)
         cosine = (unit[first] * unit[second]).sum(axis=1)
         same = self.same
         folds = _folds(same, self.folds, self.seed)
@@ -354,8 +375,8 @@ def embedding_verification(
         layer: which of its layers; -1 for the last one.
         labels: the label of each picture of a list.
         pooling: over tokens or places; as the site says, or the last token, if None.
-        n_pairs: so many pairs of one label and as many of two, drawn without repetition; fewer,
-            where there are fewer.
+        n_pairs: so many pairs of one label and as many of two, drawn without repetition, none of
+            the same stimulus twice; fewer, where there are fewer.
         folds: so many.
         seed: of the pairs and the split.
         batch_size: stimuli a batch; does not change the result.
@@ -377,15 +398,30 @@ def embedding_verification(
 
 
 def _drawn(data: Labelled, n_pairs: int, seed: int) -> tuple[tuple[int, int], ...]:
-    every = list(itertools.combinations(range(len(data.labels)), 2))
+    labels, stimuli = (pd.factorize(np.array(each, dtype=object))[0] for each in (
+        data.labels, data.stimuli))  # fmt: skip
+
+    def partners(row: int, same: bool) -> Int[np.ndarray, " partner"]:
+        """Return what stands behind a stimulus and makes a pair with it, but for copies of it."""
+        alike = labels[row + 1 :] == labels[row]
+        found: Int[np.ndarray, " partner"] = np.flatnonzero(
+            (alike == same) & (stimuli[row + 1 :] != stimuli[row])
+        )
+        return found + row + 1
+
+    # Pairs are counted, not listed: of thousands of pictures there are millions.
+    ends = {
+        same: np.cumsum([len(partners(row, same)) for row in range(len(labels))])
+        for same in (False, True)
+    }
+    n = min(n_pairs, *(int(each[-1]) for each in ends.values()))
     draw = np.random.default_rng(seed)
-    sides = ([], [])  # type: tuple[list[tuple[int, int]], list[tuple[int, int]]]
-    for a, b in every:
-        sides[data.labels[a] == data.labels[b]].append((a, b))
-    n = min(n_pairs, *map(len, sides))
-    chosen = [
-        side[place] for side in sides for place in sorted(draw.permutation(len(side))[:n].tolist())
-    ]
+    chosen = []
+    for same, end in ends.items():
+        for place in sorted(draw.permutation(int(end[-1]))[:n].tolist()):
+            row = int(np.searchsorted(end, place, side="right"))
+            before = int(end[row - 1]) if row else 0
+            chosen.append((row, int(partners(row, same)[place - before])))
     return tuple(chosen)
 
 

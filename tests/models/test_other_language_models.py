@@ -1,5 +1,6 @@
 """Language models that no class of TransformerLens holds: block outputs, lesions, masked tokens."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor, nn
 
 import lensloc as ll
+from lensloc.tasks import pseudo
+from lensloc.tasks.scoring import Scored
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat cats dog dogs sleep sleeps eat eats old new"
 SIZES: dict[str, Any] = {
@@ -217,3 +220,31 @@ def test_pairs_of_masked_models_are_scored_by_pseudo_log_likelihood(tmp_path: An
     reads_on = ll.load_model(mamba().eval(), tokenizer=tokenizer())
     with pytest.raises(ll.LensLocError, match="reads from left to right only; use scoring="):
         task(reads_on)
+
+
+def test_many_texts_are_put_together_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of BLiMP are 134,000 sentences: time must not grow with their square."""
+    model = ll.load_model(bert().eval(), tokenizer=tokenizer())
+    ran: list[int] = []
+    monkeypatch.setattr(
+        pseudo, "run_batches", lambda _, batches, *__, **___: ran.append(len(batches))
+    )
+    texts = [Scored((2, 5, 6, 7, 8, 3)[: 3 + row % 4], 1, str(row)) for row in range(20_000)]
+    start = time.process_time()
+    found = pseudo.pseudo_log_likelihoods(model, texts)
+    assert time.process_time() - start < 15
+    assert [len(each) for each in found[:4]] == [2, 3, 4, 4]
+    assert len(found) == len(texts)
+    assert ran
+
+
+@pytest.mark.parametrize("kind", ["Bert", "Electra"])
+def test_models_without_an_output_layer_over_tokens_are_told_of(kind: str) -> None:
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**SIZES)
+    net = getattr(transformers, f"{kind}Model")(config).eval()
+    with pytest.raises(ll.LensLocError, match=f"A {kind}Model gives no logits of tokens.*ll.wrap"):
+        ll.load_model(net, tokenizer=tokenizer())
+    # As the sentence says.
+    wrapped = ll.wrap(net, preprocess=tokenizer())
+    assert ll.localize(wrapped, contrast(), progress=False)["resid_post"].shape == (2, 16)

@@ -1,5 +1,6 @@
 """Models of pictures by name: EfficientNet from its package, transformers' own, timm's."""
 
+import contextlib
 import importlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,10 +17,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 import lensloc as ll
+from lensloc.cli.seeing import default_network, refuse_writing, require_task
 from lensloc.contrasts import face_pictures
 from lensloc.models import describe, vision
 from lensloc.models.block_sites import block_sites
-from lensloc.models.names import may_see
+from lensloc.models.names import may_see, sees_surely
 
 N = 5
 
@@ -226,6 +228,10 @@ def clip() -> Any:
     return transformers.CLIPModel(config)
 
 
+def clip_tower() -> Any:
+    return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SEES))
+
+
 def processor(kind: str) -> Any:
     size: Any = {"height": 12, "width": 12}
     if kind == "vit":
@@ -237,7 +243,12 @@ def processor(kind: str) -> Any:
 
 @pytest.mark.parametrize(
     ("make", "site", "n_layers"),
-    [(vit, "resid_post", 2), (convnext, "block", 5), (clip, "resid_post", 2)],
+    [
+        (vit, "resid_post", 2),
+        (convnext, "block", 5),
+        (clip, "resid_post", 2),
+        (clip_tower, "resid_post", 2),
+    ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_checkpoint_of_transformers_that_sees_comes_wrapped(
@@ -271,6 +282,23 @@ def test_a_checkpoint_of_transformers_that_sees_comes_wrapped(
     assert describe(untrained).weights_hash != describe(model).weights_hash
     with pytest.raises(ll.LensLocError, match="backend= has no effect on"):
         ll.load_model(str(folder), backend="bridge")
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_pictures"),
+    [("segformer", True), ("poolformer", True), ("swin", True), ("siglip_vision_model", True),
+     ("gemma3", False), ("qwen2_vl", False), ("llava", False), ("bert", False)],
+)  # fmt: skip
+def test_a_folder_is_of_pictures_if_its_model_sees_and_writes_no_text(
+    kind: str, of_pictures: bool, tmp_path: Path
+) -> None:
+    transformers.AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    folder = str(tmp_path)
+    assert vision.sees(folder) == sees_surely(folder) == may_see(folder) == of_pictures
+    assert default_network(folder, ["language"]) == ["faces" if of_pictures else "language"]
+    for refuse in (lambda: require_task(folder, ["minimal-pairs"]), lambda: refuse_writing(folder)):
+        with pytest.raises(ll.LensLocError) if of_pictures else contextlib.nullcontext():
+            refuse()
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(tmp_path: Path) -> None:

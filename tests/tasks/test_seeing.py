@@ -1,7 +1,11 @@
 """Tasks on pictures: classification, a linear probe, verification; against arithmetic by hand."""
 
+import itertools
+import tracemalloc
+from collections.abc import Iterator
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import planted_vision
 import pytest
@@ -10,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 import lensloc as ll
+from lensloc.tasks.labelled import Labelled
 from lensloc.tasks.probes import best_threshold
 
 SITES = {"conv": "convs.{layer}"}
@@ -136,6 +141,63 @@ def test_verification_compares_cosines_with_a_threshold_of_other_folds(
         assert task(wrapped).score < result.score
 
 
+def test_copies_of_a_picture_are_on_one_side_of_a_split_and_no_pair(wrapped: ll.Wrapped) -> None:
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, size=(16, 12, 12, 3), dtype=np.uint8)
+    # Each picture twice, and nothing that tells the labels apart.
+    twice = {"a": [*noise[:8], *noise[:8]], "b": [*noise[8:], *noise[8:]]}
+    items = ll.tasks.linear_probe(twice, "conv", folds=4)(wrapped).items
+    items["picture"] = [*range(8), *range(8), *range(8, 16), *range(8, 16)]
+    assert (items.groupby("picture")["fold"].nunique() == 1).all()
+    with pytest.raises(ll.LensLocError, match="'a' has 1 stimuli, too few for 2 folds"):
+        ll.tasks.linear_probe({"a": [noise[0]] * 4, "b": list(noise)}, "conv", folds=2)
+    pairs = ll.tasks.embedding_verification(twice, "conv", n_pairs=999, folds=2)
+    kept = [[pairs.data.stimuli[row] for row in pair] for pair in pairs.pairs]
+    assert all(one != other for one, other in kept)
+    assert len(kept) == 2 * min(2 * (16 * 15 // 2 - 8), 16 * 16)
+
+
+def test_pairs_are_drawn_from_all_without_listing_them() -> None:
+    draw = np.random.default_rng(1)
+    labels = [str(each) for each in draw.integers(0, 4, 30)]
+    stimuli = tuple(f"text {number}" for number in range(30))
+    found = ll.tasks.embedding_verification(Labelled(stimuli, tuple(labels)), "conv", n_pairs=40)
+    sides: dict[bool, list[tuple[int, int]]] = {False: [], True: []}
+    for pair in itertools.combinations(range(30), 2):
+        sides[labels[pair[0]] == labels[pair[1]]].append(pair)
+    again = np.random.default_rng(0)
+    expected = [
+        side[place]
+        for side in sides.values()
+        for place in sorted(again.permutation(len(side))[:40].tolist())
+    ]
+    assert list(found.pairs) == expected
+    # As many faces as a data set of people has: 18 million pairs, in less than 1 GiB of lists.
+    many = Labelled(tuple(map(str, range(6_000))), tuple(str(row // 6) for row in range(6_000)))
+    tracemalloc.start()
+    ll.tasks.embedding_verification(many, "conv", n_pairs=5, folds=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 400 * 2**20
+
+
+def test_verification_runs_and_knows_the_stimuli_of_its_pairs_only(wrapped: ll.Wrapped) -> None:
+    pictures = planted_vision.pictures()
+    task = ll.tasks.embedding_verification(pictures, "conv", layer=0, n_pairs=30, folds=5)
+    whole = task(wrapped).items.set_index("item")["cosine"]
+    gone = frozenset(task.data.stimuli[:3])
+    left = task.without(gone)
+    assert not gone & left.texts
+    ran: list[int] = []
+    handle = wrapped.module.register_forward_pre_hook(lambda _, given: ran.append(len(given[0])))
+    handle_of_lensloc = wrapped.module._forward_pre_hooks[handle.id]
+    handle_of_lensloc._is_lensloc = True
+    items = left(wrapped).items.set_index("item")["cosine"]
+    handle.remove()
+    assert sum(ran) == len(left.texts) < 28
+    np.testing.assert_allclose(items, whole[items.index], rtol=1e-5)
+
+
 def test_the_best_threshold_is_the_best_of_all() -> None:
     random = np.random.default_rng(0)
     for _ in range(30):
@@ -186,6 +248,8 @@ def test_bad_input_is_told_in_a_sentence(wrapped: ll.Wrapped) -> None:
          "label 'other' is not in classes"),
         (lambda: ll.tasks.classification(pictures, classes={"red": 9, "other": 0})(wrapped),
          "label 'red' is class 9, and the model's classes are 0 to 4"),
+        (lambda: ll.tasks.classification(pictures, classes=["red", "other", "red"]),
+         "classes 0 and 2 are both called 'red'"),
         (lambda: ll.tasks.classification(pictures, top=5)(wrapped), "top=5 of 5 classes"),
         (lambda: ll.tasks.linear_probe(pictures, "conv", folds=1), "folds is a whole number"),
         (lambda: ll.tasks.linear_probe(pictures, "conv", strength=0), "strength is a number"),
@@ -202,3 +266,42 @@ def test_bad_input_is_told_in_a_sentence(wrapped: ll.Wrapped) -> None:
     nothing = ll.wrap(nn.Sequential(nn.Conv2d(3, 4, 3)), {"own": "{layer}"})
     with pytest.raises(ll.LensLocError, match="gives no scores of classes"):
         ll.tasks.classification({"0": pictures["red"], "1": pictures["other"]})(nothing)
+
+
+@pytest.fixture
+def untyped() -> Iterator[None]:
+    """Types as users have them: checked by nobody."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def test_wrong_kinds_are_told_in_a_sentence(untyped: None) -> None:
+    pictures: Any = planted_vision.pictures(n=3)
+    wrong: Any
+    for wrong, words in (
+        ({"red": 1.7, "other": 0}, "1.7, of 'red', is no whole number"),
+        ({"red": True, "other": 0}, "True, of 'red', is no whole number"),
+        ({"red": "x", "other": 0}, "'x', of 'red', is no whole number"),
+        (3, "classes are {.*; 3 is neither"),
+        ("ro", "classes are {.*; 'ro' is neither"),
+    ):
+        with pytest.raises(ll.LensLocError, match=words):
+            ll.tasks.classification(pictures, classes=wrong)
+    known = {"red": np.int64(1), "other": 0}
+    assert ll.tasks.classification(pictures, classes=known).classes == {"red": 1, "other": 0}
+    for given, wrong in ((7, [1, 2]), ([*pictures["red"]], 3), ([*pictures["red"]], "abc")):
+        with pytest.raises(ll.LensLocError, match="are a list, with one label for each stimulus"):
+            ll.tasks.classification(given, wrong)
+    for make in (ll.tasks.linear_probe, ll.tasks.embedding_verification):
+        for wrong, words in (
+            ({"site": ["conv"]}, "site is the name of one site"),
+            ({"layer": 0.5}, "layer is a whole number"),
+            ({"layer": "x"}, "layer is a whole number"),
+            ({"layer": True}, "layer is a whole number"),
+        ):
+            with pytest.raises(ll.LensLocError, match=words):
+                make(pictures, folds=2, **wrong)
+    wrong = "x"
+    with pytest.raises(ll.LensLocError, match="strength is a number above 0"):
+        ll.tasks.linear_probe(pictures, "conv", strength=wrong)
