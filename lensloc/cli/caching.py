@@ -156,7 +156,7 @@ def _count(found: list[Entry]) -> str:
 
 def _size(n_bytes: float) -> str:
     for unit in ("B", "kB", "MB"):
-        if n_bytes < 1000:
+        if n_bytes < 999.5:  # what would be written as 1e+03
             return f"{n_bytes:.3g} {unit}"
         n_bytes /= 1000
     return f"{n_bytes:.3g} GB"

@@ -10,6 +10,7 @@ import pytest
 from commands import run, run_json
 from plotted import selectivity
 
+from lensloc.cli.caching import _size
 from lensloc.models.cache_entries import entries, hash_of
 from lensloc.studies.store import Store
 
@@ -143,3 +144,8 @@ def test_a_cache_that_is_not_there(
             assert run("cache", command) == 0
         assert "0 entries" in capfd.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_sizes_are_in_the_unit_that_fits() -> None:
+    sizes = {999: "999 B", 999_499: "999 kB", 999_700: "1 MB", 2_500_000_000: "2.5 GB"}
+    assert {n: _size(n) for n in sizes} == sizes
