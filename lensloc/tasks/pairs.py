@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lensloc.contrasts.bundled import bundled_folder
-from lensloc.contrasts.lines import files_in, kind_of, stem_of
+from lensloc.contrasts.lines import files_in, kind_of, printable, stem_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows, require_text
 from lensloc.display.places import is_folder
 from lensloc.errors import LensLocError, LensLocWarning
@@ -280,7 +280,7 @@ def _read(file: Path, form: TableForm, *, named: bool) -> Iterator[tuple[int, Pa
 
 
 def _label(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def _left_out(same: Mapping[Path, Sequence[int]]) -> Iterator[str]:
