@@ -14,6 +14,7 @@ from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.spans import joined, tokens_of
 from lensloc.alignment.surprisal import WordSurprisals
 from lensloc.alignment.tables import numbers_of, read_table, require_columns
+from lensloc.display.places import is_file
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.provenance import Provenance
 
@@ -127,7 +128,7 @@ def natural_stories_gpt3(folder: str | Path, words: ReadingTimes) -> WordSurpris
 
 def _tab_separated(path: Path) -> pd.DataFrame:
     """Read a file in which quotation marks are words' own."""
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(
             f"There is no file {path}; fetch Natural Stories, or name the folder that holds it."
         )
@@ -258,7 +259,7 @@ def pereira2018(path: str | Path) -> Dataset:
     import scipy.io  # only this function needs it
 
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         raw = scipy.io.loadmat(str(path))
@@ -336,7 +337,7 @@ def brainscore_assembly(
     """
     library = needed("xarray", "Reading an assembly", "xarray h5netcdf h5py")
     path = Path(path)
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         with library.open_dataset(path) as opened:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.contrasts.lines import kind_of, read_text, split_lines
 from lensloc.contrasts.readers import read_records, rows_of_cells
+from lensloc.display.places import is_file
 from lensloc.errors import LensLocError
 
 Table = pd.DataFrame | str | Path
@@ -77,7 +78,7 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
         raise LensLocError(
             f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table of {what}."
         )
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no file {path} of {what}; check the path.")
     form.require_fits(path)
     read: pd.DataFrame

@@ -22,6 +22,7 @@ import typer
 from typer.models import OptionInfo
 
 from lensloc.cli.output import command_line, quiet_output
+from lensloc.display.disks import reason_of
 from lensloc.errors import LensLocError, refuse_idle
 
 log = logging.getLogger("lensloc.cli")
@@ -107,12 +108,39 @@ class Telling:
                 file.close()
 
 
+class _LogFile(logging.FileHandler):
+    """A log that ends where the disk takes no more, while the command goes on."""
+
+    ended = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Tell it once, on the screen."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.ended:
+            self._end(error)
+
+    def close(self) -> None:
+        """Close the file, of which the last lines may not fit."""
+        try:
+            super().close()
+        except OSError as error:
+            if not self.ended:
+                self._end(error)
+
+    def _end(self, error: OSError) -> None:
+        self.ended = True
+        path = Path(self.baseFilename)
+        log.warning("--log-file %s takes nothing more (%s)", path, reason_of(error, path))
+
+
 def _log_file(path: Path) -> logging.Handler:
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise LensLocError(
-            f"--log-file {path} cannot be written ({error.strerror}); choose another place."
+            f"--log-file {path} cannot be written ({reason_of(error, path)}); choose another place."
         ) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

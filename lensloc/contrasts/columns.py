@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lensloc.contrasts.lines import TEXT_KINDS, kind_of
+from lensloc.display.places import is_folder
 from lensloc.errors import LensLocError
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -75,7 +76,7 @@ class TableForm:
 
     def fitted(self, path: Path) -> "TableForm":
         """Return what makes sense for a file, or for those of a folder, and nothing else."""
-        folder, kind = path.is_dir(), kind_of(path)
+        folder, kind = is_folder(path), kind_of(path)
         return TableForm(
             self.columns if folder or kind in TABLE_KINDS else {},
             self.sep if folder or kind in SEPARATORS else None,

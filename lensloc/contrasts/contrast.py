@@ -23,7 +23,7 @@ from lensloc.contrasts.card import card
 from lensloc.contrasts.from_media import FromMedia, Names
 from lensloc.contrasts.halves import halves
 from lensloc.contrasts.protocols import Protocol
-from lensloc.contrasts.texts import repeated
+from lensloc.contrasts.texts import repeated, require_whole
 from lensloc.display.frozen import FrozenMapping
 from lensloc.units.pairing import paired_rows
 from lensloc.units.text_sets import TextSet
@@ -62,6 +62,7 @@ class Contrast(AsTable, FromMedia):
     protocol: Protocol | None = None
 
     def __post_init__(self) -> None:
+        require_whole(self.name, "a contrast")
         conditions = reading.checked_conditions(self.conditions, self.source)
         object.__setattr__(self, "conditions", FrozenMapping(conditions))
         if self.items is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lensloc.contrasts.measures import of_array, of_picture, of_sound
+from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
 from lensloc.units.stimuli import Kept, Stimulus, code_of
 
@@ -103,7 +104,7 @@ def _numbers(given: Any, name: str) -> Shaped[np.ndarray, "*axes"]:
 
 
 def _class_folders(root: Path) -> dict[str, Path]:
-    if not root.is_dir():
+    if not is_folder(root):
         raise LensLocError(f"There is no folder {root}; check the path.")
     folders = sorted(
         (each for each in root.iterdir() if each.is_dir() and not each.name.startswith(".")),
@@ -119,7 +120,7 @@ def _class_folders(root: Path) -> dict[str, Path]:
 def _of(condition: str, given: Any) -> Iterator[Stimulus]:
     if isinstance(given, str | Path):
         path = Path(given)
-        if path.is_dir():
+        if is_folder(path):
             for file in _files(path, condition):
                 yield _of_file(file, f"{condition}/{file.relative_to(path).as_posix()}")
             return
@@ -206,7 +207,7 @@ class _Pixels:
 
 
 def _of_file(path: Path, name: str) -> Stimulus:
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no picture {path}; check the path.")
     return _stimulus(_opened(path), name, path)
 

@@ -11,6 +11,7 @@ from lensloc.contrasts.lines import split_lines
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.contrasts.readers import Row, read_csv, read_text
 from lensloc.contrasts.texts import text_fault
+from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
 
 LANGUAGE_FILES = re.compile(r"langloc_fmri_run.*_stim_set.*\.csv", re.IGNORECASE)
@@ -40,7 +41,7 @@ def read_language(folder: str | Path) -> Contrast:
         LensLocError: if the folder, a column, a word or a whole condition is missing.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
     # The pattern passes over hidden files, which other systems leave there (._langloc...).
     files = sorted(file for file in folder.iterdir() if LANGUAGE_FILES.fullmatch(file.name))
@@ -109,7 +110,7 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
         LensLocError: if the folder or a file is missing, empty or not UTF-8.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
     if (folder / "tomloc").is_dir():
         folder = folder / "tomloc"
@@ -137,7 +138,7 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
 
 
 def _content(path: Path) -> str:
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(
             f"There is no file {path}; the published theory-of-mind folder holds "
             "1b_story.txt to 10p_question.txt."

@@ -19,6 +19,7 @@ import numpy as np
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.contrasts.lines import Line, kind_of, lines_of, read_text, split_lines
 from lensloc.contrasts.texts import label, require_text, require_texts, text_fault
+from lensloc.display.places import is_file
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
@@ -371,7 +372,7 @@ def _parquet_rows(
     # Takes long to import, and only this function needs it.
     import pyarrow.parquet  # type: ignore[import-untyped]
 
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no stimulus file {path}; check the path.")
     number = 0
     try:

@@ -154,3 +154,17 @@ def require_name(value: Any, what: str) -> str:
     if fault is not None:
         raise LensLocError(f"The name {value!r} of {what} {fault}; give a text or a whole number.")
     return str(name)
+
+
+def require_whole(name: str, what: str) -> None:
+    """Check that what something is called can stand in a file.
+
+    Raises:
+        LensLocError: if it holds half a character; ``what`` says in words what it names.
+    """
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise LensLocError(
+            f"The name {name!r} of {what} {text_fault(str(name))}; correct it."
+        ) from error

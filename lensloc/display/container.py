@@ -20,6 +20,7 @@ import xxhash
 from lensloc.display.archives import ZIP_ERRORS, zip_fault
 from lensloc.display.encoding import Decoder, Encoder, Parts, meaning
 from lensloc.display.kinds import KINDS, NAMED, TABLE, form_of, kind_of
+from lensloc.display.places import is_file
 from lensloc.display.plain_json import loads
 from lensloc.display.sealed import (
     DamagedError,
@@ -160,7 +161,7 @@ def _opened(path: Path) -> tuple[str, dict[str, Any], dict[str, bytes]]:
     Raises:
         DamagedError, NewerError, LensLocError: if it is none.
     """
-    if not path.is_file():
+    if not is_file(path):
         what = "is a folder; name a file in it" if path.is_dir() else "does not exist"
         raise LensLocError(f"{path} {what}; check the path.")
     members = _unzipped(path)

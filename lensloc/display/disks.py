@@ -19,14 +19,14 @@ _FULL_WORDS = re.compile(
 _READ_ONLY_WORDS = re.compile(r"read-only file ?system|readonlyfilesystem", re.IGNORECASE)
 
 
-def reason_of(error: OSError, path: Path) -> str:
+def reason_of(error: OSError | ValueError, path: Path) -> str:
     """Return in words why a file could not be written.
 
     Args:
-        error: what the system raised.
+        error: what the system raised; a ValueError of a name that no file can have.
         path: what was to be written.
     """
-    found = error.strerror or str(error) or type(error).__name__
+    found = getattr(error, "strerror", None) or str(error) or type(error).__name__
     told = disk_fault(error, path)
     return found if told is None else f"{found}: {told}"
 

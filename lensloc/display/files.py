@@ -57,7 +57,7 @@ def write_atomically(path: Path, content: bytes) -> Path:
         if fcntl is None:  # pragma: no cover
             temporary.replace(path)
         reached("replaced", path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # of names that no file can have
         with contextlib.suppress(OSError):
             for above in path.parents:
                 if above.exists() and not above.is_dir():
@@ -142,7 +142,7 @@ def require_free(path: Path, *, overwrite: bool) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError as error:  # a name that is too long, say
+    except (OSError, ValueError) as error:  # a name that is too long, say
         raise LensLocError(f"{path} cannot be written ({reason_of(error, path)}).") from error
 
 
@@ -154,7 +154,7 @@ def require_writable_folder(folder: Path, what: str) -> Path:
     """
     try:
         try_folder(folder)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise LensLocError(
             f"{what} {folder} cannot be written ({reason_of(error, folder)}); choose another or "
             "free it."

@@ -7,6 +7,7 @@ from typing import Any
 from lensloc.display.apart import require_apart
 from lensloc.display.container import is_container, unpacked
 from lensloc.display.kinds import class_of
+from lensloc.display.places import is_folder
 from lensloc.display.sealed import DamagedError, metadata_of
 from lensloc.errors import LensLocError
 
@@ -38,8 +39,8 @@ def load(path: str | Path) -> Any:
         with path.open("rb") as file:
             start = file.read(8)
     except OSError as error:
-        what = "is a folder; name a file in it" if path.is_dir() else "cannot be read"
-        reason = "" if path.is_dir() else f" ({error.strerror or error})"
+        what = "is a folder; name a file in it" if is_folder(path) else "cannot be read"
+        reason = "" if is_folder(path) else f" ({error.strerror or error})"
         raise LensLocError(f"{path} {what}{reason}; check the path.") from error
     if is_container(start) and path.suffix.lower() not in _TABLES:
         return unpacked(path)

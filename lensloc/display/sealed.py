@@ -25,6 +25,10 @@ class DamagedError(ValueError):
     """Content that is not as it was written; says in what respect."""
 
 
+class UnreadableError(DamagedError):
+    """Content that cannot be read now, and may be as it was written."""
+
+
 class NewerError(LensLocError):
     """Content of a version that this lensloc does not know."""
 
@@ -188,9 +192,10 @@ def read_bytes(path: Path) -> bytes:
     """Return what is in a file.
 
     Raises:
-        DamagedError: if it cannot be read.
+        UnreadableError: if it cannot be read.
     """
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise DamagedError(f"it cannot be read ({error.strerror or error})") from error
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or "memory ran out"
+        raise UnreadableError(f"it cannot be read ({reason})") from error

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
+from lensloc.display.places import is_file
 from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError
 
@@ -19,7 +20,7 @@ _T = TypeVar("_T")
 def packed(kind: str, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> bytes:
     """Return the content of a file of this kind; the record is plain JSON data."""
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps(record, ensure_ascii=False, sort_keys=True)
+    text = json.dumps(record, sort_keys=True)  # ASCII, which holds half a character too
     metadata = {"format": kind, "record": text, "checksum": _checksum(kept, text)}
     return safetensors_bytes(kept, metadata=metadata)
 
@@ -82,7 +83,7 @@ def texts_of(record: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def _content(path: Path, kind: str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lensloc.contrasts.lines import blocks_of, files_in, kind_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
+from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
 from lensloc.lape.documents import Corpus, Document, one_text, pieces, rows_of_tokens, sliced
 from lensloc.lape.torch_files import load_torch
@@ -29,9 +30,9 @@ def open_path(path: Path, form: TableForm) -> Corpus:
     Raises:
         LensLocError: if it is missing, or of a kind that is not read.
     """
-    if path.is_dir():
+    if is_folder(path):
         return Corpus(_folder(files_in(path, _TEXT_KINDS), form))
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(
             f"There is no file or folder {path}; check the path, or for a text itself give a list, "
             "[text]."

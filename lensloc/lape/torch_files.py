@@ -6,10 +6,11 @@ import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 
+from lensloc.display.places import is_file
 from lensloc.errors import LensLocError
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # with which files of before torch 1.6 begin
@@ -34,7 +35,7 @@ def load_torch(path: Path, what: str) -> Any:
         LensLocError: if it is missing, no torch file, or asks for more to be unpickled; if it holds
             tensors that are not plain ones, or larger than what is stored of them.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
         _require_bounded(path)
@@ -145,6 +146,12 @@ class _Scan(pickle._Unpickler):
         super().__init__(file)
         self.storages: dict[str, int] = {}
         self._path = path
+
+    def _load_zeros(self) -> None:
+        # Memory of whatever length is said, before a byte of it is read; torch writes none.
+        _refuse(self._path, "it holds a bytearray, as torch writes none")
+
+    dispatch: ClassVar[Any] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _load_zeros}
 
     def find_class(self, module: str, name: str) -> Any:
         return type("_Inert", (_Inert,), {"module": module, "name": name, "path": self._path})

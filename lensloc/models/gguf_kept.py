@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import shutil
-import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import xxhash
 
 from lensloc.display.disks import disk_fault
+from lensloc.display.files import work_folder
 from lensloc.display.locks import held
 from lensloc.display.plain_json import loads
 from lensloc.errors import LensLocError
@@ -77,7 +77,7 @@ def converted(path: Path) -> Kept | GgufModel:
 
 
 def _made(path: Path, place: Path, key: str) -> Kept | GgufModel:
-    for leftover in place.glob(f".{key}-*"):  # of a process that was killed
+    for leftover in place.glob(f".{key}-*"):  # of an older version that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     found = read_gguf(path, torch.float32)
     n_bytes = sum(p.numel() * p.element_size() for p in found.hf_model.parameters())
@@ -90,8 +90,8 @@ def _made(path: Path, place: Path, key: str) -> Kept | GgufModel:
         )
         return found
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=place) as work:
-            made = Path(work) / "checkpoint"
+        with work_folder(place) as work:
+            made = work / "checkpoint"
             found.hf_model.save_pretrained(made, max_shard_size=_SHARD)
             if found.tokenizer is not None:
                 found.tokenizer.save_pretrained(made)

@@ -18,6 +18,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RevisionNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
 from lensloc.models import bundled
 from lensloc.models.failures import require_failure
@@ -148,12 +149,12 @@ def read(name: str, wanted: Wanted) -> Source:
         _require_no_hub(name, wanted)
         model = bundled.BUNDLED[name.lower()]
         return _read_bundled(model, wanted)
-    if path.is_file():
+    if is_file(path):
         if path.suffix != ".gguf":
             raise LensLocError(f"{path} is a file but not a .gguf; models are {WAYS}.")
         _require_no_hub(str(path), wanted)
         return _read_gguf(path, wanted)
-    if path.is_dir():
+    if is_folder(path):
         _require_no_hub(str(path), wanted)
         return _read_folder(path, wanted)
     alias = aliases().get(name.lower())

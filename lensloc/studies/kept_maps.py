@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.forward.sites import get_site, shape
 from lensloc.lesions.lesioning import Lesion, has_other_hooks
@@ -62,10 +63,19 @@ def key_of(
     items: Sequence[str] | None,
     lesions: Sequence[Lesion],
     site: str,
-    truncate: bool,
+    window: int | None,
     own: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that a result depends on, and nothing that it does not (name, date, device)."""
+    """Everything that a result depends on, and nothing that it does not (name, date, device).
+
+    Args:
+        made: what made it; its ``max_tokens`` are those that were asked for.
+        items: of the stimuli, where they count.
+        lesions: that are open.
+        site: where.
+        window: at which longer stimuli are cut; None where they are refused.
+        own: settings of a statistic of the user's.
+    """
     statistic = {"statistic": dict(own)} if own else {}  # one of the user's
     return statistic | {
         "weights": made.weights_hash,
@@ -83,7 +93,7 @@ def key_of(
         "test": made.test,
         "max_tokens": made.max_tokens,
         "kurtosis": True,  # is among what is kept, as it was not at first
-        "truncate": truncate,  # so that without it, long texts are refused as ever
+        "truncate": window or False,  # so that without it, long texts are refused as ever
         "versions": [made.lensloc, made.transformer_lens, made.torch],
     }
 
@@ -134,6 +144,27 @@ def looked_up(
         if look and waited:
             find(missing)
         yield known
+
+
+def cut_at_window(
+    model: Model, contrast: Contrast, max_tokens: int | None, known: Iterable[Selectivity] = ()
+) -> int | None:
+    """Return after how many tokens stimuli are cut, where the window cuts some of them.
+
+    Args:
+        model: that runs them.
+        contrast: the stimuli.
+        max_tokens: how many tokens of a stimulus were asked for; all if None.
+        known: maps of the same stimuli, cut in the same way, which say it; then none is tokenized.
+    """
+    for found in known:
+        return found.provenance.max_tokens
+    if surface(model).tokenizer is None:  # which capturing tells
+        return max_tokens
+    window = surface(model).window
+    longest = max(length(text, "tokens", model) for text in contrast.texts)
+    used = longest if max_tokens is None else min(longest, max_tokens)
+    return max_tokens if used <= window else window
 
 
 def as_told(found: Selectivity, made: Provenance) -> Selectivity:

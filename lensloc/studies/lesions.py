@@ -2,11 +2,12 @@
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lensloc.arguments import listed, require_named
 from lensloc.contrasts.contrast import Contrast
+from lensloc.contrasts.texts import require_whole
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
 from lensloc.forward.sites import usual_site
@@ -109,9 +110,7 @@ def lesion_study(
         raise LensLocError("There is no network to lesion; give at least one mask.")
     if not tasks:
         raise LensLocError("There is no task to measure; give at least one, e.g. minimal_pairs().")
-    names = [task.name for task in tasks]
-    if len(set(names)) < len(names):
-        raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
+    _require_names([task.name for task in tasks], masks)
     if not 0 < confidence < 1 or n_resamples < 1:
         raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
     if site is not None and not any(isinstance(given, Contrast) for given in masks.values()):
@@ -211,6 +210,16 @@ class _Group:
     def size(self) -> int:
         """How many they are."""
         return len(self.jobs)
+
+
+def _require_names(tasks: Sequence[str], networks: Iterable[str]) -> None:
+    """Check that tables can hold the names of tasks and networks."""
+    if len(set(tasks)) < len(tasks):
+        raise LensLocError(f"Two tasks have one name ({', '.join(tasks)}); name them apart.")
+    for name in tasks:
+        require_whole(name, "a task")
+    for name in networks:
+        require_whole(name, "a network")
 
 
 def _sizes(

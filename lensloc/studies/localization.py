@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from lensloc.arguments import require_a
-from lensloc.contrasts.balance import length
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PROTOCOLS, Protocol, resolved
 from lensloc.contrasts.roles import with_others
@@ -43,6 +42,7 @@ from lensloc.selectivity.statistics import Statistic, known_test, name_of, requi
 from lensloc.studies.calls import written_call
 from lensloc.studies.kept_maps import (
     as_told,
+    cut_at_window,
     key_of,
     looked_up,
     provenance_for,
@@ -355,12 +355,18 @@ def localize(
     places = {site: _of_place(made, seen, site, pooling) for site in dict.fromkeys(sites)}
     items = None if by == "welch" else contrast.item_labels  # which another test may pair by
     own = settings_of(by)
-    keys = {site: key_of(of, items, lesions, site, truncate, own) for site, of in places.items()}
+    window = seen.window if truncate else None
+    keys = {site: key_of(of, items, lesions, site, window, own) for site, of in places.items()}
     kept = usable(kept, model, own)
     look = not recompute and not keep_responses
     responses: Mapping[str, Responses] = {}
     with looked_up(kept, keys, model, {site: site for site in keys}, look=look) as known:
         missing = [site for site in keys if site not in known]
+        if truncate:
+            hits = [hit for hit, _ in known.values()]
+            max_tokens = cut_at_window(model, contrast, max_tokens, hits)
+            made = made.replace(max_tokens=max_tokens)
+            places = {site: of.replace(max_tokens=max_tokens) for site, of in places.items()}
         seconds, n_tokens = Seconds(), max((tokens for _, tokens in known.values()), default=0)
         found = {site: as_told(hit[0], places[site]) for site, hit in known.items()}
         if missing:
@@ -427,16 +433,6 @@ def _checked(model: Model, sites: str | Sequence[str], pooling: str | None) -> l
     for site in chosen:
         hook_names(site, model)
     return [site.name for site in chosen]
-
-
-def cut_at_window(model: Model, contrast: Contrast, max_tokens: int | None) -> int | None:
-    """Return after how many tokens stimuli are cut, where the window cuts some of them."""
-    if surface(model).tokenizer is None:  # which capturing tells
-        return max_tokens
-    window = surface(model).window
-    longest = max(length(text, "tokens", model) for text in contrast.texts)
-    used = longest if max_tokens is None else min(longest, max_tokens)
-    return max_tokens if used <= window else window
 
 
 def _by_stimulus(

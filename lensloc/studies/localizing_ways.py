@@ -9,17 +9,18 @@ from lensloc.forward.capturing import Pooling, capture
 from lensloc.forward.sites import get_site, hook_names
 from lensloc.lesions.lesioning import has_other_hooks, open_lesions
 from lensloc.models import describe
+from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import prepends_bos, require_tokenizer
 from lensloc.selectivity import Selectivity, Test, paired, welch
 from lensloc.studies.kept_maps import (
     as_told,
+    cut_at_window,
     key_of,
     looked_up,
     provenance_for,
     with_warnings,
 )
-from lensloc.studies.localization import cut_at_window
 from lensloc.studies.stimulus_warnings import (
     lengths_in_tokens,
     map_warnings,
@@ -75,8 +76,7 @@ def localize_ways(
     require_tokenizer(model)
     lesions, card = open_lesions(model), describe(model)
     max_tokens = view.max_tokens
-    if view.truncate:
-        max_tokens = cut_at_window(model, contrast, max_tokens)
+    window = surface(model).window if view.truncate else None
     if store is not None and has_other_hooks(model):
         store = None
     made, keys = {}, {}
@@ -93,11 +93,14 @@ def localize_ways(
         )
         items = contrast.item_labels if test == "paired" else None
         for site in sites:
-            keys[way, site] = key_of(made[way], items, lesions, site, view.truncate)
+            keys[way, site] = key_of(made[way], items, lesions, site, window)
     places = {place: place[1] for place in keys}
     with looked_up(store, keys, model, places) as known:
         found = {place: as_told(hit[0], made[place[0]]) for place, hit in known.items()}
         missing = [place for place in keys if place not in found]
+        if view.truncate:
+            max_tokens = cut_at_window(model, contrast, max_tokens, found.values())
+            made = {way: of.replace(max_tokens=max_tokens) for way, of in made.items()}
         lengths = lengths_in_tokens(model, contrast, max_tokens, found.values())
         made = {way: of.replace(lengths=lengths) for way, of in made.items()}
         if missing:

@@ -20,6 +20,7 @@ from lensloc.display.locks import held
 from lensloc.display.sealed import (
     DamagedError,
     NewerError,
+    UnreadableError,
     checked_record,
     checked_tensors,
     is_unsealed,
@@ -52,7 +53,8 @@ class Store:
 
     Whatever is wrong with the folder or what is in it is told in the log, and what cannot be looked
     up or kept is made again: damaged entries are set aside under another name, entries of a newer
-    lensloc stay, and a disk that is full or read-only keeps nothing new.
+    lensloc and those that cannot be read now stay, and a disk that is full or read-only keeps
+    nothing new.
     """
 
     folder: Path
@@ -142,7 +144,7 @@ class Store:
             record = found["record"]
             if not isinstance(record, dict):
                 raise DamagedError("it holds no record")
-        except NewerError as error:
+        except (NewerError, UnreadableError) as error:
             self._tell(f"{path} is passed over: {error}")
         except (DamagedError, KeyError, TypeError) as error:
             self._set_aside(path, error)
@@ -196,8 +198,10 @@ class Store:
             if metadata["key"] != _text_of(key):
                 raise DamagedError("it was made under another key")
             return _map_of(content, metadata, shape)
-        except NewerError as error:
+        except (NewerError, UnreadableError) as error:
             self._tell(f"{path} is passed over: {error}")
+        except MemoryError:
+            self._tell(f"{path} is passed over: memory ran out")
         except Exception as error:  # of whatever is in it: the map is made again
             self._set_aside(path, error)
         return None
@@ -260,11 +264,22 @@ StoreLike = Store | str | Path | None
 
 
 def _text_of(key: Mapping[str, Any]) -> str:
-    return json.dumps(key, sort_keys=True, ensure_ascii=False)
+    """Return a key as a text in ASCII, which holds half a character too.
+
+    Raises:
+        LensLocError: if something in it is no plain data.
+    """
+    try:
+        return json.dumps(key, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise LensLocError(
+            f"What a result depends on is no plain data ({error}), so a store cannot know it; give "
+            "settings of texts, whole numbers, float, bool, lists and dictionaries."
+        ) from error
 
 
 def _name_of(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _map_of(

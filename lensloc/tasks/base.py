@@ -262,7 +262,7 @@ def told(result: TaskResult, known: Sequence[str] = ()) -> TaskResult:
 def content_hash(content: Any) -> str:
     """Return a hash of plain data; a verbatim text counts as another one than its letters."""
     text = json.dumps(_marked(content), ensure_ascii=False, sort_keys=True)
-    return xxhash.xxh3_128(text.encode()).hexdigest()
+    return xxhash.xxh3_128(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _marked(content: Any) -> Any:

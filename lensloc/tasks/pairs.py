@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 
 from lensloc.contrasts.bundled import bundled_folder
-from lensloc.contrasts.lines import files_in, kind_of, stem_of
+from lensloc.contrasts.lines import files_in, kind_of, printable, stem_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows, require_text
+from lensloc.display.places import is_folder
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, sees_pads
 from lensloc.models.surface import Model
@@ -230,7 +231,7 @@ def minimal_pairs(
     source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
     pairs: list[Pair] = []
     same: dict[Path, list[int]] = {}
-    files = files_in(source, TABLE_KINDS) if source.is_dir() else [source]
+    files = files_in(source, TABLE_KINDS) if is_folder(source) else [source]
     form.require_fits(*files)
     for file in files:
         found = list(_read(file, form.fitted(file), named=group != _GROUP))
@@ -279,7 +280,7 @@ def _read(file: Path, form: TableForm, *, named: bool) -> Iterator[tuple[int, Pa
 
 
 def _label(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))
 
 
 def _left_out(same: Mapping[Path, Sequence[int]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from lensloc.display.files import write_file
+from lensloc.display.places import is_file
 from lensloc.display.sealed import (
     DamagedError,
     Format,
@@ -74,7 +75,7 @@ def read_mask(
     Raises:
         LensLocError: if the file is missing, truncated, pickled, or not a mask.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise LensLocError(f"There is no mask file {path}; check the path.")
     if kind_of(path) == ".safetensors":
         return _read_safetensors(path)

@@ -95,7 +95,8 @@ class Provenance:
 
     def to_json(self) -> str:
         """Return the fields as one JSON object."""
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        # In ASCII, since half a character (of a file's odd name, say) has no place in a file.
+        return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Provenance":

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from plotted import selectivity
 from published_stimuli import tom_folder
 
+import lensloc as ll
 from lensloc import Contrast, LensLocError, contrasts
 from lensloc.contrasts.balance import length, standardised_difference
 from lensloc.contrasts.published import read_theory_of_mind
@@ -322,3 +324,15 @@ def test_matching_keeps_items_and_takes_conditions_in_turn() -> None:
     without = dataclasses.replace(contrast, items=None).matched(on="words", method="subset")
     assert without.items is not None
     assert sorted(without.items["hot"]) == sorted((*without.items["cold"], *without.items["mild"]))
+
+
+def test_a_name_of_half_a_character_is_refused_before_anything_runs(tiny_llama: Any) -> None:
+    texts, odd = {"a": ["x", "y"], "b": ["z", "w"]}, "caf\udce9"
+    with pytest.raises(LensLocError, match="of a contrast holds half a character"):
+        Contrast.from_texts(texts, target="a", control="b", name=odd)
+    mask = selectivity().top(k=3)
+    task = ll.tasks.of_function(lambda _: [1.0], name="own")
+    named = ll.tasks.of_function(lambda _: [1.0], name=odd)
+    for masks, tasks, what in (({odd: mask}, [task], "network"), ({"a": mask}, [named], "task")):
+        with pytest.raises(LensLocError, match=f"of a {what} holds half a character"):
+            ll.lesion_study(tiny_llama, masks, tasks, progress=False)

@@ -16,7 +16,8 @@ from task_files import refused
 
 import lensloc as ll
 from lensloc import UnitMask, lape, plot
-from lensloc.display.files import write_atomically, write_file
+from lensloc.display.files import require_writable_folder, write_atomically, write_file
+from lensloc.lape.torch_files import load_torch
 from lensloc.pages.explorer import ExplorerPage
 from lensloc.studies.store import Store
 
@@ -183,3 +184,38 @@ def test_functions_that_keep_results_take_a_folder(
     tasks = [ll.tasks.perplexity(["the old gardener watered"])]
     ll.lesion_study(tiny_llama, {"a": mask}, tasks, percents=[5], store=folder, progress=False)
     assert len(list(Path(folder).iterdir())) > before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other names")
+@pytest.mark.parametrize("name", ["a\0b", "half \ud800"])
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path, name: str) -> None:
+    mask, place = selectivity().top(k=5), tmp_path / name
+    for suffix in (".npy", ".safetensors", ".lensloc"):
+        refused(lambda s=suffix: mask.save(Path(f"{place}{s}")), "cannot be written (")
+    refused(lambda: write_file(place / "t", b"", overwrite=False), "cannot be written (")
+    refused(lambda: require_writable_folder(place, "The folder"), "cannot be written (")
+    assert not list(tmp_path.iterdir())
+
+
+LONG = "x" * 300
+READERS: dict[str, Callable[[Path], Any]] = {
+    "mask": lambda folder: UnitMask.load(folder / f"{LONG}.npy"),
+    "result": lambda folder: ll.load(folder / f"{LONG}.lensloc"),
+    "study": lambda folder: ll.LesionStudy.load(folder / f"{LONG}.lensloc"),
+    "contrast": lambda f: ll.Contrast.from_file(f / f"{LONG}.parquet", target="a", control="b"),
+    "table": lambda f: ll.Contrast.from_csv(f / f"{LONG}.csv", target="a", control="b"),
+    "pairs": lambda folder: ll.tasks.minimal_pairs(folder / f"{LONG}.jsonl"),
+    "text": lambda folder: ll.tasks.perplexity(folder / f"{LONG}.txt"),
+    "counts": lambda folder: lape.ActivationCounts.load(folder / f"{LONG}.safetensors"),
+    "torch": lambda folder: load_torch(folder / f"{LONG}.pth", "a file"),
+    "reading times": lambda folder: ll.alignment.ReadingTimes.of(folder / f"{LONG}.csv"),
+    "voxels": lambda folder: ll.alignment.pereira2018(folder / f"{LONG}.mat"),
+    "model": lambda folder: ll.load_model(folder / LONG),
+    "model's name": lambda _: ll.load_model(LONG),
+    "gguf": lambda folder: ll.load_model(folder / f"{LONG}.gguf"),
+}
+
+
+@pytest.mark.parametrize("what", list(READERS))
+def test_names_that_are_too_long_are_told(tmp_path: Path, what: str) -> None:
+    refused(lambda: READERS[what](tmp_path), LONG, "(File name too long); check the ")

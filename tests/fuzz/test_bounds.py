@@ -15,11 +15,14 @@ from soak import soak
 
 import lensloc as ll
 from lensloc.forward.tokenizing import tokenize
-from lensloc.models import tokens
+from lensloc.models import describe, tokens
 from lensloc.models.memory import is_out_of_memory
 from lensloc.pages.explorer import payload
 from lensloc.selectivity.moments import Moments
-from lensloc.studies import stimulus_warnings
+from lensloc.studies import kept_maps, stimulus_warnings
+from lensloc.studies.kept_maps import key_of, provenance_for
+from lensloc.studies.localizing_ways import View, localize_ways
+from lensloc.studies.store import Store
 from lensloc.tasks import perplexities
 
 pytestmark = [
@@ -80,6 +83,10 @@ def test_bookkeeping_of_perplexity_is_linear(
     assert seconds[1] < 24 * seconds[0], "eight times as many"
 
 
+def _no_tokens(*_: Any, **__: Any) -> Any:
+    raise AssertionError("a text is tokenized")
+
+
 def test_a_lookup_tokenizes_nothing(
     tiny_llama: Any, small_contrast: ll.Contrast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,11 +94,8 @@ def test_a_lookup_tokenizes_nothing(
     first = ll.localize(tiny_llama, small_contrast, **options)
     more = ll.localize(tiny_llama, small_contrast, ["resid_post", "head"], **options)
 
-    def no_tokens(*_: Any, **__: Any) -> Any:
-        raise AssertionError("a text is tokenized")
-
-    monkeypatch.setattr(stimulus_warnings, "length", no_tokens)
-    monkeypatch.setattr("lensloc.forward.tokenizing.token_ids", no_tokens)
+    monkeypatch.setattr(stimulus_warnings, "length", _no_tokens)
+    monkeypatch.setattr("lensloc.forward.tokenizing.token_ids", _no_tokens)
     again = ll.localize(tiny_llama, small_contrast, ["head", "resid_post"], **options)
     assert set(again.from_store) == {"head", "resid_post"}
     assert set(again.warnings) == set(more.warnings)
@@ -102,6 +106,42 @@ def test_a_lookup_tokenizes_nothing(
         for name in ("sentences", "nonwords")
     ]
     assert [float(number) for number in lengths[:2]] == [float(np.mean(side)) for side in sides]
+
+
+@pytest.mark.parametrize("max_tokens", [None, 5, 10_000])
+@pytest.mark.parametrize("n_words", [3, 400])
+def test_a_lookup_of_what_was_cut_tokenizes_nothing(
+    tiny_llama: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_words: int,
+    max_tokens: int | None,
+) -> None:  # fmt: skip
+    contrast = ll.Contrast.from_texts(
+        {"a": ["the old gardener " * n_words, "the sun", "who had"], "b": ["vash", "mopi", "ne"]},
+        target="a", control="b",
+    )  # fmt: skip
+    options: dict[str, Any] = {"truncate": True, "max_tokens": max_tokens, "progress": False}
+    plain = ll.localize(tiny_llama, contrast, **options)
+    first = ll.localize(tiny_llama, contrast, store=tmp_path, **options)
+    view = View("last-token", max_tokens, truncate=True)
+    given: list[Any] = [tiny_llama, contrast, ["resid_post"], [(True, "welch")], view]
+    monkeypatch.setattr(kept_maps, "length", _no_tokens)
+    monkeypatch.setattr(stimulus_warnings, "length", _no_tokens)
+    monkeypatch.setattr("lensloc.forward.tokenizing.token_ids", _no_tokens)
+    again = ll.localize(tiny_llama, contrast, store=tmp_path, **options)
+    assert again.from_store == ("resid_post",)
+    known = localize_ways(*given, store=Store.at(tmp_path), progress=False)
+    for found in (first, again, known[True, "welch"]):
+        assert found["resid_post"].provenance.max_tokens == (
+            plain["resid_post"].provenance.max_tokens
+        )
+        assert torch.equal(found["resid_post"].t, plain["resid_post"].t)
+
+
+def test_what_was_cut_at_another_window_is_another_map(
+    tiny_llama: Any, small_contrast: ll.Contrast
+) -> None:
+    made = provenance_for(describe(tiny_llama), small_contrast, "mean", "lensloc", True, None)
+    keys = [key_of(made, None, (), "resid_post", window) for window in (None, 64, 128)]
+    assert len({str(key) for key in keys}) == 3
 
 
 def test_a_text_of_a_megabyte(tiny_llama: Any) -> None:

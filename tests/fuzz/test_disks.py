@@ -182,6 +182,22 @@ def test_commands_find_out_before_the_model_runs(
         assert told.strip().count("\n") == 0, (command, told)
 
 
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_log_that_cannot_be_written_ends_no_command(
+    disk: Disk, how: str, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    disk.spoil(how)
+    mask().save(tmp_path / "m.npy")
+    draw = ["heatmap", tmp_path / "m.npy", "--out", tmp_path / "h.html", "--verbose"]
+    status = run(*draw, "--log-file", disk.place / "log.txt")
+    told = capfd.readouterr().err + caplog.text
+    assert told.count(f"the disk of {disk.place} is {how}") == 1, told
+    assert "Traceback" not in told
+    assert status == (2 if how == "read-only" else 0)  # a full one takes an empty file
+    assert (tmp_path / "h.html").exists() == (how == "full")
+
+
 def test_a_command_keeps_what_it_cannot_write(
     disk: Disk, tmp_path: Path, checkpoints: dict[str, Path], fresh_cache: Path,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],

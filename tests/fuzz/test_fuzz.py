@@ -157,3 +157,13 @@ def test_lines_of_natural_stories_that_were_cut_off(tmp_path: Path) -> None:
     path = folder / "processed_wordinfo.tsv"
     path.write_text(path.read_text().rstrip()[:-8])
     refused(lambda: ll.alignment.natural_stories(folder), "cells, and the header 8; complete it")
+
+
+def test_labels_of_half_characters_can_be_kept(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    for label in ("UID", "linguistics_term", "field"):
+        row = f'{{"sentence_good": "a b", "sentence_bad": "b a", "{label}": "x\\ud800"}}\n'
+        path.write_text(row)
+        task = ll.tasks.minimal_pairs(path)
+        assert "\\ud800" in str(task.pairs[0])
+        assert "pairs" in task.settings

@@ -1,6 +1,7 @@
 """Files of counts, neurons and tokens of anyone: read right, or refused in one sentence."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import pickle
@@ -218,3 +219,22 @@ def test_tokens_of_damaged_files_are_refused(tmp_path: Path, content: bytes) -> 
         path = tmp_path / f"t{kind}"
         path.write_bytes(content)
         refused(lambda path=path: open_path(path, TableForm()), str(path))
+
+
+@pytest.mark.parametrize("packed_", [False, True])
+def test_a_few_bytes_make_no_gigabytes(tmp_path: Path, packed_: bool) -> None:
+    """A pickle of 15 bytes that asks for 2 GB of zeros."""
+    content = b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 2**31) + b"abc."
+    if packed_:
+        content = repacked(saved(COUNTS), lambda n, c: content if n.endswith("data.pkl") else c)
+    path = tmp_path / "t.pth"
+    path.write_bytes(content)
+    refused(lambda: load_torch(path, "a file"), "it holds a bytearray, as torch writes none")
+
+
+def test_languages_of_half_characters_are_kept(tmp_path: Path) -> None:
+    found = random_counts(1)
+    names = ("caf\udce9", *found.languages[1:])
+    found = dataclasses.replace(found, languages=names, sources={})
+    found.save(tmp_path / "c.safetensors")
+    assert lape.ActivationCounts.load(tmp_path / "c.safetensors") == found

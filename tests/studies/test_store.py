@@ -1,5 +1,6 @@
 """The store: nothing damaged or foreign is taken, nothing is lost, and work is done once."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -148,3 +149,56 @@ def test_keys_are_held_in_one_order(store: Store) -> None:
     with store.making([], "nothing"):
         pass
     assert not list(store.folder.glob(".*.lock"))
+
+
+# -- what cannot be read or named ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EMFILE, os.strerror(errno.EMFILE)), PermissionError(13, "no"),
+              MemoryError()],
+)  # fmt: skip
+def test_entries_that_cannot_be_read_now_stay(
+    store: Store, suffix: str, error: Exception, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    def fail(_: Path) -> bytes:
+        raise error
+
+    load = store.load if suffix == ".safetensors" else store.load_record
+    kept = load(KEY)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        assert load(KEY) is None
+    assert "is passed over: it cannot be read (" in caplog.records[-1].getMessage()
+    assert not aside(store)
+    found = load(KEY)
+    assert (found == kept) if suffix == ".json" else (found is not None)
+
+
+def test_what_is_no_plain_data_is_refused(
+    tiny_llama: Any, small_contrast: ll.Contrast, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"store": tmp_path, "progress": False}
+    settings = {"a": torch.ones(1)}
+    task = ll.tasks.of_function(lambda _: [1.0, 2.0], name="own", settings=settings)
+    test = ll.statistic(lambda a, b: a.mean(0) - b.mean(0), name="own", settings=settings)
+    mask = ll.localize(tiny_llama, small_contrast, progress=False).top(k=3)
+    with pytest.raises(ll.LensLocError, match=r"no plain data .* settings of texts"):
+        ll.lesion_study(tiny_llama, {"a": mask}, [task], **options)
+    with pytest.raises(ll.LensLocError, match=r"no plain data .* settings of texts"):
+        ll.localize(tiny_llama, small_contrast, test=test, **options)
+
+
+def test_half_characters_keep_nothing_from_being_kept(tmp_path: Path) -> None:
+    store, key = Store.at(tmp_path), {"own": "caf\udce9"}
+    found = selectivity()
+    named = found.provenance.replace(model="caf\udce9", contrast="é")
+    found = dataclasses.replace(found, provenance=named)
+    assert store.save(key, found, 7)
+    hit = store.load(key)
+    assert hit is not None
+    assert hit[0].provenance == named
+    assert store.save_record(key, {"a": "caf\udce9"})
+    assert store.load_record(key) == {"a": "caf\udce9"}
