@@ -21,9 +21,9 @@ from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
 
 log = logging.getLogger(__name__)
 
-# Of the memory that is free, and at most: more than this is seldom worth what others may need.
+# Of the memory that is free, and on a CPU at most: more is seldom worth what others may need.
 _SHARE = 0.25
-_MOST_BYTES = 4 * 2**30
+_MOST_ON_CPU = 4 * 2**30
 
 _IN_USE: ContextVar["Residuals | None"] = ContextVar("residuals", default=None)
 
@@ -114,8 +114,10 @@ class Residuals:
 
     def _thin_out(self) -> None:
         if self._budget is None:
-            free = free_memory(surface(self.model).device)
-            self._budget = min(_MOST_BYTES, int(_SHARE * (free + self.n_bytes)))
+            device = surface(self.model).device
+            self._budget = int(_SHARE * (free_memory(device) + self.n_bytes))
+            if device.type == "cpu":
+                self._budget = min(_MOST_ON_CPU, self._budget)
         while self._kept and self.n_bytes > self._budget:
             self._stride *= 2
             for key, kept in self._kept.items():
