@@ -8,8 +8,8 @@ that share work take the numbers of the first of them.
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import psutil
 import torch
@@ -32,14 +32,9 @@ _KERNELS = 60
 _TRIED_ROWS = 4096
 
 
-class Rates(Protocol):
-    """Measures a device: operations a second in a matrix product, seconds to start a kernel."""
-
-    def __call__(
-        self, device: torch.device, dtype: torch.dtype, width: int, neurons: int
-    ) -> tuple[float, float]:
-        """Return both, for matrices of the model's shape."""
-        ...
+Rates = Callable[[torch.device, torch.dtype, int, int], tuple[float, float]]
+"""Gets a device, a dtype, and the widths of stream and neurons; gives operations a second in a
+matrix product of these, and seconds to start a kernel."""
 
 
 @dataclass(frozen=True)
