@@ -8,6 +8,7 @@ without a card if an index, a mask or a constant is left on the CPU. What reads 
 be run here.
 """
 
+import itertools
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ import pair_parts
 import tiny_models
 import torch
 from kinds import KINDS
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -80,14 +81,14 @@ def lesions_of(model: Any, pairs: ll.Pairs) -> Iterator[tuple[str, ll.Lesion]]:
             yield f"{mode} at {site}", made
 
 
-def pieces(model: Any, kind: str, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[Piece]:
-    """What is run in fake mode."""
-    seen = surface(model)
-    tokens = torch.zeros(2, 6, dtype=torch.long, device=CARD)
+def read_tokens() -> torch.Tensor:
+    return torch.zeros(2, 6, dtype=torch.long, device=CARD)
+
+
+def at_sites(model: Any) -> Iterator[Piece]:
+    """What is captured, counted and attributed."""
+    seen, tokens = surface(model), read_tokens()
     over = torch.ones(2, 6, dtype=torch.bool)
-    rows = packed(IDS, most_tokens=32)
-    at = torch.tensor([0, 0]), torch.tensor([1, 2])
-    alone = Inputs(tokens)
     for name, site in ll.SITES.items():
         points = [site.hook_name(layer) for layer in range(seen.n_layers)]
         if any(seen.lacks(point) for point in points):
@@ -126,6 +127,14 @@ def pieces(model: Any, kind: str, lesions: list[tuple[str, ll.Lesion]]) -> Itera
 
         yield f"gates and surveys at {name}", attribute
 
+
+def scored(model: Any) -> Iterator[Piece]:
+    """Logits of chosen places, of texts alone, side by side, and from a layer on."""
+    seen = surface(model)
+    rows = packed(IDS, most_tokens=32)
+    at = torch.tensor([0, 0]), torch.tensor([1, 2])
+    alone = Inputs(read_tokens())
+
     def score(inputs: Inputs, start: Start | None = None) -> None:
         logits_of, _ = seen.picked_logits(inputs, *at, start)
         logits = logits_of(slice(None))
@@ -138,32 +147,41 @@ def pieces(model: Any, kind: str, lesions: list[tuple[str, ll.Lesion]]) -> Itera
     if seen.starts_anywhere():
         residual = torch.zeros(2, 6, 32, device=CARD)
         yield "logits from a layer on", lambda: score(alone, Start(1, residual))
+
+
+def lesioned(model: Any, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[Piece]:
+    """A pass under every lesion."""
     for name, lesion in lesions:
 
-        def lesioned(lesion: ll.Lesion = lesion) -> None:
-            run: CorruptedRun | None = lesion._corrupted
+        def run_under(lesion: ll.Lesion = lesion) -> None:
+            of_pairs: CorruptedRun | None = lesion._corrupted
             lesion._forget()
             try:
                 for edit in lesion._edits:
                     if edit.mode.needs_block_input:
                         lesion._open(edit.input_hook, lesion._keep_input(edit))
                     lesion._open(edit.hook, lesion._replace(edit))
-                if run is not None:  # which reads tokens back
-                    run._now = [(0, 4), (1, 3)]
-                seen.logits(tokens)
+                if of_pairs is not None:  # which reads tokens back
+                    of_pairs._now = [(0, 4), (1, 3)]
+                surface(model).logits(read_tokens())
             finally:
                 lesion._close()
 
-        yield f"lesion: {name}", lesioned
-    if kind == "hooked":
+        yield f"lesion: {name}", run_under
 
-        def written() -> None:
-            reader = _Reader(seen)  # type: ignore[arg-type]
-            reader.next_logits(tokens[:, :4], 0, torch.arange(2))
-            reader.next_logits(tokens[:, :5], 4, torch.arange(2))
-            reader.next_logits(tokens[:1, :6], 5, torch.tensor([1]))
 
-        yield "writing with a cache", written
+def written(model: Any) -> Iterator[Piece]:
+    """Writing with a cache, where that is done here."""
+    seen: Any = surface(model)
+
+    def run() -> None:
+        tokens, reader = read_tokens(), _Reader(seen)
+        reader.next_logits(tokens[:, :4], 0, torch.arange(2))
+        reader.next_logits(tokens[:, :5], 4, torch.arange(2))
+        reader.next_logits(tokens[:1, :6], 5, torch.tensor([1]))
+
+    if seen.kind == "hooked":
+        yield "writing with a cache", run
 
 
 def statistics() -> Iterator[Piece]:
@@ -186,12 +204,12 @@ def loaded(path: Path, kind: Any) -> tuple[Any, list[tuple[str, ll.Lesion]]]:
 
 def tried(model: Any, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[tuple[str, str]]:
     """Run the pieces of a model; yield their names, and errors."""
-    kind = surface(model).kind
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         on_the_card(model)
-        if kind != "transformers":
+        if surface(model).kind != "transformers":
             model.cfg.device = CARD
-        for name, run in (*pieces(model, kind, lesions), *statistics()):
+        several = at_sites(model), scored(model), lesioned(model, lesions), written(model)
+        for name, run in (*itertools.chain(*several), *statistics()):
             try:
                 run()
             except Exception as error:  # whatever it is, it is told
