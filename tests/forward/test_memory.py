@@ -50,12 +50,12 @@ def test_elsewhere_a_batch_shrinks_with_the_memory(elsewhere: tuple[Any, dict[st
     most = budget(model, ["resid_post"])
     assert most == memory.UNTRIED_TOKENS  # nothing is measured there
     free["bytes"] = GIB // 16
-    one = budget(model, ["resid_post"])
-    several = budget(model, ["resid_post", "mlp_post", "attn_entropy"])
+    one = budget(model, ["resid_post"], 4096)
+    several = budget(model, ["resid_post", "mlp_post", "attn_entropy"], 4096)
     assert 1 <= several < one <= most
     seen = surface(model)
-    wide = [seen.d_model, 48, seen.n_heads * 96]
-    a_token = sum(wide) * seen.n_layers * 4 + pass_bytes(model, 96)
+    wide = [seen.d_model, 48, seen.n_heads * 4096]
+    a_token = sum(wide) * seen.n_layers * 4 + pass_bytes(model, 4096)
     assert several == 2**28 // a_token  # the lower bound, as a share of so little would be less
 
 
