@@ -25,7 +25,15 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
-from lensloc.forward.sites import get_site, hook_names, shape, to_units, upcast
+from lensloc.forward.memory import Budget, pass_bytes, tokens_at_once
+from lensloc.forward.sites import (
+    activation_width,
+    get_site,
+    hook_names,
+    shape,
+    to_units,
+    upcast,
+)
 from lensloc.lesions.lesioning import Lesion, lesion
 from lensloc.models import DTYPES, describe, load_model
 from lensloc.models.adapting import surface
@@ -40,7 +48,9 @@ from lensloc.vocabulary import POOLINGS, Backend
 
 # Attention over more tokens at once costs memory that grows with their square.
 LONGEST_WINDOW = 2048
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
+_TOKENS_ON_CPU = 1024
+# On a CPU what a token takes is not looked at.
+_BUDGET = Budget(on_cpu=2**62, share=0.5)
 
 
 # -- tokens ------------------------------------------------------------------------------------
@@ -262,7 +272,7 @@ def unit_responses(
     batches = batches_by_length(
         lengths,
         batch_size=batch_size,
-        budget=_TOKENS_AT_ONCE.get(surface(model).device.type, 1024),
+        budget=_token_budget(model, layers, max(lengths)),
         equal=sees_pads(model, max(lengths)),
     )
     run_batches(model, batches, run, progress=progress, description=description)
@@ -275,6 +285,22 @@ def unit_responses(
         column[found.numpy()] = np.arange(int(found.sum()))
         result[name] = UnitResponses(name, totals[name] / counts[:, None], column)
     return result
+
+
+def _token_budget(
+    model: Model, layers: Mapping[str, Sequence[tuple[str, Tensor]]], longest: int
+) -> int:
+    kept = sum(
+        len(found) * activation_width(get_site(name), model, longest)
+        for name, found in layers.items()
+    )
+    return tokens_at_once(
+        model,
+        on_cpu=_TOKENS_ON_CPU,
+        bytes_a_token=1,
+        budget=_BUDGET,
+        elsewhere=kept * surface(model).dtype.itemsize + pass_bytes(model, longest),
+    )
 
 
 def _captured(

@@ -112,9 +112,19 @@ class Survey:
         """Sum up what passes."""
         parts = upcast(self.place.parts(activation.detach()))
         read = self._read.to(device=parts.device, dtype=parts.dtype)
-        self.total = einsum(parts, read, "row pos unit part, row pos -> unit part").cpu().double()
+        # They stay on their device while the model runs, so that nothing waits for them.
+        self.total = einsum(parts, read, "row pos unit part, row pos -> unit part")
         sizes = torch.linalg.vector_norm(parts, dim=-1)
-        self.size = einsum(sizes, read, "row pos unit, row pos -> unit").cpu().double()
+        self.size = einsum(sizes, read, "row pos unit, row pos -> unit")
+
+    def found(self) -> tuple[Float[Tensor, "unit part"], Float[Tensor, " unit"]]:
+        """Return both sums in float64, on the CPU.
+
+        Raises:
+            LensLocError: if nothing passed.
+        """
+        total, size = passed(self.place, self.total), passed(self.place, self.size)
+        return total.cpu().double(), size.cpu().double()
 
 
 def passed(place: Place, value: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ from scipy import stats
 from torch import Tensor
 
 from lensloc.arguments import require_a
-from lensloc.attribution.gates import Place, frozen, passed
+from lensloc.attribution.gates import Place, frozen
 from lensloc.attribution.pair_effects import PATCHING, PairEffects, PairLocalization
 from lensloc.attribution.paired_runs import PairedRuns, Row
 from lensloc.contrasts.aligning import align
@@ -106,7 +106,7 @@ def localize_pairs(
                 if not len(effects[i]):
                     effects[i] = torch.zeros(len(numbers), slope.shape[1], dtype=torch.float64)
                 effects[i].index_add_(0, local, -slope if at_corrupted else slope)
-            sizes = (passed(each.place, each.size) for each in surveys)
+            sizes = (each.found()[1] for each in surveys)
             batch.add(batch.size, zip(places, sizes, strict=True))
             batch.n_read += sum(len(each.clean) for each in rows)
         batch.add(batch.total, ((p, e.sum(0)) for p, e in zip(places, effects, strict=True)))

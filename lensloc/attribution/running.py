@@ -19,9 +19,10 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.memory import Budget, tokens_at_once
 from lensloc.forward.sites import get_site, upcast
 from lensloc.lesions.resuming import Residuals
-from lensloc.models.adapting import agreed, surface
+from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, opened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
 from lensloc.units.mask import UnitAddress, UnitMask
@@ -29,8 +30,8 @@ from lensloc.units.mask import UnitAddress, UnitMask
 log = logging.getLogger(__name__)
 
 # What the activations kept for the backward pass, the logits and their gradients may take.
-_GRADIENT_BYTES = {"cpu": 3 * 2**30, "cuda": 16 * 2**30, "mps": 2 * 2**30}
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384, "mps": 2048}
+_BUDGET = Budget(on_cpu=3 * 2**30, share=0.5)
+_TOKENS_ON_CPU = 1024
 # A larger share of a layer's effect missed by the integral is worth a warning.
 _WARN_ABOVE = 0.05
 
@@ -65,7 +66,7 @@ class Found:
     def add_survey(self, survey: Survey) -> None:
         """Add what a batch showed of activations."""
         place = survey.place
-        total, size = passed(place, survey.total), passed(place, survey.size)
+        total, size = survey.found()
         self.total[place] = self.total[place] + total if place in self.total else total
         self.size[place] = self.size[place] + size if place in self.size else size
 
@@ -78,17 +79,18 @@ def token_budget(model: Model, n_places: int, longest: int) -> int:
         n_places: layers of all sites at which gradients are taken.
         longest: tokens of the longest text.
     """
-    seen, device = surface(model), surface(model).device
+    seen = surface(model)
     neurons = seen.width(get_site("mlp_post").hook_name(0)) or 4 * seen.d_model
     width = max(seen.d_model, neurons)
     # Upper bounds of what autograd keeps a token: blocks, attention patterns, gates, logits.
     a_block = 16 * seen.d_model + 6 * width + 4 * seen.n_heads * longest
-    elements = seen.n_layers * a_block + 2 * n_places * width + 4 * seen.vocabulary
-    memory: int = _GRADIENT_BYTES.get(device.type, 2 * 2**30)
-    if device.type == "cuda":
-        memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 2)
-    most = _TOKENS_AT_ONCE.get(device.type, 1024)
-    return agreed(model, int(max(1, min(most, memory // (elements * seen.dtype.itemsize)))))
+    elements = seen.n_layers * a_block + 2 * n_places * width
+    size = seen.dtype.itemsize
+    # Of half-precision logits the scored ones are taken in float32, and so are their gradients.
+    of_logits = 4 * seen.vocabulary * max(4, size)
+    return tokens_at_once(
+        model, on_cpu=_TOKENS_ON_CPU, bytes_a_token=elements * size + of_logits, budget=_BUDGET
+    )
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.memory import Budget, pass_bytes, tokens_at_once
 from lensloc.forward.module_runs import ModuleRunner
 from lensloc.forward.sites import (
     Site,
@@ -44,8 +45,9 @@ from lensloc.vocabulary import Bos, PlacePooling
 from lensloc.vocabulary import Pooling as Pooling
 
 # Large enough that a batch's fixed costs do not show, small enough to stay in a CPU's caches.
-_TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 32768, "mps": 8192}
-_CACHE_BYTES = {"cpu": 2**30, "cuda": 8 * 2**30, "mps": 2**30}
+_TOKENS_ON_CPU = 1024
+# Of what a batch's forward pass captures and takes.
+_BUDGET = Budget(on_cpu=2**30, share=0.5)
 
 
 @dataclass(frozen=True)
@@ -331,14 +333,14 @@ class _Runner:
 
     def _token_budget(self, longest: int) -> int:
         seen = surface(self.model)
-        device = seen.device
         by_hook = {site.hook: activation_width(site, self.model, longest) for site in self.sites}
-        bytes_a_token = sum(by_hook.values()) * seen.n_layers * seen.dtype.itemsize
-        memory: int = _CACHE_BYTES.get(device.type, 2**30)
-        if device.type == "cuda":
-            memory = min(memory, int(torch.cuda.mem_get_info(device)[0]) // 4)
-        most = _TOKENS_AT_ONCE.get(device.type, 1024)
-        return int(max(1, min(most, memory // max(1, bytes_a_token))))
+        return tokens_at_once(
+            self.model,
+            on_cpu=_TOKENS_ON_CPU,
+            bytes_a_token=sum(by_hook.values()) * seen.n_layers * seen.dtype.itemsize,
+            budget=_BUDGET,
+            elsewhere=pass_bytes(self.model, longest),
+        )
 
     def _run_batch(self, texts: list[Tokenized]) -> dict[str, Float[Tensor, "row layer unit"]]:
         longest = max(len(text.ids) for text in texts)

@@ -9,12 +9,16 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError, NotFiniteError
 from lensloc.forward.batches import BatchSize, require_batch_size, run_batches
+from lensloc.forward.memory import Budget, rows_at_once
 from lensloc.models.adapting import surface
-from lensloc.models.inputs import batch_of, signature
+from lensloc.models.inputs import batch_of, leaves, signature
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model
 
-_ROWS = 32
+_ROWS_ON_CPU = 32
+_BUDGET = Budget(on_cpu=2**62, share=0.25)
+# A module's largest array is taken to be so many times a stimulus, and so many of them to be there.
+_TIMES = 64
 
 
 def class_scores(
@@ -54,7 +58,7 @@ def class_scores(
             scores |= dict(zip(group, _scores_in(given, len(group), seen.name), strict=True))
         found.update(scores)
 
-    size = _ROWS if batch_size == "auto" else batch_size
+    size = batch_size if batch_size != "auto" else _rows_at_once(model, seen, stimuli)
     batches = [list(range(start, min(start + size, len(stimuli)))) for start in
                range(0, len(stimuli), size)]  # fmt: skip
     run_batches(model, batches, run, progress=progress, description=description)
@@ -68,6 +72,14 @@ def class_scores(
     return together
 
 
+def _rows_at_once(model: Model, seen: OfModule, stimuli: Sequence[str]) -> int:
+    if seen.device.type == "cpu":
+        return _ROWS_ON_CPU
+    numbers = sum(leaf.numel() for leaf in leaves(seen.read(stimuli[0])))
+    size = _TIMES * numbers * seen.dtype.itemsize
+    return rows_at_once(model, on_cpu=_ROWS_ON_CPU, bytes_a_row=size, budget=_BUDGET)
+
+
 def _scores_in(given: Any, rows: int, name: str) -> Float[Tensor, "stimulus class"]:
     if isinstance(given, Mapping) and isinstance(given.get("logits"), Tensor):
         given = given["logits"]
@@ -79,7 +91,7 @@ def _scores_in(given: Any, rows: int, name: str) -> Float[Tensor, "stimulus clas
     for part in parts:
         fits = isinstance(part, Tensor) and part.is_floating_point() and part.ndim == 2
         if fits and len(part) == rows and part.shape[1] > 1:
-            found: Tensor = part.detach().double().cpu()
+            found: Tensor = part.detach().cpu().double()
             return found
     raise LensLocError(
         f"{name} gives no scores of classes, [stimulus, class]; a task that needs none is "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, require_batch_size, run_batches
+from lensloc.forward.memory import Budget, rows_at_once
 from lensloc.forward.sites import Site, sites_of
 from lensloc.models.adapting import crew_of, surface
 from lensloc.models.inputs import Input, batch_of, signature
@@ -21,8 +22,10 @@ from lensloc.units.stimuli import Stimulus
 from lensloc.vocabulary import PLACE_POOLINGS, PlacePooling
 
 # Stimuli at once, at most; and memory for what passes the sites of a batch.
-_ROWS_AT_ONCE = {"cpu": 32, "cuda": 256, "mps": 64}
-_BYTES = {"cpu": 2**30, "cuda": 8 * 2**30, "mps": 2**30}
+_ROWS_ON_CPU = 32
+_BUDGET = Budget(on_cpu=2**30, share=0.25)
+# What passes between the sites is unknown, and taken to be so many times as much.
+_BETWEEN = 4
 # On a CPU, of one layer's output: what is larger is fetched from the system anew by every layer,
 # which takes longer than the layer itself. What blocks hold within is several times as large.
 _LAYER_BYTES_ON_CPU = 2**22
@@ -107,14 +110,16 @@ class ModuleRunner:
 
     def _rows_at_once(self) -> int:
         seen = self._seen
-        kind = seen.device.type
-        memory = _BYTES.get(kind, 2**30)
-        if kind == "cuda":
-            memory = min(memory, int(torch.cuda.mem_get_info(seen.device)[0]) // 4)
+        on_cpu = seen.device.type == "cpu"
         sizes = [seen.numbers_a_stimulus(site.name) for site in self.sites]
         size = seen.dtype.itemsize
-        most = min(_ROWS_AT_ONCE.get(kind, 32), memory // max(1, sum(map(sum, sizes)) * size))
-        if kind == "cpu":
+        most = rows_at_once(
+            self.model,
+            on_cpu=_ROWS_ON_CPU,
+            bytes_a_row=sum(map(sum, sizes)) * size * (1 if on_cpu else _BETWEEN),
+            budget=_BUDGET,
+        )
+        if on_cpu:
             most = min(most, _LAYER_BYTES_ON_CPU // max(1, max(map(max, sizes)) * size))
         return max(1, most)
 

@@ -106,7 +106,7 @@ def activity(
                     f"The mask is of {mask.shape[1]} units a layer at {site.name}, but the model "
                     f"has {units.shape[-1]}; identify the neurons of this model."
                 )
-            found[layer] = units[:, mask.mask[layer].to(units.device)].float().cpu()
+            found[layer] = units[:, mask.mask[layer].to(units.device)].float()
 
         return hook
 
@@ -117,7 +117,7 @@ def activity(
         for each in windows(open_corpus(name, corpus, form), model, length, bos, max_tokens):
             ids = torch.from_numpy(np.array(each.ids))[None].to(seen.device)
             seen.blocks(ids)
-            parts.append(torch.cat([found[layer] for layer in layers], dim=1))
+            parts.append(torch.cat([found[layer].cpu() for layer in layers], dim=1))
     if not parts:
         raise LensLocError(f"The corpus of {name!r} holds no text; give it some.")
     return Activity(mask, torch.cat(parts))

@@ -94,6 +94,10 @@ class Counter:
                 "site."
             )
         units = to_units(self.site, activation, surface(self.model).n_heads)
+        if units.device.type == "cuda":
+            # Truths take a quarter of the memory traffic of numbers, which is what counting costs.
+            active = units > self.threshold
+            return active.sum(dim=1) if self.by_row else active.sum(dim=(0, 1))[None]
         active = torch.gt(units, self.threshold, out=self._buffer(units))
         # Sums of ones by a matrix product, several times as fast as summing booleans.
         if self.by_row:

@@ -15,6 +15,7 @@ from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import require_writable_folder
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import run_batches
+from lensloc.forward.memory import Budget, pass_bytes, tokens_at_once
 from lensloc.lape.bar import TokenBar
 from lensloc.lape.checkpoints import load_checkpoint, save_checkpoint
 from lensloc.lape.corpora import Window, open_corpus, require_fitting_file, window_length, windows
@@ -32,7 +33,9 @@ from lensloc.units.provenance import Provenance
 
 log = logging.getLogger(__name__)
 
-_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
+_TOKENS_ON_CPU = 2048
+# On a CPU what a token takes is not looked at.
+_BUDGET = Budget(on_cpu=2**62, share=0.5)
 # Up to here, sums of ones in float32 are exact.
 _MOST_TOKENS_AT_ONCE = 2**24
 _BLOCKS, _EVERY = 256, 1_000_000
@@ -82,7 +85,8 @@ def record(
         site: where the activation is read.
         threshold: above which a neuron is active, in activation units.
         max_tokens: count so many tokens of each language at most.
-        batch_tokens: tokens run at once; at least one window. By device if None.
+        batch_tokens: tokens run at once; at least one window. 2,048 on a CPU, elsewhere by free
+            memory and the device's rate, if None.
         window: tokens a window; the model's context, at most 1024, if None.
         bos: whether a beginning-of-text token stands before every document of text: ``"model"``,
             ``"add"`` or ``"none"``. It counts as a token. Ready token ids stay as they are.
@@ -159,12 +163,22 @@ def record(
                 "the language out."
             )
     keeper = _Keeper(path, settings, tallies, checkpoint_every)
-    at_once = max(1, (batch_tokens or _TOKENS_AT_ONCE.get(device.type, 2048)) // length)
+    at_once = max(1, (batch_tokens or _token_budget(model, length)) // length)
     with keeper, TokenBar(progress, list(corpora), max_tokens) as bar:
         for number, (language, stream) in enumerate(streams.items()):
             assert stream is not None
             _count_language(counter, keeper, number, language, stream, at_once, bar)
     return _counts(keeper.tallies, list(corpora), made, site, threshold, length)
+
+
+def _token_budget(model: Model, length: int) -> int:
+    return tokens_at_once(
+        model,
+        on_cpu=_TOKENS_ON_CPU,
+        bytes_a_token=1,
+        budget=_BUDGET,
+        elsewhere=pass_bytes(model, length),
+    )
 
 
 def _require_options(

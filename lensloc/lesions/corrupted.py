@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lensloc.contrasts.aligning import Ids, align
 from lensloc.contrasts.clean_corrupted import Pairs
@@ -18,6 +19,7 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.memory import Budget, pass_bytes, tokens_at_once
 from lensloc.forward.sites import get_site
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, opened
@@ -27,7 +29,8 @@ from lensloc.units.mask import UnitMask
 Key = tuple[str, int]
 """A site and a layer."""
 
-_TOKENS_AT_ONCE = 2048
+_TOKENS_ON_CPU = 2048
+_BUDGET = Budget(on_cpu=2**62, share=0.25)
 
 
 @dataclass(frozen=True)
@@ -92,13 +95,14 @@ class CorruptedRun:
             def keep(key: Key, units: Int[Tensor, " unit"]) -> tuple[str, Any]:
                 def hook(activation: Tensor) -> None:
                     parts = _parts(activation.detach(), key[0], seen.n_heads)
-                    found[key] = parts[:, :, units.to(parts.device)].flatten(2).cpu()
+                    found[key] = parts[:, :, units.to(parts.device)].flatten(2)
 
                 return get_site(key[0]).hook_name(key[1]), hook
 
             with opened(seen, [keep(key, units) for key, units in self._units.items()]):
                 seen.blocks(padded_right([ids[row] for row in rows], seen.device))
-            for key, values in found.items():
+            for key, there in found.items():
+                values = there.cpu()
                 for place, row in enumerate(rows):
                     self._kept[key][row] = values[place, : len(ids[row])].clone()
 
@@ -106,7 +110,13 @@ class CorruptedRun:
         batches = batches_by_length(
             lengths,
             batch_size=batch_size,
-            budget=_TOKENS_AT_ONCE,
+            budget=tokens_at_once(
+                model,
+                on_cpu=_TOKENS_ON_CPU,
+                bytes_a_token=1,
+                budget=_BUDGET,
+                elsewhere=pass_bytes(model, max(lengths)),
+            ),
             equal=sees_pads(model, max(lengths)),
         )
         run_batches(model, batches, run, progress=False, description="corrupted texts")
@@ -177,9 +187,13 @@ class CorruptedRun:
                 "use another mode."
             )
         units = self._units[key].to(parts.device)
-        for place, (number, length) in enumerate(rows):
-            values = self._kept[key][number][:length].to(parts)
-            parts[place, :length, units] = values.reshape(length, len(units), -1)
+        kept = [self._kept[key][number][:length] for number, length in rows]
+        values = pad_sequence(kept, batch_first=True).to(parts)  # moved once, and not row by row
+        lengths = torch.tensor([length for _, length in rows])
+        longest = values.shape[1]
+        read = (torch.arange(longest) < lengths[:, None]).to(parts.device)[..., None, None]
+        old = parts[:, :longest, units]
+        parts[:, :longest, units] = torch.where(read, values.reshape(old.shape), old)
         return parts
 
 

@@ -21,9 +21,9 @@ from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
 
 log = logging.getLogger(__name__)
 
-# Of the memory that is free, and at most: more than this is seldom worth what others may need.
+# Of the memory that is free, and on a CPU at most: more is seldom worth what others may need.
 _SHARE = 0.25
-_MOST_BYTES = 4 * 2**30
+_MOST_ON_CPU = 4 * 2**30
 
 _IN_USE: ContextVar["Residuals | None"] = ContextVar("residuals", default=None)
 
@@ -118,8 +118,10 @@ class Residuals:
         """Keep fewer layers, until what comes (so many bytes a layer) fits into the budget too."""
         seen = surface(self.model)
         if self._budget is None:
-            free = free_memory(seen.device)
-            self._budget = agreed(self.model, min(_MOST_BYTES, int(_SHARE * free)))
+            budget = int(_SHARE * (free_memory(seen.device) + self.n_bytes))
+            if seen.device.type == "cpu":
+                budget = min(_MOST_ON_CPU, budget)
+            self._budget = agreed(self.model, budget)
         while (layers := len(range(self._stride, seen.n_layers, self._stride))) and (
             self.n_bytes + layers * a_layer > self._budget
         ):

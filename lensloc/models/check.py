@@ -365,7 +365,7 @@ def _bump(row: int | None = None) -> Hook:
 
 
 def _error(found: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"]) -> float:
-    found, expected = found.double().cpu(), expected.double().cpu()
+    found, expected = found.cpu().double(), expected.cpu().double()
     scale = expected.norm()
     return (
         float((found - expected).norm() / scale) if scale > 0 else float((found - expected).norm())

@@ -214,7 +214,7 @@ def outputs(value: Any, rows: int) -> Tensor:
     def collect(each: Any) -> None:
         if isinstance(each, Tensor):
             if each.is_floating_point() and each.ndim and len(each) == rows:
-                found.append(each.detach().double().reshape(rows, -1).cpu())
+                found.append(each.detach().cpu().double().reshape(rows, -1))
         elif isinstance(each, Mapping):
             for part in each.values():
                 collect(part)

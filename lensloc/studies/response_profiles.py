@@ -156,7 +156,7 @@ def profile_of(
         )
     made = mask.provenance
     plan = _plan(mask, contrast, cross_validate)
-    values = responses.values.double().cpu()
+    values = responses.values.cpu().double()
     every = contrast.conditions
     scores = pd.DataFrame(
         {
@@ -345,13 +345,14 @@ def _on_halves(
         given = f"given units, on stimuli of which {len(used)} of {len(texts)} selected them"
         return _flattered(plan.rows, given, f"{len(used)} of the {len(texts)} stimuli", reason)
     twice = 0
+    values = responses.values.cpu()
     roles = made.target + made.control
     for units, half, other in zip(picked, halves, halves[::-1], strict=True):
         chose = TextSet.of(texts[row] for row in half if labels[row] in roles)
         rows = [row for row in other if texts[row] not in chose]
         twice += len(other) - len(rows)
         if rows:
-            _score(scores, responses.values, rows, units, plan.rows, absolute=made.absolute)
+            _score(scores, values, rows, units, plan.rows, absolute=made.absolute)
     how = plan.how
     if {len(units) for units in picked} != {len(mask)}:
         how += f", {len(picked[0])} and {len(picked[1])} units"

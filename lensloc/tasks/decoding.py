@@ -12,13 +12,15 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.memory import Budget, cache_bytes, rows_at_once
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Decoding, Model
 from lensloc.tasks.scoring import place_of, require_choosable
 
 __all__ = ["Decoding", "before_stop", "decode"]
 
-_PROMPTS_AT_ONCE = 32
+_PROMPTS_ON_CPU = 32
+_BUDGET = Budget(on_cpu=2**62, share=0.25)
 
 
 def decode(
@@ -69,12 +71,20 @@ def decode(
     batches = batches_by_length(
         [len(ids) for ids in prompts],
         batch_size=1 if sampled else batch_size,
-        budget=_PROMPTS_AT_ONCE * max(len(ids) for ids in prompts),
+        budget=_prompts_at_once(model, prompts, how) * max(len(ids) for ids in prompts),
         # Where the last position of a pass matters, a prompt is read in one.
         equal=not seen.writes_side_by_side() or sees_pads(model),
     )
     run_batches(model, batches, run, progress=progress, description=description)
     return written
+
+
+def _prompts_at_once(model: Model, prompts: Sequence[Sequence[int]], how: Decoding) -> int:
+    seen = surface(model)
+    length = max(len(ids) for ids in prompts) + how.max_new_tokens
+    # Keys and values of all that is read and written, twice while they grow; logits in float32.
+    a_row = 2 * length * cache_bytes(model) + 16 * seen.vocabulary
+    return rows_at_once(model, on_cpu=_PROMPTS_ON_CPU, bytes_a_row=a_row, budget=_BUDGET)
 
 
 def before_stop(text: str, stops: Sequence[str]) -> str:

@@ -74,7 +74,7 @@ class Place:
             )
         width = found.values.shape[2] if found.widths is None else found.widths[self.layer]
         values: Float[np.ndarray, "stimulus unit"] = (
-            found.values[:, self.layer, :width].double().cpu().numpy()
+            found.values[:, self.layer, :width].cpu().double().numpy()
         )
         return values
 

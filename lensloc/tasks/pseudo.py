@@ -8,12 +8,14 @@ from jaxtyping import Float
 
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, require_batch_size, run_batches
+from lensloc.forward.memory import Budget, pass_bytes, rows_at_once
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
 from lensloc.tasks.scoring import Scored, log_probs, require_finite
 
-_ROWS = 64
+_ROWS_ON_CPU = 64
+_BUDGET = Budget(on_cpu=2**62, share=0.5)
 
 
 def pseudo_log_likelihoods(
@@ -68,7 +70,7 @@ def pseudo_log_likelihoods(
             words = shortened(str(seen.tokenizer.decode(list(text.ids))))
             raise LensLocError(f"{text.place} ({words}) has no token to score; leave it out.")
     found = np.zeros(len(places))
-    size = _ROWS if batch_size == "auto" else batch_size
+    size = _rows_at_once(model, texts) if batch_size == "auto" else batch_size
     batches: list[list[int]] = []
     for number, (row, _) in enumerate(places):
         if (
@@ -87,7 +89,8 @@ def pseudo_log_likelihoods(
         targets = tokens[every, list(at)]
         tokens[every, list(at)] = mask
         logits = seen.logits(tokens.to(seen.device))[every, list(at)]
-        found[numbers] = log_probs(logits.double(), targets.to(logits.device)).cpu().numpy()
+        # Few numbers, and not every device has float64.
+        found[numbers] = log_probs(logits.cpu().double(), targets).numpy()
 
     run_batches(model, batches, run, progress=progress, description=description)
     # Places stand in the order of the texts.
@@ -101,6 +104,12 @@ def pseudo_log_likelihoods(
                 require_finite(model, np.array([value]), Scored(text.ids, at, text.place))
         result.append(values)
     return result
+
+
+def _rows_at_once(model: Model, texts: Sequence[Scored]) -> int:
+    seen, longest = surface(model), max(len(text.ids) for text in texts)
+    a_token = pass_bytes(model, longest) + 2 * seen.vocabulary * seen.dtype.itemsize
+    return rows_at_once(model, on_cpu=_ROWS_ON_CPU, bytes_a_row=longest * a_token, budget=_BUDGET)
 
 
 def _length(

@@ -21,6 +21,7 @@ from lensloc.forward.batches import (
     run_batches,
     sees_pads,
 )
+from lensloc.forward.memory import Budget, devices_of, pass_bytes, tokens_at_once
 from lensloc.forward.packing import Row, inputs_of, packed
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.lesions.resuming import picked_logits
@@ -30,9 +31,13 @@ from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
 from lensloc.ranks import least
 
-# Enough that fixed costs do not show; logits of that many tokens at once are the largest array.
-_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 32768, "mps": 8192}
-_LOGITS_AT_ONCE = {"cpu": 2**26, "cuda": 2**29, "mps": 2**27}
+# Enough that fixed costs do not show; what a token takes is not looked at on a CPU.
+_TOKENS_ON_CPU = 2048
+_BUDGET = Budget(on_cpu=2**62, share=0.5)
+# Logits of as many tokens at once are the largest array; twelve bytes each, with what is made of
+# them: in half precision, in float32, and the terms of the normaliser.
+_LOGITS_BUDGET = Budget(on_cpu=12 * 2**26, share=0.1, most=12 * 2**30)
+_BYTES_A_LOGIT = 12
 # Tokens of a row of several texts: more save hardly any tokens, and cost attention.
 _ROW = 96
 # Several texts a row are worth it if so small a part of their tokens is left, or a smaller one.
@@ -227,7 +232,7 @@ def token_log_probs(
             require_finite(model, part, sequences[member])
             found[member] = part
 
-    budget = _TOKENS_AT_ONCE.get(device.type, 2048)
+    budget = _token_budget(model, max(map(len, rows), default=1))
     crew = crew_of(model)
     if crew.size > 1:  # enough batches for all of them
         budget = min(budget, max(_ROW, sum(map(len, rows)) // crew.size))
@@ -246,6 +251,19 @@ def token_log_probs(
 
     # Of a sequence that is another rank's this one found nothing.
     return [max(parts, key=len) for parts in zip(*crew.together(run), strict=True)]
+
+
+def _token_budget(model: Model, longest: int) -> int:
+    seen = surface(model)
+    # Not every model can leave out the logits that nobody asks for.
+    of_logits = seen.vocabulary * seen.dtype.itemsize
+    return tokens_at_once(
+        model,
+        on_cpu=_TOKENS_ON_CPU,
+        bytes_a_token=1,
+        budget=_BUDGET,
+        elsewhere=pass_bytes(model, longest) + of_logits,
+    )
 
 
 # -- beginnings in common --------------------------------------------------------------------------
@@ -332,7 +350,7 @@ def _score_batch(
     rows, positions = (torch.from_numpy(part).to(device) for part in np.divmod(places, length))
     tokens = np.array(targets)
     logits_of, width = picked_logits(model, inputs, rows, positions)
-    at_once = max(1, _LOGITS_AT_ONCE.get(device.type, 2**26) // width)
+    at_once = max(1, _LOGITS_BUDGET.on(*devices_of(model)) // (_BYTES_A_LOGIT * width))
     order = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[order], np.arange(0, len(places) + at_once, at_once))
     parts = []

@@ -103,7 +103,7 @@ class Responses(Savable, ragged.Layered):
         items = [each.items for each in several]
         return cls(
             first.site,
-            torch.cat([each.values for each in several]),
+            torch.cat([each.values.to(first.values.device) for each in several]),
             tuple(name for each in several for name in each.conditions),
             None if None in items else tuple(item for each in items for item in each or ()),
             first.provenance,

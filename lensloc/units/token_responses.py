@@ -168,7 +168,7 @@ class TokenResponses(Savable):
             LensLocError: a unit that was not kept, or a stimulus that there is not.
         """
         values = self._standardised() if unit is None else self.unit(unit)
-        shown = values.double().cpu().numpy()
+        shown = values.cpu().double().numpy()
         largest = float(np.abs(shown).max()) or 1.0
         chosen = self._strongest(shown) if stimuli is None else list(stimuli)
         title = f"mean of {len(self.mask)} units (z)" if unit is None else str(unit)

@@ -187,7 +187,7 @@ def test_a_budget_of_memory_is_kept(tiny_llama: Any, monkeypatch: pytest.MonkeyP
     from lensloc.forward import capturing
 
     texts = ["the old gardener watered every plant"] * 60
-    monkeypatch.setitem(capturing._CACHE_BYTES, "cpu", 20_000)
+    monkeypatch.setattr(capturing, "_BUDGET", capturing.Budget(20_000, 0))
     sizes, run = [], tiny_llama.run_with_cache
 
     def watched(given: torch.Tensor, **options: Any) -> Any:

@@ -39,6 +39,7 @@ from torch import Tensor
 import lensloc as ll
 from lensloc import LensLocError, LensLocWarning, UnitMask, lesion, tasks
 from lensloc.contrasts import bundled_folder
+from lensloc.forward.memory import Budget
 from lensloc.tasks import TaskResult, generation, minimal_pairs, multiple_choice, perplexity
 from lensloc.tasks import scoring as scoring_module
 from lensloc.tasks.choices import Question
@@ -116,8 +117,8 @@ def test_small_spans_of_logits_change_nothing(
 ) -> None:
     sequences = sequences_of(tokenizer)
     expected = token_log_probs(tiny, sequences, progress=False)
-    monkeypatch.setattr(scoring_module, "_LOGITS_AT_ONCE", {"cpu": 3 * 320})
-    monkeypatch.setattr(scoring_module, "_TOKENS_AT_ONCE", {"cpu": 40})
+    monkeypatch.setattr(scoring_module, "_LOGITS_BUDGET", Budget(12 * 3 * 320, 0))
+    monkeypatch.setattr(scoring_module, "_TOKENS_ON_CPU", 40)
     with shapes_of_passes(tiny) as shapes:
         found = token_log_probs(tiny, sequences, progress=False)
     assert all(rows * width <= 40 or rows == 1 for rows, width in shapes)

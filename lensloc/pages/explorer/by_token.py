@@ -75,7 +75,7 @@ def coded(found: TokenResponses | None, map_: Selectivity, most_bytes: int) -> A
     flat = found.mask.mask.flatten().nonzero().flatten().numpy()
     t = map_.t.flatten().numpy()[flat]
     order = np.argsort(-np.abs(t), kind="stable")[: max(0, most_bytes) // max(1, len(found.tokens))]
-    values = found.values[:, order.copy()].double().cpu().numpy()
+    values = found.values[:, order.copy()].cpu().double().numpy()
     largest = np.abs(values).max(axis=0, initial=0.0)
     codes = np.rint(values / np.where(largest > 0, largest, 1.0) * _LEVELS)
     return {

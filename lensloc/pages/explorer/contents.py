@@ -233,7 +233,7 @@ def _kept(
 def _responses(found: Localization, site: str, units: list[int]) -> dict[str, str]:
     values = found.responses[site].values
     chosen = values.reshape(len(values), -1)[:, torch.tensor(units, dtype=torch.long)]
-    table = chosen.T.double().cpu().numpy()
+    table = chosen.T.cpu().double().numpy()
     if not units:
         low = step = np.zeros(0)
     else:
