@@ -75,7 +75,8 @@ function unpackSide(packed, site) {
   const outlier = decoded(packed.outlier, Uint8Array);
   return Array.from(flat, (index, i) => {
     const layer = Math.floor(index / site.units);
-    const address = `L${layer}.${site.name}.${index % site.units}`;
+    const unit = `${site.name}.${index % site.units}`;
+    const address = site.alone ? unit : `L${layer}.${unit}`;
     return { site, flat: index, layer, address, t: t[i], d: d[i], logQ: logQ[i], outlier: outlier[i] };
   });
 }
