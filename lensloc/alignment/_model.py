@@ -322,7 +322,7 @@ def _require_finite(
         place, column = (int(at) for at in np.argwhere(~np.isfinite(values))[0])
         layer, unit = wanted[name].nonzero()[column].tolist()
         raise LensLocError(
-            f"The activation L{layer}.{name}.{unit} is {values[place, column]} for "
+            f"The activation {UnitAddress(layer, name, unit)} is {values[place, column]} for "
             f"{names(stimuli[place])}; load the model in float32 or leave the stimulus out."
         )
 
