@@ -171,6 +171,7 @@ def _numbers(name: str, found: Any, responses: Responses) -> Float[Tensor, "laye
         layer, unit = (~array.isfinite() & units).nonzero()[0].tolist()
         raise LensLocError(
             f"The statistic {name!r} gives no number for the unit "
-            f"{UnitAddress(layer, responses.site, unit)} ({float(array[layer, unit])}); return 0 where there is nothing to tell."
+            f"{UnitAddress(layer, responses.site, unit)} ({float(array[layer, unit])}); "
+            "return 0 where there is nothing to tell."
         )
     return array
