@@ -78,20 +78,19 @@ def layer_profile(
     for number, (label, curve) in enumerate(curves.items()):
         look = style(number)
         layers = np.arange(len(curve)) + row_of(found[label].site, n_layers)
+        place = place_in_words(int(layers[0]), n_layers) if alone[label] else "layer %{customdata}"
         depth = np.clip(layers / max(1, len(curve) - 1), 0, 1) if relative else layers
         figure.add_trace(
             go.Scatter(
                 x=depth,
                 y=curve,
-                customdata=[place_in_words(layer, n_layers) for layer in layers.tolist()]
-                if alone[label]
-                else [f"layer {layer}" for layer in layers.tolist()],
+                customdata=layers,
                 mode="lines+markers",
                 cliponaxis=False,
                 name=label,
                 line={"color": look["color"], "dash": look["dash"], "width": 2},
                 marker={"symbol": look["symbol"], "size": 7},
-                hovertemplate=f"{literal(label)}, %{{customdata}}: %{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{literal(label)}, {place}: %{{y:.2f}}<extra></extra>",
             )
         )
     axis, default = _AXES[quantity]
