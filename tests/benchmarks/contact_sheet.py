@@ -12,10 +12,11 @@ import html
 import io
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import kaleido
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image, ImageDraw
@@ -27,6 +28,7 @@ import plotted
 
 import lensloc as ll
 from lensloc import plot
+from lensloc.plot.themes import Theme
 from lensloc.results.lesions import LesionStudy, tabulate
 
 LAYERS = (6, 28, 80)
@@ -161,6 +163,22 @@ def sheet(pictures: dict[str, Image.Image]) -> Image.Image:
     return whole
 
 
+def drawn(kind: str, themes: Sequence[Theme], folder: Path) -> Iterator[str]:
+    """Draw a kind of figure in all cases; yield what stands of each on the page."""
+    pictures: dict[str, Image.Image] = {}
+    for case, theme in itertools.product(cases(kind), themes):
+        caption = f"{case}, {theme}"
+        pictures[caption] = picture(plot.themed(FIGURES[kind](case), theme))
+        file = f"{kind}-{len(pictures):02}.png"
+        pictures[caption].save(folder / file)
+        yield (
+            f"<figure><figcaption>{html.escape(f'{kind}: {caption}')}</figcaption>"
+            f'<img src="{file}" loading="lazy"></figure>'
+        )
+    sheet(pictures).save(folder / f"{kind}.png")
+    print(f"{kind}: {len(pictures)} figures", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -168,23 +186,13 @@ def main() -> None:
     parser.add_argument("--light", action="store_true", help="no dark ones")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for kind in given.only:
-        pictures: dict[str, Image.Image] = {}
-        for case in cases(kind):
-            figure = FIGURES[kind](case)
-            themes = ("light",) if given.light else ("light", "dark")
-            for theme in themes:
-                caption = f"{case}, {theme}"
-                pictures[caption] = picture(plot.themed(figure, theme))
-                file = f"{kind}-{len(pictures):02}.png"
-                pictures[caption].save(given.folder / file)
-                parts.append(
-                    f"<figure><figcaption>{html.escape(f'{kind}: {caption}')}</figcaption>"
-                    f'<img src="{file}" loading="lazy"></figure>'
-                )
-        sheet(pictures).save(given.folder / f"{kind}.png")
-        print(f"{kind}: {len(pictures)} figures", flush=True)
+    parts: list[str] = []
+    kaleido.start_sync_server(silence_warnings=True)  # one browser for all of them
+    try:
+        for kind in given.only:
+            parts += drawn(kind, ("light",) if given.light else ("light", "dark"), given.folder)
+    finally:
+        kaleido.stop_sync_server()
     page = f"<!doctype html><meta charset=utf-8><title>Figures</title>{''.join(parts)}"
     (given.folder / "index.html").write_text(page, encoding="utf-8")
 
