@@ -1,5 +1,6 @@
 """What stands before the blocks and behind them: the embedding and the final norm."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,13 @@ def layer_of(point: str, n_layers: int) -> int:
         return 0
     parts = point.split(".")
     return int(parts[1]) if parts[0] == "blocks" else n_layers
+
+
+def embedding_of(model: Any) -> Any:
+    """Return what looks tokens up, or None if the model has nothing of the kind."""
+    with contextlib.suppress(AttributeError, NotImplementedError):
+        return model.get_input_embeddings()
+    return None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine, finishings
-from lensloc.models.ends import ENDS, ends_of, layer_of
+from lensloc.models.ends import ENDS, embedding_of, ends_of, layer_of
 from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
@@ -58,7 +58,7 @@ class Plain(Attached, Surface):
         self.model = model
         self._opened: list[Hook] = []
         kind = type(model).__name__
-        if not hasattr(_embedding_of(model), "num_embeddings"):
+        if not hasattr(embedding_of(model), "num_embeddings"):
             raise LensLocError(
                 f"A {kind} has no embedding, so it takes no token ids; give a language model."
             )
@@ -109,7 +109,7 @@ class Plain(Attached, Surface):
 
     @property
     def vocabulary(self) -> int:
-        return int(_embedding_of(self.model).num_embeddings)
+        return int(embedding_of(self.model).num_embeddings)
 
     @property
     def window(self) -> int:
@@ -153,7 +153,7 @@ class Plain(Attached, Surface):
 
     @property
     def device(self) -> torch.device:
-        embedding = _embedding_of(self.model)
+        embedding = embedding_of(self.model)
         placed = getattr(embedding, "_hf_hook", None)
         where = getattr(placed, "execution_device", None)
         if where is None:
@@ -180,7 +180,7 @@ class Plain(Attached, Surface):
         tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
         with self._alone():
             return ends_of(lambda: self.blocks(tokens), self._decoder, self._blocks,
-                           _embedding_of(self.model))  # fmt: skip
+                           embedding_of(self.model))  # fmt: skip
 
     @cached_property
     def _group(self) -> Any:
@@ -289,7 +289,7 @@ class Plain(Attached, Surface):
             yield block.register_forward_hook(on_output(carry), prepend=True)
 
     def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
-        return watched(_embedding_of(self.model), look)
+        return watched(embedding_of(self.model), look)
 
     def unproven(self, layer: int) -> list[str]:
         return [*(f"blocks.{layer}.{name}" for name in self._taps[layer]), *self._ends]
@@ -495,12 +495,6 @@ class Plain(Attached, Surface):
 
     def writes_side_by_side(self) -> bool:
         return False
-
-
-def _embedding_of(model: Any) -> Any:
-    with contextlib.suppress(AttributeError, NotImplementedError):
-        return model.get_input_embeddings()
-    return None
 
 
 class _Enough(Exception):
