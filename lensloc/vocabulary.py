@@ -14,6 +14,9 @@ BACKENDS: tuple[str, ...] = get_args(Backend)
 Dtype = Literal["float32", "float64", "bfloat16", "float16", "auto"]
 """The numbers that weights are held in; ``auto`` for what the checkpoint says."""
 
+ONE_LAYER_SITES: tuple[str, ...] = ("embed", "ln_final")
+"""Sites before and behind the blocks, whose units have no layer in their addresses."""
+
 Bos = Literal["model", "add", "none"]
 """Whether a beginning-of-text token stands before a text."""
 BOS: tuple[str, ...] = get_args(Bos)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
 import yaml
@@ -63,6 +64,23 @@ def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     )
     assert "language" in listed
     assert "nonwords 240" in listed
+    more = subprocess.check_output(
+        [tmp_path / "venv" / "bin" / "lensloc", "faq", "conditions"],
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert "--target and --control name conditions" in more
+    # What an index shows has no link that leads nowhere there.
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("dist-info/METADATA")]
+        shown = archive.read(name).decode("utf-8")
+    links = re.findall(r"\]\(([^)\s]+)\)", shown)
+    assert len(links) > 30
+    for link in links:
+        where, _, path = link.partition("/main/")
+        assert where.startswith("https://"), link
+        assert not path or (ROOT / path).exists(), link
 
 
 def test_no_module_is_named_like_a_public_function() -> None:

@@ -42,6 +42,7 @@ from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos as Bos
 from lensloc.models.tokens import require_tokenizer, shortened, token_ids
 from lensloc.tasks.scoring import Scored, token_log_probs
+from lensloc.units.addresses import UnitAddress
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
 from lensloc.vocabulary import POOLINGS, Backend
@@ -186,7 +187,8 @@ class UnitResponses(Savable):
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a stimulus, and a column a unit, by its address."""
         layers, units = np.nonzero(self.column >= 0)
-        names = [f"L{layer}.{self.site}.{unit}" for layer, unit in zip(layers, units, strict=True)]
+        pairs = zip(layers, units, strict=True)
+        names = [str(UnitAddress(layer, self.site, unit)) for layer, unit in pairs]
         table: pd.DataFrame = pd.DataFrame(
             self.values[:, self.column[layers, units]], columns=names
         )
@@ -346,7 +348,7 @@ def _require_finite(
         place, column = (int(at) for at in np.argwhere(~np.isfinite(values))[0])
         layer, unit = wanted[name].nonzero()[column].tolist()
         raise LensLocError(
-            f"The activation L{layer}.{name}.{unit} is {values[place, column]} for "
+            f"The activation {UnitAddress(layer, name, unit)} is {values[place, column]} for "
             f"{names(stimuli[place])}; load the model in float32 or leave the stimulus out."
         )
 

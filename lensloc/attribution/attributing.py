@@ -33,6 +33,7 @@ from lensloc.forward.sites import (
     Site,
     get_site,
     hook_names,
+    n_layers,
     names_of,
     shape,
 )
@@ -248,7 +249,7 @@ def _require_units(units: UnitMask | None, sites: Sequence[Site], model: Model) 
     if len(units) == 0:
         raise LensLocError("units holds no unit, so there is nothing to find; select some.")
     # Where the configuration does not say how many there are, a forward pass will.
-    known = shape(sites[0], model) or (surface(model).n_layers, units.shape[1])
+    known = shape(sites[0], model) or (n_layers(sites[0], model), units.shape[1])
     units.require_shape(known, "this model")
 
 
@@ -281,7 +282,7 @@ def _texts(model: Model, contrast: Contrast, max_tokens: int | None, bos: Bos) -
 
 def _places(model: Model, site: Site) -> list[Place]:
     seen = surface(model)
-    return [Place(site, layer, seen.n_heads) for layer in range(seen.n_layers)]
+    return [Place(site, layer, seen.n_heads) for layer in range(n_layers(site, model))]
 
 
 def _result(

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from lensloc.cli.answers import faq_command, told_more
 from lensloc.cli.caching import cache_app
 from lensloc.cli.catalogue import models_app, stimuli_app
 from lensloc.cli.commands import add
@@ -96,6 +97,7 @@ add(
 )  # fmt: skip
 add(app, "heatmap", heatmap_command, "heatmap lensloc-masks/*.safetensors --out layers.html")
 add(app, "demo", demo_command, "demo --out lensloc-demo")
+add(app, "faq", faq_command, "faq", "faq conditions", "faq 'is not among the conditions'")
 app.add_typer(sweep_app, name="sweep")
 app.add_typer(models_app, name="models")
 app.add_typer(stimuli_app, name="stimuli")
@@ -131,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             with given_arguments(given), rescuing(), shared_by_ranks(given):
                 status = app(args=given, prog_name="lensloc", standalone_mode=False)
         except LensLocError as error:
-            _end_with(str(error))
+            _end_with(_with_more(str(error)))
         except typer.TyperException as error:
             if type(error).__name__ == "NoArgsIsHelpError":  # the help is shown already
                 sys.exit(error.exit_code)
@@ -151,6 +153,12 @@ def _sentence_of(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)
     command = "lensloc" if context is None else context.command_path
     return f"{said}; {command} --help lists what there is."
+
+
+def _with_more(sentence: str) -> str:
+    """Name the command that says more of a message, where there is more to say."""
+    word = told_more(sentence)
+    return sentence if word is None else f"{sentence.rstrip('.')} (more: lensloc faq {word})."
 
 
 def _end_with(sentence: str, status: int = 2) -> NoReturn:

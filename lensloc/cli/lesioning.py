@@ -1,5 +1,6 @@
 """Switching units off and reading what the model writes then: ``lensloc lesion``."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -284,7 +285,7 @@ def _counts(units: "Sequence[UnitMask]") -> dict[str, Any]:
 def _n_layers(per_layer: Any) -> int:
     """Return how many layers hold a lesioned unit."""
     lists = per_layer.values() if isinstance(per_layer, dict) else [per_layer]
-    return sum(any(counts) for counts in zip(*lists, strict=True))
+    return sum(any(counts) for counts in itertools.zip_longest(*lists, fillvalue=0))
 
 
 def _outputs(

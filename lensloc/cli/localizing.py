@@ -295,6 +295,13 @@ def _notes(found: "Localization", masks: "dict[str, UnitMask]", more: list[str])
 def show_layers(console: Console, mask: "UnitMask") -> None:
     """Print the layers with most of a mask's units."""
     counts = mask.per_layer()
+    if len(counts) == 1:
+        console.print(
+            f"{mask.provenance.model}: {len(mask)} of {mask.n_units:,} units at {mask.site}, "
+            "which has one layer.",
+            highlight=False,
+        )
+        return
     console.print(
         f"{mask.provenance.model}: {len(mask)} units at {mask.site}. Layers with most of them:",
         highlight=False,

@@ -62,8 +62,9 @@ def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
 
     Args:
         results: several of one kind: studies of lesions (of other models, networks, sizes);
-            language matrices, answers or steering; localizations of other sites; responses to other
-            stimuli; pairs; counts of neurons; or tables. As ``{name: result}``, the names stand
+            language matrices, answers or steering; encodings of the same people by other models or
+            networks; localizations of other sites; responses to other stimuli; pairs; counts of
+            neurons; or tables. As ``{name: result}``, the names stand
             where a study or a table says its ``model``.
 
     Returns:
@@ -91,8 +92,8 @@ def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
     join = getattr(type(given[0]), "_joined", None)
     if join is None:
         raise LensLocError(
-            f"Several of {kinds[0]} joined would mean nothing; use them one by one, or join their "
-            "tables."
+            f"Several results of the kind {kinds[0]} cannot be one; join their tables: "
+            "ll.concat({'first': a.to_dataframe(), 'second': b.to_dataframe()})."
         )
     return given[0] if len(given) == 1 else join(given)
 

@@ -38,6 +38,7 @@ from lensloc.models.tokens import shortened
 from lensloc.ranks import least
 from lensloc.selectivity import Moments
 from lensloc.selectivity.moments import total
+from lensloc.units.addresses import UnitAddress
 from lensloc.units.ragged import Widths
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import POOLINGS as POOLINGS
@@ -427,7 +428,8 @@ def _require_finite(
             place, layer, unit = min(found, key=lambda at: (rows[at[0]], *at[1:]))
             row = rows[place]
             raise LensLocError(
-                f"The activation L{layer}.{name}.{unit} is {values[place, layer, unit].item()} for "
+                f"The activation {UnitAddress(layer, name, unit)} is "
+                f"{values[place, layer, unit].item()} for "
                 f"text {row + 1} ({shortened(texts[row])}); "
                 "load the model in float32 or leave the text out."
             )

@@ -22,7 +22,8 @@ class Site:
 
     Attributes:
         name: short name, as it stands in unit addresses (``L3.head.7``).
-        hook: name of the hook point of a layer, with ``{layer}`` in it.
+        hook: name of the hook point of a layer, with ``{layer}`` in it; without, the site has one
+            layer, before or behind the blocks.
         unit: what one unit is, in words.
         axes: ``"width"`` if each element of the activation is a unit; ``"heads"`` if the last two
             axes are head and head dimension, flattened to units; ``"any"`` for whichever of the
@@ -41,6 +42,11 @@ class Site:
     def hook_name(self, layer: int) -> str:
         """Return the name of this site's hook point in a layer."""
         return self.hook.replace(LAYER, str(layer))
+
+    @property
+    def has_one_layer(self) -> bool:
+        """Whether it lies before or behind the blocks, and so is one layer."""
+        return LAYER not in self.hook
 
     @property
     def is_summary(self) -> bool:
@@ -85,6 +91,8 @@ SITES: dict[str, Site] = {
             "attention head, mean distance attended to",
             "pattern_distance",
         ),
+        Site("embed", "hook_embed", "dimension of a token's embedding"),
+        Site("ln_final", "ln_final.hook_out", "dimension of the final norm's output"),
     )
 }
 HEAD_SITES: tuple[str, ...] = tuple(

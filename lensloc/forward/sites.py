@@ -74,6 +74,9 @@ def get_site(name: "str | Site") -> Site:
         )
     if name in SITES:
         return SITES[name]
+    alone = [site for site in SITES.values() if site.has_one_layer and site.hook == name]
+    if alone:
+        return alone[0]
     prefix = f"blocks.{LAYER}."
     suffix = name.removeprefix(prefix)
     if _HOOK_SUFFIX.match(suffix) is None:
@@ -145,6 +148,12 @@ def sites_of(sites: "str | Site | Sequence[str | Site]", model: Model) -> list[S
     return list(found.values())
 
 
+def n_layers(site: Site, model: Model) -> int:
+    """Return the number of layers of a site: the model's, or one before and behind its blocks."""
+    seen = surface(model)
+    return 1 if site.has_one_layer and not seen.own_sites else seen.n_layers_at(site.name)
+
+
 def hook_names(site: Site, model: Model) -> list[str]:
     """Return the site's hook point names in ``model``, one a layer.
 
@@ -154,7 +163,7 @@ def hook_names(site: Site, model: Model) -> list[str]:
     seen = surface(model)
     if seen.own_sites:
         site = site_of(site.name, model)
-    names = [site.hook_name(layer) for layer in range(seen.n_layers_at(site.name))]
+    names = [site.hook_name(layer) for layer in range(n_layers(site, model))]
     missing = {name: why for name in names if (why := seen.lacks(name))}
     if not missing:
         return names
@@ -179,7 +188,7 @@ def shape(site: Site, model: Model) -> tuple[int, int] | None:
         width: int | None = seen.n_heads
     else:
         width = seen.width(site.hook_name(0))
-    return (seen.n_layers, width) if width else None
+    return (n_layers(site, model), width) if width else None
 
 
 def widths(site: Site, model: Model) -> Widths:

@@ -11,7 +11,7 @@ from torch import Tensor
 from lensloc.arguments import require_a
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.forward.sites import hook_names, shape, site_of, widths
+from lensloc.forward.sites import hook_names, n_layers, shape, site_of, widths
 from lensloc.lesions.corrupted import require_pairs
 from lensloc.lesions.modes import get_mode
 from lensloc.lesions.references import Reference
@@ -87,7 +87,7 @@ def require_masks(model: Model, masks: Sequence[UnitMask]) -> None:
                 'themselves, UnitMask("head", mask.mask).'
             )
         known = shape(site, model)
-        layers = surface(model).n_layers_at(site.name)
+        layers = n_layers(site, model)
         if known is not None or mask.shape[0] != layers:
             own = widths(site, model) if known else mask.widths if mask.shape[0] == layers else None
             mask.require_shape(known or (layers, mask.shape[1]), name, own)
@@ -166,6 +166,6 @@ def require_values(values: Float[Tensor, "layer unit"], masks: Sequence[UnitMask
     if len(wrong):
         layer, unit = wrong[0].tolist()
         raise LensLocError(
-            f"value must be numbers; that of the unit L{layer}.{masks[0].site}.{unit} is "
+            f"value must be numbers; that of the unit {UnitAddress(layer, masks[0].site, unit)} is "
             f"{float(values[layer, unit])}."
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 from lensloc.forward.memory import free_memory
 from lensloc.lesions.lesioning import intact
 from lensloc.models.adapting import agreed, surface
+from lensloc.models.ends import layer_of
 from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Residuals:
         """Do what :meth:`lensloc.models.surface.Surface.picked_logits` does, with less work."""
         seen = surface(self.model)
         hooks = [hook for hook in seen.open_hooks() if not _is_suspended(hook)]
-        first = _first_layer(hooks)
+        first = _first_layer(hooks, seen.n_layers)
         start: Start | None = None
         if first != 0 and self._stride < seen.n_layers and seen.starts_anywhere():
             key = _key(inputs)
@@ -144,11 +145,11 @@ def picked_logits(
     return kept.picked_logits(inputs, rows, positions)
 
 
-def _first_layer(hooks: list[Any]) -> int | None:
+def _first_layer(hooks: list[Any], n_layers: int) -> int | None:
     """Return the lowest layer that a hook is open in; 0 if that is not known, None without any."""
     if not all(getattr(hook, "by_what_passes", False) for hook in hooks):
         return 0
-    return min((int(hook.point.split(".")[1]) for hook in hooks), default=None)
+    return min((layer_of(hook.point, n_layers) for hook in hooks), default=None)
 
 
 def _is_suspended(hook: Any) -> bool:

@@ -1,7 +1,7 @@
 """HookedTransformer of TransformerLens 3.9 as a surface."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,9 +10,23 @@ from torch import Tensor
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from transformer_lens.utilities import apply_softcap, sample_logits
 
+from lensloc.models.ends import FINAL
 from lensloc.models.lens import Lens
-from lensloc.models.surface import Decoding, Inputs, Kind, LogitsOf, Start, Watch
+from lensloc.models.surface import (
+    NO_SUCH_POINT,
+    Close,
+    Decoding,
+    Hook,
+    Inputs,
+    Kind,
+    LogitsOf,
+    Start,
+    Watch,
+    picked,
+)
 
+# It has no hook point at the output of its final norm; this one is next, and the same value.
+_BEHIND_FINAL = "unembed.hook_in"
 # Settings by which attention follows from the length of a row.
 _BY_LENGTH = ("use_dynamic_ntk_rope", "use_logn_attn")
 
@@ -32,6 +46,37 @@ class Hooked(Lens):
         # It looks for pads on the left for a tokenizer that is set to pad there, whatever the
         # tokens are.
         return {} if self.model.tokenizer is None else {"padding_side": "right"}
+
+    # -- the final norm ----------------------------------------------------------------------------
+
+    def lacks(self, point: str) -> str | None:
+        if point != FINAL:
+            return super().lacks(point)
+        if self.model.cfg.normalization_type is None:
+            return "it has no final norm"
+        return None if _BEHIND_FINAL in self.model.hook_dict else NO_SUCH_POINT
+
+    def open(self, point: str, hook: Hook) -> Close:
+        return super().open(_BEHIND_FINAL if point == FINAL else point, hook)
+
+    def capture(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
+    ) -> Mapping[str, Tensor]:
+        """Run the model once; to its logits, if what passes the final norm is wanted."""
+        own = [_BEHIND_FINAL if point == FINAL else point for point in points]
+        found = self._captured(tokens, own, "logits" if FINAL in points else None)
+        return {FINAL if name == _BEHIND_FINAL else name: value for name, value in found.items()}
+
+    def blocks(self, tokens: Int[Tensor, "row pos"]) -> None:
+        """Run the blocks; to the logits, if a hook is open at the final norm."""
+        if self._is_hooked_behind:
+            self.logits(tokens)
+        else:
+            super().blocks(tokens)
+
+    @property
+    def _is_hooked_behind(self) -> bool:
+        return bool(self.model.unembed.hook_in.fwd_hooks)
 
     # -- logits ------------------------------------------------------------------------------------
 
@@ -70,9 +115,12 @@ class Hooked(Lens):
                 **self._options(),
                 **_positions_as_mask(inputs),
             )
+        width = int(self.model.cfg.d_vocab_out)
+        if self._is_hooked_behind:  # its hooks see whole texts, as everywhere
+            return picked(self._unembedded(residual), rows, positions), width
         # The last layer may lie on another device than the tokens.
         wanted = residual[rows.to(residual.device), positions.to(residual.device)]
-        return lambda span: self._unembedded(wanted[span]), int(self.model.cfg.d_vocab_out)
+        return lambda span: self._unembedded(wanted[None, span])[0], width
 
     @contextlib.contextmanager
     def _seeing(self, sees: Bool[Tensor, "row query key"] | None) -> Iterator[None]:
@@ -90,14 +138,13 @@ class Hooked(Lens):
             yield
 
     def _unembedded(
-        self, residual: Float[Tensor, "row d_model"]
-    ) -> Float[Tensor, "row vocabulary"]:
+        self, residual: Float[Tensor, "row pos d_model"]
+    ) -> Float[Tensor, "row pos vocabulary"]:
         """Return the logits of the last block's outputs."""
-        part = residual[None]
         if self.model.cfg.normalization_type is not None:
-            part = self.model.ln_final(part)
+            residual = self.model.ln_final(residual)
         cap = self.model.cfg.output_logits_soft_cap
-        logits: Tensor = apply_softcap(self.model.unembed(part)[0], cap)
+        logits: Tensor = apply_softcap(self.model.unembed(residual), cap)
         return logits
 
     def _cache(self, tokens: Int[Tensor, "row pos"]) -> TransformerLensKeyValueCache:
@@ -177,7 +224,7 @@ class _Reader:
         surface = self._surface
         options: dict[str, Any] = {"stop_at_layer": surface.n_layers, **surface._options()}
         if not surface.keeps_what_it_read():
-            return surface._unembedded(surface.model(ids, **options)[:, -1])
+            return surface._unembedded(surface.model(ids, **options)[:, -1:])[:, 0]
         if self._cache is None:
             self._cache = surface._cache(ids)
         elif len(kept) < len(self._cache.previous_attention_mask):
@@ -187,7 +234,7 @@ class _Reader:
         residual = surface.model(
             ids[:, done:], past_kv_cache=self._cache, attention_mask=mask, **options
         )
-        return surface._unembedded(residual[:, -1])
+        return surface._unembedded(residual[:, -1:])[:, 0]
 
 
 def _positions_as_mask(inputs: Inputs) -> dict[str, Any]:

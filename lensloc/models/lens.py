@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lensloc.models.ends import ENDS, layer_of
 from lensloc.models.evaluation import evaluating
 from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface, watched
 
@@ -123,6 +124,8 @@ class Lens(Attached, Surface):
 
     def width(self, point: str) -> int | None:
         """Return how many numbers a token has there, as far as the configuration says."""
+        if point in ENDS:
+            return self.d_model
         cfg, end = self.model.cfg, point.split(".", 2)[-1]
         heads, d_head = getattr(cfg, "n_heads", None), getattr(cfg, "d_head", None)
         if end in ("attn.hook_k", "attn.hook_v"):
@@ -158,7 +161,8 @@ class Lens(Attached, Surface):
         return watched(self.model.embed, look)
 
     def unproven(self, layer: int) -> list[str]:
-        return [f"blocks.{layer}.hook_resid_post"]
+        points = [f"blocks.{layer}.hook_resid_post", *ENDS]
+        return [point for point in points if self.lacks(point) is None]
 
     def open_hooks(self) -> list[Any]:
         """Return the hook functions that are open on the forward pass, by whomever."""
@@ -190,14 +194,19 @@ class Lens(Attached, Surface):
         self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
     ) -> Mapping[str, Tensor]:
         """Run the model once with a names filter, up to the last layer that is wanted."""
+        return self._captured(tokens, points)
+
+    def _captured(
+        self, tokens: Int[Tensor, "row pos"], points: Sequence[str], returned: str | None = None
+    ) -> Mapping[str, Tensor]:
         wanted = set(points)
-        last = max((int(name.split(".")[1]) for name in points), default=0)
+        last = max((layer_of(name, self.n_layers) for name in points), default=0)
         stop = {"stop_at_layer": last + 1} if last + 1 < self.n_layers else {}
         _, cache = self.model.run_with_cache(
             tokens,
             names_filter=lambda name: name in wanted,
             return_cache_object=False,
-            return_type=None,
+            return_type=returned,
             **stop,
             **self._without_logits(),
         )

@@ -12,6 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine, finishings
+from lensloc.models.ends import ENDS, embedding_of, ends_of, layer_of
 from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
@@ -58,7 +59,7 @@ class Plain(Attached, Surface):
         self.model = model
         self._opened: list[Hook] = []
         kind = type(model).__name__
-        if not hasattr(_embedding_of(model), "num_embeddings"):
+        if not hasattr(embedding_of(model), "num_embeddings"):
             raise LensLocError(
                 f"A {kind} has no embedding, so it takes no token ids; give a language model."
             )
@@ -109,7 +110,7 @@ class Plain(Attached, Surface):
 
     @property
     def vocabulary(self) -> int:
-        return int(_embedding_of(self.model).num_embeddings)
+        return int(embedding_of(self.model).num_embeddings)
 
     @property
     def window(self) -> int:
@@ -153,7 +154,7 @@ class Plain(Attached, Surface):
 
     @property
     def device(self) -> torch.device:
-        embedding = _embedding_of(self.model)
+        embedding = embedding_of(self.model)
         placed = getattr(embedding, "_hf_hook", None)
         where = getattr(placed, "execution_device", None)
         if where is None:
@@ -173,6 +174,14 @@ class Plain(Attached, Surface):
         tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
         with self._alone():
             return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads, self._group)
+
+    @cached_property
+    def _ends(self) -> dict[str, Tap]:
+        """Where the embedding and the final norm are; found by running the model once."""
+        tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
+        with self._alone():
+            return ends_of(lambda: self.blocks(tokens), self._decoder, self._blocks,
+                           embedding_of(self.model))  # fmt: skip
 
     @cached_property
     def _group(self) -> Any:
@@ -200,6 +209,9 @@ class Plain(Attached, Surface):
                 self.model.train(training)
 
     def _tap(self, point: str) -> tuple[int, Tap] | None:
+        if point in ENDS:
+            end = self._ends.get(point)
+            return None if end is None else (0, end)
         parts = point.split(".", 2)
         if len(parts) < 3 or parts[0] != "blocks" or not parts[1].isdigit():
             return None
@@ -282,33 +294,36 @@ class Plain(Attached, Surface):
             yield block.register_forward_hook(on_output(carry), prepend=True)
 
     def watch_tokens(self, look: Callable[[Int[Tensor, "row pos"]], None]) -> Close:
-        return watched(_embedding_of(self.model), look)
+        return watched(embedding_of(self.model), look)
 
     def unproven(self, layer: int) -> list[str]:
-        return [f"blocks.{layer}.{name}" for name in self._taps[layer]]
+        return [*(f"blocks.{layer}.{name}" for name in self._taps[layer]), *self._ends]
 
     def open_hooks(self) -> list[Any]:
         return [*self._opened, *self._foreign_hooks()]
 
+    @cached_property
+    def _hookable(self) -> list[nn.Module]:
+        """The modules of the body: those of the blocks, and what stands before and behind them."""
+        return list(self._decoder.modules())
+
     def _foreign_hooks(self) -> list[Any]:
         """Return hooks on the blocks' modules that were opened past this surface."""
         found = []
-        for block in self._blocks:
-            for module in block.modules():
-                for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                    found += [hook for hook in hooks.values() if not hasattr(hook, "_is_lensloc")]
+        for module in self._hookable:
+            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                found += [hook for hook in hooks.values() if not hasattr(hook, "_is_lensloc")]
         return found
 
     @contextlib.contextmanager
     def _without_hooks(self) -> Iterator[None]:
         """Run the model as it is, past every hook on its blocks that is open."""
         kept: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-        for block in self._blocks:
-            for module in block.modules():
-                for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                    if hooks:
-                        kept.append((hooks, dict(hooks)))
-                        hooks.clear()
+        for module in self._hookable:
+            for hooks in (module._forward_hooks, module._forward_pre_hooks):
+                if hooks:
+                    kept.append((hooks, dict(hooks)))
+                    hooks.clear()
         try:
             yield
         finally:
@@ -336,7 +351,7 @@ class Plain(Attached, Surface):
 
             return hook
 
-        last = max((int(point.split(".")[1]) for point in points), default=0)
+        last = max((layer_of(point, self.n_layers) for point in points), default=0)
         with contextlib.ExitStack() as stack:
             for point in points:
                 stack.callback(self.open(point, keep(point)))
@@ -361,8 +376,8 @@ class Plain(Attached, Surface):
         finally:
             handle.remove()
 
-    def blocks(self, tokens: Int[Tensor, "row pos"]) -> None:
-        self._decoder(input_ids=tokens, use_cache=False)
+    def blocks(self, tokens: Int[Tensor, "row pos"]) -> Any:
+        return self._decoder(input_ids=tokens, use_cache=False)
 
     def logits(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos vocabulary"]:
         return self._forward(Inputs(tokens))
@@ -488,12 +503,6 @@ class Plain(Attached, Surface):
 
     def writes_side_by_side(self) -> bool:
         return False
-
-
-def _embedding_of(model: Any) -> Any:
-    with contextlib.suppress(AttributeError, NotImplementedError):
-        return model.get_input_embeddings()
-    return None
 
 
 class _Enough(Exception):

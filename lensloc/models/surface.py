@@ -307,6 +307,7 @@ def watched(embedding: nn.Module, look: Callable[[Int[Tensor, "row pos"]], None]
         if given:
             look(given[0])
 
+    see._is_lensloc = True  # type: ignore[attr-defined]
     handle = embedding.register_forward_pre_hook(see, with_kwargs=True)
     close: Close = handle.remove
     return close

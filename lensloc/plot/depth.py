@@ -10,11 +10,13 @@ from jaxtyping import Float
 from lensloc.arguments import require_named
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.plot.common import about, finish, titled
+from lensloc.plot.ends import place_in_words, row_of, rows_of, ticks
 from lensloc.plot.labels import literal, longest_line
 from lensloc.plot.showing import Figure
 from lensloc.plot.themes import RULE, style
 from lensloc.selectivity import Selectivity
 from lensloc.units.mask import UnitMask
+from lensloc.vocabulary import ONE_LAYER_SITES
 
 Quantity = Literal["share", "mean_t", "mean_abs_t", "significant"]
 
@@ -68,15 +70,19 @@ def layer_profile(
         reason = "no share of the top of statistics is drawn; leave it out"
         refuse_idle(reason, percent=percent != 1)
     curves = {label: _curve(label, each, quantity, percent) for label, each in found.items()}
+    alone = {label: each.site in ONE_LAYER_SITES for label, each in found.items()}
+    n_layers = max((len(curve) for label, curve in curves.items() if not alone[label]), default=0)
     if relative is None:
-        relative = len({len(curve) for curve in curves.values()}) > 1
+        relative = len({len(curve) for label, curve in curves.items() if not alone[label]}) > 1
     figure = Figure()
     for number, (label, curve) in enumerate(curves.items()):
         look = style(number)
-        layers = np.arange(len(curve))
+        layers = np.arange(len(curve)) + row_of(found[label].site, n_layers)
+        place = place_in_words(int(layers[0]), n_layers) if alone[label] else "layer %{customdata}"
+        depth = np.clip(layers / max(1, len(curve) - 1), 0, 1) if relative else layers
         figure.add_trace(
             go.Scatter(
-                x=layers / max(1, len(curve) - 1) if relative else layers,
+                x=depth,
                 y=curve,
                 customdata=layers,
                 mode="lines+markers",
@@ -84,7 +90,7 @@ def layer_profile(
                 name=label,
                 line={"color": look["color"], "dash": look["dash"], "width": 2},
                 marker={"symbol": look["symbol"], "size": 7},
-                hovertemplate=f"{literal(label)}, layer %{{customdata}}: %{{y:.2f}}<extra></extra>",
+                hovertemplate=f"{literal(label)}, {place}: %{{y:.2f}}<extra></extra>",
             )
         )
     axis, default = _AXES[quantity]
@@ -97,6 +103,9 @@ def layer_profile(
     figure.update_xaxes(
         title="relative depth (0: first layer, 1: last)" if relative else "layer", zeroline=False
     )
+    if any(alone.values()) and not relative:
+        rows = rows_of({each.site for each in found.values()}, n_layers)
+        figure.update_xaxes(**ticks(rows, n_layers))
     figure.update_yaxes(title=axis, rangemode="tozero")
     if quantity == "mean_t":
         figure.add_hline(y=0, line={"color": RULE, "width": 1})

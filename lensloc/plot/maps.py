@@ -13,18 +13,20 @@ from lensloc.attribution.result import Attribution
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.sites import HEAD_SITES
 from lensloc.plot.common import about, contrast_of, finish, name_of_t, size_in_words, titled
+from lensloc.plot.ends import name_rows, place_in_words, row_of, rows_of, ticks
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.themes import BROWNS, DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
 from lensloc.units.mask import UnitMask
 from lensloc.units.ragged import of_all
+from lensloc.vocabulary import ONE_LAYER_SITES
 
 Map = Selectivity | PairEffects | Attribution
 Found = UnitMask | Map
 
 _HOVER = (
-    "L%{{y}}.{site}.%{{customdata[0]}}<br>t = %{{z:.2f}}, q = %{{customdata[1]:.2g}}, "
+    "{layer}{site}.%{{customdata[0]}}<br>t = %{{z:.2f}}, q = %{{customdata[1]:.2g}}, "
     "d = %{{customdata[2]:.2f}}<extra></extra>"
 )
 # In pixels: what many columns share, and what a label or a number in a cell needs.
@@ -65,7 +67,9 @@ def layer_heatmap(
         LensLocError: with no mask.
     """
     groups = _grouped(masks, percent)
-    n_layers = max(mask.shape[0] for sets in groups.values() for mask in sets.values())
+    every = [mask for sets in groups.values() for mask in sets.values()]
+    n_layers = max((mask.shape[0] for mask in every if mask.site not in ONE_LAYER_SITES), default=0)
+    rows = rows_of({mask.site for mask in every}, n_layers)
     n_columns = sum(map(len, groups.values()))
     column_width = 130 if n_columns <= 5 else max(22, min(130, _PLOT_WIDTH // n_columns))
     figure = panels(
@@ -78,11 +82,10 @@ def layer_heatmap(
     )
     level = column_width >= _LEVEL_LABEL
     annotated = n_layers <= 64 and column_width >= _NUMBER
-    every = [mask for sets in groups.values() for mask in sets.values()]
     scales = _scales([float(mask.percent_per_layer().max()) for mask in every])
     for column, sets in enumerate(groups.values(), start=1):
         for number, scale in enumerate(scales):
-            mine = _shares(sets, n_layers, annotated, level, scale)
+            mine = _shares(sets, rows, n_layers, annotated, level, scale)
             if mine is not None:
                 mine.update(colorscale=(SEQUENTIAL, BROWNS)[number], zmin=0, zmax=scale[1] or 1.0)
                 mine.colorbar.x = 1.02 + number * _BAR / (column_width * max(2, n_columns))
@@ -108,7 +111,7 @@ def layer_heatmap(
     figure.update_xaxes(side="bottom", tickangle=0)
     if not level:
         figure.update_xaxes(tickangle=-90, tickfont={"size": 11})
-    figure.update_yaxes(dtick=1 if n_layers <= 40 else 5)
+    figure.update_yaxes(**ticks(rows, n_layers))
     figure.update_yaxes(title="layer", col=1)
     return figure
 
@@ -150,6 +153,7 @@ def _scales(largest: list[float]) -> list[tuple[float, float]]:
 
 def _shares(
     sets: Mapping[str, UnitMask],
+    rows: list[int],
     n_layers: int,
     annotated: bool,
     level: bool,
@@ -162,28 +166,32 @@ def _shares(
         f"{name}{'<br>' if level else ', '}{number}"
         for name, number in zip(names, numbers, strict=True)
     ]
-    shares = np.full((n_layers, len(sets)), np.nan)
-    counts = np.zeros((n_layers, len(sets)), dtype=int)
-    widths = np.zeros((n_layers, len(sets)), dtype=int)
+    shares = np.full((len(rows), len(sets)), np.nan)
+    counts = np.zeros((len(rows), len(sets)), dtype=int)
+    widths = np.zeros((len(rows), len(sets)), dtype=int)
     for column, mask in enumerate(sets.values()):
         share: Float[np.ndarray, " layer"] = mask.percent_per_layer().numpy()
         if not scale[0] <= share.max() <= scale[1]:
             continue
-        layers = mask.shape[0]
-        shares[:layers, column] = share
-        counts[:layers, column] = mask.per_layer().numpy()
-        widths[:layers, column] = of_all(mask.shape, mask.widths)
+        first = rows.index(row_of(mask.site, n_layers))
+        own = slice(first, first + mask.shape[0])
+        shares[own, column] = share
+        counts[own, column] = mask.per_layer().numpy()
+        widths[own, column] = of_all(mask.shape, mask.widths)
     if np.isnan(shares).all():
         return None
     return go.Heatmap(
         z=shares,
         x=x,
-        y=list(range(n_layers)),
+        y=rows,
         xgap=2,
         ygap=1,
         customdata=np.stack([counts, widths], axis=-1),
-        text=[[literal(str(label)) for label in sets]] * n_layers,
-        hovertemplate="%{text}<br>layer %{y}: %{customdata[0]} of %{customdata[1]} units "
+        text=[
+            [f"{literal(str(label))}<br>{place_in_words(row, n_layers)}" for label in sets]
+            for row in rows
+        ],
+        hovertemplate="%{text}: %{customdata[0]} of %{customdata[1]} units "
         "(%{z:.2f} %)<extra></extra>",
         hoverongaps=False,
         texttemplate="%{z:.1f}" if annotated else None,
@@ -234,6 +242,7 @@ def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = 
     )
     figure.update_xaxes(title="units of a layer, sorted by t (%)")
     figure.update_yaxes(title="layer", dtick=1 if n_layers <= 40 else 5)
+    name_rows(figure, found.site)
     return figure
 
 
@@ -307,7 +316,9 @@ def _map_of_t(
         zmax=limit,
         # An array of numbers, which plotly keeps compact: a page holds tens of thousands of them.
         customdata=np.stack([units, q, d], axis=-1).astype(np.float32),
-        hovertemplate=_HOVER.format(site=found.site),
+        hovertemplate=_HOVER.format(
+            site=found.site, layer="" if found.site in ONE_LAYER_SITES else "L%{y}."
+        ),
         colorbar={"title": {"text": name_of_t(found)}, "thickness": 14},
     )
 

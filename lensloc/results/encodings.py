@@ -1,7 +1,7 @@
 """Encoding: how well units predict brain responses, beside what they are held against."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import pandas as pd
 from lensloc.display import markup
 from lensloc.display.savable import Savable
 from lensloc.display.sentences.people import Beside, Predicted, predicted_sentences
-from lensloc.errors import noted
+from lensloc.errors import LensLocError, noted
+from lensloc.results.joining import same_in_all, warnings_of
 from lensloc.units.provenance import Provenance
 
 NETWORK, CONTROL, UNTRAINED, BASELINE = "network", "control", "untrained", "baseline"
@@ -69,6 +70,58 @@ class Encoding(Savable):
     warnings: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
     call: str = ""
+
+    @classmethod
+    def _joined(cls, several: Sequence["Encoding"]) -> "Encoding":
+        same_in_all(several, "confidence", "split")
+        first = several[0]
+        known = _scores_of_responses(first)
+        for other in several[1:]:
+            if not known.equals(_scores_of_responses(other)):
+                raise LensLocError(
+                    "The results are of other responses or stimuli, since baselines, which know no "
+                    "network, predict them otherwise; join those of the same people and texts."
+                )
+        names = [name for each in several for name in each._networks]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise LensLocError(
+                f"Two of the results hold the network {twice or 'without a name'}, which would "
+                "count twice; tell the two apart by names: ll.concat({'first': a, 'second': b})."
+            )
+        return cls(
+            *(
+                pd.concat(
+                    [getattr(first, part), *(_of_networks(getattr(e, part)) for e in several[1:])],
+                    ignore_index=True,
+                )
+                for part in ("table", "comparisons", "responses")
+            ),
+            first.confidence,
+            first.settings,
+            warnings_of(several),
+            first.provenance,
+        )
+
+    def _named(self, name: str) -> "Encoding":
+        def of(table: pd.DataFrame) -> pd.DataFrame:
+            if "network" not in table:
+                return table
+            own = table["network"].astype(str)
+            named = own.where(own == "", own + f" ({name})")
+            renamed: pd.DataFrame = table.assign(network=named)
+            return renamed
+
+        table = of(self.table)
+        if "model" in table:
+            table = table.assign(model=table["model"].where(table["network"] == "", name))
+        return replace(
+            self, table=table, comparisons=of(self.comparisons), responses=of(self.responses)
+        )
+
+    @property
+    def _networks(self) -> list[str]:
+        return list(map(str, self.table.loc[self.table["kind"] == NETWORK, "network"]))
 
     @property
     def split(self) -> str:
@@ -139,6 +192,18 @@ class Encoding(Savable):
             markup.captioned(markup.intervals(ends, label=caption), caption),
             warnings=self.warnings,
         )
+
+
+def _of_networks(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out what belongs to no network, and so is the same in all results."""
+    return table[table["network"].astype(str) != ""] if "network" in table else table
+
+
+def _scores_of_responses(found: Encoding) -> pd.DataFrame:
+    """Return how baselines predict every response, to the digits that do not depend on order."""
+    rows = found.responses[found.responses["kind"] == BASELINE]
+    scores: pd.DataFrame = rows[["name", "response", "r"]].round({"r": 6}).reset_index(drop=True)
+    return scores
 
 
 def shown_scores(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from lensloc.selectivity.maps import Selectivity
 from lensloc.selectivity.moments import as_float64
 from lensloc.selectivity.t_tests import TESTS, benjamini_hochberg, groups, paired, welch
 from lensloc.units import ragged
+from lensloc.units.addresses import UnitAddress
 from lensloc.units.provenance import Provenance
 from lensloc.units.responses import Responses
 
@@ -225,7 +226,8 @@ def _numbers(name: str, found: Any, responses: Responses) -> Float[Tensor, "laye
     if not bool(array[units].isfinite().all()):
         layer, unit = (~array.isfinite() & units).nonzero()[0].tolist()
         raise LensLocError(
-            f"The statistic {name!r} gives no number for the unit L{layer}.{responses.site}.{unit} "
-            f"({float(array[layer, unit])}); return 0 where there is nothing to tell."
+            f"The statistic {name!r} gives no number for the unit "
+            f"{UnitAddress(layer, responses.site, unit)} ({float(array[layer, unit])}); "
+            "return 0 where there is nothing to tell."
         )
     return array

@@ -377,6 +377,8 @@ def _shared_layers(mask: UnitMask, found: Localization, percent: float) -> float
     if "resid_post" not in found:
         return float("nan")
     residual = _selected(found["resid_post"], percent)
+    if mask.shape[0] != residual.shape[0]:  # before or behind the blocks
+        return float("nan")
     shares = [m.per_layer().double() / len(m) for m in (mask, residual)]
     return float(torch.minimum(*shares).sum())
 

@@ -4,20 +4,29 @@ import re
 from dataclasses import dataclass
 
 from lensloc.errors import LensLocError
+from lensloc.vocabulary import ONE_LAYER_SITES
 
-_ADDRESS = re.compile(r"^L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)\.(?P<unit>\d+)$")
+_ADDRESS = re.compile(
+    r"^(?:L(?P<layer>\d+)\.(?P<site>[A-Za-z_][\w.-]*)|(?P<alone>"
+    + "|".join(ONE_LAYER_SITES)
+    + r"))\.(?P<unit>\d+)$"
+)
 
 
 @dataclass(frozen=True)
 class UnitAddress:
-    """One unit's name, ``L12.resid_post.507``: layer, site, index of the unit in its layer."""
+    """One unit's name, ``L12.resid_post.507``: layer, site, index of the unit in its layer.
+
+    Units before and behind the blocks have no layer in theirs: ``embed.507``, ``ln_final.507``.
+    """
 
     layer: int
     site: str
     unit: int
 
     def __str__(self) -> str:
-        return f"L{self.layer}.{self.site}.{self.unit}"
+        alone = self.site in ONE_LAYER_SITES and self.layer == 0
+        return f"{self.site}.{self.unit}" if alone else f"L{self.layer}.{self.site}.{self.unit}"
 
     @classmethod
     def parse(cls, text: str) -> "UnitAddress":
@@ -29,6 +38,8 @@ class UnitAddress:
         Example:
             >>> UnitAddress.parse("L12.resid_post.507")
             UnitAddress(layer=12, site='resid_post', unit=507)
+            >>> UnitAddress.parse("ln_final.3"), str(UnitAddress(0, "ln_final", 3))
+            (UnitAddress(layer=0, site='ln_final', unit=3), 'ln_final.3')
         """
         match = _ADDRESS.match(text.strip())
         if match is None:
@@ -36,7 +47,8 @@ class UnitAddress:
                 f"{text!r} is not a unit address; write one like L12.resid_post.507 "
                 "(layer, site, unit)."
             )
-        return cls(int(match["layer"]), match["site"], int(match["unit"]))
+        site = match["site"] or match["alone"]
+        return cls(int(match["layer"] or 0), site, int(match["unit"]))
 
 
 def is_address(text: str) -> bool:

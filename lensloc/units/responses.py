@@ -14,6 +14,7 @@ from lensloc.display.apart import require_apart
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.units import ragged
+from lensloc.units.addresses import UnitAddress
 from lensloc.units.pairing import paired_rows
 from lensloc.units.provenance import Provenance
 
@@ -113,7 +114,8 @@ class Responses(Savable, ragged.Layered):
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a stimulus: condition, item if there are some, and a column a unit."""
         layers, units = self.units.nonzero().T.tolist()
-        names = [f"L{layer}.{self.site}.{unit}" for layer, unit in zip(layers, units, strict=True)]
+        pairs = zip(layers, units, strict=True)
+        names = [str(UnitAddress(layer, self.site, unit)) for layer, unit in pairs]
         known = {"condition": list(self.conditions)}
         if self.items is not None:
             known["item"] = list(self.items)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import people
 import pytest
 import torch
 from every_result import every_result
@@ -528,10 +529,32 @@ def test_nothing_counts_twice(results: dict[str, Any]) -> None:
     assert len(ll.concat({"one": table, "other": table})) == 6
 
 
+def test_encodings_of_the_same_people_are_joined_and_baselines_count_once() -> None:
+    one = people.encoding()
+    both = ll.concat({"trained": one, "untrained": one})
+    of = both.table[both.table["network"] != ""]
+    assert set(of["model"]) == {"trained", "untrained"}
+    networks = list(dict.fromkeys(of["network"]))
+    assert networks[0] == "language (trained)"
+    assert len(networks) == 4
+    own = one.table["network"] != ""
+    assert len(both.table) == 2 * own.sum() + (~own).sum()
+    assert set(both.comparisons["network"]) <= set(networks)
+    assert len(both.summary()) == 2 * len(one.summary())
+    assert_same(both, pickle.loads(pickle.dumps(both)))
+    with pytest.raises(LensLocError, match="hold the network language, which would count twice"):
+        ll.concat([one, one])
+    other = dataclasses.replace(one, responses=one.responses.assign(r=0.0))
+    with pytest.raises(LensLocError, match="of other responses or stimuli"):
+        ll.concat({"a": one, "b": other})
+    with pytest.raises(LensLocError, match=r"differ in split \(grouped and shuffled\)"):
+        ll.concat({"a": one, "b": people.encoding("shuffled")})
+
+
 def test_what_cannot_be_joined_is_refused(results: dict[str, Any]) -> None:
     for given_, sentence in {
         (): "There is nothing to join",
-        ("Null", "Null"): "Several of Null joined would mean nothing",
+        ("Null", "Null"): "Several results of the kind Null cannot be one",
         ("Null", "Pairs"): "Results of one kind can be joined; Null and Pairs are several",
     }.items():
         with pytest.raises(LensLocError, match=sentence):

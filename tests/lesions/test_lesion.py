@@ -24,7 +24,7 @@ from lensloc.lesions.lesioning import Lesion, open_lesions
 from lensloc.models import describe
 from lensloc.vocabulary import TASK_MODES
 
-LESIONED = [name for name, site in SITES.items() if not site.is_summary]
+LESIONED = [n for n, site in SITES.items() if not site.is_summary and not site.has_one_layer]
 SEED = 3
 TOKENS = torch.randint(0, 320, (3, 11), generator=torch.Generator().manual_seed(SEED))
 

@@ -37,6 +37,28 @@ def test_layer_heatmap_shows_percentages_and_counts() -> None:
     assert heatmap.zmin == 0
 
 
+def test_sites_of_one_layer_stand_before_and_behind_the_layers() -> None:
+    masks = {
+        "blocks": mask_of((2, 4), (0, 1)),
+        "begin": mask_of((1, 4), (0, 0), (0, 3), site="embed"),
+        "end": mask_of((1, 4), (0, 2), site="ln_final"),
+    }
+    figure = plot.layer_heatmap(masks)
+    (heatmap,) = figure.data
+    assert list(heatmap.y) == [-1, 0, 1, 2]
+    np.testing.assert_array_equal(
+        np.array(heatmap.z).T,
+        [[np.nan, 25, 0, np.nan], [50, np.nan, np.nan, np.nan], [np.nan] * 3 + [25]],
+    )
+    assert list(figure.layout.yaxis.ticktext) == ["embed", "0", "1", "norm"]
+    assert heatmap.text[0][1] == "begin<br>embedding"
+    profile = plot.layer_profile(masks)
+    assert [list(trace.x) for trace in profile.data] == [[0, 1], [-1], [2]]
+    assert profile.data[2].hovertemplate.startswith("end, final norm: ")
+    unit = plot.unit_heatmap(selectivity(1, 8, site="embed"))
+    assert unit.data[0].hovertemplate.startswith("embed.%{customdata[0]}<br>")
+
+
 def test_layer_heatmap_of_statistics_takes_the_top() -> None:
     found = selectivity()
     (heatmap,) = plot.layer_heatmap({"resid_post": found}, percent=25).data

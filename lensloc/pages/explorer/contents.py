@@ -18,6 +18,7 @@ from lensloc.units.ragged import of_all
 from lensloc.units.selection import ranked
 from lensloc.units.stimuli import Stimulus
 from lensloc.units.token_responses import TokenResponses
+from lensloc.vocabulary import ONE_LAYER_SITES
 
 Side = Literal["target", "control"]
 SIDES: tuple[Side, ...] = ("target", "control")
@@ -102,6 +103,7 @@ def payload(
                 "name": site,
                 "what": unit_in_words(site, selectivity.provenance),
                 "layers": selectivity.shape[0],
+                "alone": site in ONE_LAYER_SITES,
                 "units": selectivity.shape[1],
                 "widths": list(of_all(selectivity.shape, selectivity.widths)),
                 "available": _available(selectivity),

@@ -67,6 +67,8 @@ function download(name, text) {
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
+const placeOf = (site, layer) => (site.alone ? site.name : `Layer ${layer}, ${site.name}`);
+
 // -- the data --------------------------------------------------------------------------------------
 
 function unpackSide(packed, site) {
@@ -75,7 +77,8 @@ function unpackSide(packed, site) {
   const outlier = decoded(packed.outlier, Uint8Array);
   return Array.from(flat, (index, i) => {
     const layer = Math.floor(index / site.units);
-    const address = `L${layer}.${site.name}.${index % site.units}`;
+    const unit = `${site.name}.${index % site.units}`;
+    const address = site.alone ? unit : `L${layer}.${unit}`;
     return { site, flat: index, layer, address, t: t[i], d: d[i], logQ: logQ[i], outlier: outlier[i] };
   });
 }
@@ -346,7 +349,7 @@ function render({ model, el }) {
         button.dataset.shade = highest ? Math.round(((SHADES - 1) * share) / highest) : 0;
         button.setAttribute("aria-pressed", String(chosen));
         const width = grouped(site.widths[layer]);
-        const words = `Layer ${layer}, ${site.name}: ${grouped(found)} of ${width}`;
+        const words = `${placeOf(site, layer)}: ${grouped(found)} of ${width}`;
         button.setAttribute("aria-label", `${words} units (${percentage} %)`);
         button.title = `${words} units (${percentage} %)`;
         button.tabIndex = chosen ? 0 : -1;
@@ -425,7 +428,7 @@ function render({ model, el }) {
     const { compare } = COLUMNS.find((column) => column.key === state.sort);
     const sign = state.descending ? -1 : 1;
     units.sort((a, b) => sign * compare(a, b));
-    view.cellTitle.textContent = `Layer ${layer}, ${site.name}: ${unitsOf(units.length)}`;
+    view.cellTitle.textContent = `${placeOf(site, layer)}: ${unitsOf(units.length)}`;
     view.note.textContent = units.length
       ? "Choose a unit to see its responses."
       : "None of this layer's units is selected; choose another cell or more units.";

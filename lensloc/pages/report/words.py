@@ -71,6 +71,8 @@ def _selected(selectivity: Selectivity, network: UnitMask) -> list[str]:
 
 def _layers(network: UnitMask) -> str:
     counts = network.per_layer()
+    if len(counts) == 1:
+        return f"The site {network.site} has one layer."
     order = counts.argsort(descending=True, stable=True)
     busiest = [layer for layer in order[:3].tolist() if counts[layer] > 0]
     words = listed(f"{layer} ({int(counts[layer])})" for layer in busiest)
