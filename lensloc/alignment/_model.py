@@ -187,7 +187,7 @@ class UnitResponses(Savable):
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a stimulus, and a column a unit, by its address."""
         layers, units = np.nonzero(self.column >= 0)
-        pairs = zip(layers, units, strict=True)
+        pairs = zip(layers.tolist(), units.tolist(), strict=True)
         names = [str(UnitAddress(layer, self.site, unit)) for layer, unit in pairs]
         table: pd.DataFrame = pd.DataFrame(
             self.values[:, self.column[layers, units]], columns=names

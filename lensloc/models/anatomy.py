@@ -447,16 +447,3 @@ def _layouts(heads: int, shared: int, d_head: int) -> Iterator[dict[str, Cut]]:
         "k": Cut(own, own + d_head, shared, shared),
         "v": Cut(own + d_head, own + 2 * d_head, shared, shared),
     }
-
-
-def finishings(config: Any) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield what transformers models do to the output layer's numbers."""
-    yield lambda raw: raw
-    cap = getattr(config, "final_logit_softcapping", None)
-    if cap:
-        yield lambda raw: torch.tanh(raw / cap) * cap
-    for name in ("logit_scale", "logits_scaling"):
-        factor = getattr(config, name, None)
-        if factor:
-            yield lambda raw, factor=factor: raw * factor  # type: ignore[misc]
-            yield lambda raw, factor=factor: raw / factor  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """What stands before the blocks and behind them: the embedding and the final norm."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,3 +122,46 @@ def _embedded(calls: Sequence[_Call], embedding: nn.Module) -> _Call | None:
 
 def _holds(part: nn.Module, block: nn.Module) -> bool:
     return any(other is block for other in part.modules())
+
+
+def finishing_of(
+    logits: Callable[[], Tensor], head: nn.Module | None, config: Any
+) -> Callable[[Tensor], Tensor] | None:
+    """Return what a model does to its output layer's numbers; None if that is not known.
+
+    Args:
+        logits: runs the model.
+        head: its output layer.
+        config: of the model.
+    """
+    if head is None:
+        return None
+    seen: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        seen.append(output)
+
+    handle = head.register_forward_hook(keep)
+    try:
+        found = logits()
+    finally:
+        handle.remove()
+    if len(seen) != 1 or seen[0].shape != found.shape:
+        return None
+    for way in _finishings(config):
+        if torch.allclose(way(seen[0]).float(), found.float(), rtol=1e-4, atol=1e-5):
+            return way
+    return None
+
+
+def _finishings(config: Any) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Yield what transformers models do to the output layer's numbers."""
+    yield lambda raw: raw
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap:
+        yield lambda raw: torch.tanh(raw / cap) * cap
+    for name in ("logit_scale", "logits_scaling"):
+        factor = getattr(config, name, None)
+        if factor:
+            yield lambda raw, factor=factor: raw * factor  # type: ignore[misc]
+            yield lambda raw, factor=factor: raw / factor  # type: ignore[misc]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
-from lensloc.models.anatomy import Tap, blocks_of, examine, finishings
-from lensloc.models.ends import ENDS, embedding_of, ends_of, layer_of
+from lensloc.models.anatomy import Tap, blocks_of, examine
+from lensloc.models.ends import ENDS, embedding_of, ends_of, finishing_of, layer_of
 from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
@@ -425,26 +425,9 @@ class Plain(Attached, Surface):
     def _finish(self) -> Callable[[Tensor], Tensor] | None:
         """What the model does to the output layer's numbers; None if that is not known."""
         tokens = self._probe_tokens(1, min(4, self.window))
-        seen: list[Tensor] = []
-        head = self.model.get_output_embeddings()
-        if head is None:
-            return None
-
-        def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
-            seen.append(output)
-
         with self._alone():
-            handle = head.register_forward_hook(keep)
-            try:
-                logits = self.logits(tokens)
-            finally:
-                handle.remove()
-        if len(seen) != 1 or seen[0].shape != logits.shape:
-            return None
-        for way in finishings(self.config):
-            if torch.allclose(way(seen[0]).float(), logits.float(), rtol=1e-4, atol=1e-5):
-                return way
-        return None
+            head = self.model.get_output_embeddings()
+            return finishing_of(lambda: self.logits(tokens), head, self.config)
 
     def picked_logits(
         self,

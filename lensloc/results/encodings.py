@@ -89,14 +89,17 @@ class Encoding(Savable):
                 f"Two of the results hold the network {twice or 'without a name'}, which would "
                 "count twice; tell the two apart by names: ll.concat({'first': a, 'second': b})."
             )
+        table, comparisons, responses = (
+            pd.concat(
+                [getattr(first, part), *(_of_networks(getattr(e, part)) for e in several[1:])],
+                ignore_index=True,
+            )
+            for part in ("table", "comparisons", "responses")
+        )
         return cls(
-            *(
-                pd.concat(
-                    [getattr(first, part), *(_of_networks(getattr(e, part)) for e in several[1:])],
-                    ignore_index=True,
-                )
-                for part in ("table", "comparisons", "responses")
-            ),
+            table,
+            comparisons,
+            responses,
             first.confidence,
             first.settings,
             warnings_of(several),
