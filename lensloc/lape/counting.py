@@ -12,6 +12,9 @@ from lensloc.forward.sites import Site, get_site, hook_names, to_units
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Hook, Model, opened
 
+# Tokens counted at once on a CPU: few enough that what is made of them stays in its caches.
+_PART = 256
+
 
 @dataclass(frozen=True, eq=False)
 class Counter:
@@ -30,7 +33,7 @@ class Counter:
     hooks: tuple[str, ...]
     threshold: float
     by_row: bool
-    _buffers: dict[Any, Tensor]
+    _buffers: dict[Any, tuple[Tensor, Tensor]]
 
     @classmethod
     def of(cls, model: Model, site: str, threshold: float, by_row: bool) -> "Counter":
@@ -98,18 +101,21 @@ class Counter:
             # Truths take a quarter of the memory traffic of numbers, which is what counting costs.
             active = units > self.threshold
             return active.sum(dim=1) if self.by_row else active.sum(dim=(0, 1))[None]
-        active = torch.gt(units, self.threshold, out=self._buffer(units))
-        # Sums of ones by a matrix product, several times as fast as summing booleans.
-        if self.by_row:
-            ones = active.new_ones(1, active.shape[1])
-            return (ones @ active).squeeze(1).to(torch.int64)
-        ones = active.new_ones(1, active.shape[0] * active.shape[1])
-        return (ones @ active.flatten(0, 1)).to(torch.int64)
+        rows = units if self.by_row else units.flatten(0, 1)[None]
+        counts = rows.new_zeros(len(rows), rows.shape[-1], dtype=torch.float32)
+        truths, ones = self._buffer(rows)
+        for row, count in zip(rows, counts, strict=True):
+            for part in row.split(_PART):
+                # Sums of ones by a matrix product, several times as fast as summing booleans.
+                active = torch.gt(part, self.threshold, out=truths[: len(part)])
+                count.addmv_(active.T, ones[: len(part)])
+        return counts.to(torch.int64)
 
-    def _buffer(self, like: Tensor) -> Float[Tensor, "row pos neuron"]:
-        # One for all layers: allocating such an array takes as long as filling it.
-        key = tuple(like.shape), like.device
+    def _buffer(self, like: Tensor) -> tuple[Float[Tensor, "part neuron"], Float[Tensor, " part"]]:
+        # One for all layers: allocating an array takes as long as filling it.
+        key = like.shape[-1], like.device
         if key not in self._buffers:
             self._buffers.clear()
-            self._buffers[key] = torch.empty(like.shape, dtype=torch.float32, device=like.device)
+            truths = torch.empty(_PART, like.shape[-1], dtype=torch.float32, device=like.device)
+            self._buffers[key] = truths, truths.new_ones(_PART)
         return self._buffers[key]
