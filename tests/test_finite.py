@@ -199,7 +199,7 @@ def test_a_row_that_only_reads_is_not_judged(own: Any) -> None:
         seen[0] += 1
         if seen[0] <= len(long) - len(short):
             logits = logits.clone()
-            logits[0, -1] = math.nan
+            logits[-1, -1] = math.nan  # the longer prompt, of [row, pos, vocabulary]
         return logits
 
     with own.hooks(fwd_hooks=[("unembed.hook_out", spoil)]):

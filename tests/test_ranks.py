@@ -23,6 +23,7 @@ from lensloc import ranks
 from lensloc.cli import main
 from lensloc.cli.ranking import shared_by_ranks
 from lensloc.forward import capturing, module_runs
+from lensloc.forward.memory import Budget
 from lensloc.models.plain import Plain
 from lensloc.tasks.scoring import Scored, token_log_probs
 
@@ -168,8 +169,8 @@ def test_batches_are_the_same_in_ranks_with_different_memory(
 
     def work(rank: int) -> None:
         leave = ranks.join()
-        capturing._CACHE_BYTES["cpu"] = 2**30 if rank else 20_000
-        module_runs._BYTES["cpu"] = 2**30 if rank else 20_000
+        for module in (capturing, module_runs):
+            module._BUDGET = Budget(on_cpu=2**30 if rank else 20_000, share=0.5)
         torch.save(found_in(), tmp_path / f"{rank}.pt")
         leave()
 

@@ -35,7 +35,6 @@ from lensloc.forward.tokenizing import Tokenized, tokenize
 from lensloc.models.adapting import crew_of, surface
 from lensloc.models.surface import Model
 from lensloc.models.tokens import shortened
-from lensloc.ranks import least
 from lensloc.selectivity import Moments
 from lensloc.selectivity.moments import total
 from lensloc.units.addresses import UnitAddress
@@ -328,7 +327,7 @@ class _Runner:
         return batches_by_length(
             lengths,
             batch_size=batch_size,
-            budget=least(self._token_budget(max(1, longest))),
+            budget=self._token_budget(max(1, longest)),
             equal=sees_pads(self.model, longest),
         )
 

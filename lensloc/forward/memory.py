@@ -3,7 +3,7 @@
 On a CPU these are fixed numbers, so that results are the same to the last bit wherever and beside
 whatever else they are computed. Elsewhere they follow from the memory that is free when a run
 begins and from rates that are measured once a process, between two bounds, in powers of two. Ranks
-that share work take the numbers of the first of them.
+that share work take the least of theirs, so that all of them must ask.
 """
 
 import functools
@@ -18,7 +18,7 @@ from torch import nn
 from lensloc.forward.site_table import SITES
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, Surface
-from lensloc.ranks import from_first
+from lensloc.ranks import least
 
 # Of a device whose rates are not measured (all but CUDA), and the bounds of what is measured.
 UNTRIED_TOKENS = 8192
@@ -93,10 +93,7 @@ def devices_of(model: Model) -> tuple[torch.device, ...]:
 
 def budget_on(model: Model, budget: Budget) -> int:
     """Return what a budget allows on the fullest device of a model, the same in all ranks."""
-    devices = devices_of(model)
-    if devices[0].type == "cpu":
-        return budget.on_cpu
-    return from_first(lambda: budget.on(*devices))
+    return least(budget.on(*devices_of(model)))
 
 
 def tokens_at_once(
@@ -115,7 +112,7 @@ def tokens_at_once(
     allowed = budget_on(model, budget)
     if seen.device.type == "cpu":
         return max(1, min(on_cpu, allowed // max(1, bytes_a_token)))
-    busy = from_first(lambda: busy_tokens(model))
+    busy = least(busy_tokens(model))
     return max(1, min(busy, allowed // max(1, bytes_a_token + elsewhere)))
 
 

@@ -16,7 +16,6 @@ from lensloc.models.adapting import crew_of, surface
 from lensloc.models.inputs import Input, batch_of, signature
 from lensloc.models.module import OfModule
 from lensloc.models.surface import Model
-from lensloc.ranks import least
 from lensloc.units.ragged import Widths, stacked
 from lensloc.units.stimuli import Stimulus
 from lensloc.vocabulary import PLACE_POOLINGS, PlacePooling
@@ -103,7 +102,7 @@ class ModuleRunner:
             ready |= {row: seen.read(stimulus) for row, stimulus in enumerate(stimuli)}
             order.sort(key=lambda row: str(signature(ready[row])))
         # Free memory differs from rank to rank, and batches must not.
-        size = least(self._rows_at_once()) if batch_size == "auto" else batch_size
+        size = self._rows_at_once() if batch_size == "auto" else batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         own = crew_of(self.model).mine(batches)
         run_batches(self.model, own, run_batch, progress=progress, description="stimuli")

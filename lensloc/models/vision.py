@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import Tensor, nn
 
+from lensloc.display.places import is_file
 from lensloc.errors import LensLocError, needed
 from lensloc.models.describing import describe
 from lensloc.models.identity import attach
@@ -204,7 +205,7 @@ def sees(name: str, **of_hub: Any) -> bool:
     if sees_surely(name):
         return True
     place = Path(name).expanduser()
-    if (place / "config.json").is_file() or name.count("/") != 1 or name[0] in "./~":
+    if is_file(place / "config.json") or name.count("/") != 1 or name[0] in "./~":
         return False
     options = {key: value for key, value in of_hub.items() if key in ("revision", "token")}
     with contextlib.suppress(OSError, ValueError, HfHubHTTPError, HFValidationError):

@@ -337,7 +337,7 @@ def localize(
         max_tokens = procedure.max_tokens if max_tokens is None else max_tokens
         sites = procedure.sites if sites is None else sites
     refuse_idle(INSTEAD, test=nuisance is not None and test is not None)
-    if truncate:  # before nuisances are measured, which are those of what is read
+    if truncate and nuisance is not None:  # which is measured of what is read
         max_tokens = cut_at_window(model, contrast, max_tokens)
     cut: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     cut |= {} if isinstance(seen, OfModule) else {"bos": bos, "max_tokens": max_tokens}

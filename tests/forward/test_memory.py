@@ -96,13 +96,13 @@ def test_tokens_follow_from_measured_rates(tiny_llama: Any) -> None:
     assert tokens(1.0, 5e-6) == memory.LEAST_TOKENS
 
 
-def test_ranks_take_the_numbers_of_the_first(
+def test_ranks_take_the_least_of_their_numbers(
     elsewhere: tuple[Any, dict[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Otherwise ranks would cut texts into other batches, and lose or repeat some."""
     model, _ = elsewhere
-    told = iter((3 * 1000, 17))
-    monkeypatch.setattr(memory, "from_first", lambda compute: next(told))
+    told = iter((3 * 1000, 17))  # of the other rank: what it has free, how many keep it busy
+    monkeypatch.setattr(memory, "least", lambda number: min(number, next(told)))
     found = tokens_at_once(model, on_cpu=1, bytes_a_token=1000, budget=Budget(1, 0.5))
     assert found == 3
 

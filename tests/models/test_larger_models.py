@@ -14,6 +14,7 @@ import lensloc as ll
 from lensloc.attribution import running
 from lensloc.errors import unwarned
 from lensloc.forward import capturing
+from lensloc.forward.memory import Budget
 from lensloc.lesions import resuming
 from lensloc.lesions.resuming import Residuals
 from lensloc.models import describe
@@ -127,8 +128,8 @@ def test_tensor_parallel_ranks_with_different_memory_run_the_same_passes(
 
     def work(rank: int) -> None:
         model = ll.load_model(sharded["llama"], tp_plan="auto", progress=False)
-        resuming._MOST_BYTES = 2**30 if rank else 0
-        running._GRADIENT_BYTES["cpu"] = 2**30 if rank else 2**20
+        resuming._MOST_ON_CPU = 2**30 if rank else 0
+        running._BUDGET = Budget(on_cpu=2**30 if rank else 2**20, share=0.5)
         budget = running.token_budget(model, 3, 20)
         torch.save((budget, scores(model)), tmp_path / f"{rank}.pt")
 
