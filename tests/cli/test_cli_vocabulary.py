@@ -50,6 +50,7 @@ def options_of(name: str) -> set[str]:
     found = COMMANDS[name].params
     return {option for parameter in found for option in parameter.opts if not parameter.hidden}
 
+
 MORE = " (more: lensloc faq control-units)"
 
 
