@@ -640,7 +640,7 @@ def multiverse(given: Material) -> None:
     found = ll.multiverse(
         given.model,
         given.contrast("language"),
-        [ll.tasks.minimal_pairs(limit=given.at_most(2))],
+        [ll.tasks.minimal_pairs(limit=given.at_most(1))],
         None if given.few is None else tiny,
         draws=given.at_most(20),
         store=given.store,
