@@ -193,7 +193,7 @@ def kinds(given: Material) -> None:
     """Selectivity, reliability and lesions of every kind of unit."""
     networks = {
         name: given.contrast(name.replace(" ", "-"))
-        for name in ("language", "theory of mind", "multiple demand")
+        for name in ("language", "theory of mind", "multiple demand")[: given.few and 1]
     }
     table = ll.compare_granularities(
         given.model,

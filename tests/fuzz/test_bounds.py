@@ -221,11 +221,11 @@ def test_memory_and_hooks_after_many_rounds(checkpoints: dict[str, Path]) -> Non
     """A few of the thousand rounds of ``make soak``: what Python keeps does not grow."""
     logging.disable(logging.WARNING)
     model = ll.load_model(checkpoints["llama"], backend="transformers", progress=False)
-    soak(model, 5, 1)
+    soak(model, 3, 1)
     tracemalloc.start()
-    soak(model, 5, 1)
+    soak(model, 3, 1)
     before = tracemalloc.get_traced_memory()[0]
-    soak(model, 15, 1)
+    soak(model, 8, 1)
     after = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     logging.disable(logging.NOTSET)

@@ -75,7 +75,7 @@ def test_a_reader_that_is_wrong_is_found_out(tmp_path: Path) -> None:
 
 def test_kills_at_steps_of_the_writer_and_several_processes() -> None:
     """A few of what ``make kills`` does: rerun identical, nothing left, computed once."""
-    command = [sys.executable, HERE / "kills.py", "--kills", "8", "--at-steps", "6"]
+    command = [sys.executable, HERE / "kills.py", "--kills", "6", "--at-steps", "4"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*map(str, command), "--processes", "4"],
@@ -85,7 +85,7 @@ def test_kills_at_steps_of_the_writer_and_several_processes() -> None:
     assert "4 processes with one key on an empty cache: computed 1 time(s)" in done.stdout
     rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("| ")][1:]
     assert len(rows) == 4
-    assert sum(int(row[2]) for row in rows) >= 5, done.stdout  # the others ended before
+    assert sum(int(row[2]) for row in rows) >= 4, done.stdout  # the others ended before
 
 
 # -- what it found ---------------------------------------------------------------------------------
