@@ -68,7 +68,7 @@ def reading_times(
         n_resamples: of the bootstrap over stories.
         confidence: of its intervals.
         seed: of the bootstrap.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         progress: show progress bars.
 
     Raises:

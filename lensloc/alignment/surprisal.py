@@ -28,7 +28,7 @@ _WHITE = tuple(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 
 def _byte_level() -> tuple[str, ...]:
-    """Return how byte-level tokenizers spell white space: a letter a byte."""
+    """Return how byte-level tokenizers spell white space: a letter per byte."""
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in shown]
     letter = {byte: chr(byte) for byte in shown}
@@ -84,10 +84,10 @@ class WordSurprisals(Savable):
     """How surprising every word of some texts is to a model, in nats.
 
     Attributes:
-        table: one row a word: ``story``, ``position``, ``word``, ``n_tokens``; ``surprisal``, minus
-            the log probability of its tokens; ``corrected``, minus the log probability of the word
-            (see :func:`word_surprisals`), NaN where tokens do not tell where words end; both NaN
-            for a word that nothing stands before.
+        table: one row per word: ``story``, ``position``, ``word``, ``n_tokens``; ``surprisal``,
+            minus the log probability of its tokens; ``corrected``, minus the log probability of the
+            word (see :func:`word_surprisals`), NaN where tokens do not tell where words end; both
+            NaN for a word that nothing stands before.
         marks: what the tokenizer marks of a word, its ``"beginning"``, its ``"end"`` or ``"none"``.
         warnings: what a reader should know, in sentences.
         provenance: which model, how loaded.
@@ -170,7 +170,7 @@ def word_surprisals(
         bos: whether a beginning-of-text token stands before every text.
         window: most tokens read at once; longer texts are read in windows that move on by half of
             it. At most 2048 tokens, or the model's context, if None.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         progress: show a progress bar.
 
     Raises:

@@ -66,7 +66,7 @@ def localize_pairs(
         sites: where the units live: a name, or a list of names.
         gradient_at: take the gradient in the run of the ``"clean"`` texts (what is lost when a unit
             is corrupted) or of the ``"corrupted"`` ones (what is won when it is made clean).
-        batch_size: pairs a batch, or ``"auto"``; halved when memory runs out.
+        batch_size: pairs per batch, or ``"auto"``; halved when memory runs out.
         progress: show a progress bar.
 
     Returns:

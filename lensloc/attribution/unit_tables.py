@@ -1,4 +1,4 @@
-"""Numbers per unit -> a table with one row a unit."""
+"""Numbers per unit -> a table with one row per unit."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from lensloc.units.mask import UnitAddress, UnitMask
 def unit_table(
     site: str, values: Mapping[str, Float[Tensor, "layer unit"]], mask: UnitMask | None, model: str
 ) -> pd.DataFrame:
-    """Return one row a unit: address, site, layer, unit, and the values.
+    """Return one row per unit: address, site, layer, unit, and the values.
 
     Args:
         site: of the units.

@@ -302,7 +302,7 @@ def parse_tasks(
 
     Args:
         texts: the tasks.
-        limit: items a paradigm or kind, or texts.
+        limit: items per paradigm or kind, or texts.
         bos: ``--bos``.
         batch_size: ``--batch-size``.
         form: how files of one's own are written.

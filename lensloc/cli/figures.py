@@ -32,7 +32,7 @@ def heatmap_command(
         False
     ),
 ) -> None:
-    """Draw the percentage of units in every layer, one column a mask."""
+    """Draw the percentage of units in every layer, one column per mask."""
     require_place(out, "--out", FIGURES, overwrite)
     labelled: dict[str, UnitMask] = {}
     for path in masks:

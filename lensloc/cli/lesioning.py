@@ -303,7 +303,7 @@ def _outputs(
 
 
 def _fluency(result: "TaskResult", row: int) -> float | None:
-    """Return the mean log-probability a token of one continuation; None of an empty one."""
+    """Return the mean log-probability per token of one continuation; None of an empty one."""
     item = result.items.iloc[row]
     return float(item["value"]) / float(item["weight"]) if item["weight"] else None
 
@@ -339,7 +339,7 @@ def _show(
             soft_wrap=True,
         )
     console.print(
-        f"Fluency (mean log-probability a token under the intact model): {fluency}.",
+        f"Fluency (mean log-probability per token under the intact model): {fluency}.",
         highlight=False,
         soft_wrap=True,
     )

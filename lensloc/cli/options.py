@@ -100,8 +100,8 @@ Network = Annotated[
 OwnContrast = Annotated[
     Path | None,
     typer.Option(
-        help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row a text; or a folder "
-        "with a folder of pictures for every condition."
+        help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row per text; or a "
+        "folder with a folder of pictures for every condition."
     ),
 ]
 TargetConditions = Annotated[
@@ -198,7 +198,7 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python code that comes with the model."),
 ]
-BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
+BatchSize = Annotated[str, typer.Option(help="Texts per batch, or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")]
 PlotOut = Annotated[

@@ -70,7 +70,7 @@ def run_command(
         typer.Option(help="Processes of this machine, each with a GPU of its own if there are."),
     ] = 1,
     on: Annotated[
-        str, typer.Option(help="here, or slurm: one task a model, and come back at once.")
+        str, typer.Option(help="here, or slurm: one task per model, and come back at once.")
     ] = "here",
     slurm: Annotated[
         list[str] | None,

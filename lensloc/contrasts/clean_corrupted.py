@@ -166,7 +166,7 @@ class Pairs(Savable):
         separator: str = " ",
         name: str = "custom",
     ) -> "Pairs":
-        """Make pairs from a table with one row a pair.
+        """Make pairs from a table with one row per pair.
 
         Args:
             table: the texts.
@@ -203,7 +203,7 @@ class Pairs(Savable):
         sep: str | None = None,
         encoding: str | None = None,
     ) -> "Pairs":
-        """Read pairs from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file, one row a pair.
+        """Read pairs from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file, one row per pair.
 
         Args:
             path: the file; all but Parquet may be compressed (``.csv.gz``).
@@ -272,7 +272,7 @@ class Pairs(Savable):
             LensLocError: unless ``limit`` is at least 1.
         """
         if limit < 1:
-            raise LensLocError(f"limit is at least 1 pair a group; {limit} is not.")
+            raise LensLocError(f"limit is at least 1 pair per group; {limit} is not.")
         counts: dict[str, int] = {}
         kept = []
         for row, pair in enumerate(self.pairs):
@@ -369,7 +369,7 @@ class Pairs(Savable):
         return measure_balance(fields, [CLEAN], [CORRUPTED], model)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return one row a pair: group, clean, corrupted, right, wrong."""
+        """Return one row per pair: group, clean, corrupted, right, wrong."""
         import pandas as pd  # takes long to load, and pairs are read without it
 
         table: pd.DataFrame = pd.DataFrame(

@@ -87,11 +87,11 @@ def record(
         max_tokens: count so many tokens of each language at most.
         batch_tokens: tokens run at once; at least one window. 2,048 on a CPU, elsewhere by free
             memory and the device's rate, if None.
-        window: tokens a window; the model's context, at most 1024, if None.
+        window: tokens per window; the model's context, at most 1024, if None.
         bos: whether a beginning-of-text token stands before every document of text: ``"model"``,
             ``"add"`` or ``"none"``. It counts as a token. Ready token ids stay as they are.
         keep_windows: also keep counts of stretches of the text, for :func:`lensloc.lape.null`:
-            ``4 * n_blocks * layers * neurons`` bytes a language on the CPU.
+            ``4 * n_blocks * layers * neurons`` bytes per language on the CPU.
         n_blocks: how many stretches of a language are kept at most (refused without
             ``keep_windows``). They begin as single windows; if there are more, neighbours are
             joined. All languages get stretches of one length.

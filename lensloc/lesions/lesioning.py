@@ -94,13 +94,13 @@ def lesion(
             values of other units do not matter).
         quantile: of ``clamp``, 0 to 1, over the stimuli of ``reference``.
         reference: of ``mean``, ``resample`` and ``clamp``: a contrast, of whose texts the responses
-            are captured here and now (signed, mean over tokens), or responses, one a site
+            are captured here and now (signed, mean over tokens), or responses, one per site
             (site ``z`` for the mean and resampling of heads); of ``corrupt``: pairs, whose
             corrupted texts are run here and now.
         seed: of ``resample``.
         positions: every position, or only the last of each forward pass. With a key-value cache
             the last position is each new token in its turn; without, earlier tokens recover.
-        batch_size: texts a batch, for a contrast as reference.
+        batch_size: texts per batch, for a contrast as reference.
         check: probe the logits on leaving.
 
     Raises:

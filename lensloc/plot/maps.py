@@ -44,7 +44,7 @@ def layer_heatmap(
     percent: float = 1,
     title: str | None = None,
 ) -> go.Figure:
-    """Show what percentage of each layer's units is in a set; one column a set.
+    """Show what percentage of each layer's units is in a set; one column per set.
 
     Layer 0 is at the bottom, as in the model. Sets of models with different numbers of layers
     stand beside each other layer by layer. Many columns become narrow, with upright labels. Where
@@ -201,7 +201,7 @@ def _shares(
 
 
 def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = None) -> go.Figure:
-    """Show t of every unit: a row a layer, units sorted by t, red where the target wins.
+    """Show t of every unit: a row per layer, units sorted by t, red where the target wins.
 
     Wide layers are drawn at evenly spaced ranks, so that a page stays small; the extremes are
     always among them.
@@ -247,7 +247,7 @@ def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = 
 
 
 def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
-    """Show t of every attention head: a row a layer, a column a head, red where the target wins.
+    """Show t of every attention head: a row per layer, a column per head, red for the target.
 
     Args:
         found: statistics of a site at which a head is one unit: ``head``, ``attn_entropy``,

@@ -113,7 +113,7 @@ def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = No
 
 
 def _beside(found: Encoding, measure: Measure) -> Figure:
-    """Draw a panel a network, a bar a set of features."""
+    """Draw a panel per network, a bar per set of features."""
     table = found.table
     names = list(dict.fromkeys(table.loc[table["kind"] == NETWORK, "network"]))
     bars = {name: list(_bars(table, name, measure)) for name in names}

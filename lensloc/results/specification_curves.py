@@ -25,10 +25,10 @@ class Multiverse(Savable):
     """What :func:`lensloc.multiverse` measured.
 
     Attributes:
-        table: one row a specification and task:
+        table: one row per specification and task:
 
             - ``specification``, its number; ``reference``, whether it is the one that others are
-              held against; a column a choice, in words: ``selection``, ``activations``, ``test``,
+              held against; a column per choice, in words: ``selection``, ``activations``, ``test``,
               ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
               ``percent``, ``mode``, ``control``; empty where the choice plays no part;
             - ``n_units``; ``unit_set``, a number that specifications with the same units share;
@@ -47,7 +47,7 @@ class Multiverse(Savable):
             - ``verdict``: ``holds`` (more harm than control units), ``not told apart``,
               ``reversed`` (less), ``no harm`` (less bad than control units, but no harm), ``open``
               (nothing can be concluded); ``took_effect``, whether the lesion did anything.
-        left_out: one row a reason for which combinations are no specification of their own:
+        left_out: one row per reason for which combinations are no specification of their own:
             ``kind`` (``cannot be made``, ``the same as another``), ``n``, ``choices`` that they
             have in common, ``reason``.
         combinations: how many combinations of choices there are.
@@ -86,7 +86,7 @@ class Multiverse(Savable):
             task: of this task only.
 
         Returns:
-            One row a task, choice and value: ``specifications``, ``holds`` (in how many the claim
+            One row per task, choice and value: ``specifications``, ``holds`` (in how many the claim
             holds), ``share``, and the median ``difference``.
 
         Raises:
@@ -103,7 +103,7 @@ class Multiverse(Savable):
             task: of this task only.
 
         Returns:
-            One row a task and choice: ``pairs``; ``change``, their mean absolute change of the
+            One row per task and choice: ``pairs``; ``change``, their mean absolute change of the
             difference from control units; ``verdicts``, the share whose verdicts differ.
 
         Raises:

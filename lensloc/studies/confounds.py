@@ -40,11 +40,11 @@ def confound_check(
         percent: how many units each procedure selects.
         site: where units live.
         seed: of the halves.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         progress: show progress bars.
 
     Returns:
-        One row a comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
+        One row per comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
         ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control. Its
         ``attrs["warnings"]`` are what a reader should know, in sentences.
 

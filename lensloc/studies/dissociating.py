@@ -95,7 +95,7 @@ def specificity(
         mode: what becomes of units, as in :func:`lensloc.lesion_study`.
         reference: of modes that need one.
         room: task -> how far its score can fall, for tasks for which guessing has no score
-            (nats a token, for perplexities), or instead of intact minus guessing.
+            (nats per token, for perplexities), or instead of intact minus guessing.
         answered: items that the intact model answers are chosen by their kind (paradigm of pairs,
             kind of questions), on a random half of the items that is not measured afterwards: a
             kind is kept if its score lies at least this share of the way from guessing to all
@@ -129,7 +129,7 @@ class Grid:
         tasks: those that have room to fall, with the items that are measured.
         controls: beside every network.
         domains: network -> names of its own tasks.
-        room: one row a task, as :class:`~lensloc.results.specificities.Specificity` has it.
+        room: one row per task, as :class:`~lensloc.results.specificities.Specificity` has it.
         given: arguments of :func:`specificity`.
         told: what a reader should know, in sentences.
     """

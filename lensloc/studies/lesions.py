@@ -57,8 +57,8 @@ def lesion_study(
 ) -> LesionStudy:
     """Lesion networks and their controls, in several sizes and modes, and measure every task.
 
-    The intact model is scored once a task. What was measured is kept in the store as soon as it is
-    there, so a study that was interrupted goes on where it stopped.
+    The intact model is scored once per task. What was measured is kept in the store as soon as it
+    is there, so a study that was interrupted goes on where it stopped.
 
     Args:
         model: a loaded model.
@@ -93,7 +93,7 @@ def lesion_study(
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and task; see :class:`~lensloc.results.lesions.LesionStudy`.
+        One row per lesion and task; see :class:`~lensloc.results.lesions.LesionStudy`.
 
     Raises:
         LensLocError: no mask, no task, a size that a mask cannot have, an argument that has no
@@ -128,7 +128,7 @@ def lesion_study(
         name: _network(model, name, given, tasks, sizes[name], place, seed, progress)
         for name, given in masks.items()
     }
-    if isinstance(reference, Contrast):  # captured once, not once a lesion
+    if isinstance(reference, Contrast):  # captured once, not once per lesion
         sites = {mask.site for network in networks.values() for mask in network.masks.values()}
         needed = {reference_site(at, mode.mode) for at in sites for mode in planned if mode.needs}
         held = reference_responses(model, reference, needed)
@@ -139,7 +139,7 @@ def lesion_study(
         for group in _groups(model, name, network, several, planned)
     ]
     run = Runner(model, card, store)
-    # One step a task and lesion, and one a task of the intact model.
+    # One step per task and lesion, and one per task of the intact model.
     total = sum(group.size * len(networks[group.job.network].tasks) for group in groups)
     total += sum(len(network.tasks) for network in networks.values())
     with progress_bar(progress, total, "lesions") as advance:

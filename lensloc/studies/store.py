@@ -177,7 +177,7 @@ class Store:
 
         Args:
             key: what it depends on.
-            shape: layers and units a layer that it must have; any if None.
+            shape: layers and units per layer that it must have; any if None.
         """
         return from_first(lambda: self._load(key, shape))
 

@@ -51,7 +51,7 @@ def sweep(
         measure: False to look only at what is there.
         processes: of this machine, which share the models out among themselves, each with a GPU of
             its own where there are several.
-        on: ``"here"``, or ``"slurm"`` to submit one task a model and return at once.
+        on: ``"here"``, or ``"slurm"`` to submit one task per model and return at once.
         slurm: options of submitit: ``timeout_min``, ``slurm_partition``, ``gpus_per_node``,
             ``mem_gb`` and so on.
         device: of models that the plan puts nowhere; a GPU if there is one, if None.

@@ -42,7 +42,7 @@ def decode(
         prompts: token ids of every prompt.
         how: how tokens are chosen.
         places: what the prompts are called in messages; their texts if None.
-        batch_size: prompts a batch; does not change the result.
+        batch_size: prompts per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 

@@ -71,7 +71,7 @@ class Generation:
         """Let the model write, under whatever lesion is open; let the intact one judge.
 
         Returns:
-            Fluency: mean natural log-probability a token that the model without its lesions gives
+            Fluency: mean natural log-probability per token that the model without its lesions gives
             to what was written. Items: ``text``, ``tokens``, ``words``, ``distinct_1`` and
             ``distinct_2`` (share of different words and of different pairs of words; NaN where
             there is none), ``value`` (summed log-probability) and ``weight`` (tokens). NaN if
@@ -185,7 +185,7 @@ def generation(
         min_new_tokens: so many tokens are written before an end-of-text token may be.
         seed: of the draws.
         bos: whether a beginning-of-text token stands before every prompt.
-        batch_size: prompts of equal length a batch; does not change the result.
+        batch_size: prompts of equal length per batch; does not change the result.
         name: of the task, in tables.
         sep: what separates the cells of a file; see :meth:`lensloc.Contrast.from_file`.
         encoding: of a file; as there.

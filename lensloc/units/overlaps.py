@@ -28,7 +28,7 @@ def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
         masks: name -> network, at least two, all ``[layer, unit]`` of one site and shape.
 
     Returns:
-        One row a pair, in the order of the masks:
+        One row per pair, in the order of the masks:
 
         - ``first``, ``second``: the names; ``site``; ``n_units`` of that site, ``N``;
         - ``n_first``, ``n_second``, ``n_both``: units of either network and of both;

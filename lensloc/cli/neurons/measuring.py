@@ -117,7 +117,7 @@ def perplexity_command(
         return
     for kind in found.kinds:
         own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
-        tell(f"\nChange of log perplexity, nats a token; {own} at zero:")
+        tell(f"\nChange of log perplexity, nats per token; {own} at zero:")
         matrix = found.matrix(kind).reset_index()
         show_rows(Console(), matrix, list(matrix.columns), {"lesioned": "lesioned \\ tested"})
     show_notes(notes)

@@ -77,8 +77,8 @@ def encode_command(
     responses: Annotated[
         Path | None,
         typer.Option(
-            help=f"What was recorded: {KINDS}, a row a stimulus and a column a response; columns "
-            "run and time for time series."
+            help=f"What was recorded: {KINDS}, a row per stimulus and a column per response; "
+            "columns run and time for time series."
         ),
     ] = None,
     ceilings: Annotated[

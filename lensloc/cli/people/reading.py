@@ -67,7 +67,7 @@ def reading_times_command(
     times: Annotated[
         Path,
         typer.Argument(
-            help=f"Reading times: {KINDS}, a row a word, with columns story, position, word, "
+            help=f"Reading times: {KINDS}, a row per word, with columns story, position, word, "
             "time and, for single readers, subject; or a folder of Natural Stories."
         ),
     ],
@@ -114,7 +114,7 @@ def reading_times_command(
     words_out: Annotated[
         Path | None,
         typer.Option(
-            help=f"Table of the intact model's surprisals, a row a word: {', '.join(TABLES)}."
+            help=f"Table of the intact model's surprisals, a row per word: {', '.join(TABLES)}."
         ),
     ] = None,
     plot_out: PlotOut = None,

@@ -249,8 +249,8 @@ _MODES = {
 _LOGARITHM = "perplexity"
 _UNITS = {
     "accuracy": "share of items",
-    "bits per byte": "bits a byte",
-    "fluency": "nats a token",
+    "bits per byte": "bits per byte",
+    "fluency": "nats per token",
 }
 
 
@@ -378,7 +378,7 @@ def _cost(change: Change) -> str:
     if change.drop == 0:
         noun = "change"
     of = " of the log perplexity" if change.measure == _LOGARITHM else ""
-    unit = "nats a token" if of else _UNITS.get(change.measure, change.measure)
+    unit = "nats per token" if of else _UNITS.get(change.measure, change.measure)
     few = ", few for an interval" if 1 < change.n_items < FEW_ITEMS else ""
     ends = interval(low, high) if change.n_items > 1 else ""
     words = f"a {noun}{of} of {number(size)} {ends}".rstrip()

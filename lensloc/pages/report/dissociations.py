@@ -51,7 +51,7 @@ def section(found: Specificity) -> Section:
 _ON_INDICES = (
     "Index: the share of the room to fall that a network's own tasks lose, minus that of the "
     "others; 0 is damage that spares nothing. p: its place among the indices of the control draws, "
-    "(1 + draws that reach it) / (1 + draws); of all together, over choices of one set a network."
+    "(1 + draws that reach it) / (1 + draws); of all together, over choices of one set per network."
 )
 
 

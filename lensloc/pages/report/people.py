@@ -121,7 +121,7 @@ def _reading(found: ReadingStudy, name: str, title: str) -> Section:
             f"{interval(row['gain_low'], row['gain_high'], 4)}".strip(),
             "loss": _or_dash(row["loss"], 4),
             "p": _or_dash(row["p"], 2),
-            "nats a word": number(row["mean surprisal"], 2),
+            "nats per word": number(row["mean surprisal"], 2),
         }
         for row in shown_gains(found.table).to_dict("records")
     ]

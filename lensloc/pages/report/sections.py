@@ -68,7 +68,7 @@ def heatmaps(study: Study) -> Section:
             f"figure-units-{number}",
             plot.unit_heatmap(found, columns=_COLUMNS),
             f"t of every unit at {site}",
-            f"A row a layer, its units sorted by t. Red: larger responses to {target}; blue: to "
+            f"A row per layer, its units sorted by t. Red: larger responses to {target}; blue: to "
             f"{control}.",
         )
         for number, (site, found) in enumerate(study.found.items())
@@ -151,7 +151,7 @@ def stimuli(study: Study) -> Section:
             for name, texts in contrast.conditions.items()
         )
     )
-    what = "Lengths a text" if balance.of == "text" else f"Measures a {balance.of}"
+    what = "Lengths per text" if balance.of == "text" else f"Measures per {balance.of}"
     content = joined(
         prose(f"Source: {source}."),
         listing(rows, f"{what}: mean and standard deviation"),
@@ -341,7 +341,7 @@ def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
     if not rows:
         return []
     words = (
-        f"At {sizes[0]:g} % of the units; the first to fall first, at most {most} a task. Falls "
+        f"At {sizes[0]:g} % of the units; the first to fall first, at most {most} per task. Falls "
         "at: the smallest size from which on more items lose than gain, by an exact sign test, at "
         "a false discovery rate of 5 % over all groups of the task."
     )

@@ -27,7 +27,7 @@ def section(found: Multiverse) -> Section:
             f"figure-{_NAME}-{place}",
             plot.multiverse(found, task=task),
             f"Harm to {task} under every choice",
-            "A column a specification, sorted by what the chosen units cost more than control "
+            "A column per specification, sorted by what the chosen units cost more than control "
             f"units. Bars: {level} intervals. Below, the two drops, and the choices of which each "
             "specification is made. Dotted: the reference specification.",
             fixed=True,
