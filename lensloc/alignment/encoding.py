@@ -57,10 +57,10 @@ def encode(
 ) -> Encoding:
     """Predict brain responses from units of a model, by ridge regression on held-out passages.
 
-    Beside the units' score stand, always: the passage-and-position baseline, which tells whether
-    the split leaks; length, position and frequency of words; word rate for time series; the same
-    units of the untrained network; control units, as many; and the variance that the units explain
-    beyond the baselines together.
+    These always stand beside the units' score: the passage-and-position baseline, which tells
+    whether the split leaks; length, position and frequency of words; word rate for time series; the
+    same units of the untrained network; control units, as many; and the variance that the units
+    explain beyond the baselines together.
 
     Args:
         model: a loaded model.

@@ -135,9 +135,9 @@ def word_surprisals(
         surprisal = - sum log p(t_i | all tokens before).
 
     With a tokenizer whose tokens carry the white space *before* a word, this is not the surprisal
-    of the word (Oh and Schuler 2024, Pimentel and Meister 2024): whether "care" has ended or goes
-    on as "careful" is decided by the first token of the next word, which is charged for it. The
-    probability that a word w follows a context c, given that the word before has ended, is
+    of the word (Oh and Schuler 2024, Pimentel and Meister 2024). The first token of the next word
+    decides whether "care" has ended or goes on as "careful", and its surprisal counts that, too.
+    The probability that a word w follows a context c, given that the word before has ended, is
 
         p(w | c) = prod p(t_i | c, t_<i) * P(B | c, w) / P(B | c),
 
@@ -148,12 +148,11 @@ def word_surprisals(
 
     Special cases:
 
-    - Where a word's first token carries no white space (the first word of a text, a word after a
-      line end that is a token of its own), what is known before it is the opposite: P(B | c) is
-      then the total of all tokens that do *not* begin with white space or that end the text, given
-      everything before, white space included.
+    - The first token of some words carries no white space: the first word of a text, a word after a
+      line end that is a token of its own. Then P(B | c) is the total of all tokens that do *not*
+      begin with white space or that end the text, given everything before, white space included.
     - White space that is a token of its own (a line end, a second space) ends the word before it,
-      and belongs to no word: it is read, but its probability is charged to none.
+      and belongs to no word: it is read, but its probability counts for none.
     - After the last word of a text, P(B | c, w) is as everywhere: that white space or the end of
       the text would follow.
     - Without a beginning-of-text token nothing stands before the first token, so the first word

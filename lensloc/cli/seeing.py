@@ -43,7 +43,7 @@ ProbeLayer = Annotated[
 Classes = Annotated[
     Path | None,
     typer.Option(
-        help="Names of all classes of the model in order, a line each, for --task classification; "
+        help="Names of all classes of the model in order, one per line, for --task classification; "
         "without, folders are called by the numbers of classes."
     ),
 ]

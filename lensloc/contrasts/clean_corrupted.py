@@ -26,6 +26,8 @@ from lensloc.vocabulary import BUNDLED_PAIRS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lensloc.models.surface import Model
+
 CLEAN, CORRUPTED = "clean", "corrupted"
 _FIELDS = (CLEAN, CORRUPTED, "right", "wrong")
 _GROUP = "group"
@@ -301,7 +303,7 @@ class Pairs(Savable):
             raise LensLocError(f"{len(self)} pair of {self.source} cannot be split; give more.")
         return self.keep(sorted(halves[0])), self.keep(sorted(halves[1]))
 
-    def aligned(self, model: Any) -> "Pairs":
+    def aligned(self, model: "Model") -> "Pairs":
         """Return the pairs whose prompts have equally many tokens, as patching needs them.
 
         A warning says which pairs are left out.
@@ -359,7 +361,7 @@ class Pairs(Savable):
         content = [[*pair.prompts, *pair.continuations] for pair in self.pairs]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
-    def balance(self, model: Any = None) -> Balance:
+    def balance(self, model: "Model | None" = None) -> Balance:
         """Compare lengths of clean and corrupted prompts, and of continuations.
 
         Args:

@@ -78,7 +78,7 @@ def record(
             streamed, and the split is ``train`` if not named); a path to
             a ``.txt`` (one document), a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` with a
             column ``text``, or a folder of these, compressed or not (``.gz``); token ids
-            ``[token]``, to be cut into windows, or ``[window, token]``, each row a window, as a
+            ``[token]``, to be cut into windows, or ``[window, token]``, one row per window, as a
             tensor, an array or a ``.pt``, ``.npy`` or ``.safetensors`` file. Texts that are empty
             are passed over. A text of more than a
             million characters is tokenized in pieces that end where a line ends.

@@ -235,7 +235,7 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
         title: of the figure.
 
     Returns:
-        Bars: gain in log-likelihood over length and frequency, nats a time.
+        Bars: gain in log-likelihood over length and frequency, nats per time.
     """
     require_a(ReadingStudy, study, "study")
     table = study.table
@@ -251,7 +251,7 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
             )
             bars.append(_Bar.of(words, look, rows, "gain"))
         shown[WORDS[str(kind)]] = bars
-    figure = _panels_of_bars(shown, "gain (nats a time)")
+    figure = _panels_of_bars(shown, "gain (nats per time)")
     width, height, top = figure.layout.width, figure.layout.height, figure.layout.margin.t
     models = ", ".join(brief(name) for name in table["model"].unique() if name)
     bottom = figure.layout.margin.b

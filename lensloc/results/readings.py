@@ -98,7 +98,7 @@ class ReadingStudy(Savable):
     def _line(self) -> str:
         whole = self.table[self.table["kind"] == INTACT]
         gains = ", ".join(
-            f"{gain:.4f} nats a time ({name})"
+            f"{gain:.4f} nats per time ({name})"
             for name, gain in zip(whole["surprisal"], whole["gain"], strict=True)
         )
         lesions = self.table["network"].replace("", pd.NA).nunique()

@@ -64,8 +64,8 @@ def lesion_study(
         model: a loaded model.
         masks: name -> network. A mask is lesioned as it is. A selectivity map is cut to every size
             in ``percents`` by t. A contrast is localized first, then cut likewise; if a task uses
-            some of its texts, units are picked on one half of the contrast, and the task leaves out
-            that half.
+            some of its texts, units are picked on one half of the contrast, and the task leaves
+            that half out.
         tasks: what to measure, e.g. ``[ll.tasks.minimal_pairs()]``.
         controls: what to hold beside every network, e.g. ``ll.controls("magnitude+outliers")``.
         percents: sizes, in per cent of the site's units. If None, masks keep theirs, and maps and
@@ -86,9 +86,10 @@ def lesion_study(
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
         n_resamples: of the bootstrap.
         confidence: of its intervals, and of the test over control draws.
-        exact: measure all control draws on all items. Otherwise they are measured on a part of the
-            items first, where that settles whether they do more or less harm than the network, and
-            stopped once two did more and two did less: see :mod:`lensloc.results.sequential`.
+        exact: measure all control draws on all items. Otherwise a draw is measured on a part of the
+            items only, if that settles whether it does more or less harm than the network; and no
+            more draws are made once two did more and two did less. See
+            :mod:`lensloc.results.sequential`.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 

@@ -271,10 +271,10 @@ def localize(
     Follows AlKhamissi et al. (arXiv 2411.02280): block outputs, Welch's t on the absolute pooled
     activations, target against control. ``protocol="lensloc"`` pools the last token of whole
     stimuli. ``protocol="alkhamissi2024"`` does what was published for the contrast
-    (:attr:`lensloc.Contrast.protocol`): language is cut off after 12 tokens, theory of mind and
-    multiple demand are pooled over all tokens; stimuli of your own are used whole, and their last
+    (:attr:`lensloc.Contrast.protocol`). Language is cut off after 12 tokens. Theory of mind and
+    multiple demand are pooled over all tokens. Stimuli of your own are used whole, and their last
     token is pooled. What you give for ``sites``, ``pooling``, ``absolute``, ``test`` and
-    ``max_tokens`` goes before the protocol, and is recorded.
+    ``max_tokens`` overrides the protocol, and is recorded.
 
     Args:
         model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own), or
@@ -293,9 +293,9 @@ def localize(
             compared (:func:`lensloc.adjusted_for`): names (``"tokens"``, ``"surprisal"``,
             ``"frequency"``, see :func:`lensloc.nuisances`), or a table with one row per stimulus of
             ``contrast.texts``. Takes the place of a test.
-        keep_responses: also return every stimulus' responses (permutation tests, intervals and
-            profiles of single units need them); takes memory in proportion to the stimuli, and
-            what a store holds is not used. ``"all"`` also keeps those to conditions that are
+        keep_responses: also return every stimulus' responses, which permutation tests, intervals
+            and profiles of single units need. This takes memory in proportion to the stimuli, and
+            does not use what a store holds. ``"all"`` also keeps those to conditions that are
             neither target nor control, which change no statistic.
         batch_size: texts per batch; does not change the result.
         max_tokens: cut stimuli off after so many tokens.

@@ -170,7 +170,7 @@ def generation(
     """Return a task of writing on from prompts, judged by the intact model.
 
     Args:
-        prompts: texts in a list; or a file: a ``.txt`` with a prompt a line, or a ``.csv``,
+        prompts: texts in a list; or a file: a ``.txt`` with a prompt per line, or a ``.csv``,
             ``.tsv``, ``.jsonl`` or ``.parquet`` with a column of prompts; the bundled 60 sentence
             beginnings if None.
         prompt: that column's name.

@@ -40,7 +40,7 @@ AnswersOut = Annotated[
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="LANGUAGE=FILE: a .txt, a prompt a line (\\n for a new line), or a table with a "
+        help="LANGUAGE=FILE: a .txt, a prompt per line (\\n for a new line), or a table with a "
         "column prompt; repeatable. The bundled questions if not given."
     ),
 ]
