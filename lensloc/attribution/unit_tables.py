@@ -20,7 +20,7 @@ def unit_table(
         site: of the units.
         values: name of a column -> its values; among them ``score``.
         mask: only these units, sorted by score, largest first; all in order if None.
-        model: what a mask of another shape is held against, in the message.
+        model: what a mask of another shape is compared with, in the message.
 
     Raises:
         LensLocError: if the mask is of another site or shape.

@@ -76,13 +76,13 @@ def lesion_command(
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help=f"Text to write on from; repeatable (default: {_PROMPT})."),
+        typer.Option(help=f"Text to continue; repeatable (default: {_PROMPT})."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to write.")] = 40,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 40,
     temperature: Annotated[
         float, typer.Option(help="0 takes the most probable token; above 0, tokens are drawn.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of drawn tokens, units and stimuli.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of drawn tokens, units and stimuli.")] = 42,
     mode: Annotated[vocabulary.TaskMode, typer.Option(help="What happens to the units.")] = "zero",
     scale: Annotated[
         float | None, typer.Option(help="Factor of --mode scale; above 1 turns units up.")

@@ -38,7 +38,7 @@ ProbeSite = Annotated[
     ),
 ]
 ProbeLayer = Annotated[
-    int | None, typer.Option(help="Which of its layers; -1, the last one, if not said.")
+    int | None, typer.Option(help="Which of its layers (default -1, the last one).")
 ]
 Classes = Annotated[
     Path | None,

@@ -70,7 +70,7 @@ class _Bar:
 
 
 def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = None) -> go.Figure:
-    """Show how well networks predict brain responses, beside all that they are held against.
+    """Show how well networks predict brain responses, beside all that they are compared with.
 
     Networks that are single layers (:func:`lensloc.alignment.by_layer`) are a line over layers;
     others have a panel each, a bar for the network, its control units (mean, range and every draw),

@@ -7,7 +7,7 @@ to chance and nothing else falls. Tasks differ in how easily anything breaks the
 shows that: its index is taken in the same way from the same tasks. The claim is about the
 difference, network minus control draws.
 
-**Tests.** The index is one number per lesion, so a network is held against its draws as in
+**Tests.** The index is one number per lesion, so a network is compared with its draws as in
 :mod:`lensloc.results.draws`: exact rank p, interval over draws and items. Room is the intact
 model's, the same for all lesions, so the rank test stays exact.
 

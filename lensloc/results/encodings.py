@@ -1,4 +1,4 @@
-"""Encoding: how well units predict brain responses, beside what they are held against."""
+"""Encoding: how well units predict brain responses, beside what they are compared with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,7 +49,7 @@ class Encoding(Savable):
               ceiling; may be above 1 or below 0;
             - ``unique`` (networks): R2 of network and nuisance together minus R2 of the nuisance
               alone, on held-out samples, with its interval.
-        comparisons: one row per network and what it is held against (``against``): ``network_r``,
+        comparisons: one row per network and what it is compared with (``against``): ``network_r``,
             ``other_r`` (mean over ``draws``), ``difference`` with its interval over passages (and
             draws); for controls ``p``, the rank of the network among its draws.
         responses: per row of ``table`` and response, one row: ``response``, ``region``, ``r``,

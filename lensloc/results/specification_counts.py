@@ -112,7 +112,7 @@ def _matters(task: str, choice: str, part: pd.DataFrame, varied: Sequence[str]) 
 
 
 def filled(rows: pd.DataFrame, table: pd.DataFrame, choices: Sequence[str]) -> pd.DataFrame:
-    """Put a value where a choice plays no part, so that rows can be held against others.
+    """Put a value where a choice plays no part, so that rows can be compared with others.
 
     It is that of the reference specification, or else the first that there is.
     """

@@ -28,7 +28,7 @@ class Multiverse(Savable):
         table: one row per specification and task:
 
             - ``specification``, its number; ``reference``, whether it is the one that others are
-              held against; a column per choice, in words: ``selection``, ``activations``, ``test``,
+              compared with; a column per choice, in words: ``selection``, ``activations``, ``test``,
               ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
               ``percent``, ``mode``, ``control``; empty where the choice plays no part;
             - ``n_units``; ``unit_set``, a number that specifications with the same units share;
@@ -97,7 +97,7 @@ class Multiverse(Savable):
     def matters(self, task: str | None = None) -> pd.DataFrame:
         """Return how much every choice matters, the one that matters most first.
 
-        Every two specifications that differ in one choice only are held against each other.
+        Every two specifications that differ in one choice only are compared with each other.
 
         Args:
             task: of this task only.
@@ -112,7 +112,7 @@ class Multiverse(Savable):
         return matters_of(self.table, self.varied, task)
 
     def summary(self) -> list[str]:
-        """Say in how many specifications the claim holds on every task, and what that hangs on."""
+        """Say in how many specifications the claim holds on every task, and what decides."""
         found = claims_of(self.table, self.varied, self.planned_draws, 1 - self.confidence)
         told = [sentence for claims in found for sentence in sentences.claim_sentences(claims)]
         told += sentences.left_out(sentences.SAME, self.combinations, self._reasons("the same"))

@@ -27,10 +27,10 @@ def confound_check(
     batch_size: int | Literal["auto"] = "auto",
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Ask how many of the units that the published protocol picks are owed to its stimuli's length.
+    """Ask how many of the units that the published protocol picks are due to its stimuli's length.
 
     The published protocol cuts the language contrast after 12 tokens and pools the last one, which
-    compares whole words with fragments at another depth of context. Its units are held against
+    compares whole words with fragments at another depth of context. Its units are compared with
     those of whole stimuli, of pooling at word ends, of stimuli matched in tokens, and of either
     half of the stimuli; what two halves share under the same protocol is the most to be expected.
 

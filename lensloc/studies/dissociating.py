@@ -329,7 +329,7 @@ def _drawn(controls: Controls | Sequence[Controls] | None) -> tuple[Controls, ..
         found.own or any(match not in UNSEEDED for match in found.matches) for found in several
     ):
         raise LensLocError(
-            "An index is held against control draws, and no control here is drawn; give e.g. "
+            "An index is compared with control draws, and no control here is drawn; give e.g. "
             "ll.controls('layer')."
         )
     return several

@@ -97,7 +97,7 @@ def ends(row: Mapping[str, Any], name: str) -> str:
 
 
 def published(given: Material) -> None:
-    """What the published protocol picks, and how much of it is owed to lengths."""
+    """What the published protocol picks, and how much of it is due to lengths."""
     contrast = given.contrast("language")
     table = ll.confound_check(given.model, contrast, percent=given.percent, progress=False)
     show(

@@ -51,7 +51,7 @@ from lensloc.studies.stimulus_warnings import map_warnings
 FINE = ("a good match", "different by design", "magnitudes not known", "5 draws, stopped",
         "not drawn")  # fmt: skip
 DOCS = Path(__file__).parents[2] / "docs"
-HARM = re.compile(r"\b(does harm|costs?|greater harm|owed to selectivity)\b")
+HARM = re.compile(r"\b(does harm|costs?|greater harm|due to selectivity)\b")
 IMPROVEMENT = re.compile(r"\bimproves?\b")
 NO_NUMBER = re.compile(r"\b(nan|NaN|inf)\b|\[\s*\]|  |\{|\}")
 

@@ -339,7 +339,7 @@ def test_lesions_are_judged_beside_their_controls() -> None:
     assert not lesioned(0.4, 0.1, 0.05).warnings
     equal = lesioned(0.4, 0.1, -0.05)
     assert "As many control units are not told apart from it" in " ".join(lesion_summary(equal))
-    assert "may not be owed to selectivity" in equal.warnings[0]
+    assert "may not be due to selectivity" in equal.warnings[0]
     slight = " ".join(lesion_summary(lesioned(0.05, 0.1, -0.05)))
     assert "By its interval, the lesion of the language network" in slight
     assert "makes no clear difference" in slight

@@ -79,7 +79,7 @@ def perplexity_command(
     control_units: ControlUnits = None,
     control: OldControl = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 42,
     out: Out = None,
     plot_out: PlotOut = None,
     overwrite: Overwrite = False,

@@ -72,8 +72,10 @@ PromptColumn = Annotated[
 ]
 DRAWS = 5
 """Of a control that says nothing of them: each is measured in every language."""
-NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
-Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
+NewTokens = Annotated[int, typer.Option(help="Tokens of an answer, at most.")]
+Penalty = Annotated[
+    float, typer.Option(help="Penalty of tokens that are there already; 1 for none.")
+]
 Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts per language.")]
 OldControl = Annotated[
     list[str] | None, typer.Option("--control", hidden=True, help="Now --control-units.")

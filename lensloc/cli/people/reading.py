@@ -108,7 +108,7 @@ def reading_times_command(
     folds: Folds = 10,
     language: Language = "en",
     resamples: Resamples = 2000,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     batch_size: BatchSize = "auto",
     out: Out = None,
     words_out: Annotated[

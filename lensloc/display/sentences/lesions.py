@@ -214,9 +214,9 @@ _COMPARED = {
 # is told by what knows of all tasks.
 NOTE: Mapping[Relation, str] = {
     "alike": "Lesions of {control} are not told apart from those of {network} ({places}), so the "
-    "harm may not be owed to selectivity.",
+    "harm may not be due to selectivity.",
     "more": "Lesions of {control} do the greater harm beside {network} ({places}), so the harm may "
-    "not be owed to selectivity.",
+    "not be due to selectivity.",
     "no interval": "There is no interval that compares {network} with {control} ({places}).",
     "some without number": "Some draws of {control} gave no number ({places}), so {network} is not "
     "compared with them.",

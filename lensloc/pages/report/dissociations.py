@@ -117,8 +117,8 @@ def methods(found: Specificity) -> str:
     return (
         f"{lesion_methods(found.study)} Drops were divided by the room that a score has to fall to "
         f"that of guessing{answered}. The index of a network is the share of the room that its own "
-        f"tasks lose ({own}) minus that of the other tasks, and was held against the same index of "
-        "every control draw; a dissociation is double if every network's index exceeds its "
+        f"tasks lose ({own}) minus that of the other tasks. It was compared with the same index of "
+        "every control draw. A dissociation is double if every network's index exceeds its "
         "controls' and each harms its own tasks more than the others do."
     )
 

@@ -1,4 +1,4 @@
-"""The section on analysts' choices: in how many a claim holds, and on what that hangs."""
+"""The section on analysts' choices: in how many a claim holds, and what that depends on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -49,8 +49,8 @@ def section(found: Multiverse) -> Section:
 
 
 _ON_MATTERS = (
-    "Every two specifications that differ in one choice only are held against each other. Change: "
-    "mean absolute change of the difference from control units."
+    "Every two specifications that differ in one choice only are compared with each other. "
+    "Change: the mean absolute change of the difference from control units."
 )
 
 

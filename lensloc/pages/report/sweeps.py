@@ -54,7 +54,8 @@ def _figures(found: Sweep) -> list[PageFigure]:
                 f"figure-{_NAME}-drops-{place}", plot.sweep_drops(found, task=task),
                 f"What lesions cost on {task}",
                 "Filled: the network's lesion, with its interval over items. Open: the mean of "
-                "its controls. Above zero: harm. Of several sizes the one nearest to 1 %.",
+                "its controls. Above zero: harm. Of several sizes, the one nearest to 1 % is "
+                "shown.",
                 fixed=True,
             )
         )  # fmt: skip
