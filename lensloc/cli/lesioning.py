@@ -100,7 +100,7 @@ def lesion_command(
     site: Site = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model write on from prompts, intact and lesioned, side by side."""
+    """Let a model continue prompts, intact and lesioned, side by side."""
     refuse_writing(loading.model_name)
     require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)

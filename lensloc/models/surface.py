@@ -287,7 +287,7 @@ class Surface(Protocol):
     def write(
         self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
     ) -> list[list[int]]:
-        """Return the tokens that the model writes after prompts, end of text included.
+        """Return the tokens with which the model continues prompts, end of text included.
 
         The prompts are of one length unless :meth:`writes_side_by_side`. ``watch`` sees the logits
         before a token is chosen by them.
@@ -295,7 +295,7 @@ class Surface(Protocol):
         ...
 
     def writes_side_by_side(self) -> bool:
-        """Say whether prompts of different lengths can be written after together."""
+        """Say whether prompts of different lengths can be continued together."""
         ...
 
 

@@ -47,10 +47,10 @@ def layer_heatmap(
     """Show what percentage of each layer's units is in a set; one column per set.
 
     Layer 0 is at the bottom, as in the model. Sets of models with different numbers of layers
-    stand beside each other layer by layer. Many columns become narrow, with upright labels. Where
-    the largest shares of some columns are more than five times those of the others (one head is 11
-    % of a layer of nine), each of the two groups has a colour scale of its own, blue and brown, so
-    that neither hides the other; the numbers in the cells stay comparable.
+    stand beside each other layer by layer. Many columns become narrow, with upright labels. The
+    largest shares of some columns may be more than five times those of the others: one head is 11 %
+    of a layer of nine. Then each of the two groups has a colour scale of its own, blue and brown,
+    so that neither hides the other. The numbers in the cells stay comparable.
 
     Args:
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`

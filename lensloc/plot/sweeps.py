@@ -139,8 +139,9 @@ def sweep_specificity(
 ) -> go.Figure:
     """Show how specifically lesions of networks harm their own tasks, in several models.
 
-    A cell is a network's index (share of the room to fall that its own tasks lose minus that of
-    others) minus its controls'; in it p of the rank test over draws. A panel per site and protocol.
+    A cell shows a network's index (the share of the room to fall that its own tasks lose, minus
+    that of others) minus its controls' index. The number in it is p of the rank test over draws. A
+    panel per site and protocol.
 
     Args:
         found: what :func:`lensloc.sweep` measured.

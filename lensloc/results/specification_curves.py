@@ -28,8 +28,8 @@ class Multiverse(Savable):
         table: one row per specification and task:
 
             - ``specification``, its number; ``reference``, whether it is the one that others are
-              compared with; a column per choice, in words: ``selection``, ``activations``, ``test``,
-              ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
+              compared with; a column per choice, in words: ``selection``, ``activations``,
+              ``test``, ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
               ``percent``, ``mode``, ``control``; empty where the choice plays no part;
             - ``n_units``; ``unit_set``, a number that specifications with the same units share;
               ``overlap``, the Dice coefficient with the units of the reference specification, NaN

@@ -32,7 +32,8 @@ def confound_check(
     The published protocol cuts the language contrast after 12 tokens and pools the last one, which
     compares whole words with fragments at another depth of context. Its units are compared with
     those of whole stimuli, of pooling at word ends, of stimuli matched in tokens, and of either
-    half of the stimuli; what two halves share under the same protocol is the most to be expected.
+    half of the stimuli. What two halves share under the same protocol is the most that one can
+    expect.
 
     Args:
         model: a loaded model.

@@ -33,7 +33,7 @@ def decode(
     progress: bool = False,
     description: str = "generation",
 ) -> list[list[int]]:
-    """Return the token ids that are written after every prompt.
+    """Return the token ids with which every prompt is continued.
 
     Up to and without an end-of-text token, and without the token in which a stop begins.
 

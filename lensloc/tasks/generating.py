@@ -167,7 +167,7 @@ def generation(
     sep: str | None = None,
     encoding: str | None = None,
 ) -> Generation:
-    """Return a task of writing on from prompts, judged by the intact model.
+    """Return a task of continuing prompts, judged by the intact model.
 
     Args:
         prompts: texts in a list; or a file: a ``.txt`` with a prompt per line, or a ``.csv``,
@@ -218,7 +218,7 @@ def generation(
         prompts = read_prompts(Path(prompts), form=form)
     prompts = tuple(require_texts(prompts, "Prompt", may_be_empty=True))
     if not prompts:
-        raise LensLocError("There is no prompt to write on from; give at least one.")
+        raise LensLocError("There is no prompt to continue; give at least one.")
     return Generation(
         prompts[:limit],
         max_new_tokens,
