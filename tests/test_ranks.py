@@ -186,7 +186,7 @@ def test_batches_are_the_same_in_ranks_with_different_memory(
 def test_rows_are_the_same_in_ranks_that_read_side_by_side_and_alone(
     checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Every text is scored, though one rank's model takes several texts a row, another's none."""
+    """Every text is scored, though one rank's model takes several texts per row, another's none."""
     sequences = [Scored((5, 6, 7, *range(n, n + 4))) for n in range(20, 60)]
 
     def scores() -> torch.Tensor:

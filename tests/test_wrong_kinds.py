@@ -81,8 +81,8 @@ CASES: dict[str, str] = {
     "ll.save(model, 'model.lensloc')": "cannot be kept; give a result, a table",
     "ll.concat([found, mask])": "Localization and UnitMask are several",
     "ll.statistic('mean')": "A statistic is made of a function of two arrays; str is none",
-    "ll.adjusted_for('tokens')": "Nuisances are a table with one row a stimulus, or {name",
-    "ll.localize(model, c, nuisance=5)": "Nuisances are a table with one row a stimulus",
+    "ll.adjusted_for('tokens')": "Nuisances are a table with one row per stimulus, or {name",
+    "ll.localize(model, c, nuisance=5)": "Nuisances are a table with one row per stimulus",
     "ll.localize(model, c, test=lambda a, b: a)": "of a function of two arrays ll.statistic makes",
     "ll.localize(model, c, test=lambda r, *a, **k: r.values)": "returns something of type Tensor, "
     "and not a Selectivity of",

@@ -185,7 +185,7 @@ class UnitResponses(Savable):
     column: Int[np.ndarray, "layer width"]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a stimulus, and a column a unit, by its address."""
+        """Return one row per stimulus, and a column per unit, by its address."""
         layers, units = np.nonzero(self.column >= 0)
         pairs = zip(layers.tolist(), units.tolist(), strict=True)
         names = [str(UnitAddress(layer, self.site, unit)) for layer, unit in pairs]
@@ -219,7 +219,7 @@ def unit_responses(
         n_stimuli: how many stimuli there are.
         masks: which units are wanted, of any sites.
         names: a stimulus -> what to call it in an error message.
-        batch_size: sequences a batch; does not change the result.
+        batch_size: sequences per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 
@@ -328,7 +328,7 @@ def _captured(
             if int(units.max()) >= activation.shape[-1]:
                 raise LensLocError(
                     f"The mask has a unit {int(units.max())} at {name}, but the model has "
-                    f"{activation.shape[-1]} units a layer there; localize on this model instead."
+                    f"{activation.shape[-1]} units per layer there; localize on this model instead."
                 )
             rows, positions = (chosen[:, at].to(activation.device) for at in (0, 2))
             parts.append(activation[rows, positions][:, units.to(activation.device)].cpu().double())
@@ -372,12 +372,12 @@ def log_probabilities(
         sequences: token ids, and the position of the first that is scored (at least 1). The last
             token is predicted but not read.
         classes: sets of tokens, by id; ids beyond the end are in none.
-        batch_size: sequences a batch; does not change the result.
+        batch_size: sequences per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 
     Returns:
-        One array a sequence, a row a scored token: log p of the token, then of every class (its
+        One array per sequence, a row per scored token: log p of the token, then of every class (its
         tokens' total), natural logarithm, float64.
     """
     members = [torch.from_numpy(np.flatnonzero(found)) for found in classes]

@@ -43,7 +43,7 @@ def stimulus_responses(
         separator: what stands between two stimuli of a passage.
         window: most tokens read at once; longer passages are read in windows that move on by half
             of it. At most 2048 tokens, or the model's context, if None.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 

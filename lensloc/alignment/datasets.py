@@ -157,14 +157,14 @@ class Stimuli:
 
 @dataclass(frozen=True, eq=False)
 class BrainResponses:
-    """What was recorded: one column a voxel, electrode or region.
+    """What was recorded: one column per voxel, electrode or region.
 
     Attributes:
         values: float64 ``[sample, response]``: a sample is a stimulus, or a moment of a series.
         names: of the responses.
         regions: region of every response; the same for all if not known.
-        ceilings: the largest correlation that any model can reach, one a response; NaN where it is
-            not known. None without.
+        ceilings: the largest correlation that any model can reach, one per response; NaN where it
+            is not known. None without.
         runs: run of every sample, for time series.
         times: seconds from the beginning of the run, for time series.
         passages: passage of the stimulus of every sample, to be compared with the stimuli's.
@@ -233,7 +233,7 @@ class BrainResponses:
         sep: str | None = None,
         encoding: str | None = None,
     ) -> "BrainResponses":
-        """Read responses: an array, or a wide table with one column a response.
+        """Read responses: an array, or a wide table with one column per response.
 
         Rows are stimuli, in the order of the table of stimuli. Columns ``passage`` and ``position``
         may say which (they are then compared with the stimuli's). For time series, columns ``run``

@@ -57,10 +57,10 @@ def encode(
 ) -> Encoding:
     """Predict brain responses from units of a model, by ridge regression on held-out passages.
 
-    Beside the units' score stand, always: the passage-and-position baseline, which tells whether
-    the split leaks; length, position and frequency of words; word rate for time series; the same
-    units of the untrained network; control units, as many; and the variance that the units explain
-    beyond the baselines together.
+    These always stand beside the units' score: the passage-and-position baseline, which tells
+    whether the split leaks; length, position and frequency of words; word rate for time series; the
+    same units of the untrained network; control units, as many; and the variance that the units
+    explain beyond the baselines together.
 
     Args:
         model: a loaded model.
@@ -89,7 +89,7 @@ def encode(
         n_resamples: of the bootstrap over passages.
         confidence: of its intervals.
         seed: of shuffling, bootstrap, untrained weights, and of the search for banded penalties.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         ridge_device: ``"cpu"`` or ``"cuda"``, for the regressions.
         progress: show progress bars.
 
@@ -193,7 +193,7 @@ def encode_features(
     The other arguments are those of :func:`encode`.
 
     Raises:
-        LensLocError: as :func:`encode`; features that are not one finite row a stimulus.
+        LensLocError: as :func:`encode`; features that are not one finite row per stimulus.
     """
     several = [Features(features)] if isinstance(features, np.ndarray) else list(features)
     design = Design.of(Stimuli.of(stimuli), BrainResponses.of(responses), delays=delays, trim=trim)
@@ -201,7 +201,7 @@ def encode_features(
         if each.values.ndim != 2 or len(each.values) != len(design.stimuli):
             raise LensLocError(
                 f"Features of {each.network} ({each.kind}) have shape {each.values.shape}, but "
-                f"there are {len(design.stimuli)} stimuli; give one row a stimulus."
+                f"there are {len(design.stimuli)} stimuli; give one row per stimulus."
             )
         if not np.isfinite(each.values).all():
             row = int(np.argwhere(~np.isfinite(each.values))[0][0])

@@ -77,7 +77,7 @@ def _of_leaks(table: pd.DataFrame) -> Iterator[str]:
         if _number(row["r_low"]) > 0:
             yield (
                 f"Which passage a sample is from, and where in it, predicts r {row['r']:.3f} by "
-                "itself: this split leaks, and every score here may be owed to it."
+                "itself: this split leaks, and every score here may be due to it."
             )
 
 

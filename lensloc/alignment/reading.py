@@ -44,13 +44,12 @@ def reading_times(
 ) -> ReadingStudy:
     """Measure how much a model's surprisal tells about reading times, intact and lesioned.
 
-    Times are predicted by linear regression, on stories that were held out, from length
-    (characters) and log frequency (Zipf scale) of the word and of the two before it; and from
-    these and the surprisal of the word and of the two before it (spill-over). The gain is the
-    difference of mean log-likelihood, in nats a time. Surprisal is corrected for white space, and
-    beside that not corrected, as most of the literature has it; see
-    :func:`~lensloc.alignment.word_surprisals` for the formula. For data of single readers, every
-    reader has an intercept of their own.
+    Two linear regressions predict the times of stories that were held out. The first knows length
+    (characters) and log frequency (Zipf scale) of the word and of the two before it. The second
+    also knows the surprisal of these three words (spill-over). The gain is the difference of their
+    mean log-likelihoods, in nats per time. Surprisal is corrected for white space, and beside that
+    not corrected, as most of the literature has it; see :func:`~lensloc.alignment.word_surprisals`
+    for the formula. For data of single readers, every reader has an intercept of their own.
 
     Args:
         model: a loaded model.
@@ -68,7 +67,7 @@ def reading_times(
         n_resamples: of the bootstrap over stories.
         confidence: of its intervals.
         seed: of the bootstrap.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         progress: show progress bars.
 
     Raises:

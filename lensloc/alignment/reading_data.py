@@ -88,7 +88,7 @@ class ReadingTimes:
     ) -> "ReadingTimes":
         """Read a table with columns ``story``, ``position``, ``word``, and times.
 
-        One row a word; or, with a column ``subject``, one row a word and reader. All words of a
+        One row per word; or, with a column ``subject``, one row per word and reader. All words of a
         story must be there, since they are the model's context; those that were not timed have an
         empty cell.
 
@@ -189,5 +189,6 @@ def _require_one_time(times: pd.DataFrame, name: str) -> None:
         row = int(doubled.to_numpy().argmax())
         which = " and ".join(f"{key} {times[key][row]}" for key in keys)
         raise LensLocError(
-            f"{place(name, row)}: {which} has a time already; give one a row, or a column subject."
+            f"{place(name, row)}: {which} has a time already; give one per row, or a "
+            "column subject."
         )

@@ -232,7 +232,7 @@ class _Gain:
         return float(self.sums.sum() / self.counts.sum())
 
     def over(self, drawn: Float[np.ndarray, "resample story"]) -> Float[np.ndarray, " resample"]:
-        """Return the gain a time where stories were drawn so often."""
+        """Return the gain per time where stories were drawn so often."""
         gains: Float[np.ndarray, " resample"] = (drawn @ self.sums) / (drawn @ self.counts)
         return gains
 
@@ -374,7 +374,7 @@ def _sentences(table: pd.DataFrame, comparisons: pd.DataFrame, left_out: int) ->
         if np.isfinite(row["gain_low"]) and row["gain_low"] <= 0:
             told.append(
                 f"Surprisal ({row['surprisal']}) does not surely tell anything about reading times "
-                f"that length and frequency do not: a gain of {row['gain']:+.4f} nats a time, "
+                f"that length and frequency do not: a gain of {row['gain']:+.4f} nats per time, "
                 f"interval from {row['gain_low']:+.4f} to {row['gain_high']:+.4f}."
             )
     idle = table[table["took_effect"].eq(False)].drop_duplicates(["network", "kind", "seed"])
@@ -395,7 +395,7 @@ def _rank_sentence(row: Mapping[Hashable, Any]) -> list[str]:
         return []
     figures = (
         f"({row['control']}, surprisal {row['surprisal']}): {row['network_loss']:+.4f} against "
-        f"{row['control_loss']:+.4f} nats a time"
+        f"{row['control_loss']:+.4f} nats per time"
     )
     least = 1 / (1 + draws)
     if np.isclose(p, least):

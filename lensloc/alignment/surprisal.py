@@ -28,7 +28,7 @@ _WHITE = tuple(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 
 def _byte_level() -> tuple[str, ...]:
-    """Return how byte-level tokenizers spell white space: a letter a byte."""
+    """Return how byte-level tokenizers spell white space: a letter per byte."""
     shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     hidden = [byte for byte in range(256) if byte not in shown]
     letter = {byte: chr(byte) for byte in shown}
@@ -84,10 +84,10 @@ class WordSurprisals(Savable):
     """How surprising every word of some texts is to a model, in nats.
 
     Attributes:
-        table: one row a word: ``story``, ``position``, ``word``, ``n_tokens``; ``surprisal``, minus
-            the log probability of its tokens; ``corrected``, minus the log probability of the word
-            (see :func:`word_surprisals`), NaN where tokens do not tell where words end; both NaN
-            for a word that nothing stands before.
+        table: one row per word: ``story``, ``position``, ``word``, ``n_tokens``; ``surprisal``,
+            minus the log probability of its tokens; ``corrected``, minus the log probability of the
+            word (see :func:`word_surprisals`), NaN where tokens do not tell where words end; both
+            NaN for a word that nothing stands before.
         marks: what the tokenizer marks of a word, its ``"beginning"``, its ``"end"`` or ``"none"``.
         warnings: what a reader should know, in sentences.
         provenance: which model, how loaded.
@@ -135,9 +135,9 @@ def word_surprisals(
         surprisal = - sum log p(t_i | all tokens before).
 
     With a tokenizer whose tokens carry the white space *before* a word, this is not the surprisal
-    of the word (Oh and Schuler 2024, Pimentel and Meister 2024): whether "care" has ended or goes
-    on as "careful" is decided by the first token of the next word, which is charged for it. The
-    probability that a word w follows a context c, given that the word before has ended, is
+    of the word (Oh and Schuler 2024, Pimentel and Meister 2024). The first token of the next word
+    decides whether "care" has ended or goes on as "careful", and its surprisal counts that, too.
+    The probability that a word w follows a context c, given that the word before has ended, is
 
         p(w | c) = prod p(t_i | c, t_<i) * P(B | c, w) / P(B | c),
 
@@ -148,12 +148,11 @@ def word_surprisals(
 
     Special cases:
 
-    - Where a word's first token carries no white space (the first word of a text, a word after a
-      line end that is a token of its own), what is known before it is the opposite: P(B | c) is
-      then the total of all tokens that do *not* begin with white space or that end the text, given
-      everything before, white space included.
+    - The first token of some words carries no white space: the first word of a text, a word after a
+      line end that is a token of its own. Then P(B | c) is the total of all tokens that do *not*
+      begin with white space or that end the text, given everything before, white space included.
     - White space that is a token of its own (a line end, a second space) ends the word before it,
-      and belongs to no word: it is read, but its probability is charged to none.
+      and belongs to no word: it is read, but its probability counts for none.
     - After the last word of a text, P(B | c, w) is as everywhere: that white space or the end of
       the text would follow.
     - Without a beginning-of-text token nothing stands before the first token, so the first word
@@ -170,7 +169,7 @@ def word_surprisals(
         bos: whether a beginning-of-text token stands before every text.
         window: most tokens read at once; longer texts are read in windows that move on by half of
             it. At most 2048 tokens, or the model's context, if None.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         progress: show a progress bar.
 
     Raises:

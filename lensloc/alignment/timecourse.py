@@ -66,7 +66,7 @@ class Design:
         if len(stimuli) != len(responses):
             raise LensLocError(
                 f"There are {len(stimuli)} stimuli ({stimuli.name}) but {len(responses)} rows of "
-                f"responses ({responses.name}); give one row a stimulus, in the same order."
+                f"responses ({responses.name}); give one row per stimulus, in the same order."
             )
         _require_same_order(stimuli, responses)
         rows = np.arange(len(stimuli))
@@ -162,7 +162,7 @@ class Design:
         side: what lies before the beginning of a run is the run's mean.
 
         Args:
-            values: one row a stimulus.
+            values: one row per stimulus.
             total: the sum over the stimuli that began in a sample instead, 0 where none did.
         """
         if self.responses.runs is None:

@@ -1,6 +1,6 @@
 """Attribution: how much every unit matters for predicting the texts, by gradients or by trying.
 
-There is one quantity, the effect of a unit on a stimulus, in nats a token: how much lower the
+There is one quantity, the effect of a unit on a stimulus, in nats per token: how much lower the
 stimulus' mean log-probability would be without the unit. Every unit has a gate, which puts
 ``baseline + gate * (activation - baseline)`` in place of its activation at every position; with
 ``L(gate)`` for the mean log-probability of the tokens 2 to n, each given what stands before it, the
@@ -120,18 +120,18 @@ def attribute(
 ) -> Attribution | dict[str, Attribution]:
     """Find how much every unit matters for predicting the target's texts and the control's.
 
-    The effect of a unit on a text, in nats a token, is how much lower the text's mean
-    log-probability a token would be (tokens 2 to n, given what stands before each) if the unit
+    The effect of a unit on a text, in nats per token, is how much lower the text's mean
+    log-probability per token would be (tokens 2 to n, given what stands before each) if the unit
     were at its baseline at every position of its layer:
 
     - ``grad_x_act`` estimates it to first order, for all units of all sites in one forward and one
-      backward pass a batch. Exact only where the model is linear in the unit: of a unit that is
+      backward pass per batch. Exact only where the model is linear in the unit: of a unit that is
       far from its baseline, or whose effect saturates, it can have the wrong size or sign;
     - ``integrated_gradients`` averages the gradient along the straight path on which a layer's
       whole site goes from the baseline to its activation, at ``n_steps`` Gauss-Legendre points. The
       effects of a layer's units then sum to the effect of the whole site (completeness); ``gap``
       says how far they miss it;
-    - ``ablation_effect`` measures it, one unit at a time: one forward pass over the texts a unit.
+    - ``ablation_effect`` measures it, one unit at a time: one forward pass over the texts per unit.
 
     A path from zero suits what is added to the residual stream (``mlp_out``, ``attn_out``, ``z``,
     ``mlp_post``). The stream itself is normalised before it is read, so scaling all of it changes
@@ -149,13 +149,13 @@ def attribute(
         contrast: the stimuli; only the target's and the control's conditions are run.
         method: how effects are found.
         site: where the units live (see :func:`lensloc.forward.sites.get_site`), or a list of sites.
-        limit: use only so many texts a condition, the first ones.
+        limit: use only so many texts per condition, the first ones.
         n_steps: points of the path, of ``integrated_gradients`` only.
         baseline: what a unit without effect is taken to be: ``"zero"``, or ``"mean"``, its mean
             over all tokens of the stimuli that are read (all but each text's last), of its layer.
         units: find the effects of these units only; all others have NaN. It is what makes
             ``ablation_effect`` affordable; ``integrated_gradients`` leaves out layers without any.
-        batch_size: texts a batch, or ``"auto"``; halved when memory runs out.
+        batch_size: texts per batch, or ``"auto"``; halved when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
         bos: whether a beginning-of-text token stands before every text, as in
@@ -163,7 +163,7 @@ def attribute(
         progress: show a progress bar.
 
     Returns:
-        The effects of every unit; for a list of sites, one :class:`Attribution` a site, by name.
+        The effects of every unit; for a list of sites, one :class:`Attribution` per site, by name.
 
     Raises:
         LensLocError: an unknown method, baseline or site; a site that the model lacks or whose
@@ -215,7 +215,7 @@ def _require_arguments(method: str, baseline: str, limit: int | None, n_steps: i
     if baseline not in BASELINES:
         raise LensLocError(f"There is no baseline {baseline!r}; there are {', '.join(BASELINES)}.")
     if limit is not None and limit < 1:
-        raise LensLocError(f"limit is at least 1 text a condition; {limit} is not.")
+        raise LensLocError(f"limit is at least 1 text per condition; {limit} is not.")
     if n_steps < 1:
         raise LensLocError(f"A path has at least one step; n_steps={n_steps} has none.")
     if method != "integrated_gradients":

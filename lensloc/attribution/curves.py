@@ -110,7 +110,7 @@ def faithfulness(
         n_exact: units to patch by themselves: half of them the first of the first ranking, half
             drawn from the others; with 0, no layers either.
         seed: of random rankings and of that draw.
-        batch_size: pairs a batch, or ``"auto"``.
+        batch_size: pairs per batch, or ``"auto"``.
         progress: show a progress bar.
 
     Returns:

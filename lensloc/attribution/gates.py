@@ -41,7 +41,7 @@ Hooks = list[tuple[str, Hook]]
 class Gate:
     """The gates of all units of a place, as a hook: 1 leaves a unit as it is, 0 removes it.
 
-    What it is replaced by is one baseline a unit, or one a row and position (``[row, pos, unit,
+    What it is replaced by is one baseline per unit, or one per row and position (``[row, pos, unit,
     part]``), such as what passed in another run.
 
     Attributes:
@@ -90,7 +90,7 @@ class Gate:
         return edited.to(activation.dtype).reshape(activation.shape)
 
     def _made(self, parts: Float[Tensor, "row pos unit part"]) -> Float[Tensor, "gates unit"]:
-        # A gate a row, so that a gradient is one text's; where none is taken, one serves all.
+        # A gate per row, so that a gradient is one text's; where none is taken, one serves all.
         size = (len(parts) if self._learns else 1, parts.shape[2])
         gate = torch.full(size, self._opening, dtype=parts.dtype, device=parts.device)
         if self._closed is not None:

@@ -52,7 +52,7 @@ class PairEffects(Savable):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of layers, number of units a layer."""
+        """Number of layers, number of units per layer."""
         n_layers, n_units = self.score.shape
         return n_layers, n_units
 
@@ -136,7 +136,7 @@ class PairEffects(Savable):
         return rank_agreement(pair[0].numpy(), pair[1].numpy())[0]
 
     def to_dataframe(self, mask: UnitMask | None = None) -> pd.DataFrame:
-        """Return one row a unit: address, site, layer, unit, score, error, magnitude.
+        """Return one row per unit: address, site, layer, unit, score, error, magnitude.
 
         Args:
             mask: only these units, sorted by score, largest first; all in order if None.
@@ -208,12 +208,12 @@ class PairLocalization(Savable, Mapping[str, PairEffects]):
         return next(iter(self.values())).top(percent=percent, k=k, absolute=absolute)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit of every site; see :meth:`PairEffects.to_dataframe`."""
+        """Return one row per unit of every site; see :meth:`PairEffects.to_dataframe`."""
         tables = [found.to_dataframe() for found in self.effects.values()]
         return pd.concat(tables, ignore_index=True)
 
     def metric(self) -> pd.DataFrame:
-        """Return one row a pair: group, texts, and the metric on either side, in nats."""
+        """Return one row per pair: group, texts, and the metric on either side, in nats."""
         table: pd.DataFrame = self.pairs.to_dataframe()
         table["metric_clean"], table["metric_corrupted"] = self.clean, self.corrupted
         return table

@@ -96,7 +96,7 @@ class PairedRuns:
     Attributes:
         model: the model.
         pairs: their tokens.
-        batch_size: pairs a batch.
+        batch_size: pairs per batch.
         progress: show a progress bar.
     """
 

@@ -48,12 +48,12 @@ def localize_pairs(
     """Find how much of the difference between clean and corrupted texts every unit carries.
 
     The metric of a pair is log P(right) - log P(wrong), natural log-probabilities summed over the
-    tokens of each continuation. A unit's score is the mean over pairs of ``(clean - corrupted) x
-    gradient of the metric``, summed over all positions that are read, signs kept: how much lower
-    the metric would be, to first order, if the unit had its corrupted value at every position.
-    Positive units speak for the right continuation. The units of ``head`` are whole heads, all
-    dimensions of ``z`` together. All sites are found in one pass over the corrupted texts and one
-    forward and backward pass over the clean ones.
+    tokens of each continuation. A unit's score is the mean over pairs of
+    ``(clean - corrupted) x gradient of the metric``, summed over all positions that are read, signs
+    kept: how much lower the metric would be, to first order, if the unit had its corrupted value at
+    every position. Positive units speak for the right continuation. The units of ``head`` are whole
+    heads, all dimensions of ``z`` together. All sites are found in one pass over the corrupted
+    texts and one forward and backward pass over the clean ones.
 
     It is exact only where the metric is linear in the unit; :func:`lensloc.faithfulness` compares
     it with exact patching. Gradients are taken in the model's dtype and summed in float32 at
@@ -66,7 +66,7 @@ def localize_pairs(
         sites: where the units live: a name, or a list of names.
         gradient_at: take the gradient in the run of the ``"clean"`` texts (what is lost when a unit
             is corrupted) or of the ``"corrupted"`` ones (what is won when it is made clean).
-        batch_size: pairs a batch, or ``"auto"``; halved when memory runs out.
+        batch_size: pairs per batch, or ``"auto"``; halved when memory runs out.
         progress: show a progress bar.
 
     Returns:

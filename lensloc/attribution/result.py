@@ -20,7 +20,7 @@ from lensloc.units.selection import count_units, ranked
 class Attribution(Savable):
     """How much more each unit matters for the target than for the control, at one site.
 
-    All arrays are float64 on the CPU, in nats a token; a positive effect means that the texts are
+    All arrays are float64 on the CPU, in nats per token; a positive effect means that the texts are
     predicted better with the unit than without it. Units that were not asked for are NaN.
 
     Attributes:
@@ -54,7 +54,7 @@ class Attribution(Savable):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of layers, number of units a layer."""
+        """Number of layers, number of units per layer."""
         n_layers, n_units = self.score.shape
         return n_layers, n_units
 
@@ -64,7 +64,7 @@ class Attribution(Savable):
         known = self.score[torch.isfinite(self.score)]
         return (
             f"Attribution({len(known)} of {layers}x{units} units at {self.site} by {self.method}; "
-            f"{source or 'unknown'}; {known.min():.2g} to {known.max():.2g} nats a token)"
+            f"{source or 'unknown'}; {known.min():.2g} to {known.max():.2g} nats per token)"
         )
 
     def top(self, *, percent: float | None = None, k: int | None = None) -> UnitMask:
@@ -121,7 +121,7 @@ class Attribution(Savable):
         return float(spearmanr(pair[0].numpy(), pair[1].numpy()).statistic)
 
     def to_dataframe(self, mask: UnitMask | None = None) -> pd.DataFrame:
-        """Return one row a unit: address, site, layer, unit, score, both means, magnitude.
+        """Return one row per unit: address, site, layer, unit, score, both means, magnitude.
 
         Args:
             mask: only these units, sorted by score, largest first; all in order if None.

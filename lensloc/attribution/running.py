@@ -82,7 +82,7 @@ def token_budget(model: Model, n_places: int, longest: int) -> int:
     seen = surface(model)
     neurons = seen.width(get_site("mlp_post").hook_name(0)) or 4 * seen.d_model
     width = max(seen.d_model, neurons)
-    # Upper bounds of what autograd keeps a token: blocks, attention patterns, gates, logits.
+    # Upper bounds of what autograd keeps per token: blocks, attention patterns, gates, logits.
     a_block = 16 * seen.d_model + 6 * width + 4 * seen.n_heads * longest
     elements = seen.n_layers * a_block + 2 * n_places * width
     size = seen.dtype.itemsize
@@ -102,7 +102,7 @@ class Runner:
         texts: the stimuli.
         units: find the effects of these only; of all if None.
         baseline: what a unit without effect is taken to be.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         progress: show a progress bar.
     """
 
@@ -172,7 +172,7 @@ class Runner:
         for name, missed_at in incomplete.items():
             log.warning(
                 "integrated gradients of %s miss more than %.0f %% of a layer's effect in %d of %d "
-                "layers (up to %.2g nats a token); take more steps, or another baseline",
+                "layers (up to %.2g nats per token); take more steps, or another baseline",
                 name,
                 100 * _WARN_ABOVE,
                 len(missed_at),
@@ -188,7 +188,7 @@ class Runner:
         chosen = {place: self._chosen(place, found) for place in places}
         n_passes = sum(map(len, chosen.values()))
         log.warning(
-            "ablation_effect runs the %d texts through the model %d times, once a unit",
+            "ablation_effect runs the %d texts through the model %d times, once per unit",
             len(self.texts.ids),
             n_passes,
         )

@@ -1,4 +1,4 @@
-"""Numbers per unit -> a table with one row a unit."""
+"""Numbers per unit -> a table with one row per unit."""
 
 from collections.abc import Mapping
 
@@ -14,13 +14,13 @@ from lensloc.units.mask import UnitAddress, UnitMask
 def unit_table(
     site: str, values: Mapping[str, Float[Tensor, "layer unit"]], mask: UnitMask | None, model: str
 ) -> pd.DataFrame:
-    """Return one row a unit: address, site, layer, unit, and the values.
+    """Return one row per unit: address, site, layer, unit, and the values.
 
     Args:
         site: of the units.
         values: name of a column -> its values; among them ``score``.
         mask: only these units, sorted by score, largest first; all in order if None.
-        model: what a mask of another shape is held against, in the message.
+        model: what a mask of another shape is compared with, in the message.
 
     Raises:
         LensLocError: if the mask is of another site or shape.

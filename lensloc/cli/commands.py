@@ -65,14 +65,14 @@ class Telling:
 
     quiet: Annotated[
         bool,
-        typer.Option("--quiet", "-q", help="No progress bars and no notes; errors are told."),
+        typer.Option("--quiet", "-q", help="No progress bars and no notes; errors are shown."),
     ] = False
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell on standard error what is done.")
+        bool, typer.Option("--verbose", "-v", help="Show every step on standard error.")
     ] = False
     log_file: Annotated[
         Path | None,
-        typer.Option(help="File to which all of that is added, with times, whatever is shown."),
+        typer.Option(help="File to which all of that is added, with times, even with --quiet."),
     ] = None
 
     @contextlib.contextmanager

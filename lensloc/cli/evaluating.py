@@ -131,7 +131,7 @@ def evaluate_command(
     ] = None,
     control_units: Annotated[
         list[str] | None,
-        typer.Option(help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable."),
+        typer.Option(help=f"What to compare every network with: {CONTROLS_HELP}. Repeatable."),
     ] = None,
     percents: Annotated[
         str | None,
@@ -153,7 +153,7 @@ def evaluate_command(
     reference: Reference = None,
     bos: Bos = "model",
     site: Site = None,
-    seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of intervals and of resampled stimuli.")] = 42,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     exact: Exact = False,
@@ -302,7 +302,7 @@ def parse_tasks(
 
     Args:
         texts: the tasks.
-        limit: items a paradigm or kind, or texts.
+        limit: items per paradigm or kind, or texts.
         bos: ``--bos``.
         batch_size: ``--batch-size``.
         form: how files of one's own are written.

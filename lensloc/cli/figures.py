@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def heatmap_command(
     masks: Annotated[list[Path], typer.Argument(help="Mask files, .safetensors or .npy.")],
     out: Annotated[Path, typer.Option(help="Figure to write: .html, .png, .svg or .pdf.")],
-    title: Annotated[str | None, typer.Option(help="Of the figure.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the figure.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = (
         False
     ),
 ) -> None:
-    """Draw the percentage of units in every layer, one column a mask."""
+    """Draw the percentage of units in every layer, one column per mask."""
     require_place(out, "--out", FIGURES, overwrite)
     labelled: dict[str, UnitMask] = {}
     for path in masks:

@@ -76,13 +76,13 @@ def lesion_command(
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option(help=f"Text to write on from; repeatable (default: {_PROMPT})."),
+        typer.Option(help=f"Text to continue; repeatable (default: {_PROMPT})."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Most tokens to write.")] = 40,
+    max_new_tokens: Annotated[int, typer.Option(help="Tokens to write, at most.")] = 40,
     temperature: Annotated[
         float, typer.Option(help="0 takes the most probable token; above 0, tokens are drawn.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of drawn tokens, units and stimuli.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of drawn tokens, units and stimuli.")] = 42,
     mode: Annotated[vocabulary.TaskMode, typer.Option(help="What happens to the units.")] = "zero",
     scale: Annotated[
         float | None, typer.Option(help="Factor of --mode scale; above 1 turns units up.")
@@ -100,7 +100,7 @@ def lesion_command(
     site: Site = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a model write on from prompts, intact and lesioned, side by side."""
+    """Let a model continue prompts, intact and lesioned, side by side."""
     refuse_writing(loading.model_name)
     require_sites([] if site is None else [site])
     numbers = mode_arguments(mode, scale=scale, value=value, quantile=quantile, reference=reference)
@@ -303,7 +303,7 @@ def _outputs(
 
 
 def _fluency(result: "TaskResult", row: int) -> float | None:
-    """Return the mean log-probability a token of one continuation; None of an empty one."""
+    """Return the mean log-probability per token of one continuation; None of an empty one."""
     item = result.items.iloc[row]
     return float(item["value"]) / float(item["weight"]) if item["weight"] else None
 
@@ -339,7 +339,7 @@ def _show(
             soft_wrap=True,
         )
     console.print(
-        f"Fluency (mean log-probability a token under the intact model): {fluency}.",
+        f"Fluency (mean log-probability per token under the intact model): {fluency}.",
         highlight=False,
         soft_wrap=True,
     )

@@ -74,7 +74,7 @@ def localize_command(
             "model of pictures, all sites that it has).",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of untrained weights and of random draws.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of untrained weights and of random draws.")] = 42,
     batch_size: BatchSize = "auto",
     untrained: Untrained = False,
     recompute: Annotated[

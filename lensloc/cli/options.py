@@ -100,8 +100,8 @@ Network = Annotated[
 OwnContrast = Annotated[
     Path | None,
     typer.Option(
-        help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row a text; or a folder "
-        "with a folder of pictures for every condition."
+        help=f"A contrast of your own instead: {', '.join(TABLE_KINDS)}, a row per text; or a "
+        "folder with a folder of pictures for every condition."
     ),
 ]
 TargetConditions = Annotated[
@@ -134,14 +134,16 @@ Sep = Annotated[
     typer.Option(help="What separates the cells of a .csv, e.g. ';' or tab (default: found out)."),
 ]
 Encoding = Annotated[
-    str | None, typer.Option(help="Of files of text, e.g. cp1252 (default: UTF-8).")
+    str | None, typer.Option(help="Encoding of files of text, e.g. cp1252 (default: UTF-8).")
 ]
 GoodColumn = Annotated[
     str | None,
     typer.Option(help="Column of good sentences in minimal-pairs=PATH (default sentence_good)."),
 ]
-BadColumn = Annotated[str | None, typer.Option(help="That of bad ones (default sentence_bad).")]
-GroupColumn = Annotated[str | None, typer.Option(help="That of paradigms (default UID).")]
+BadColumn = Annotated[
+    str | None, typer.Option(help="Column of bad sentences (default sentence_bad).")
+]
+GroupColumn = Annotated[str | None, typer.Option(help="Column of paradigms (default UID).")]
 MaxTokens = Annotated[int | None, typer.Option(help="Use only so many tokens of every stimulus.")]
 Truncate = Annotated[
     bool, typer.Option("--truncate", help="Cut stimuli longer than the context window.")
@@ -173,13 +175,11 @@ Separator = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[
     vocabulary.Dtype,
-    typer.Option(help="Numbers that weights are held in; auto for what the checkpoint says."),
+    typer.Option(help="Type of numbers of the weights; auto for what the checkpoint says."),
 ]
 Backend = Annotated[
     vocabulary.Backend,
-    typer.Option(
-        help="The class that the model becomes; auto for the first of these that can hold it."
-    ),
+    typer.Option(help="Kind of model to load it as; auto for the first of these that can hold it."),
 ]
 Bos = Annotated[vocabulary.Bos, typer.Option(help="Beginning-of-text token before every text.")]
 Revision = Annotated[
@@ -198,7 +198,7 @@ TrustRemoteCode = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run Python code that comes with the model."),
 ]
-BatchSize = Annotated[str, typer.Option(help="Texts a batch, or auto.")]
+BatchSize = Annotated[str, typer.Option(help="Texts per batch, or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Out = Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")]
 PlotOut = Annotated[

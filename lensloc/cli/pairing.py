@@ -45,14 +45,16 @@ def pairs_command(
         str,
         typer.Option(
             help=f"Bundled pairs ({', '.join(BUNDLED_PAIRS)}), or a file ({', '.join(TABLE_KINDS)})"
-            " with columns clean, corrupted, right, wrong, and where there is group."
+            " with columns clean, corrupted, right, wrong, and, if known, group."
         ),
     ] = "agreement",
     site: Annotated[
         str, typer.Option(autocompletion=site_names, help=f"Where units live: {', '.join(SITES)}.")
     ] = "resid_post",
     percent: Percent = None,
-    num_units: Annotated[int | None, typer.Option(help="Units to select instead.")] = None,
+    num_units: Annotated[
+        int | None, typer.Option(help="Units to select, instead of --percent.")
+    ] = None,
     absolute: Annotated[
         bool, typer.Option("--absolute", help="Rank by the size of effects, whatever their sign.")
     ] = False,
@@ -82,7 +84,7 @@ def pairs_command(
         int | None,
         typer.Option(help=f"Units that --curves patches by themselves (default {_N_EXACT})."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the halves and of random rankings.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the halves and of random rankings.")] = 0,
     figure: Annotated[
         Path | None, typer.Option(help=f"Where to draw the curves: {', '.join(FIGURES)}.")
     ] = None,

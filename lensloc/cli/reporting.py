@@ -79,9 +79,9 @@ def report_command(
     mode: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the network's units become, as in lensloc evaluate; repeatable, the first "
-            "is held beside control units (default zero, mean, resample, and at the residual "
-            "stream dims-mean). The contrast is the reference."
+            help="What the network's units become, as in lensloc evaluate; repeatable, "
+            "the first is compared with control units (default zero, mean, resample, and at the "
+            "residual stream dims-mean). The contrast is the reference."
         ),
     ] = None,
     exact: Exact = False,
@@ -90,13 +90,15 @@ def report_command(
         str | None, typer.Option(help="Sizes of lesions in per cent of units, e.g. 0.5,1,2.")
     ] = None,
     bos: Bos = "model",
-    seed: Annotated[int, typer.Option(help="Of untrained weights, halves and intervals.")] = 42,
+    seed: Annotated[
+        int, typer.Option(help="Seed of untrained weights, halves and intervals.")
+    ] = 42,
     batch_size: BatchSize = "auto",
     untrained: Untrained = False,
     untrained_baseline: Annotated[
         bool,
         typer.Option(
-            "--untrained-baseline", help="Also localize in the untrained model, and show it beside."
+            "--untrained-baseline", help="Also localize in the untrained model, and show it, too."
         ),
     ] = False,
     out: Annotated[Path, typer.Option(help="Page to write: .html.")] = Path("report.html"),

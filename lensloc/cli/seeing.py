@@ -38,12 +38,12 @@ ProbeSite = Annotated[
     ),
 ]
 ProbeLayer = Annotated[
-    int | None, typer.Option(help="Which of its layers; -1, the last one, if not said.")
+    int | None, typer.Option(help="Which of its layers (default -1, the last one).")
 ]
 Classes = Annotated[
     Path | None,
     typer.Option(
-        help="Names of all classes of the model in order, a line each, for --task classification; "
+        help="Names of all classes of the model in order, one per line, for --task classification; "
         "without, folders are called by the numbers of classes."
     ),
 ]

@@ -69,8 +69,8 @@ def specificity_command(
     own: Annotated[
         list[str] | None,
         typer.Option(
-            help="NETWORK=TASK, a task that is the network's own; repeatable. Of bundled networks "
-            "and tasks it is known; NETWORK= for none."
+            help="NETWORK=TASK, a task that is the network's own; repeatable. lensloc knows those "
+            "of bundled networks; NETWORK= for none."
         ),
     ] = None,
     task: Annotated[
@@ -91,8 +91,8 @@ def specificity_command(
     answered: Annotated[
         float | None,
         typer.Option(
-            help="Kinds of items are kept that the intact model answers, on a half that is not "
-            "measured: this share of the way from guessing to all right (default 0.4)."
+            help="A kind of items is kept if the intact model comes this share of the way from "
+            "guessing to all right (default 0.4), on a half that is not measured."
         ),
     ] = None,
     all_items: Annotated[
@@ -101,13 +101,14 @@ def specificity_command(
     room: Annotated[
         list[str] | None,
         typer.Option(
-            help="TASK=NUMBER, how far a score can fall for which guessing has none; repeatable."
+            help="TASK=NUMBER, how far the score of a task can fall for which guessing has no "
+            "score; repeatable."
         ),
     ] = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to hold beside every network: {CONTROLS_HELP}. Repeatable (default "
+            help=f"What to compare every network with: {CONTROLS_HELP}. Repeatable (default "
             "magnitude+outliers)."
         ),
     ] = None,
@@ -124,7 +125,7 @@ def specificity_command(
     reference: Reference = None,
     bos: Bos = "model",
     site: Site = None,
-    seed: Annotated[int, typer.Option(help="Of halves of items, and of intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of halves of items, and of intervals.")] = 0,
     batch_size: BatchSize = "auto",
     store: Annotated[
         Path | None,

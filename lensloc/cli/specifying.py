@@ -108,14 +108,14 @@ def multiverse_command(
     control_units: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What is held beside: {', '.join(CONTROL_KINDS)}, joined by +, e.g. "
+            help=f"What to compare with: {', '.join(CONTROL_KINDS)}, joined by +, e.g. "
             "magnitude+outliers. Repeatable."
         ),
     ] = None,
     reference_specification: Annotated[
         list[str] | None,
         typer.Option(
-            help="A choice in the specification that others are held against, e.g. percent=1, "
+            help="A choice in the specification that others are compared with, e.g. percent=1, "
             "max_tokens=whole. Repeatable."
         ),
     ] = None,
@@ -123,16 +123,16 @@ def multiverse_command(
         str | None,
         typer.Option(
             help=f"Of --selection pairs: bundled ones ({', '.join(BUNDLED_PAIRS)}), or a file with "
-            "columns clean, corrupted, right, wrong. Pairs of unequal length in tokens are left "
-            "out, which is told."
+            "columns clean, corrupted, right, wrong. Pairs of unequal length in "
+            "tokens are left out, with a note."
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(help="Of every control; 19 are the fewest for a test at 5 %.")
+        int, typer.Option(help="Draws of every control; 19 are the fewest for a test at 5 %.")
     ] = DRAWS,
     exact: Exact = False,
     truncate: Truncate = False,
-    seed: Annotated[int, typer.Option(help="Of intervals and of resampled stimuli.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of intervals and of resampled stimuli.")] = 0,
     batch_size: BatchSize = "auto",
     out: Annotated[Path | None, typer.Option(help=f"Table to write: {', '.join(TABLES)}.")] = None,
     plot_out: Annotated[

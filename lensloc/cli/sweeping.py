@@ -67,10 +67,12 @@ def run_command(
     store: StoreOption = None,
     processes: Annotated[
         int,
-        typer.Option(help="Processes of this machine, each with a GPU of its own if there are."),
+        typer.Option(
+            help="Processes on this machine, each with a GPU of its own if there are several."
+        ),
     ] = 1,
     on: Annotated[
-        str, typer.Option(help="here, or slurm: one task a model, and come back at once.")
+        str, typer.Option(help="here, or slurm: one task per model, and come back at once.")
     ] = "here",
     slurm: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""A contrast as a table, one row a stimulus."""
+"""A contrast as a table, one row per stimulus."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ class AsTable(Savable):
     """How a :class:`lensloc.Contrast` is kept, and leaves."""
 
     def to_dataframe(self: Any) -> "pd.DataFrame":
-        """Return one row a stimulus of every condition.
+        """Return one row per stimulus of every condition.
 
         Columns: ``condition``; ``role`` (``target``, ``control`` or empty); ``text``, of other
         stimuli what they are known by; ``name`` of these; ``item``, where there are some.

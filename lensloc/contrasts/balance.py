@@ -31,8 +31,8 @@ class Balance:
     """Lengths of a contrast's conditions, and how far target and control are apart.
 
     Attributes:
-        table: one row a condition: role, number of texts, mean and standard deviation of words,
-            characters and (if a model was given) tokens a text.
+        table: one row per condition: role, number of texts, mean and standard deviation of words,
+            characters and (if a model was given) tokens per text.
         differences: measure -> standardised difference, (mean of target - mean of control) over
             the pooled standard deviation.
         of: what the stimuli are; of pictures, brightness and the like are measured

@@ -123,7 +123,7 @@ def multiple_demand(*, legacy: bool = False, seed: int = 42) -> Contrast:
 def emotion() -> Contrast:
     """First-person statements of anger against neutral ones; beside them joy, fear and sadness.
 
-    120 statements a condition, matched in words item by item. Other contrasts:
+    120 statements per condition, matched in words item by item. Other contrasts:
     ``emotion().with_roles(target="joy", control=["anger", "fear", "sadness"])``.
     """
     return _bundled("emotion", "anger", "neutral")

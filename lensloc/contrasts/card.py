@@ -16,7 +16,7 @@ def card(
     target: Sequence[str],
     control: Sequence[str],
 ) -> str:
-    """Return HTML: one row a condition, and how long its texts are.
+    """Return HTML: one row per condition, and how long its texts are.
 
     Args:
         name: of the contrast.
@@ -34,13 +34,13 @@ def card(
             "condition": condition,
             "role": roles.get(condition, ""),
             "texts": len(texts),
-            "words a text": float(np.mean([len(text.split()) for text in texts])),
+            "words per text": float(np.mean([len(text.split()) for text in texts])),
             "characters": float(sizes[condition].mean()),
             "first text": markup.shortened(texts[0], 60),
         }
         for condition, texts in conditions.items()
     ]
-    caption = "characters a text, mean and standard deviation"
+    caption = "characters per text, mean and standard deviation"
     spreads = [
         (float(n.mean() - n.std()), float(n.mean()), float(n.mean() + n.std()))
         for n in sizes.values()
@@ -55,7 +55,7 @@ def card(
 def _measures(
     conditions: Mapping[str, Sequence[str]], roles: Mapping[str, str]
 ) -> list[dict[str, object]]:
-    """Return a row a condition: means of what was measured on stimuli that are no texts."""
+    """Return a row per condition: means of what was measured on stimuli that are no texts."""
     measures = measures_of(conditions)
     return [
         {

@@ -26,6 +26,8 @@ from lensloc.vocabulary import BUNDLED_PAIRS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lensloc.models.surface import Model
+
 CLEAN, CORRUPTED = "clean", "corrupted"
 _FIELDS = (CLEAN, CORRUPTED, "right", "wrong")
 _GROUP = "group"
@@ -166,7 +168,7 @@ class Pairs(Savable):
         separator: str = " ",
         name: str = "custom",
     ) -> "Pairs":
-        """Make pairs from a table with one row a pair.
+        """Make pairs from a table with one row per pair.
 
         Args:
             table: the texts.
@@ -203,7 +205,7 @@ class Pairs(Savable):
         sep: str | None = None,
         encoding: str | None = None,
     ) -> "Pairs":
-        """Read pairs from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file, one row a pair.
+        """Read pairs from a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file, one row per pair.
 
         Args:
             path: the file; all but Parquet may be compressed (``.csv.gz``).
@@ -272,7 +274,7 @@ class Pairs(Savable):
             LensLocError: unless ``limit`` is at least 1.
         """
         if limit < 1:
-            raise LensLocError(f"limit is at least 1 pair a group; {limit} is not.")
+            raise LensLocError(f"limit is at least 1 pair per group; {limit} is not.")
         counts: dict[str, int] = {}
         kept = []
         for row, pair in enumerate(self.pairs):
@@ -301,7 +303,7 @@ class Pairs(Savable):
             raise LensLocError(f"{len(self)} pair of {self.source} cannot be split; give more.")
         return self.keep(sorted(halves[0])), self.keep(sorted(halves[1]))
 
-    def aligned(self, model: Any) -> "Pairs":
+    def aligned(self, model: "Model") -> "Pairs":
         """Return the pairs whose prompts have equally many tokens, as patching needs them.
 
         A warning says which pairs are left out.
@@ -359,7 +361,7 @@ class Pairs(Savable):
         content = [[*pair.prompts, *pair.continuations] for pair in self.pairs]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
-    def balance(self, model: Any = None) -> Balance:
+    def balance(self, model: "Model | None" = None) -> Balance:
         """Compare lengths of clean and corrupted prompts, and of continuations.
 
         Args:
@@ -369,7 +371,7 @@ class Pairs(Savable):
         return measure_balance(fields, [CLEAN], [CORRUPTED], model)
 
     def to_dataframe(self) -> "pd.DataFrame":
-        """Return one row a pair: group, clean, corrupted, right, wrong."""
+        """Return one row per pair: group, clean, corrupted, right, wrong."""
         import pandas as pd  # takes long to load, and pairs are read without it
 
         table: pd.DataFrame = pd.DataFrame(

@@ -115,7 +115,7 @@ class Contrast(AsTable, FromMedia):
         item: str | None = None,
         name: str = "custom",
     ) -> "Contrast":
-        """Make a contrast from a table with one row a text.
+        """Make a contrast from a table with one row per text.
 
         Args:
             table: the texts.
@@ -207,7 +207,7 @@ class Contrast(AsTable, FromMedia):
         name: str | None = None,
         encoding: str | None = None,
     ) -> "Contrast":
-        """Read a contrast from JSON lines, one object a text; see :meth:`from_file`.
+        """Read a contrast from JSON lines, one object per text; see :meth:`from_file`.
 
         Raises:
             LensLocError: as there.
@@ -373,7 +373,7 @@ class Contrast(AsTable, FromMedia):
     # -- lengths -------------------------------------------------------------------------------
 
     def balance(self, model: "Model | None" = None) -> Balance:
-        """Measure words, characters and, given a model, tokens a text in every condition.
+        """Measure words, characters and, given a model, tokens per text in every condition.
 
         A standardised difference between target and control above 0.5 is warned about in the log:
         a difference in length can pass for selectivity.

@@ -87,7 +87,7 @@ class FromMedia:
             target: one condition or several.
             control: one condition or several.
             sounds: whether they are sounds, ``[sample]`` or ``[channel, sample]``.
-            rate: of sounds, samples a second, which a feature extractor of transformers is told.
+            rate: of sounds, samples per second, which a feature extractor of transformers is told.
             items: condition -> item of each array, where arrays belong together.
             name: what the contrast is called in results.
 

@@ -6,7 +6,7 @@ from jaxtyping import Float, Shaped
 UNITS = {
     "size": "numbers",
     "pixels": "pixels",
-    "frequency": "cycles a picture",
+    "frequency": "cycles per picture",
     "seconds": "seconds",
     "samples": "samples",
 }
@@ -19,7 +19,7 @@ def of_picture(pixels: Shaped[np.ndarray, "height width *colour"]) -> dict[str, 
     - ``luminance``: mean of its grey values, 0 to 1 (ITU-R 601 weights of the colours);
     - ``contrast``: their standard deviation (root mean square contrast);
     - ``pixels``: height times width;
-    - ``frequency``: mean spatial frequency in cycles a picture, weighted by power: of its grey
+    - ``frequency``: mean spatial frequency in cycles per picture, weighted by power: of its grey
       values without their mean, under a Hann window. A picture that is larger than 256 pixels is
       first reduced by averaging.
 

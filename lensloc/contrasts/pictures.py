@@ -49,7 +49,7 @@ def arrays(conditions: Any, *, sounds: bool, rate: int | None) -> dict[str, tupl
     Args:
         conditions: name -> list of arrays or tensors, or one array whose first axis is the stimuli.
         sounds: whether they are sounds.
-        rate: of sounds, samples a second.
+        rate: of sounds, samples per second.
 
     Raises:
         LensLocError: no arrays, or arrays of other things than numbers.
@@ -60,7 +60,7 @@ def arrays(conditions: Any, *, sounds: bool, rate: int | None) -> dict[str, tupl
             f"{type(conditions).__name__} is not that."
         )
     if rate is not None and not rate > 0:
-        raise LensLocError(f"rate is samples a second, above 0; {rate} is not.")
+        raise LensLocError(f"rate is samples per second, above 0; {rate} is not.")
     found = {}
     for name, given in conditions.items():
         if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):

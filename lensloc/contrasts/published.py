@@ -68,7 +68,7 @@ def read_language(folder: str | Path) -> Contrast:
         ("nonwords",),
         source=str(folder),
     )
-    # Files of this form may be anybody's; so many trials a condition are the published set.
+    # Files of this form may be anybody's; so many trials per condition are the published set.
     whole = all(len(found) == _N_TEXTS for found in texts.values())
     stimuli = contrast.content_hash if whole else ""
     protocol = dataclasses.replace(PUBLISHED["language"], stimuli=stimuli)

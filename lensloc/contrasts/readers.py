@@ -173,7 +173,7 @@ def read_prompts(path: Path, *, form: TableForm = _PLAIN) -> list[str]:
         return [line for line in lines if line.strip()]
     if kind_of(path) not in TABLE_KINDS:
         raise LensLocError(
-            f"{path} must end in .txt, a prompt a line, or in {', '.join(TABLE_KINDS)}, with a "
+            f"{path} must end in .txt, a prompt per line, or in {', '.join(TABLE_KINDS)}, with a "
             "column prompt; for a prompt itself give a list."
         )
     title = form.columns.get("prompt", "prompt")
@@ -342,7 +342,7 @@ def _records(
             raise LensLocError(f"{place}: not JSON ({reason}); correct the line.") from error
         if not isinstance(record, dict):
             raise LensLocError(
-                f"{place}: not a JSON object, so it has no fields; write one object a line."
+                f"{place}: not a JSON object, so it has no fields; write one object per line."
             )
         present = tuple(record)
         if present not in known:

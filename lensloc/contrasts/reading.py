@@ -183,7 +183,7 @@ def checked_items(
         if len(found) != len(texts):
             raise LensLocError(
                 f"The condition {name!r} of {source} has {len(texts)} texts but {len(found)} "
-                "items; give one item a text."
+                "items; give one item per text."
             )
         what = f"an item of the condition {name!r} of {source}"
         checked[name] = tuple(require_name(item, what) for item in found)

@@ -168,7 +168,7 @@ def bars(values: Sequence[float], *, label: str, width: int = 6, height: int = 6
 def intervals(
     rows: Iterable[tuple[float, float, float]], *, label: str, width: int = 160, row: int = 22
 ) -> Markup:
-    """Draw a point and its interval a row, on one scale: low, middle, high."""
+    """Draw a point and its interval per row, on one scale: low, middle, high."""
     found = list(rows)
     known = [value for each in found for value in each if math.isfinite(value)]
     low, high = (min(known), max(known)) if known else (0.0, 1.0)

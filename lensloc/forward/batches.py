@@ -26,7 +26,7 @@ BatchSize = int | Literal["auto"]
 
 
 def require_batch_size(batch_size: BatchSize) -> None:
-    """Check the number of texts a batch.
+    """Check the number of texts per batch.
 
     Raises:
         LensLocError: unless it is ``"auto"`` or at least 1.
@@ -46,8 +46,8 @@ def batches_by_length(
 
     Args:
         lengths: tokens of every text.
-        batch_size: most texts a batch; ``"auto"`` for as many as the budget allows.
-        budget: most tokens a batch, pads included; heeded with ``"auto"`` only.
+        batch_size: most texts per batch; ``"auto"`` for as many as the budget allows.
+        budget: most tokens per batch, pads included; heeded with ``"auto"`` only.
         equal: never put texts of different lengths together.
 
     Returns:

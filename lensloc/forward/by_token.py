@@ -43,8 +43,8 @@ def capture_tokens(
         texts: the stimuli, e.g. ``contrast.texts``.
         conditions: the condition of each stimulus, e.g. ``contrast.labels``.
         site: where units live; ``resid_post`` if neither it nor ``units`` is given.
-        units: whose responses are kept, 4 bytes a unit and token; all units of the site if None.
-        batch_size: texts a batch, or ``"auto"``.
+        units: whose responses are kept, 4 bytes per unit and token; all units of the site if None.
+        batch_size: texts per batch, or ``"auto"``.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
         bos: whether a beginning-of-text token stands before every text.

@@ -1,4 +1,4 @@
-"""Model x texts x sites -> Responses or Moments, in one forward pass a batch."""
+"""Model x texts x sites -> Responses or Moments, in one forward pass per batch."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +110,7 @@ def capture(
             the last one; the last one of every word (``word-end``: mean over words, where a word
             is a stretch without spaces); the mean, sum or maximum over all. The last token if None;
             of a wrapped module, as its sites say (there are also ``centre`` and ``class-token``).
-        batch_size: texts a batch, or ``"auto"`` for as many as a budget of tokens and memory
+        batch_size: texts per batch, or ``"auto"`` for as many as a budget of tokens and memory
             allows. Halved, with a note in the log, when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
@@ -119,7 +119,8 @@ def capture(
         progress: show a progress bar.
 
     Returns:
-        One :class:`~lensloc.units.responses.Responses` a site, values ``[stimulus, layer, unit]``.
+        One :class:`~lensloc.units.responses.Responses` per site, values ``[stimulus, layer,
+        unit]``.
 
     Raises:
         LensLocError: no tokenizer, unknown site or pooling, a site that the model lacks, a text
@@ -380,7 +381,7 @@ def _require_units(
             if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
                 raise LensLocError(
                     f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts "
-                    f"of {size[1]} tokens, not one vector a token, so it has no units; choose "
+                    f"of {size[1]} tokens, not one vector per token, so it has no units; choose "
                     "another site."
                 )
 

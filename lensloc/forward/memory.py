@@ -2,8 +2,8 @@
 
 On a CPU these are fixed numbers, so that results are the same to the last bit wherever and beside
 whatever else they are computed. Elsewhere they follow from the memory that is free when a run
-begins and from rates that are measured once a process, between two bounds, in powers of two. Ranks
-that share work take the least of theirs, so that all of them must ask.
+begins and from rates that are measured once per process, between two bounds, in powers of two.
+Ranks that share work take the least of theirs, so that all of them must ask.
 """
 
 import functools
@@ -33,7 +33,7 @@ _TRIED_ROWS = 4096
 
 
 Rates = Callable[[torch.device, torch.dtype, int, int], tuple[float, float]]
-"""Gets a device, a dtype, and the widths of stream and neurons; gives operations a second in a
+"""Gets a device, a dtype, and the widths of stream and neurons; gives operations per second in a
 matrix product of these, and seconds to start a kernel."""
 
 
@@ -157,7 +157,7 @@ def cache_bytes(model: Model) -> int:
 
 
 def busy_tokens(model: Model, measure: Rates | None = None) -> int:
-    """Return how many tokens keep a device busy: with more a pass is hardly any faster a token.
+    """Return how many tokens keep a device busy: with more a pass is hardly any faster per token.
 
     A block starts some tens of kernels, whatever is in them. Their work is to take ten times as
     long as their starts.

@@ -17,7 +17,7 @@ from lensloc.models.surface import Model
 
 _ROWS_ON_CPU = 32
 _BUDGET = Budget(on_cpu=2**62, share=0.25)
-# A module's largest array is taken to be so many times a stimulus, and so many of them to be there.
+# How many arrays of the size of a module's largest one are taken to be there for each stimulus.
 _TIMES = 64
 
 
@@ -29,7 +29,7 @@ def class_scores(
     progress: bool = False,
     description: str = "stimuli",
 ) -> Float[Tensor, "stimulus class"]:
-    """Return what a wrapped module gives for every stimulus: a score a class, float64.
+    """Return what a wrapped module gives for every stimulus: a score per class, float64.
 
     Of several tensors, that is the one called ``logits``, or the first ``[stimulus, class]``.
 

@@ -25,13 +25,13 @@ class Site:
         hook: name of the hook point of a layer, with ``{layer}`` in it; without, the site has one
             layer, before or behind the blocks.
         unit: what one unit is, in words.
-        axes: ``"width"`` if each element of the activation is a unit; ``"heads"`` if the last two
-            axes are head and head dimension, flattened to units; ``"any"`` for whichever of the
-            two the activation shows; ``"head_norm"`` if a whole head is one unit, its response
-            being the Euclidean norm over the head dimension; ``"pattern_..."`` if a head is a unit
-            and its response a summary, token by token, of where it attends: the ``entropy`` of its
-            attention in nats, its attention to the ``first`` token (0 to 1), or the mean
-            ``distance`` in tokens to what it attends to.
+        axes: ``"width"`` if each element of the activation is a unit. ``"heads"`` if the last two
+            axes are head and head dimension, flattened to units. ``"any"`` for whichever of the two
+            the activation shows. ``"head_norm"`` if a whole head is one unit; its response is the
+            Euclidean norm over the head dimension. ``"pattern_..."`` if a head is a unit and its
+            response sums up, token by token, where it attends: the ``entropy`` of its attention in
+            nats, its attention to the ``first`` token (0 to 1), or the mean ``distance`` in tokens
+            to what it attends to.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Sites: where units live. A site is a hook point a layer, and how its axes become units."""
+"""Sites: where units live. A site is a hook point per layer, and how its axes become units."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -91,7 +91,7 @@ def get_site(name: "str | Site") -> Site:
             f"The hook point {suffix!r} holds a number for every pair of tokens, not units; use "
             "one of the sites attn_entropy, attn_first, attn_distance."
         )
-    if of_same_hook:  # one name a site, so that masks of the same units meet
+    if of_same_hook:  # one name per site, so that masks of the same units meet
         return of_same_hook[0]
     return Site(suffix, hook, f"element of {suffix}", "any")
 
@@ -155,7 +155,7 @@ def n_layers(site: Site, model: Model) -> int:
 
 
 def hook_names(site: Site, model: Model) -> list[str]:
-    """Return the site's hook point names in ``model``, one a layer.
+    """Return the site's hook point names in ``model``, one per layer.
 
     Raises:
         LensLocError: if the model lacks one of them.
@@ -177,7 +177,7 @@ def hook_names(site: Site, model: Model) -> list[str]:
 
 
 def shape(site: Site, model: Model) -> tuple[int, int] | None:
-    """Return the number of layers and of units a layer, where that is known beforehand."""
+    """Return the number of layers and of units per layer, where that is known beforehand."""
     seen = surface(model)
     own = seen.widths(site.name)
     if own is not None:

@@ -34,7 +34,7 @@ class Activity(Savable):
     values: Float[Tensor, "token masked"]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a token, and a column a unit, by its address."""
+        """Return one row per token, and a column per unit, by its address."""
         table: pd.DataFrame = pd.DataFrame(self.values.numpy(), columns=self.mask.addresses)
         return table
 
@@ -75,7 +75,7 @@ def activity(
         corpus: what :func:`lensloc.lape.record` takes for a language.
         mask: the units.
         max_tokens: read so many tokens at most; ``4 * tokens * units`` bytes are kept.
-        window: tokens a window; the model's context, at most 1024, if None.
+        window: tokens per window; the model's context, at most 1024, if None.
         bos: whether a beginning-of-text token stands before every document.
         form: how files are written, and what the column of texts is called.
 
@@ -103,7 +103,7 @@ def activity(
             units = to_units(site, activation, seen.n_heads)[0]
             if units.shape[-1] != mask.shape[1]:
                 raise LensLocError(
-                    f"The mask is of {mask.shape[1]} units a layer at {site.name}, but the model "
+                    f"The mask is of {mask.shape[1]} units per layer at {site.name}, but the model "
                     f"has {units.shape[-1]}; identify the neurons of this model."
                 )
             found[layer] = units[:, mask.mask[layer].to(units.device)].float()

@@ -6,7 +6,7 @@ from lensloc.display.progress import drawn
 
 
 class TokenBar:
-    """A bar of tokens on standard error or in a notebook, with tokens a second and the time left.
+    """A bar of tokens on standard error or in a notebook, with tokens per second and the time left.
 
     How many tokens there will be is an estimate: from what share of a corpus has been read, and,
     for languages to come, from the others.

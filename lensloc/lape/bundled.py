@@ -16,7 +16,7 @@ def prose(languages: Sequence[str] = LANGUAGES, part: Part = "train") -> dict[st
 
     Args:
         languages: of ``en``, ``de``, ``tr``, ``fr``, ``es``.
-        part: ``"train"`` (63 paragraphs a language), to record on, or ``"held-out"`` (21), to
+        part: ``"train"`` (63 paragraphs per language), to record on, or ``"held-out"`` (21), to
             measure on.
 
     Returns:

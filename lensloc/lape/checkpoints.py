@@ -22,7 +22,7 @@ def save_checkpoint(path: Path, settings: Mapping[str, Any], tallies: Sequence[T
     Args:
         path: the file.
         settings: what the counts depend on, as JSON data.
-        tallies: what has been counted, one a language.
+        tallies: what has been counted, one per language.
 
     Raises:
         LensLocError: a place that cannot be written.

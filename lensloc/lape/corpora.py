@@ -86,7 +86,7 @@ def windows(
     Args:
         corpus: the documents, or windows that are ready.
         model: a model, whose tokenizer is needed if there is text.
-        length: tokens a window.
+        length: tokens per window.
         bos: whether a beginning-of-text token stands before every document.
         max_tokens: how many tokens to give at most.
 

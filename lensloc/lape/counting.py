@@ -23,7 +23,7 @@ class Counter:
     Attributes:
         model: a loaded model of any kind.
         site: where activations are read.
-        hooks: its hook points, one a layer.
+        hooks: its hook points, one per layer.
         threshold: above which a neuron is active, in activation units.
         by_row: whether windows are counted one by one, or all together.
     """
@@ -93,7 +93,7 @@ class Counter:
         if not self.site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
             raise LensLocError(
                 f"The hook point {name!r} holds an array of shape {shape} for {size[0]} windows of "
-                f"{size[1]} tokens, not one vector a token, so it has no units; choose another "
+                f"{size[1]} tokens, not one vector per token, so it has no units; choose another "
                 "site."
             )
         units = to_units(self.site, activation, surface(self.model).n_heads)

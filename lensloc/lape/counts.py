@@ -32,7 +32,7 @@ class WindowCounts:
         counts: ``[block, layer, neuron]``, number of tokens at which the neuron was active.
         tokens: ``[block]``, number of tokens.
         language: ``[block]``, index of the block's language in the counts that it belongs to.
-        size: windows a block; the last block of a corpus may have fewer.
+        size: windows per block; the last block of a corpus may have fewer.
     """
 
     counts: Int32[Tensor, "block layer neuron"]
@@ -81,7 +81,7 @@ class ActivationCounts(Savable):
         site: where the activation was read.
         threshold: above which a neuron is active, in activation units.
         window: longest stretch of text that the model read at once, in tokens; None if not known.
-        sources: language -> hashes of the token ids that were counted, one a shard.
+        sources: language -> hashes of the token ids that were counted, one per shard.
         provenance: the model; empty strings where counts were imported.
         windows: counts of stretches of the text; None unless they were kept.
     """
@@ -146,7 +146,7 @@ class ActivationCounts(Savable):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Number of layers, number of neurons a layer."""
+        """Number of layers, number of neurons per layer."""
         layers, neurons, _ = self.counts.shape
         return layers, neurons
 
@@ -159,7 +159,7 @@ class ActivationCounts(Savable):
         return self.counts.double() / self.tokens.double()
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a neuron and language: layer, neuron, language, active, tokens."""
+        """Return one row per neuron and language: layer, neuron, language, active, tokens."""
         layers, neurons = self.shape
         n = len(self.languages)
         places = pd.MultiIndex.from_product(
@@ -332,7 +332,7 @@ class ActivationCounts(Savable):
     def from_published(
         cls, files: Mapping[str, str | Path], *, site: str = "mlp_pre", model: str = ""
     ) -> "ActivationCounts":
-        """Read the files that the published code records, one a language.
+        """Read the files that the published code records, one per language.
 
         Each is a torch file of a dictionary that holds at least ``n``, the number of tokens, and
         ``over_zero``, whole numbers ``[layer, neuron]``. Nothing but tensors, numbers and
@@ -348,7 +348,7 @@ class ActivationCounts(Savable):
                 not of this format, or has another shape than the one before.
         """
         if not files:
-            raise LensLocError("No file of counts was given; name one a language.")
+            raise LensLocError("No file of counts was given; name one per language.")
         counts: list[Tensor] = []
         tokens: list[int] = []
         for file in map(Path, files.values()):

@@ -104,7 +104,7 @@ def steer(
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a way of steering, and all answers.
+        One row per way of steering, and all answers.
 
     Raises:
         LensLocError: fewer than two languages; a language without neurons, prompts or text; a level

@@ -76,7 +76,7 @@ def generate(
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and language asked in, and all answers. A lesion that leaves the model
+        One row per lesion and language asked in, and all answers. A lesion that leaves the model
         without numbers is marked and warned of.
 
     Raises:
@@ -136,7 +136,7 @@ def answer_tasks(
     repetition_penalty: float,
     stops: Sequence[str],
 ) -> dict[str, Generation]:
-    """Return one task of generation a language.
+    """Return one task of generation per language.
 
     Raises:
         LensLocError: no language, no prompt, or a number that makes no sense.
@@ -179,7 +179,7 @@ def recall_of(reference: Mapping[str, Reference] | None, iso: Mapping[str, str |
 
 
 def answers_of(result: TaskResult, task: Generation, asked: str, code: str | None) -> pd.DataFrame:
-    """Return one row an answer, with the measures of :class:`~lensloc.results.matrices.Answers`.
+    """Return one row per answer, with the measures of :class:`~lensloc.results.matrices.Answers`.
 
     ``stop_words`` are counts of words here, of the language of ``code``. Of a model that gave no
     numbers everything is missing (``finite`` is False).
@@ -253,7 +253,7 @@ def share_of_stop_words(answers: pd.DataFrame) -> float:
 
 
 def fluency_of(answers: pd.DataFrame) -> float:
-    """Return the mean log-probability a token of some answers; NaN without a token."""
+    """Return the mean log-probability per token of some answers; NaN without a token."""
     weight = float(answers["weight"].sum())
     return float(answers["value"].sum()) / weight if weight else float("nan")
 

@@ -1,4 +1,4 @@
-"""ActivationCounts -> one UnitMask a language, by the published rule."""
+"""ActivationCounts -> one UnitMask per language, by the published rule."""
 
 import math
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Identified(Savable):
     Attributes:
         masks: language -> its neurons; a neuron may belong to several languages. Each carries the
             ranking (the negative entropy; minus infinity for neurons that are not its own).
-        table: one row a language: ``language``, ``tokens``, ``neurons``, ``per_layer`` (a list),
+        table: one row per language: ``language``, ``tokens``, ``neurons``, ``per_layer`` (a list),
             ``mean_entropy`` (nats), the three values that decided (``filter_value`` and
             ``bar_value``, probabilities; ``entropy_value``, the highest entropy taken, nats) and,
             where a null was given, ``null_entropy`` (the null's 1 %, nats) and ``below_null`` (the
@@ -81,7 +81,7 @@ class Identified(Savable):
 
     @property
     def per_layer(self) -> pd.DataFrame:
-        """Number of neurons, one row a language and layer: ``language, layer, neurons``."""
+        """Number of neurons, one row per language and layer: ``language, layer, neurons``."""
         rows = [
             {"language": language, "layer": layer, "neurons": count}
             for language, mask in self.masks.items()

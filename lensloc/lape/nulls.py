@@ -41,7 +41,7 @@ class Null(Savable):
     alpha: float
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a permutation: ``minimum`` and ``lowest``, in nats."""
+        """Return one row per permutation: ``minimum`` and ``lowest``, in nats."""
         table: pd.DataFrame = pd.DataFrame(
             {"minimum": self.minimum.numpy(), "lowest": self.lowest.numpy()}
         )
@@ -56,8 +56,8 @@ class Null(Savable):
     def threshold(self) -> float:
         """The null's 1 %: below it lies, in the median shuffle, the share alpha of neurons; nats.
 
-        A threshold a neuron: of many neurons, that share lies below by chance. For one that hardly
-        any neuron passes by chance, see :meth:`familywise`.
+        A threshold per neuron: of many neurons, that share lies below by chance. For one that
+        hardly any neuron passes by chance, see :meth:`familywise`.
         """
         return float(self.lowest.median())
 

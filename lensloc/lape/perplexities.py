@@ -69,7 +69,7 @@ def perplexity(
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and tested language.
+        One row per lesion and tested language.
 
     Raises:
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or

@@ -38,7 +38,7 @@ def read_neurons(
 
     Args:
         path: the file.
-        n_neurons: neurons a layer of the model, which the file does not say.
+        n_neurons: neurons per layer of the model, which the file does not say.
         names: of the languages, in the file's order, e.g. :data:`PUBLISHED_LANGUAGES`; "0", "1",
             ... if None.
         site: of the neurons.
@@ -104,7 +104,7 @@ def write_neurons(
             written or is taken.
     """
     if not masks:
-        raise LensLocError("There are no neurons to write; give a mask a language.")
+        raise LensLocError("There are no neurons to write; give a mask per language.")
     different = {(mask.site, mask.shape) for mask in masks.values()}
     if len(different) > 1:
         raise LensLocError(
@@ -141,7 +141,7 @@ def _layer(indices: Any, n_neurons: int, where: str) -> Bool[Tensor, " neuron"]:
         if type(index) is not int or not 0 <= index < n_neurons:
             raise LensLocError(
                 f"{where}: the neuron {index} does not exist among {n_neurons}; say how many "
-                "neurons a layer of the model has, or give the file of another model."
+                "neurons per layer of the model has, or give the file of another model."
             )
     mask = torch.zeros(n_neurons, dtype=torch.bool)
     mask[indices.long()] = True

@@ -63,7 +63,7 @@ def _folder(files: list[Path], form: TableForm) -> Iterator[Document]:
 
 
 def _documents(path: Path, form: TableForm) -> Iterator[Document]:
-    """Read a file of text: a ``.txt`` as one document, a table as one a row."""
+    """Read a file of text: a ``.txt`` as one document, a table as one per row."""
     if kind_of(path) == ".txt":
         share = 0.0
 

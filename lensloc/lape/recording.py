@@ -78,7 +78,7 @@ def record(
             streamed, and the split is ``train`` if not named); a path to
             a ``.txt`` (one document), a ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` with a
             column ``text``, or a folder of these, compressed or not (``.gz``); token ids
-            ``[token]``, to be cut into windows, or ``[window, token]``, each row a window, as a
+            ``[token]``, to be cut into windows, or ``[window, token]``, one row per window, as a
             tensor, an array or a ``.pt``, ``.npy`` or ``.safetensors`` file. Texts that are empty
             are passed over. A text of more than a
             million characters is tokenized in pieces that end where a line ends.
@@ -87,11 +87,11 @@ def record(
         max_tokens: count so many tokens of each language at most.
         batch_tokens: tokens run at once; at least one window. 2,048 on a CPU, elsewhere by free
             memory and the device's rate, if None.
-        window: tokens a window; the model's context, at most 1024, if None.
+        window: tokens per window; the model's context, at most 1024, if None.
         bos: whether a beginning-of-text token stands before every document of text: ``"model"``,
             ``"add"`` or ``"none"``. It counts as a token. Ready token ids stay as they are.
         keep_windows: also keep counts of stretches of the text, for :func:`lensloc.lape.null`:
-            ``4 * n_blocks * layers * neurons`` bytes a language on the CPU.
+            ``4 * n_blocks * layers * neurons`` bytes per language on the CPU.
         n_blocks: how many stretches of a language are kept at most (refused without
             ``keep_windows``). They begin as single windows; if there are more, neighbours are
             joined. All languages get stretches of one length.

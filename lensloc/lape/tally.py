@@ -20,7 +20,7 @@ class Blocks:
     Attributes:
         counts: ``[layer, neuron]`` of every block.
         tokens: of every block.
-        size: windows a block.
+        size: windows per block.
         most: how many blocks are kept.
     """
 
@@ -86,8 +86,8 @@ class Tally:
         """Return the tally with a batch of windows of equal length.
 
         Args:
-            counts: a row a window; or one row for all, if no blocks are kept.
-            length: tokens a window.
+            counts: a row per window; or one row for all, if no blocks are kept.
+            length: tokens per window.
             n_rows: windows.
             digest: hash of all token ids up to the last of them.
         """

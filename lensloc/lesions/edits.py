@@ -87,7 +87,7 @@ class Edit:
         flat = activation.reshape(*activation.shape[:2], -1)
         if flat.shape[-1] != len(units):
             raise LensLocError(
-                f"The mask has {len(units)} units a layer at {self.site.name}, but the model has "
+                f"The mask has {len(units)} units per layer at {self.site.name}, but the model has "
                 f"{flat.shape[-1]} there (layer {self.layer}); localize on this model instead."
             )
         if corrupted is not None:
@@ -182,7 +182,7 @@ def _of_layer(
 def _summary(
     responses: Responses, mask: UnitMask, mode: LesionMode, quantile: float | None, seed: int
 ) -> Float[Tensor, "layer value"]:
-    """Return one value a unit of the reference responses, float64; 0 where no unit is masked."""
+    """Return one value per unit of the reference responses, float64; 0 where no unit is masked."""
     values = responses.values.cpu()
     needed = mask.mask
     if responses.site != mask.site:  # a head's z, dimension by dimension

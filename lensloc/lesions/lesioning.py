@@ -57,7 +57,7 @@ def lesion(
     batch_size: BatchSize = "auto",
     check: bool = True,
 ) -> "Lesion":
-    """Return a context manager in which the masked units of the model do not do their work.
+    """Return a context manager in which the masked units of the model are switched off or changed.
 
     ``with lesion(model, network): ...`` holds for everything that runs the model inside it:
     calls, ``run_with_cache``, ``run_with_hooks``, ``generate`` with its cache, and pipelines of
@@ -66,17 +66,17 @@ def lesion(
 
     - ``zero``: 0 (the published ablation);
     - ``mean``: the unit's mean over a reference;
-    - ``resample``: its response to one stimulus of a reference, drawn with ``seed``: the same
-      stimulus for all units, so that they form a pattern that the model produced, and the same for
-      all texts and positions, so that neither batches nor caches matter; vary the seed;
+    - ``resample``: its response to one stimulus of a reference, drawn with ``seed``. The stimulus
+      is the same for all units, so that they form a pattern that the model produced. It is the same
+      for all texts and positions, so that neither batches nor caches matter; vary the seed;
     - ``scale``: its own value times ``scale``;
     - ``clamp``: ``value``, or the ``quantile`` of its responses to a reference (steering);
     - ``write``: what it was at the block's input, so that only this block's own contribution to
       the dimension is removed (sites ``resid_mid`` and ``resid_post``);
     - ``corrupt``: its value, at each position, in the corrupted text of the same pair of
-      ``reference``. Inside, the model can be run on the clean texts of the pairs only (a clean
-      prompt, alone or with one of its continuations, from its first token on, padded on the right
-      or not, without a cache of keys and values); anything else is refused.
+      ``reference``. Inside, the model runs on the clean texts of the pairs only: a clean prompt
+      from its first token on, alone or with one of its continuations, padded on the right or not.
+      Anything else is refused, also a cache of keys and values.
 
     A ``head`` mask acts on the head's whole ``z``: all modes but clamp on each of its dimensions;
     clamp sets its norm, which is what a head's response is.
@@ -93,14 +93,14 @@ def lesion(
         value: of ``clamp``, in activation units; one for all units, or one each (then of one mask;
             values of other units do not matter).
         quantile: of ``clamp``, 0 to 1, over the stimuli of ``reference``.
-        reference: of ``mean``, ``resample`` and ``clamp``: a contrast, of whose texts the responses
-            are captured here and now (signed, mean over tokens), or responses, one a site
-            (site ``z`` for the mean and resampling of heads); of ``corrupt``: pairs, whose
-            corrupted texts are run here and now.
+        reference: for ``mean``, ``resample`` and ``clamp`` a contrast, whose texts are run here and
+            now (signed responses, mean over tokens); or responses, one per site (site ``z`` for the
+            mean and resampling of heads). For ``corrupt`` pairs, whose corrupted texts are run here
+            and now.
         seed: of ``resample``.
         positions: every position, or only the last of each forward pass. With a key-value cache
             the last position is each new token in its turn; without, earlier tokens recover.
-        batch_size: texts a batch, for a contrast as reference.
+        batch_size: texts per batch, for a contrast as reference.
         check: probe the logits on leaving.
 
     Raises:

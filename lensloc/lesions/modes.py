@@ -23,8 +23,8 @@ class Passing(NamedTuple):
 
     Attributes:
         old: ``[batch, pos, unit]``; of heads ``[batch, pos, head, d_head]``.
-        values: one a unit (of heads: one a head of ``clamp``, else one a dimension), if the mode
-            has any.
+        values: one per unit (of heads: one per head of ``clamp``, else one per dimension), if the
+            mode has any.
         factor: of ``scale``.
         block_input: ``[batch, pos, unit]``, for modes that need it.
         corrupted: as ``old``, with the masked units' values in the corrupted run; for ``corrupt``.
@@ -52,8 +52,8 @@ class LesionMode:
         rule_of_heads: the same for whole heads; as ``rule`` if None.
         takes: arguments of :func:`lensloc.lesion` that it knows.
         needs: those of them that must be given, with an example.
-        summary: how responses of a reference ``[stimulus, value]`` become one value a unit, with a
-            seed and a quantile.
+        summary: how responses of a reference ``[stimulus, value]`` become one value per unit, with
+            a seed and a quantile.
         whole_heads: whether heads are replaced dimension by dimension, by responses at ``z``.
         sites: the only sites where it is defined; everywhere if None.
         needs_block_input: whether the rule reads it.

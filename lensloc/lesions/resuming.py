@@ -116,7 +116,7 @@ class Residuals:
         self._thin_out()  # what passed may be wider than the model's dtype
 
     def _thin_out(self, a_layer: int = 0) -> None:
-        """Keep fewer layers, until what comes (so many bytes a layer) fits into the budget too."""
+        """Keep fewer layers, until what comes (so many bytes per layer) fits into the budget."""
         seen = surface(self.model)
         if self._budget is None:
             budget = int(_SHARE * (free_memory(seen.device) + self.n_bytes))

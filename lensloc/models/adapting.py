@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from lensloc.errors import LensLocError
-from lensloc.models.surface import Surface
+from lensloc.models.surface import Model, Surface
 from lensloc.ranks import Crew, crew, least
 
 _ATTRIBUTE = "lensloc_surface"
@@ -42,12 +42,12 @@ def surface(model: Any) -> Surface:
     return found
 
 
-def crew_of(model: Any) -> Crew:
+def crew_of(model: Model) -> Crew:
     """Return the processes that share a model's work; this one alone if they share the model."""
     return Crew() if surface(model).is_sharded else crew()
 
 
-def agreed(model: Any, number: int) -> int:
+def agreed(model: Model, number: int) -> int:
     """Return a number that processes which share a model must have in common: the least of theirs.
 
     Each runs its part of every pass, so that none may begin or end another one, or a smaller one.

@@ -171,7 +171,7 @@ class Bridge(Lens):
     # -- writing -----------------------------------------------------------------------------------
 
     def writes_side_by_side(self) -> bool:
-        """Prompts are written after together where they are of one length."""
+        """Prompts are continued together where they are of one length."""
         return False
 
     def write(

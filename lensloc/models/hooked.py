@@ -153,7 +153,7 @@ class Hooked(Lens):
     # -- writing -----------------------------------------------------------------------------------
 
     def writes_side_by_side(self) -> bool:
-        """Prompts of different lengths are written after without pads."""
+        """Prompts of different lengths are continued without pads."""
         return True
 
     def write(

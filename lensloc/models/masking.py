@@ -1,4 +1,4 @@
-"""Several texts a row in models of transformers: masks and positions of one's own."""
+"""Several texts per row in models of transformers: masks and positions of one's own."""
 
 import logging
 from collections.abc import Callable

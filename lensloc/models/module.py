@@ -289,7 +289,7 @@ class OfModule(Attached, Surface):
 
         Raises:
             LensLocError: a module that is not called just once; numbers of units that differ from
-                those of stimuli before; an output that has no row a stimulus.
+                those of stimuli before; an output that has no row per stimulus.
         """
         rows = n_rows(batch)
         found: dict[str, list[Tensor]] = {}

@@ -121,7 +121,7 @@ def from_places(
 def pooled(
     site: ModuleSite, value: Float[Tensor, "batch ..."], pooling: PlacePooling
 ) -> Float[Tensor, "batch unit"]:
-    """Return one response a unit; a copy, in single precision at least.
+    """Return one response per unit; a copy, in single precision at least.
 
     Raises:
         LensLocError: a token is asked for where there are no tokens.

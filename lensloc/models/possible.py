@@ -59,7 +59,7 @@ def _check(config: Mapping[str, Any], place: str, depth: int) -> None:
         most = _MOST_LAYERS if name in _LAYERS else _MOST
         if name in ("max_position_embeddings", "n_positions", "n_ctx"):
             most = _MOST_POSITIONS
-        numbers = value if isinstance(value, list) else [value]  # one a layer, in some models
+        numbers = value if isinstance(value, list) else [value]  # one per layer, in some models
         for number in numbers:
             if type(number) is not int or not 1 <= number <= most:
                 raise LensLocError(

@@ -1,4 +1,4 @@
-"""What lensloc asks of a model, whatever kind it is: one Protocol, and one adapter a kind.
+"""What lensloc asks of a model, whatever kind it is: one Protocol, and one adapter per kind.
 
 Hook points have TransformerLens' names everywhere (``blocks.3.mlp.hook_post``), and the values that
 pass them its layout: ``[batch, pos, width]``, or ``[batch, pos, head, d_head]`` where heads are.
@@ -60,11 +60,11 @@ class Inputs:
     """Rows of tokens that are run together.
 
     Attributes:
-        tokens: ``[row, pos]``; texts that are padded on the right, or several texts a row.
-        positions: where there are several texts a row, every token's position in its own; those of
-            neighbours differ.
-        sees: where there are several texts a row, whether a token (query) may attend to another one
-            (key): itself and those before it in its own text.
+        tokens: ``[row, pos]``; texts that are padded on the right, or several texts per row.
+        positions: where there are several texts per row, every token's position in its own; those
+            of neighbours differ.
+        sees: where there are several texts per row, whether a token (query) may attend to another
+            one (key): itself and those before it in its own text.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -145,7 +145,7 @@ class Surface(Protocol):
 
     @property
     def n_heads(self) -> int:
-        """Attention heads a layer; 1 where there are none."""
+        """Attention heads per layer; 1 where there are none."""
         ...
 
     @property
@@ -287,7 +287,7 @@ class Surface(Protocol):
     def write(
         self, prompts: Sequence[Sequence[int]], how: Decoding, watch: Watch
     ) -> list[list[int]]:
-        """Return the tokens that the model writes after prompts, end of text included.
+        """Return the tokens with which the model continues prompts, end of text included.
 
         The prompts are of one length unless :meth:`writes_side_by_side`. ``watch`` sees the logits
         before a token is chosen by them.
@@ -295,7 +295,7 @@ class Surface(Protocol):
         ...
 
     def writes_side_by_side(self) -> bool:
-        """Say whether prompts of different lengths can be written after together."""
+        """Say whether prompts of different lengths can be continued together."""
         ...
 
 

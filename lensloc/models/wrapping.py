@@ -97,7 +97,7 @@ def wrap(
 
     Raises:
         LensLocError: no such modules, or no blocks; modules that are never called, are called more
-            than once a pass, or give no tensor (as far as ``example`` shows it).
+            than once per pass, or give no tensor (as far as ``example`` shows it).
 
     Example:
         >>> import lensloc as ll

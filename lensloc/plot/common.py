@@ -60,7 +60,7 @@ def _keep_names(figure: go.Figure) -> None:
 
 
 def size_in_words(found: Selectivity) -> str:
-    """Say how many layers and units a layer a map has."""
+    """Say how many layers and units per layer a map has."""
     layers, units = found.shape
     if found.widths is None:
         return f"{layers} x {units:,}"

@@ -39,7 +39,7 @@ def layer_profile(
     relative: bool | None = None,
     title: str | None = None,
 ) -> go.Figure:
-    """Show how a quantity runs through the layers, one curve a site or network.
+    """Show how a quantity runs through the layers, one curve per site or network.
 
     Args:
         found: label -> statistics, as :func:`lensloc.localize` returns them, or sets of units.

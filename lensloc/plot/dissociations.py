@@ -33,7 +33,7 @@ def specificity(
         title: of the figure.
 
     Returns:
-        Heatmaps and a strip, one row a network.
+        Heatmaps and a strip, one row per network.
 
     Raises:
         LensLocError: if that control was not measured, or not drawn.

@@ -34,7 +34,7 @@ def t_histogram(
             every permutation (Westfall and Young 1993), is at most ``alpha``, with the number of
             units beyond.
         alpha: family-wise error of that line; refused without a null.
-        density: share of units for each step of 1 in t, instead of units a bin.
+        density: share of units for each step of 1 in t, instead of units per bin.
         log: logarithmic heights, on which the tails can be seen.
         title: of the figure.
 
@@ -80,7 +80,7 @@ def t_histogram(
     finish(figure, title or default, width=820, height=440)
     figure.update_xaxes(title=name_of_t(found), zeroline=True)
     heights = [np.asarray(trace.y, dtype=float) for trace in figure.data[:2]]
-    unit = "share of units for each 1 of t" if density else "units a bin"
+    unit = "share of units for each 1 of t" if density else "units per bin"
     figure.update_yaxes(title=unit, tickformat=",~g")
     if log:
         figure.update_yaxes(type="log", range=_decades(heights), dtick=1)

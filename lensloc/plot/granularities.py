@@ -59,18 +59,18 @@ _PANELS = (
 
 
 def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
-    """Show how much of a network every kind of unit holds: a panel a measure, a row a site.
+    """Show how much of a network every kind of unit holds: a panel per measure, a row per site.
 
     Filled symbols are the measure of the panel's title, hollow ones what the line below it says.
     Measures that the table has no number for get no panel.
 
     Args:
-        table: what :func:`lensloc.compare_granularities` measured: one row a network and site,
+        table: what :func:`lensloc.compare_granularities` measured: one row per network and site,
             with columns ``network`` and ``site``.
         title: of the figure.
 
     Returns:
-        Small multiples with sites from top to bottom; a colour and symbol a network.
+        Small multiples with sites from top to bottom; a colour and symbol per network.
 
     Raises:
         LensLocError: for an empty table, one without ``network`` or ``site``, with two rows for a

@@ -24,9 +24,9 @@ _TITLE_LINES = 3
 def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     """Show what a task loses with the size of the lesion, network beside controls.
 
-    One panel a task, one colour a network or kind of control. The network's band is its bootstrap
-    interval over items; a control's line is the mean of its draws, each of which is a faint point.
-    Lesions that took no effect are hollow.
+    One panel per task, one colour per network or kind of control. The network's band is its
+    bootstrap interval over items; a control's line is the mean of its draws, each of which is a
+    faint point. Lesions that took no effect are hollow.
 
     Args:
         study: what :func:`lensloc.lesion_study` measured.
@@ -95,7 +95,7 @@ def lesion_bars(
         title: of the figure.
 
     Returns:
-        Grouped bars, one panel a task.
+        Grouped bars, one panel per task.
 
     Raises:
         LensLocError: if the study has no lesion of that size.
@@ -186,7 +186,7 @@ def ablation_modes(
         title: of the figure.
 
     Returns:
-        Bars over modes, one panel a task, one colour a network or kind of control.
+        Bars over modes, one panel per task, one colour per network or kind of control.
 
     Raises:
         LensLocError: if the study has no lesion of that size.
@@ -387,5 +387,5 @@ def _drop_label(measure: str) -> str:
     if measure == "accuracy":
         return "drop in accuracy (share of items)"
     if measure == "perplexity":
-        return "rise of log perplexity (nats a token)"
+        return "rise of log perplexity (nats per token)"
     return f"loss in {measure}"

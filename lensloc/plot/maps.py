@@ -44,13 +44,13 @@ def layer_heatmap(
     percent: float = 1,
     title: str | None = None,
 ) -> go.Figure:
-    """Show what percentage of each layer's units is in a set; one column a set.
+    """Show what percentage of each layer's units is in a set; one column per set.
 
     Layer 0 is at the bottom, as in the model. Sets of models with different numbers of layers
-    stand beside each other layer by layer. Many columns become narrow, with upright labels. Where
-    the largest shares of some columns are more than five times those of the others (one head is 11
-    % of a layer of nine), each of the two groups has a colour scale of its own, blue and brown, so
-    that neither hides the other; the numbers in the cells stay comparable.
+    stand beside each other layer by layer. Many columns become narrow, with upright labels. The
+    largest shares of some columns may be more than five times those of the others: one head is 11 %
+    of a layer of nine. Then each of the two groups has a colour scale of its own, blue and brown,
+    so that neither hides the other. The numbers in the cells stay comparable.
 
     Args:
         masks: column label -> set of units; or site -> selectivity, as :func:`lensloc.localize`
@@ -201,7 +201,7 @@ def _shares(
 
 
 def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = None) -> go.Figure:
-    """Show t of every unit: a row a layer, units sorted by t, red where the target wins.
+    """Show t of every unit: a row per layer, units sorted by t, red where the target wins.
 
     Wide layers are drawn at evenly spaced ranks, so that a page stays small; the extremes are
     always among them.
@@ -247,7 +247,7 @@ def unit_heatmap(found: Selectivity, *, columns: int = 400, title: str | None = 
 
 
 def head_heatmap(found: Selectivity, *, title: str | None = None) -> go.Figure:
-    """Show t of every attention head: a row a layer, a column a head, red where the target wins.
+    """Show t of every attention head: a row per layer, a column per head, red for the target.
 
     Args:
         found: statistics of a site at which a head is one unit: ``head``, ``attn_entropy``,

@@ -42,11 +42,11 @@ def language_matrix(
     Args:
         found: what :func:`lensloc.lape.perplexity` measured.
         kinds: panels: ``network``, and kinds of control, whose draws are averaged; all if None.
-        highest: change at the ends of the colour scale, nats a token; the largest one if None.
+        highest: change at the ends of the colour scale, nats per token; the largest one if None.
         title: of the figure.
 
     Returns:
-        A heatmap a panel, lesioned language x tested language.
+        A heatmap per panel, lesioned language x tested language.
 
     Raises:
         LensLocError: no panel, or a kind that was not measured.
@@ -95,7 +95,7 @@ def language_matrix(
                 hovertemplate="%{customdata}<extra></extra>",
                 hoverongaps=False,
                 showscale=number == 0,
-                colorbar={"title": {"text": "change of<br>log perplexity<br>(nats a token)"},
+                colorbar={"title": {"text": "change of<br>log perplexity<br>(nats per token)"},
                           "thickness": 14},
             ),
             row=row,
@@ -211,7 +211,7 @@ def steering(
         title: of the figure.
 
     Returns:
-        A heatmap a way of steering, language asked in x language steered to, draws of a control
+        A heatmap per way of steering, language asked in x language steered to, draws of a control
         averaged: on the left with the units of the language asked in left alone, on the right with
         them at zero; hover shows fluency.
 
@@ -289,7 +289,7 @@ def steering(
                 ],
                 hovertemplate=f"%{{hovertext}}<br>{way}<br>"
                 f"%{{z:.0f}} % of answers {words[measure]}<br>"
-                "fluency %{customdata:.2f} nats a token<extra></extra>",
+                "fluency %{customdata:.2f} nats per token<extra></extra>",
                 hoverongaps=False,
                 showscale=(row, column) == (1, 1),
                 colorbar={"title": {"text": "answers (%)", "side": "right"}, "thickness": 14},
@@ -375,7 +375,7 @@ def _hover(rows: pd.DataFrame, one: str, other: str, confidence: float) -> str:
     for row in rows.to_dict("records"):
         drawn = "" if pd.isna(row["seed"]) else f"seed {row['seed']}: "
         lines.append(
-            f"{drawn}{row['change']:+.3f} nats a token "
+            f"{drawn}{row['change']:+.3f} nats per token "
             f"[{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
         )
     lines.append(f"intervals of {100 * confidence:g} % over texts")

@@ -70,7 +70,7 @@ class _Bar:
 
 
 def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = None) -> go.Figure:
-    """Show how well networks predict brain responses, beside all that they are held against.
+    """Show how well networks predict brain responses, beside all that they are compared with.
 
     Networks that are single layers (:func:`lensloc.alignment.by_layer`) are a line over layers;
     others have a panel each, a bar for the network, its control units (mean, range and every draw),
@@ -113,7 +113,7 @@ def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = No
 
 
 def _beside(found: Encoding, measure: Measure) -> Figure:
-    """Draw a panel a network, a bar a set of features."""
+    """Draw a panel per network, a bar per set of features."""
     table = found.table
     names = list(dict.fromkeys(table.loc[table["kind"] == NETWORK, "network"]))
     bars = {name: list(_bars(table, name, measure)) for name in names}
@@ -235,7 +235,7 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
         title: of the figure.
 
     Returns:
-        Bars: gain in log-likelihood over length and frequency, nats a time.
+        Bars: gain in log-likelihood over length and frequency, nats per time.
     """
     require_a(ReadingStudy, study, "study")
     table = study.table
@@ -251,7 +251,7 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
             )
             bars.append(_Bar.of(words, look, rows, "gain"))
         shown[WORDS[str(kind)]] = bars
-    figure = _panels_of_bars(shown, "gain (nats a time)")
+    figure = _panels_of_bars(shown, "gain (nats per time)")
     width, height, top = figure.layout.width, figure.layout.height, figure.layout.margin.t
     models = ", ".join(brief(name) for name in table["model"].unique() if name)
     bottom = figure.layout.margin.b

@@ -21,7 +21,7 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
         title: of the figure.
 
     Returns:
-        One panel a score (absolute, standardised, signed), a point and its interval a condition.
+        One panel per score (absolute, standardised, signed), one point with interval per condition.
     """
     require_a(ResponseProfile, profile, "profile")
     scores = {

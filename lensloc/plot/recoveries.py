@@ -23,9 +23,9 @@ _GREY = "#8c8c8c"
 def faithfulness(found: Faithfulness, *, title: str | None = None) -> go.Figure:
     """Show what share of the clean-corrupted difference the first k units of rankings carry.
 
-    One panel a curve, one colour a ranking with its 95 % band over pairs; random rankings are grey,
-    each thin. A third panel, where units were patched by themselves, sets estimated effects of
-    pairs against exact ones.
+    One panel per curve, one colour per ranking with its 95 % band over pairs; random rankings are
+    grey, each thin. A third panel, where units were patched by themselves, sets estimated effects
+    of pairs against exact ones.
 
     Args:
         found: what :func:`lensloc.faithfulness` measured.

@@ -42,7 +42,7 @@ def multiverse(
 
     Above, the difference from control units with its interval, coloured by verdict; below that the
     two drops, of the chosen units and of their controls; at the bottom, the choices of which each
-    specification is made, one column a specification. Numbers at the right say in how many of the
+    specification is made, one column per specification. Numbers at the right say in how many of the
     specifications with that value the claim holds. A line marks the reference specification.
 
     Args:
@@ -121,7 +121,7 @@ def multiverse(
 
 
 def _matrix(found: Multiverse, task: str) -> pd.DataFrame:
-    """Return one row a value of every choice: its name, and in how many the claim holds."""
+    """Return one row per value of every choice: its name, and in how many the claim holds."""
     table = by_value_of(found.table, found.varied, task)
     first = ~table["choice"].duplicated()
     made: pd.DataFrame = table.assign(shown=table["value"], first=first)
@@ -235,4 +235,4 @@ def _hover(row: dict[str, Any], varied: tuple[str, ...]) -> str:
 
 
 def _unit(measure: str) -> str:
-    return {"accuracy": "share of items", "perplexity": "nats a token"}.get(measure, measure)
+    return {"accuracy": "share of items", "perplexity": "nats per token"}.get(measure, measure)

@@ -24,8 +24,8 @@ _EVERYWHERE = ["contrast", "site", "protocol"]
 def sweep_depths(found: Sweep, *, title: str | None = None) -> go.Figure:
     """Show where networks lie in several models, by relative depth.
 
-    A column a model, the first layer (0) at the bottom and the last (1) at the top, however many
-    layers there are; a panel a contrast, site and protocol. Hover names the layer.
+    A column per model, the first layer (0) at the bottom and the last (1) at the top, however many
+    layers there are; a panel per contrast, site and protocol. Hover names the layer.
 
     Args:
         found: what :func:`lensloc.sweep` measured.
@@ -77,7 +77,7 @@ def sweep_drops(
     """Show what lesions of networks cost in several models, beside their controls.
 
     Filled: the network's lesion, with its interval over items. Open: the mean of its controls'
-    draws. A panel a contrast, site and protocol.
+    draws. A panel per contrast, site and protocol.
 
     Args:
         found: what :func:`lensloc.sweep` measured.
@@ -86,7 +86,7 @@ def sweep_drops(
         title: of the figure.
 
     Returns:
-        Points, a column a model.
+        Points, a column per model.
 
     Raises:
         LensLocError: if no lesion was measured, or there is no such task.
@@ -139,8 +139,9 @@ def sweep_specificity(
 ) -> go.Figure:
     """Show how specifically lesions of networks harm their own tasks, in several models.
 
-    A cell is a network's index (share of the room to fall that its own tasks lose minus that of
-    others) minus its controls'; in it p of the rank test over draws. A panel a site and protocol.
+    A cell shows a network's index (the share of the room to fall that its own tasks lose, minus
+    that of others) minus its controls' index. The number in it is p of the rank test over draws. A
+    panel per site and protocol.
 
     Args:
         found: what :func:`lensloc.sweep` measured.
@@ -272,7 +273,7 @@ def _points(
 
 def _unit(rows: pd.DataFrame) -> str:
     measure = str(rows["measure"].iloc[0])
-    known = {"accuracy": "share of items", "perplexity": "nats a token"}
+    known = {"accuracy": "share of items", "perplexity": "nats per token"}
     return known.get(measure, measure)
 
 

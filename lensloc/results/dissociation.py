@@ -7,15 +7,15 @@ to chance and nothing else falls. Tasks differ in how easily anything breaks the
 shows that: its index is taken in the same way from the same tasks. The claim is about the
 difference, network minus control draws.
 
-**Tests.** The index is one number a lesion, so a network is held against its draws as in
+**Tests.** The index is one number per lesion, so a network is compared with its draws as in
 :mod:`lensloc.results.draws`: exact rank p, interval over draws and items. Room is the intact
 model's, the same for all lesions, so the rank test stays exact.
 
 **Several networks.** The overall index is the mean of the networks' indices; for two networks with
 a task each, twice that is the interaction contrast of the 2 x 2 table. Under the null every network
-is one of its own k + 1 sets, independently, so every choice of one set a network is equally likely
-and p is the share of the choices whose index is at least the observed one: exact, and down to
-``1 / (k + 1)`` a network multiplied. The overall index may be carried by one network. A **double
+is one of its own k + 1 sets, independently, so every choice of one set per network is equally
+likely and p is the share of the choices whose index is at least the observed one: exact, and down
+to ``1 / (k + 1)`` a network multiplied. The overall index may be carried by one network. A **double
 dissociation** is that every network's index exceeds its controls', with p the largest of theirs
 (intersection-union test, Berger 1982).
 
@@ -97,7 +97,7 @@ class Dissociation:
         room: ``[task]``, how far each can fall.
         own: ``[network, task]``, whether the task is of the network's domain.
         networks: one index each.
-        overall: of all networks together; its ``p`` is over choices of one set a network.
+        overall: of all networks together; its ``p`` is over choices of one set per network.
         p_double: that every network dissociates: the largest of their p.
         crossed: whether every network harms its own tasks more than every other network does.
         confidence: of the intervals.
@@ -137,7 +137,7 @@ class Dissociation:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a network, and one for all together."""
+        """One row per network, and one for all together."""
         rows = [
             {
                 "network": found.network,
@@ -171,7 +171,7 @@ def dissociation(
         lesions: network -> what was measured; all on the same tasks and items.
         room: task -> how far its score can fall: intact minus chance for an accuracy.
         confidence: of the intervals.
-        seed: of the choices of one set a network, where there are too many to try all.
+        seed: of the choices of one set per network, where there are too many to try all.
 
     Raises:
         LensLocError: no network, one task, a task without room, networks measured on different
@@ -372,7 +372,7 @@ def _shared_excess(
 def _choices(
     indices: list[Float[np.ndarray, " _"]], seed: int
 ) -> tuple[Float[np.ndarray, " combination"], bool]:
-    """Return the sums of one index a network, of all choices or of many drawn at random."""
+    """Return the sums of one index per network, of all choices or of many drawn at random."""
     if np.prod([float(len(one)) for one in indices]) <= _ALL_CHOICES:
         return reduce(lambda a, b: np.add.outer(a, b).ravel(), indices), True
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Encoding: how well units predict brain responses, beside what they are held against."""
+"""Encoding: how well units predict brain responses, beside what they are compared with."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ class Encoding(Savable):
     """What :func:`lensloc.alignment.encode` measured.
 
     Attributes:
-        table: one row a set of features:
+        table: one row per set of features:
 
             - ``model``, ``network`` (empty for what belongs to none), ``kind``: ``network``;
               ``control``, as many other units (``name`` says how they were drawn, ``seed``);
@@ -49,11 +49,11 @@ class Encoding(Savable):
               ceiling; may be above 1 or below 0;
             - ``unique`` (networks): R2 of network and nuisance together minus R2 of the nuisance
               alone, on held-out samples, with its interval.
-        comparisons: one row a network and what it is held against (``against``): ``network_r``,
+        comparisons: one row per network and what it is compared with (``against``): ``network_r``,
             ``other_r`` (mean over ``draws``), ``difference`` with its interval over passages (and
             draws); for controls ``p``, the rank of the network among its draws.
-        responses: one row a row of ``table`` and response: ``response``, ``region``, ``r``, ``r2``,
-            ``ceiling``, ``r_normalised``.
+        responses: per row of ``table`` and response, one row: ``response``, ``region``, ``r``,
+            ``r2``, ``ceiling``, ``r_normalised``.
         regions: the same, averaged over the responses of a region.
         confidence: of the intervals.
         settings: what was asked for.
@@ -133,7 +133,7 @@ class Encoding(Savable):
 
     @property
     def regions(self) -> pd.DataFrame:
-        """Scores by region: one row a set of features and region."""
+        """Scores by region: one row per set of features and region."""
         keys = ["network", "kind", "name", "seed", "split", "region"]
         grouped = self.responses.groupby(keys, sort=False, dropna=False)
         table: pd.DataFrame = grouped.agg(

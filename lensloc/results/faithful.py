@@ -29,10 +29,10 @@ class Faithfulness(Savable):
         corrupted: of the corrupted texts.
         without: of the clean texts with all units of the site corrupted, where both curves have
             their zero.
-        exact: one row a unit that was patched by itself: address, layer, unit, ``exact`` (how much
-            lower the metric is with only this unit corrupted, in nats) and each ranking's value.
-        layers: the same of whole layers, with the sum of each ranking's values where these are
-            effects of the pairs.
+        exact: one row per unit that was patched by itself: address, layer, unit, ``exact`` (how
+            much lower the metric is with only this unit corrupted, in nats) and each ranking's
+        value. layers: the same of whole layers, with the sum of each ranking's values where these
+            are effects of the pairs.
         agreement: ranking -> Spearman's correlation with the exact effects of units.
         layer_agreement: the same of layers, for effects of the pairs.
         pairs: what the pairs are about.
@@ -68,7 +68,7 @@ class Faithfulness(Savable):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a ranking, curve and size.
+        """One row per ranking, curve and size.
 
         Columns: ``ranking`` (``"random"`` for random ones, with their number in ``draw``),
         ``curve``, ``k``, ``percent`` (of the site's units), ``share`` and its 95 % interval over
@@ -125,7 +125,7 @@ class Faithfulness(Savable):
         return self.curves[name]
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a ranking: mean heights of both curves, units for 80 %, agreement.
+        """Return one row per ranking: mean heights of both curves, units for 80 %, agreement.
 
         Heights are areas under the curves over sizes on a logarithmic scale; of random rankings
         their mean.

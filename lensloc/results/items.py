@@ -12,11 +12,11 @@ from lensloc.errors import LensLocError
 class Items:
     """What a task measured on its items, intact or lesioned.
 
-    The score is ``sum(value) / sum(weight)``: a plain mean where all weights are 1, a mean a token
-    where they count tokens.
+    The score is ``sum(value) / sum(weight)``: a plain mean where all weights are 1, a mean per
+    token where they count tokens.
 
     Attributes:
-        value: one number an item.
+        value: one number per item.
         weight: what each counts for.
         higher_is_better: whether harm makes the score smaller.
     """
@@ -33,7 +33,7 @@ class Items:
 
     @property
     def shares(self) -> Float[np.ndarray, " item"]:
-        """One number an item whose mean is the score and whose spread is the score's.
+        """One number per item whose mean is the score and whose spread is the score's.
 
         These are the score plus every item's influence on it, ``(value - score weight) / mean
         weight`` (linearised ratio; Cochran 1977, chapter 6): their variance divided by the number
@@ -54,7 +54,7 @@ class Items:
 
 
 def item_drops(lesioned: Items, intact: Items) -> Float[np.ndarray, " item"]:
-    """Return one number an item whose mean is the drop, positive for harm.
+    """Return one number per item whose mean is the drop, positive for harm.
 
     Two lesions' item drops are paired: item ``i`` is the same text in both, and what it did in the
     intact model cancels in their difference.

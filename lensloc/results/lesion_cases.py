@@ -111,7 +111,7 @@ def matches_of(table: pd.DataFrame) -> list[Match]:
 
 
 def balance_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a network, size and kind of control; see :class:`LesionStudy`."""
+    """Return one row per network, size and kind of control; see :class:`LesionStudy`."""
     rows = [
         {
             "network": found.network,

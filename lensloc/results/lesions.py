@@ -30,7 +30,7 @@ class Scores:
     """One model's values on the items of a task, ready to be resampled.
 
     Attributes:
-        value: one number an item.
+        value: one number per item.
         weight: what each counts for; the mean is ``sum(value) / sum(weight)``.
         higher_is_better: whether harm makes the mean smaller.
     """
@@ -51,7 +51,7 @@ class LesionStudy(Savable):
     """What :func:`lensloc.lesion_study` measured.
 
     Attributes:
-        table: one row a lesion and task:
+        table: one row per lesion and task:
 
             - ``model``, ``network``, ``site``, ``mode``, ``percent``, ``kind`` (``network``, or how
               the control was drawn), ``seed`` of the draw, ``n_units``, ``magnitude`` (mean
@@ -67,7 +67,7 @@ class LesionStudy(Savable):
               control may have been measured on a part of the items: ``n_items`` says how many, and
               ``intact`` is the intact model's score on the same;
             - ``drop``: how much worse than intact, positive for harm: share of items for an
-              accuracy, nats a token for a perplexity (difference of log perplexities), otherwise
+              accuracy, nats per token for a perplexity (difference of log perplexities), otherwise
               units of the score; ``drop_low``, ``drop_high``: its paired bootstrap interval over
               items;
             - ``cohen_h`` (accuracies): ``2 asin sqrt(intact) - 2 asin sqrt(score)``;
@@ -86,7 +86,7 @@ class LesionStudy(Savable):
         warnings: what a reader of the table should know, in sentences: those that were given, and
             what the table itself says (lesions without effect, controls that do as much harm).
         call: what made the study, as code; empty if it was put together by hand.
-        items: one row a lesion, task and item: ``network``, ``mode``, ``percent``, ``kind``,
+        items: one row per lesion, task and item: ``network``, ``mode``, ``percent``, ``kind``,
             ``seed``, ``task``, ``item``, ``group``, ``phenomenon`` (of tasks that have some),
             ``intact`` and ``value``, what the item gave intact and lesioned, with their weights,
             and ``higher_is_better``. Empty if the study was put together by hand.
@@ -124,7 +124,7 @@ class LesionStudy(Savable):
                 (model)"``.
 
         Returns:
-            One row a network, mode, size, task, kind of control (or ``network``) and group:
+            One row per network, mode, size, task, kind of control (or ``network``) and group:
             ``n_items``, ``draws``, ``intact`` and ``lesioned`` (means over items; of controls over
             draws too), ``drop`` (positive for harm); of networks also ``p`` (exact sign test that
             more items lose than gain), ``q`` (false discovery rate over all groups of the task) and
@@ -139,7 +139,7 @@ class LesionStudy(Savable):
 
     @property
     def balance(self) -> pd.DataFrame:
-        """One row a network, size and kind of control: how alike the two are.
+        """One row per network, size and kind of control: how alike the two are.
 
         Means over draws: ``log_magnitude`` of network and control, ``smd``, ``outliers``,
         ``layers_apart``, ``dimensions_shared``, ``alike``, and ``poor``, whether magnitudes do not
@@ -149,7 +149,7 @@ class LesionStudy(Savable):
 
     @property
     def comparisons(self) -> pd.DataFrame:
-        """One row a network, size, task and kind of control: drops and their difference.
+        """One row per network, size, task and kind of control: drops and their difference.
 
         ``draws`` are those of the control that were made, of which ``draws_lost`` gave no number
         and count for nothing. All drops are on the ``n_compared`` items that all were measured on.

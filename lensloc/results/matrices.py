@@ -20,13 +20,13 @@ class LanguageMatrix(Savable):
     """How lesions of every language's units change how well every language is predicted.
 
     Attributes:
-        table: one row a lesion and tested language:
+        table: one row per lesion and tested language:
 
             - ``model``, ``lesioned`` (the language whose units, or as many as whose, are lesioned),
               ``kind`` (``network``, or how a control was drawn), ``seed`` of the draw,
               ``n_units``;
             - ``tested``, ``n_texts``; ``log_perplexity`` and, without a lesion,
-              ``intact``, both in nats a token;
+              ``intact``, both in nats per token;
             - ``change``: their difference, positive for harm; ``change_low``, ``change_high``: its
               paired bootstrap interval over texts;
             - ``difference``: on rows of a control, the change by the language's own units minus the
@@ -92,7 +92,7 @@ class LanguageMatrix(Savable):
     def _repr_html_(self) -> str:
         rows = self.matrix().reset_index().to_dict("records")
         return markup.card(
-            "Change of log perplexity (nats a token; positive: harm) by language lesioned and "
+            "Change of log perplexity (nats per token; positive: harm) by language lesioned and "
             "tested",
             markup.table([{str(name): value for name, value in row.items()} for row in rows]),
             warnings=self.warnings,
@@ -104,7 +104,7 @@ class Answers(Savable):
     """What a model answers in every language while the units of one are switched off.
 
     Attributes:
-        table: one row a lesion and language of the prompts:
+        table: one row per lesion and language of the prompts:
 
             - ``lesioned`` (``none`` for the intact model), ``asked`` (language of the prompts),
               ``n_units``, ``n`` (prompts);
@@ -118,12 +118,12 @@ class Answers(Savable):
               A share does not compare with one of a language of another recall;
             - ``repeats``: share of answers that repeat the question;
             - ``distinct_2``: mean share of different pairs of words;
-            - ``fluency``: mean log-probability a token that the intact model gives to the answers;
-            - ``changed``: share of answers that differ from the intact model's, and
+            - ``fluency``: mean log-probability per token that the intact model gives to the
+            answers; - ``changed``: share of answers that differ from the intact model's, and
               ``took_effect``: whether any does; ``finite``: whether the lesioned model gave numbers
               at all, without which all measures are missing.
-        answers: one row an answer: ``lesioned``, ``asked``, ``item``, ``prompt``, ``text``, and the
-            same measures.
+        answers: one row per answer: ``lesioned``, ``asked``, ``item``, ``prompt``, ``text``, and
+            the same measures.
         warnings: what a reader of the table should know, in sentences.
     """
 
@@ -158,7 +158,7 @@ class Steering(Savable):
     """Whether driving one language's units makes the model answer in it.
 
     Attributes:
-        table: one row a way of steering:
+        table: one row per way of steering:
 
             - ``asked`` (language of the prompts), ``toward`` (the language steered to);
             - ``level``: what the units of ``toward`` are clamped to (``mean``, ``q0.95``...; ``-``
@@ -171,7 +171,7 @@ class Steering(Savable):
             - ``stop_words``: share of all words that are stop words of ``toward``; ``tokens``,
               ``distinct_2``, ``fluency`` (of the intact model), ``changed``, ``took_effect``,
               ``finite``: as in :class:`Answers`.
-        answers: one row an answer.
+        answers: one row per answer.
         warnings: what a reader of the table should know, in sentences.
     """
 

@@ -17,11 +17,11 @@ class ResponseProfile(Savable):
     """How strongly a set of units responds in every condition of a contrast.
 
     Attributes:
-        table: one row a condition: number of stimuli; mean ``absolute`` and ``signed`` response in
-            activation units and mean ``standardised`` response (absolute or signed, as the units
+        table: one row per condition: number of stimuli; mean ``absolute`` and ``signed`` response
+            in activation units and mean ``standardised`` response (absolute or signed, as the units
             were selected; each unit in standard deviations over all stimuli, so that no unit's
             scale dominates), each with the ends of its bootstrap interval (``_low``, ``_high``).
-        stimuli: one row a stimulus: condition, row, and the three scores.
+        stimuli: one row per stimulus: condition, row, and the three scores.
         cross_validated: whether units were picked on one half and measured on the other.
         n_units: how many units.
         site: where they are.

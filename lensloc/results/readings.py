@@ -32,13 +32,13 @@ class ReadingStudy(Savable):
     """What :func:`lensloc.alignment.reading_times` measured.
 
     Attributes:
-        table: one row a lesion and kind of surprisal:
+        table: one row per lesion and kind of surprisal:
 
             - ``model``, ``network`` (empty for the intact model), ``kind``: ``intact``,
               ``network`` for a lesion of it, or how its control units were drawn (``seed``);
               ``n_units`` lesioned;
             - ``surprisal``: ``corrected`` for white space, or the sum over ``tokens``;
-            - ``n_times`` predicted, of ``n_stories``; ``mean_surprisal`` (nats a word);
+            - ``n_times`` predicted, of ``n_stories``; ``mean_surprisal`` (nats per word);
             - ``log_likelihood``, ``baseline``: mean log-likelihood of a held-out time (nats), with
               and without surprisal among the predictors; ``gain``: their difference, with its
               bootstrap interval over stories;
@@ -48,12 +48,12 @@ class ReadingStudy(Savable):
               paired interval; ``p``, ``draws``: rank of the network's loss among those of its
               control ``draws`` of each kind, largest p;
             - ``took_effect``: whether the lesion moved a logit.
-        comparisons: one row a network, kind of control and kind of surprisal: ``network_loss``,
+        comparisons: one row per network, kind of control and kind of surprisal: ``network_loss``,
             ``control_loss`` (mean over ``draws``), ``difference`` with its interval over stories
             and draws, ``p``.
-        words: one row a word: ``story``, ``position``, ``word``, and its ``surprisal`` and
+        words: one row per word: ``story``, ``position``, ``word``, and its ``surprisal`` and
             ``corrected`` surprisal by the intact model.
-        stories: one row a lesion, kind of surprisal and story: ``n_times``, ``gain``.
+        stories: one row per lesion, kind of surprisal and story: ``n_times``, ``gain``.
         confidence: of the intervals.
         settings: what was asked for.
         warnings: what a reader of the table should know, in sentences.
@@ -98,7 +98,7 @@ class ReadingStudy(Savable):
     def _line(self) -> str:
         whole = self.table[self.table["kind"] == INTACT]
         gains = ", ".join(
-            f"{gain:.4f} nats a time ({name})"
+            f"{gain:.4f} nats per time ({name})"
             for name, gain in zip(whole["surprisal"], whole["gain"], strict=True)
         )
         lesions = self.table["network"].replace("", pd.NA).nunique()

@@ -149,7 +149,7 @@ def rank_agreement(
     the two is constant there.
 
     Args:
-        a: one value a unit, e.g. t.
+        a: one value per unit, e.g. t.
         b: another, e.g. the gradient's estimate.
         where: only these units.
 

@@ -4,7 +4,7 @@ Measuring 20 draws on all items costs 20 times what the network's own lesion cos
 most of it, and neither gives the level away:
 
 1. **A draw is measured on some items first**, a random part of them. What the rank test needs is
-   one bit a draw: is it at least as harmful as the network on all items? If network and draw lie
+   one bit per draw: is it at least as harmful as the network on all items? If network and draw lie
    more than ``margin`` standard errors apart on the part (paired by item, for a part drawn without
    replacement from a finite whole), the bit is known; otherwise the draw is measured on the rest
    too. A wrong p can only come of draws that overtook the network on the part though they would

@@ -10,7 +10,7 @@ import pandas as pd
 from lensloc.display.sentences.specifications import VERDICTS, Claims, Matters, Verdict
 from lensloc.errors import LensLocError
 
-_UNITS = {"accuracy": "share of items", "perplexity": "nats a token"}
+_UNITS = {"accuracy": "share of items", "perplexity": "nats per token"}
 
 
 def claims_of(table: pd.DataFrame, varied: Sequence[str], draws: int, level: float) -> list[Claims]:
@@ -57,7 +57,7 @@ def claims_of(table: pd.DataFrame, varied: Sequence[str], draws: int, level: flo
 def by_value_of(
     table: pd.DataFrame, varied: Sequence[str], task: str | None = None
 ) -> pd.DataFrame:
-    """Return one row a task, choice and value; see :meth:`Multiverse.by_value`."""
+    """Return one row per task, choice and value; see :meth:`Multiverse.by_value`."""
     rows = []
     for name, part in _tasks(table, task):
         for choice in varied:
@@ -80,7 +80,7 @@ def by_value_of(
 
 
 def matters_of(table: pd.DataFrame, varied: Sequence[str], task: str | None = None) -> pd.DataFrame:
-    """Return one row a task and choice; see :meth:`Multiverse.matters`."""
+    """Return one row per task and choice; see :meth:`Multiverse.matters`."""
     rows = []
     for name, part in _tasks(table, task):
         mine = [_matters(name, choice, part, varied) for choice in varied]
@@ -112,7 +112,7 @@ def _matters(task: str, choice: str, part: pd.DataFrame, varied: Sequence[str]) 
 
 
 def filled(rows: pd.DataFrame, table: pd.DataFrame, choices: Sequence[str]) -> pd.DataFrame:
-    """Put a value where a choice plays no part, so that rows can be held against others.
+    """Put a value where a choice plays no part, so that rows can be compared with others.
 
     It is that of the reference specification, or else the first that there is.
     """

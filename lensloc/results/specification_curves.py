@@ -25,11 +25,11 @@ class Multiverse(Savable):
     """What :func:`lensloc.multiverse` measured.
 
     Attributes:
-        table: one row a specification and task:
+        table: one row per specification and task:
 
             - ``specification``, its number; ``reference``, whether it is the one that others are
-              held against; a column a choice, in words: ``selection``, ``activations``, ``test``,
-              ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
+              compared with; a column per choice, in words: ``selection``, ``activations``,
+              ``test``, ``pooling``, ``max_tokens`` (``"whole"``, or how many), ``bos``, ``site``,
               ``percent``, ``mode``, ``control``; empty where the choice plays no part;
             - ``n_units``; ``unit_set``, a number that specifications with the same units share;
               ``overlap``, the Dice coefficient with the units of the reference specification, NaN
@@ -47,7 +47,7 @@ class Multiverse(Savable):
             - ``verdict``: ``holds`` (more harm than control units), ``not told apart``,
               ``reversed`` (less), ``no harm`` (less bad than control units, but no harm), ``open``
               (nothing can be concluded); ``took_effect``, whether the lesion did anything.
-        left_out: one row a reason for which combinations are no specification of their own:
+        left_out: one row per reason for which combinations are no specification of their own:
             ``kind`` (``cannot be made``, ``the same as another``), ``n``, ``choices`` that they
             have in common, ``reason``.
         combinations: how many combinations of choices there are.
@@ -86,7 +86,7 @@ class Multiverse(Savable):
             task: of this task only.
 
         Returns:
-            One row a task, choice and value: ``specifications``, ``holds`` (in how many the claim
+            One row per task, choice and value: ``specifications``, ``holds`` (in how many the claim
             holds), ``share``, and the median ``difference``.
 
         Raises:
@@ -97,13 +97,13 @@ class Multiverse(Savable):
     def matters(self, task: str | None = None) -> pd.DataFrame:
         """Return how much every choice matters, the one that matters most first.
 
-        Every two specifications that differ in one choice only are held against each other.
+        Every two specifications that differ in one choice only are compared with each other.
 
         Args:
             task: of this task only.
 
         Returns:
-            One row a task and choice: ``pairs``; ``change``, their mean absolute change of the
+            One row per task and choice: ``pairs``; ``change``, their mean absolute change of the
             difference from control units; ``verdicts``, the share whose verdicts differ.
 
         Raises:
@@ -112,7 +112,7 @@ class Multiverse(Savable):
         return matters_of(self.table, self.varied, task)
 
     def summary(self) -> list[str]:
-        """Say in how many specifications the claim holds on every task, and what that hangs on."""
+        """Say in how many specifications the claim holds on every task, and what decides."""
         found = claims_of(self.table, self.varied, self.planned_draws, 1 - self.confidence)
         told = [sentence for claims in found for sentence in sentences.claim_sentences(claims)]
         told += sentences.left_out(sentences.SAME, self.combinations, self._reasons("the same"))

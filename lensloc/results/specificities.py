@@ -30,13 +30,13 @@ class Specificity(Savable):
 
     Attributes:
         study: every lesion on every task that has room to fall, item by item.
-        room: one row a task: ``task``, ``measure``, ``items`` (of the whole task), ``kinds`` and
+        room: one row per task: ``task``, ``measure``, ``items`` (of the whole task), ``kinds`` and
             ``kinds_answered`` (those that the intact model answers on the half that is not
             measured; NaN if items were not chosen), ``n_items`` (measured), ``intact`` and
             ``chance`` on these, ``room`` (how far the score can fall, by which drops are divided;
             NaN if it cannot).
         domains: network -> the names of its own tasks.
-        seed: of the choices of one set a network, where there are too many to try all.
+        seed: of the choices of one set per network, where there are too many to try all.
         warnings: what a reader of the figures should know, in sentences.
         call: what made it, as code; empty if it was put together by hand.
         found: kind of control -> the indices and their tests, see
@@ -84,7 +84,7 @@ class Specificity(Savable):
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a network, task and kind of control.
+        """One row per network, task and kind of control.
 
         ``network``, ``task``, ``own`` (whether it is the network's), ``percent``, ``n_units``,
         ``n_items``, ``intact``, ``chance``, ``room``; ``drop`` with ``drop_low`` and ``drop_high``
@@ -123,15 +123,15 @@ class Specificity(Savable):
 
     @property
     def indices(self) -> pd.DataFrame:
-        """One row a kind of control and network, and one for all networks together.
+        """One row per kind of control and network, and one for all networks together.
 
         ``kind``, ``network``, ``index`` (share of the room that its own tasks lose minus that of
         the others), ``control_index`` (the draws' mean), ``draws``, ``without_number``,
         ``difference`` with its interval over draws and items, ``standardised`` (in standard
         deviations of draws), ``p`` of the rank test and ``min_p``, the smallest that so many draws
-        can give. ``p`` of all together is over choices of one set a network. ``p_double``, on that
-        row: that every network's index exceeds its controls'; ``crossed``: whether every network
-        harms its own tasks more than every other network does.
+        can give. ``p`` of all together is over choices of one set per network. ``p_double``, on
+        that row: that every network's index exceeds its controls'; ``crossed``: whether every
+        network harms its own tasks more than every other network does.
         """
         parts = []
         for kind, found in self.found.items():

@@ -52,24 +52,24 @@ class Sweep:
 
     Attributes:
         name: of the plan.
-        cells: one row a cell: ``cell`` (its short name), ``kind``, ``model``, ``contrast``,
+        cells: one row per cell: ``cell`` (its short name), ``kind``, ``model``, ``contrast``,
             ``site``, ``protocol``, ``lesion``, ``state`` (``done``, ``failed`` or ``waiting``),
             ``seconds``, ``made``, and ``reason`` of a failure.
-        localizations: one row a model, contrast, site and protocol: ``percent``, ``n_layers``,
-            ``width`` (units a layer), ``n_parameters``, ``n_units`` (selected), ``largest_t``,
+        localizations: one row per model, contrast, site and protocol: ``percent``, ``n_layers``,
+            ``width`` (units per layer), ``n_parameters``, ``n_units`` (selected), ``largest_t``,
             ``significant`` (share of all units that prefer the target, q < 0.05), ``depth`` (mean
             relative depth of the selected units), ``n_outliers`` among these, and ``backend``,
             ``dtype``, ``commit``, ``weights_hash`` of the model.
-        lesions: one row a lesion, size, task and kind of control: scores and drops as in
+        lesions: one row per lesion, size, task and kind of control: scores and drops as in
             :class:`~lensloc.results.lesions.LesionStudy`, and ``verdict`` as in
             :class:`~lensloc.results.specification_curves.Multiverse`. Without controls, ``kind``
             and what depends on it are missing.
-        specificity: one row a model, site, protocol, kind of control and network: indices as in
+        specificity: one row per model, site, protocol, kind of control and network: indices as in
             :class:`~lensloc.results.specificities.Specificity`.
-        shares: of the same, one row a network and task: share of the room to fall that is lost.
-        layers: one row a localization and layer: ``relative_depth`` (0 to 1) and ``share``, per
+        shares: of the same, one row per network and task: share of the room to fall that is lost.
+        layers: one row per localization and layer: ``relative_depth`` (0 to 1) and ``share``, per
             cent of the layer's units that are selected.
-        published: one row a published number: beside it what is measured, or nothing.
+        published: one row per published number: beside it what is measured, or nothing.
         warnings: what a reader should know, in sentences.
         call: what made it, as code.
         about: what the plan is, in words.

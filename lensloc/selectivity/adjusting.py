@@ -29,7 +29,7 @@ class AdjustedFor:
     """A statistic that regresses nuisances out; made by :func:`adjusted_for`.
 
     Attributes:
-        nuisances: one row a stimulus, in the order of the responses; one column a nuisance.
+        nuisances: one row per stimulus, in the order of the responses; one column per nuisance.
     """
 
     nuisances: pd.DataFrame
@@ -66,7 +66,7 @@ class AdjustedFor:
         if len(self.nuisances) != len(responses.conditions):
             raise LensLocError(
                 f"There are nuisances of {len(self.nuisances)} stimuli and responses to "
-                f"{len(responses.conditions)}; give one row a stimulus, in the same order."
+                f"{len(responses.conditions)}; give one row per stimulus, in the same order."
             )
         absolute = responses.absolute if absolute is None else absolute
         groups(responses, target, control)  # checks
@@ -172,7 +172,7 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
     regressed out, and is refused.
 
     Args:
-        nuisances: one row a stimulus, in the order of the responses (:func:`lensloc.nuisances`
+        nuisances: one row per stimulus, in the order of the responses (:func:`lensloc.nuisances`
             makes such a table); columns of numbers.
 
     Raises:
@@ -193,8 +193,8 @@ def adjusted_for(nuisances: "pd.DataFrame | Mapping[str, Any]") -> AdjustedFor:
         table = pd.DataFrame(nuisances)
     except (TypeError, ValueError) as error:
         raise LensLocError(
-            "Nuisances are a table with one row a stimulus, or {name: numbers}; what was given is "
-            f"of type {type(nuisances).__name__} and makes none ({gist(error)})."
+            "Nuisances are a table with one row per stimulus, or {name: numbers}; what was given "
+            f"is of type {type(nuisances).__name__} and makes none ({gist(error)})."
         ) from error
     if table.shape[1] == 0:
         raise LensLocError("There is no nuisance to regress out; give at least one column.")

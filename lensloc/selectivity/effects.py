@@ -38,7 +38,7 @@ class Interval(Savable):
     undefined: Float[Tensor, "layer unit"]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit: layer, unit, both ends, and the share of resamples without d."""
+        """Return one row per unit: layer, unit, both ends, and the share of resamples without d."""
         values = {name: getattr(self, name) for name in ("low", "high", "undefined")}
         return table_of("", values, torch.ones(self.low.shape, dtype=torch.bool))
 
@@ -58,7 +58,7 @@ class Discrimination(Savable):
     d_prime: Float[Tensor, "layer unit"]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit: layer, unit, area under the curve, d'."""
+        """Return one row per unit: layer, unit, area under the curve, d'."""
         values = {"auc": self.auc, "d_prime": self.d_prime}
         return table_of("", values, torch.ones(self.auc.shape, dtype=torch.bool))
 
@@ -78,7 +78,7 @@ def bootstrap_d(
 
     Target and control stimuli are drawn with replacement, each among themselves (Efron and
     Tibshirani 1993); all units see the same draws. A resample in which neither side varies has no
-    d, although the unit has one (of two stimuli a side, a quarter of all resamples): it does not
+    d, although the unit has one (of two stimuli per side, a quarter of all resamples): it does not
     count. Of selected units, d on the stimuli that
     selected them is too large, and its interval with it: measure on another half.
 
@@ -200,7 +200,7 @@ def _resampled_d(
     pooled = torch.maximum(variance, least)
     d = (means[0] - means[1]) / torch.where(pooled > 0, pooled, 1.0).sqrt()
     # A unit that is constant within both sides has a large d in truth; any other one has none in a
-    # resample that happens to repeat one response a side, up to what sums of squares resolve.
+    # resample that happens to repeat one response per side, up to what sums of squares resolve.
     scale = (every - centre).abs().amax(dim=0)
     nothing = torch.maximum(least, (1e-7 * scale) ** 2)
     return d.masked_fill((variance <= nothing) & (own / df > nothing), torch.nan)

@@ -295,7 +295,7 @@ class Selectivity(Savable, ragged.Layered):
     # -- reading -------------------------------------------------------------------------------
 
     def to_dataframe(self, mask: UnitMask | None = None) -> pd.DataFrame:
-        """Return one row a unit: address, layer, unit, site and all statistics.
+        """Return one row per unit: address, layer, unit, site and all statistics.
 
         Beside them, ``magnitude_percentile`` says what percentage of its layer's units a unit
         exceeds or equals in size, and ``outlier`` whether :meth:`outliers` holds it.

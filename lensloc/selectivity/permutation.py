@@ -34,7 +34,7 @@ class MaxT(Savable, ragged.Layered):
         t: observed t, float64 ``[layer, unit]``.
         p: chance that shuffled labels give any unit of the site as large a t; float64.
         maxima: every permutation's largest t over all units (of ``|t|`` if two-sided).
-        null_counts: units a bin of t under shuffled labels, mean over permutations.
+        null_counts: units per bin of t under shuffled labels, mean over permutations.
         null_edges: edges of the bins.
         two_sided: whether ``|t|`` was compared.
         provenance: model, stimuli and procedure, as far as the responses know them.
@@ -58,7 +58,7 @@ class MaxT(Savable, ragged.Layered):
         return n_layers, n_units
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit: address, layer, unit, t and family-wise p."""
+        """Return one row per unit: address, layer, unit, t and family-wise p."""
         return table_of(self.site, {"t": self.t, "p": self.p}, self.units)
 
     def __repr__(self) -> str:

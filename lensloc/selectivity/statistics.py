@@ -51,7 +51,7 @@ class Statistic(Protocol):
 _BY_NAME: dict[str, Statistic] = {"welch": welch, "paired": paired}
 
 Function = Callable[[Any, Any], Any]
-"""Responses to target and control, float64 ``[stimulus, layer, unit]`` -> one number a unit, or a
+"""Responses to target and control, float64 ``[stimulus, layer, unit]`` -> one number per unit, or a
 pair of that and p."""
 
 
@@ -81,7 +81,7 @@ class OfFunction:
         """Compute the statistic, and means and effect sizes as Welch's test has them.
 
         Raises:
-            LensLocError: if the function fails, or gives something else than a number a unit.
+            LensLocError: if the function fails, or gives something else than a number per unit.
         """
         absolute = responses.absolute if absolute is None else absolute
         known = welch(responses, target, control, absolute=absolute, provenance=provenance)
@@ -122,8 +122,8 @@ def statistic(
     Args:
         function: takes the responses to the target and to the control, float64 tensors
             ``[stimulus, layer, unit]`` (absolute ones where the protocol says so), and returns one
-            number a unit, ``[layer, unit]``, large where the unit prefers the target; or a pair of
-            that and of two-sided p. Without p no unit counts as significant.
+            number per unit, ``[layer, unit]``, large where the unit prefers the target; or a pair
+            of that and of two-sided p. Without p no unit counts as significant.
         name: as it stands in provenance; the function's name if None.
         settings: what the function depends on, as plain data, so that a store may keep what it
             finds; nothing is kept if None.
@@ -208,13 +208,13 @@ def require_map(found: Any, test: Statistic, responses: Responses) -> None:
 
 
 def _numbers(name: str, found: Any, responses: Responses) -> Float[Tensor, "layer unit"]:
-    """Return what a function gave as an array of one number a unit."""
+    """Return what a function gave as an array of one number per unit."""
     try:
         array = torch.as_tensor(np.asarray(found.detach().cpu() if hasattr(found, "detach")
                                            else found)).double()  # fmt: skip
     except (TypeError, ValueError, RuntimeError) as error:
         raise LensLocError(
-            f"The statistic {name!r} gives {type(found).__name__}, and not one number a unit."
+            f"The statistic {name!r} gives {type(found).__name__}, and not one number per unit."
         ) from error
     if tuple(array.shape) != responses.shape:
         raise LensLocError(

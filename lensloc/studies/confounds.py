@@ -27,12 +27,13 @@ def confound_check(
     batch_size: int | Literal["auto"] = "auto",
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Ask how many of the units that the published protocol picks are owed to its stimuli's length.
+    """Ask how many of the units that the published protocol picks are due to its stimuli's length.
 
     The published protocol cuts the language contrast after 12 tokens and pools the last one, which
-    compares whole words with fragments at another depth of context. Its units are held against
+    compares whole words with fragments at another depth of context. Its units are compared with
     those of whole stimuli, of pooling at word ends, of stimuli matched in tokens, and of either
-    half of the stimuli; what two halves share under the same protocol is the most to be expected.
+    half of the stimuli. What two halves share under the same protocol is the most that one can
+    expect.
 
     Args:
         model: a loaded model.
@@ -40,11 +41,11 @@ def confound_check(
         percent: how many units each procedure selects.
         site: where units live.
         seed: of the halves.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         progress: show progress bars.
 
     Returns:
-        One row a comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
+        One row per comparison: ``procedure``, ``against``, ``units``, ``shared``, ``share`` and
         ``chance`` in per cent, ``texts`` and mean ``tokens`` of target and control. Its
         ``attrs["warnings"]`` are what a reader should know, in sentences.
 

@@ -123,7 +123,7 @@ class Study(Savable):
             return self.selectivity.top(percent=self.percent)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit of the network, with its statistics, largest t first."""
+        """Return one row per unit of the network, with its statistics, largest t first."""
         return self.selectivity.to_dataframe(self.network)
 
     def __repr__(self) -> str:
@@ -193,7 +193,7 @@ def study(
         test: as there.
         n_splits: of the stimuli into halves, for the reliability; 0 for none.
         seed: of halves, intervals and lesions.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         max_tokens: as in :func:`lensloc.localize`.
         truncate: as there.
         store: where the scores under lesions are kept and looked up, so that an interrupted study

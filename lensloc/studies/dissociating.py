@@ -72,8 +72,8 @@ def specificity(
 ) -> Specificity:
     """Lesion every network, measure every task, and ask whether each harms its own tasks only.
 
-    The index of a network is the share of the room to fall that its own tasks lose minus what all
-    others lose, held against the same index of its control draws; see
+    The index of a network is the share of the room to fall that its own tasks lose, minus the share
+    that all others lose. It is compared with the same index of the network's control draws; see
     :mod:`lensloc.results.dissociation`. All draws are measured on all items. What was measured is
     kept in the store as soon as it is there, so that an interrupted study goes on where it stopped.
 
@@ -84,23 +84,24 @@ def specificity(
         tasks: what to measure; ``ll.tasks.domains()``, seven bundled domains, if None.
         controls: what to hold beside every network; 20 draws matched in magnitude and outliers if
             None.
-        domains: network -> names of its own tasks. Of networks that go by the name of a bundled
-            contrast the bundled tasks are known: grammar and other languages are of language,
-            theory of mind of theory-of-mind, arithmetic and code of multiple-demand; common sense
-            and facts are nobody's. ``[]`` for a network without any: it is measured, and has no
-            index.
+        domains: network -> names of its own tasks. For networks that have the name of a bundled
+            contrast, the bundled tasks are known. Grammar and other languages belong to
+            ``language``, theory of mind to ``theory-of-mind``, arithmetic and code to
+            ``multiple-demand``; common sense and facts belong to none. ``[]`` for a network without
+            any: it is measured, and has no index.
         percent: size of networks, in per cent of the site's units; of maps and contrasts 1, and
             masks as they are, if None.
         site: where contrasts are localized; block outputs if None.
         mode: what becomes of units, as in :func:`lensloc.lesion_study`.
         reference: of modes that need one.
         room: task -> how far its score can fall, for tasks for which guessing has no score
-            (nats a token, for perplexities), or instead of intact minus guessing.
-        answered: items that the intact model answers are chosen by their kind (paradigm of pairs,
-            kind of questions), on a random half of the items that is not measured afterwards: a
-            kind is kept if its score lies at least this share of the way from guessing to all
-            right. No item that is measured decides. None to measure all items of every task as
-            they are. Tasks without guessing's score, or that cannot be cut, are measured whole.
+            (nats per token, for perplexities), or instead of intact minus guessing.
+        answered: the least share of the way from guessing to all right that the intact model must
+            reach. Items are chosen by their kind (paradigm of pairs, kind of questions): a kind is
+            kept if its score reaches this share on a random half of the items, which is not
+            measured afterwards. So no item decides whether it is measured itself. None to measure
+            all items of every task as they are. Tasks without guessing's score, or that cannot be
+            cut, are measured whole.
         seed: of the halves, of resampling lesions, and of choices of sets.
         confidence: of intervals and tests.
         store: where results are kept and looked up.
@@ -129,7 +130,7 @@ class Grid:
         tasks: those that have room to fall, with the items that are measured.
         controls: beside every network.
         domains: network -> names of its own tasks.
-        room: one row a task, as :class:`~lensloc.results.specificities.Specificity` has it.
+        room: one row per task, as :class:`~lensloc.results.specificities.Specificity` has it.
         given: arguments of :func:`specificity`.
         told: what a reader should know, in sentences.
     """
@@ -328,7 +329,7 @@ def _drawn(controls: Controls | Sequence[Controls] | None) -> tuple[Controls, ..
         found.own or any(match not in UNSEEDED for match in found.matches) for found in several
     ):
         raise LensLocError(
-            "An index is held against control draws, and no control here is drawn; give e.g. "
+            "An index is compared with control draws, and no control here is drawn; give e.g. "
             "ll.controls('layer')."
         )
     return several

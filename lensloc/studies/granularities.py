@@ -1,4 +1,4 @@
-"""Where does selectivity live? The same contrast at many sites, one row a site."""
+"""Where does selectivity live? The same contrast at many sites, one row per site."""
 
 import dataclasses
 import logging
@@ -73,8 +73,8 @@ def compare_granularities(
 ) -> pd.DataFrame:
     """Compare units of several kinds: how many are selective, how much, how surely, and where.
 
-    All sites are captured in one pass a contrast. ``attrs["warnings"]`` of the table are what a
-    reader should know, in sentences. Its columns, one row a network and site:
+    All sites are captured in one pass per contrast. ``attrs["warnings"]`` of the table are what a
+    reader should know, in sentences. Its columns, one row per network and site:
 
     - ``network``, ``site``, ``unit`` (what one is), ``model``, ``n_layers``, ``units_per_layer``,
       ``n_units``; ``n_selected``: the top ``percent`` of all, truncated, at least 1;
@@ -120,17 +120,17 @@ def compare_granularities(
         n_permutations: of the permutation test; 0 for none.
         attribution: method of :func:`lensloc.attribution.attributing.attribute` to compare t with.
         baseline: of the attribution (refused without one).
-        attribution_limit: use only so many texts a condition for it (as ``baseline``).
+        attribution_limit: use only so many texts per condition for it (as ``baseline``).
         pairs: clean/corrupted pairs to compare t with; or network -> pairs, where those without
             pairs get none.
         lesion: also switch the selected units off and score the task.
         task: what to score under lesions (refused without ``lesion``); the bundled minimal pairs,
-            four a paradigm, if None.
+            four per paradigm, if None.
         number: equal number of units to lesion (as ``task``); that of the smallest selection, but
             at least 10, if None. Sites with fewer than twice as many units get none.
         control_seeds: draws of the control.
         seed: of splits, permutations and bootstrap.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window.
         store: where scores of lesions are kept and looked up.

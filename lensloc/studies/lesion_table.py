@@ -86,7 +86,7 @@ def table_of(
     confidence: float,
     seed: int,
 ) -> pd.DataFrame:
-    """Return one row a lesion and task, as :class:`~lensloc.results.lesions.LesionStudy` has it.
+    """Return one row per lesion and task, as :class:`~lensloc.results.lesions.LesionStudy` has it.
 
     Args:
         card: of the model.
@@ -122,7 +122,7 @@ def table_of(
 
 
 def items_table(rows: Sequence[Row], intact: Mapping[tuple[str, str], TaskResult]) -> pd.DataFrame:
-    """Return one row a lesion, task and item, as :class:`~lensloc.results.lesions.LesionStudy`."""
+    """Return one row per lesion, task and item: :class:`~lensloc.results.lesions.LesionStudy`."""
     parts = []
     for row in rows:
         job, result = row.job, row.measured.result

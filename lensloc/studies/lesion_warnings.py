@@ -48,7 +48,7 @@ def _named(row: Any) -> str:
 
 
 def _without_numbers(table: pd.DataFrame, results: Sequence[TaskResult]) -> Iterator[str]:
-    """Name the lesions that left the model without numbers: once a task, with the first text."""
+    """Name the lesions that left the model without numbers: once per task, with the first text."""
     lost = table[~table["finite"]]
     for _, rows in lost.groupby([*_LESION, "task"], sort=False):
         first = rows.iloc[0]
@@ -88,7 +88,7 @@ def _lost_draws(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _tied(table: pd.DataFrame) -> Iterator[str]:
-    """Say once a task how many lesions leave the model guessing."""
+    """Say once per task how many lesions leave the model guessing."""
     shares = table["n_ties"] / table["n_items"]
     for task, rows in table[shares > MANY_TIES].groupby("task", sort=False):
         worst = table.loc[shares[rows.index].idxmax()]

@@ -57,15 +57,15 @@ def lesion_study(
 ) -> LesionStudy:
     """Lesion networks and their controls, in several sizes and modes, and measure every task.
 
-    The intact model is scored once a task. What was measured is kept in the store as soon as it is
-    there, so a study that was interrupted goes on where it stopped.
+    The intact model is scored once per task. What was measured is kept in the store as soon as it
+    is there, so a study that was interrupted goes on where it stopped.
 
     Args:
         model: a loaded model.
         masks: name -> network. A mask is lesioned as it is. A selectivity map is cut to every size
             in ``percents`` by t. A contrast is localized first, then cut likewise; if a task uses
-            some of its texts, units are picked on one half of the contrast, and the task leaves out
-            that half.
+            some of its texts, units are picked on one half of the contrast, and the task leaves
+            that half out.
         tasks: what to measure, e.g. ``[ll.tasks.minimal_pairs()]``.
         controls: what to hold beside every network, e.g. ``ll.controls("magnitude+outliers")``.
         percents: sizes, in per cent of the site's units. If None, masks keep theirs, and maps and
@@ -86,14 +86,15 @@ def lesion_study(
         seed: of the bootstrap, of resampling lesions, and of the halves of a contrast.
         n_resamples: of the bootstrap.
         confidence: of its intervals, and of the test over control draws.
-        exact: measure all control draws on all items. Otherwise they are measured on a part of the
-            items first, where that settles whether they do more or less harm than the network, and
-            stopped once two did more and two did less: see :mod:`lensloc.results.sequential`.
+        exact: measure all control draws on all items. Otherwise a draw is measured on a part of the
+            items only, if that settles whether it does more or less harm than the network; and no
+            more draws are made once two did more and two did less. See
+            :mod:`lensloc.results.sequential`.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 
     Returns:
-        One row a lesion and task; see :class:`~lensloc.results.lesions.LesionStudy`.
+        One row per lesion and task; see :class:`~lensloc.results.lesions.LesionStudy`.
 
     Raises:
         LensLocError: no mask, no task, a size that a mask cannot have, an argument that has no
@@ -128,7 +129,7 @@ def lesion_study(
         name: _network(model, name, given, tasks, sizes[name], place, seed, progress)
         for name, given in masks.items()
     }
-    if isinstance(reference, Contrast):  # captured once, not once a lesion
+    if isinstance(reference, Contrast):  # captured once, not once per lesion
         sites = {mask.site for network in networks.values() for mask in network.masks.values()}
         needed = {reference_site(at, mode.mode) for at in sites for mode in planned if mode.needs}
         held = reference_responses(model, reference, needed)
@@ -139,7 +140,7 @@ def lesion_study(
         for group in _groups(model, name, network, several, planned)
     ]
     run = Runner(model, card, store)
-    # One step a task and lesion, and one a task of the intact model.
+    # One step per task and lesion, and one per task of the intact model.
     total = sum(group.size * len(networks[group.job.network].tasks) for group in groups)
     total += sum(len(network.tasks) for network in networks.values())
     with progress_bar(progress, total, "lesions") as advance:

@@ -1,4 +1,4 @@
-"""Localize: one forward pass over the stimuli, one t-test a unit."""
+"""Localize: one forward pass over the stimuli, one t-test per unit."""
 
 import dataclasses
 import logging
@@ -242,7 +242,7 @@ class Localization(Savable, Mapping[str, Selectivity]):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a unit of every site."""
+        """Return one row per unit of every site."""
         tables = [found.to_dataframe() for found in self.selectivity.values()]
         return pd.concat(tables, ignore_index=True)
 
@@ -266,15 +266,15 @@ def localize(
     store: StoreLike = None,
     recompute: bool = False,
 ) -> Localization:
-    """Find how selective every unit is: one forward pass over the stimuli, one t-test a unit.
+    """Find how selective every unit is: one forward pass over the stimuli, one t-test per unit.
 
     Follows AlKhamissi et al. (arXiv 2411.02280): block outputs, Welch's t on the absolute pooled
     activations, target against control. ``protocol="lensloc"`` pools the last token of whole
     stimuli. ``protocol="alkhamissi2024"`` does what was published for the contrast
-    (:attr:`lensloc.Contrast.protocol`): language is cut off after 12 tokens, theory of mind and
-    multiple demand are pooled over all tokens; stimuli of your own are used whole, and their last
+    (:attr:`lensloc.Contrast.protocol`). Language is cut off after 12 tokens. Theory of mind and
+    multiple demand are pooled over all tokens. Stimuli of your own are used whole, and their last
     token is pooled. What you give for ``sites``, ``pooling``, ``absolute``, ``test`` and
-    ``max_tokens`` goes before the protocol, and is recorded.
+    ``max_tokens`` overrides the protocol, and is recorded.
 
     Args:
         model: a loaded model (:func:`lensloc.load_model`, or a HookedTransformer of your own), or
@@ -291,13 +291,13 @@ def localize(
             (:func:`lensloc.statistic`).
         nuisance: what is regressed out of every unit's responses before target and control are
             compared (:func:`lensloc.adjusted_for`): names (``"tokens"``, ``"surprisal"``,
-            ``"frequency"``, see :func:`lensloc.nuisances`), or a table with one row a stimulus of
+            ``"frequency"``, see :func:`lensloc.nuisances`), or a table with one row per stimulus of
             ``contrast.texts``. Takes the place of a test.
-        keep_responses: also return every stimulus' responses (permutation tests, intervals and
-            profiles of single units need them); takes memory in proportion to the stimuli, and
-            what a store holds is not used. ``"all"`` also keeps those to conditions that are
+        keep_responses: also return every stimulus' responses, which permutation tests, intervals
+            and profiles of single units need. This takes memory in proportion to the stimuli, and
+            does not use what a store holds. ``"all"`` also keeps those to conditions that are
             neither target nor control, which change no statistic.
-        batch_size: texts a batch; does not change the result.
+        batch_size: texts per batch; does not change the result.
         max_tokens: cut stimuli off after so many tokens.
         truncate: cut stimuli that are longer than the context window, instead of refusing them.
         bos: whether a beginning-of-text token stands before every stimulus: as the model is set

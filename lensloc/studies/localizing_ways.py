@@ -43,7 +43,7 @@ class View:
         max_tokens: so many tokens of a stimulus; None for whole ones.
         bos: whether a beginning-of-text token stands before it.
         truncate: cut what is longer than the context window.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
     """
 
     pooling: Pooling

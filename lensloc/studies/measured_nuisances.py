@@ -41,18 +41,18 @@ def nuisances(
     Args:
         model: counts tokens, and tells surprisal, as it is: whatever lesion is open holds here too.
         contrast: the stimuli.
-        measures: of texts ``tokens``, ``characters``, ``words``, ``surprisal`` (mean nats a token,
-            of all but the first) and ``frequency`` (mean Zipf frequency of the words, 3 for once in
-            a million; needs ``lensloc[alignment]``); of other stimuli what their
+        measures: of texts ``tokens``, ``characters``, ``words``, ``surprisal`` (mean nats per
+            token, of all but the first) and ``frequency`` (mean Zipf frequency of the words, 3 for
+            once in a million; needs ``lensloc[alignment]``); of other stimuli what their
             :meth:`~lensloc.Contrast.balance` measures, e.g. ``brightness``.
         language: of the words, for ``frequency``.
         bos: whether a beginning-of-text token stands before a text.
         max_tokens: of every text only so many tokens are read.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         progress: show a progress bar.
 
     Returns:
-        One row a stimulus, in the order of ``contrast.texts``; one column a measure.
+        One row per stimulus, in the order of ``contrast.texts``; one column per measure.
 
     Raises:
         LensLocError: an unknown measure; a text of one token, which has no surprisal.

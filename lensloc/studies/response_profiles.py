@@ -75,7 +75,7 @@ def response_profile(
         confidence: of the percentile bootstrap intervals, over stimuli.
         n_resamples: of the bootstrap.
         seed: of halves and bootstrap.
-        batch_size: texts a batch.
+        batch_size: texts per batch.
         progress: show a progress bar.
 
     Raises:

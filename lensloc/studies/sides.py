@@ -14,7 +14,7 @@ def sides_of(
     """Compare the standardised responses to all stimuli of the target with those of the control.
 
     Args:
-        scores: one row a stimulus, with its condition and ``standardised`` response.
+        scores: one row per stimulus, with its condition and ``standardised`` response.
         contrast: says which conditions are on which side.
         confidence: of the percentile bootstrap interval of the difference of means; the stimuli of
             either side are drawn with replacement.

@@ -44,7 +44,7 @@ class Grid:
 
     Attributes:
         specifications: each once, in the order of the choices.
-        reference: the one that others are held against; one of them.
+        reference: the one that others are compared with; one of them.
         varied: choices that have several values.
         combinations: how many combinations of values there are.
         modes: label -> what happens to units.

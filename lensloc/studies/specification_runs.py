@@ -85,12 +85,12 @@ SPECIFICATION`) if it is among the values, otherwise their first.
         seed: of intervals, resampling modes, and of the items that come first.
         confidence: of intervals, and of the test over draws.
         truncate: cut stimuli that are longer than the context window.
-        batch_size: stimuli a batch; does not change the result.
+        batch_size: stimuli per batch; does not change the result.
         store: where results are kept and looked up: a folder.
         progress: show progress bars with the time left.
 
     Returns:
-        One row a specification and task, in how many the claim holds, and which choice matters.
+        One row per specification and task, in how many the claim holds, and which choice matters.
 
     Raises:
         LensLocError: a choice or value that there is not, a choice without values or effect, no

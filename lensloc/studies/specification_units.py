@@ -140,7 +140,7 @@ def _with_references(
     chosen: Mapping[Specification, Chosen],
     impossible: _Impossible,
 ) -> dict[str, PlannedMode]:
-    """Capture the references of modes once, not once a lesion."""
+    """Capture the references of modes once, not once per lesion."""
     modes = dict(grid.modes)
     held: dict[int, Mapping[str, Any]] = {}
     for label, mode in grid.modes.items():

@@ -51,10 +51,10 @@ _ARRAYS = [
 class Store:
     """A folder of results, each under the hash of everything that it depends on.
 
-    Whatever is wrong with the folder or what is in it is told in the log, and what cannot be looked
-    up or kept is made again: damaged entries are set aside under another name, entries of a newer
-    lensloc and those that cannot be read now stay, and a disk that is full or read-only keeps
-    nothing new.
+    The log tells whatever is wrong with the folder or what is in it, and what cannot be looked up
+    or kept is made again. Damaged entries are set aside under another name. Entries of a newer
+    lensloc, and those that cannot be read now, stay. A disk that is full or read-only keeps nothing
+    new.
     """
 
     folder: Path
@@ -177,7 +177,7 @@ class Store:
 
         Args:
             key: what it depends on.
-            shape: layers and units a layer that it must have; any if None.
+            shape: layers and units per layer that it must have; any if None.
         """
         return from_first(lambda: self._load(key, shape))
 

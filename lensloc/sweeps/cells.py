@@ -178,7 +178,7 @@ def _key_of(contrast: Contrast) -> list[Any]:
 def jobs_of(cells: Sequence[tuple[PlannedModel, Cell]], workers: int = 1) -> list[Job]:
     """Return the jobs that do some cells, in the order of the plan.
 
-    A model is loaded once a job. Where there are fewer models than workers, a model's cells are
+    A model is loaded once per job. Where there are fewer models than workers, a model's cells are
     shared out, those of one contrast staying together, since one forward pass makes all sites.
 
     Args:

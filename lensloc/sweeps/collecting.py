@@ -109,7 +109,7 @@ def _layers(place: Row, shares: Sequence[float]) -> list[Row]:
 
 
 def _lesions(place: Row, result: Mapping[str, Any]) -> list[Row]:
-    """Return a row a size, task and control, or one without control where there is none."""
+    """Return a row per size, task and control, or one without control where there is none."""
     rows: list[Row] = []
     for network in result["networks"]:
         at = ("percent", "task")

@@ -106,7 +106,7 @@ class TaskEntry(_Named):
 
     Attributes:
         task: ``minimal-pairs``, ``choice=facts``, ``grammar``, ...
-        limit: items a paradigm or kind, or texts; of a domain, items in all.
+        limit: items per paradigm or kind, or texts; of a domain, items in all.
         name: what it is called; as it calls itself if None.
     """
 

@@ -38,10 +38,10 @@ def sweep(
 ) -> Sweep:
     """Measure a plan: models x contrasts x sites x protocols, and lesions of each.
 
-    The plan is checked whole before anything runs. Every cell is kept as soon as it is there, so
-    that a sweep that was interrupted, wherever it ran, goes on where it stopped; a model that
-    cannot be loaded, or a cell that fails, leaves its reason in its place, is tried again the next
-    time, and stops no other. Under torchrun the models are shared out over the ranks.
+    The whole plan is checked before anything runs. Every cell is kept as soon as it is there, so a
+    sweep that was interrupted goes on where it stopped, on whatever machine. If a model cannot be
+    loaded, or a cell fails, the reason is kept in its place; it is tried again the next time, and
+    the others go on. Under torchrun the models are shared out over the ranks.
 
     Args:
         plan: a file (``.yaml``, ``.yml``, ``.json``), the name of a bundled plan
@@ -49,9 +49,9 @@ def sweep(
             ``docs/sweeps.md``.
         store: where cells are kept and looked up: a folder. That of sweeps in the cache if None.
         measure: False to look only at what is there.
-        processes: of this machine, which share the models out among themselves, each with a GPU of
-            its own where there are several.
-        on: ``"here"``, or ``"slurm"`` to submit one task a model and return at once.
+        processes: how many processes of this machine share the models out among themselves, each
+            with a GPU of its own if there are several.
+        on: ``"here"``, or ``"slurm"`` to submit one task per model and return at once.
         slurm: options of submitit: ``timeout_min``, ``slurm_partition``, ``gpus_per_node``,
             ``mem_gb`` and so on.
         device: of models that the plan puts nowhere; a GPU if there is one, if None.

@@ -33,7 +33,7 @@ class TaskResult(Savable):
     Attributes:
         task: name of the task.
         measure: what the score is: ``accuracy``, ``perplexity``, ``bits per byte`` ...
-        items: one row an item, in the order of the task, with at least ``item`` (its name),
+        items: one row per item, in the order of the task, with at least ``item`` (its name),
             ``group`` (paradigm or kind), ``value`` and ``weight``; where alternatives are compared
             also ``tie``, whether the best ones were equally good.
         higher_is_better: whether a lesion that does harm makes the score smaller.
@@ -117,7 +117,7 @@ class TaskResult(Savable):
         return noted(f"TaskResult({head})", self.warnings)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row an item."""
+        """Return one row per item."""
         table: pd.DataFrame = self.items.copy()
         return table
 

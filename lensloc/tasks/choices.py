@@ -254,7 +254,7 @@ def multiple_choice(
         normalize: divide a choice's summed log-probability by the number of ``"tokens"`` that were
             scored, or of their ``"bytes"`` without white space at the ends; ``"none"`` for the sum.
         bos: whether a beginning-of-text token stands before every text.
-        batch_size: texts a batch; does not change the result.
+        batch_size: texts per batch; does not change the result.
         name: of the task, in tables; that of the file if None.
         encoding: of the file; UTF-8, or what its byte order mark says, if None.
 
@@ -264,7 +264,7 @@ def multiple_choice(
     if normalize not in get_args(Normalize):
         raise LensLocError(f"normalize is 'none', 'tokens' or 'bytes'; {normalize!r} is not.")
     if limit is not None and limit < 1:
-        raise LensLocError(f"limit is at least 1 question a kind; {limit} is not.")
+        raise LensLocError(f"limit is at least 1 question per kind; {limit} is not.")
     if not isinstance(separator, str):
         raise LensLocError(f"separator is a text, '' for none; {separator!r} is not.")
     bundled = str(path) in BUNDLED_CHOICES

@@ -154,7 +154,7 @@ def classification(
             names of all classes in order. If None, labels that are whole numbers are these, and
             otherwise there must be as many as outputs: they are numbered in alphabetical order.
         top: a picture counts as right if its class is among so many highest scores.
-        batch_size: stimuli a batch; does not change the result.
+        batch_size: stimuli per batch; does not change the result.
         name: of the task, in tables.
 
     Raises:

@@ -33,7 +33,7 @@ def decode(
     progress: bool = False,
     description: str = "generation",
 ) -> list[list[int]]:
-    """Return the token ids that are written after every prompt.
+    """Return the token ids with which every prompt is continued.
 
     Up to and without an end-of-text token, and without the token in which a stop begins.
 
@@ -42,7 +42,7 @@ def decode(
         prompts: token ids of every prompt.
         how: how tokens are chosen.
         places: what the prompts are called in messages; their texts if None.
-        batch_size: prompts a batch; does not change the result.
+        batch_size: prompts per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 

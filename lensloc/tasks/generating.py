@@ -71,7 +71,7 @@ class Generation:
         """Let the model write, under whatever lesion is open; let the intact one judge.
 
         Returns:
-            Fluency: mean natural log-probability a token that the model without its lesions gives
+            Fluency: mean natural log-probability per token that the model without its lesions gives
             to what was written. Items: ``text``, ``tokens``, ``words``, ``distinct_1`` and
             ``distinct_2`` (share of different words and of different pairs of words; NaN where
             there is none), ``value`` (summed log-probability) and ``weight`` (tokens). NaN if
@@ -167,10 +167,10 @@ def generation(
     sep: str | None = None,
     encoding: str | None = None,
 ) -> Generation:
-    """Return a task of writing on from prompts, judged by the intact model.
+    """Return a task of continuing prompts, judged by the intact model.
 
     Args:
-        prompts: texts in a list; or a file: a ``.txt`` with a prompt a line, or a ``.csv``,
+        prompts: texts in a list; or a file: a ``.txt`` with a prompt per line, or a ``.csv``,
             ``.tsv``, ``.jsonl`` or ``.parquet`` with a column of prompts; the bundled 60 sentence
             beginnings if None.
         prompt: that column's name.
@@ -185,7 +185,7 @@ def generation(
         min_new_tokens: so many tokens are written before an end-of-text token may be.
         seed: of the draws.
         bos: whether a beginning-of-text token stands before every prompt.
-        batch_size: prompts of equal length a batch; does not change the result.
+        batch_size: prompts of equal length per batch; does not change the result.
         name: of the task, in tables.
         sep: what separates the cells of a file; see :meth:`lensloc.Contrast.from_file`.
         encoding: of a file; as there.
@@ -218,7 +218,7 @@ def generation(
         prompts = read_prompts(Path(prompts), form=form)
     prompts = tuple(require_texts(prompts, "Prompt", may_be_empty=True))
     if not prompts:
-        raise LensLocError("There is no prompt to write on from; give at least one.")
+        raise LensLocError("There is no prompt to continue; give at least one.")
     return Generation(
         prompts[:limit],
         max_new_tokens,

@@ -113,8 +113,8 @@ class HarnessTask:
         """Run the task.
 
         Returns:
-            The metric, which must be a mean over items; one row a document. Of a task with several
-            ways to read an answer (filters) it is the first one's.
+            The metric, which must be a mean over items; one row per document. Of a task with
+            several ways to read an answer (filters) it is the first one's.
 
         Raises:
             LensLocError: an unknown task, a metric that the task lacks or that is no mean, or a
@@ -239,7 +239,7 @@ def lm_eval(
         num_fewshot: examples in the prompt; as the task says if None.
         limit: use only so many documents, the first ones.
         bos: whether a beginning-of-text token stands before every text.
-        batch_size: texts a batch; does not change the result.
+        batch_size: texts per batch; does not change the result.
 
     Raises:
         LensLocError: if the harness is not installed.

@@ -18,7 +18,7 @@ class Labelled:
 
     Attributes:
         stimuli: pictures, sounds, arrays or texts.
-        labels: one a stimulus.
+        labels: one per stimulus.
         groups: what belongs together and is never on both sides of a split; empty for nothing.
     """
 

@@ -210,7 +210,7 @@ def minimal_pairs(
         bos: whether a beginning-of-text token stands before every sentence: ``"model"`` as the
             model's settings say, ``"add"``, ``"none"``. Without one, a sentence's first token has
             nothing before it and is not scored.
-        batch_size: sentences a batch; does not change the result.
+        batch_size: sentences per batch; does not change the result.
         name: of the task, in tables.
         sep: what separates cells; see :meth:`lensloc.Contrast.from_file`.
         encoding: of the files; as there.
@@ -224,7 +224,7 @@ def minimal_pairs(
     if scoring not in PAIR_SCORINGS:
         raise LensLocError(f"scoring is one of {', '.join(PAIR_SCORINGS)}; {scoring!r} is not.")
     if limit is not None and limit < 1:
-        raise LensLocError(f"limit is at least 1 pair a paradigm; {limit} is not.")
+        raise LensLocError(f"limit is at least 1 pair per paradigm; {limit} is not.")
     form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
     if path is None:
         form.require_unsaid("the bundled set of pairs")

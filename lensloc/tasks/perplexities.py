@@ -80,7 +80,7 @@ class Perplexity:
         """Score every text.
 
         Returns:
-            Perplexity a token (items: natural log-loss and number of scored tokens), or bits per
+            Perplexity per token (items: natural log-loss and number of scored tokens), or bits per
             byte (items: bits and bytes). Items have ``tokens`` and ``bytes``, those that were
             scored: without a beginning-of-text token, not the first token and its bytes.
 
@@ -145,7 +145,7 @@ class Perplexity:
         )
         if math.isnan(result.score):  # of finite losses
             reason = (
-                f"The mean log-loss of {self.name!r} is {result.mean:.6g} nats a token, whose "
+                f"The mean log-loss of {self.name!r} is {result.mean:.6g} nats per token, whose "
                 "exponential no number can hold; take the mean instead of the score."
                 if by_token
                 else f"No byte of {self.name!r} was scored, so that there are no bits per byte."
@@ -190,7 +190,7 @@ def perplexity(
 
     Args:
         texts: texts in a list; or a file: ``.txt`` (one text), ``.jsonl``, ``.csv``, ``.tsv`` or
-            ``.parquet`` with a column of texts (a text a row); the bundled English prose
+            ``.parquet`` with a column of texts (a text per row); the bundled English prose
             (held-out part, 21 paragraphs) if None.
         text: that column's name.
         limit: use only so many texts, the first ones.
@@ -201,7 +201,7 @@ def perplexity(
         stride: how far windows move on; half a window if None.
         bos: whether a beginning-of-text token stands before every text: ``"model"``, ``"add"``
             or ``"none"``. Without one, a text's first token is not scored.
-        batch_size: windows a batch; does not change the result.
+        batch_size: windows per batch; does not change the result.
         name: of the task, in tables.
         sep: what separates the cells of a file; see :meth:`lensloc.Contrast.from_file`.
         encoding: of a file; as there.

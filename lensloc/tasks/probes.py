@@ -29,7 +29,7 @@ class Place:
         site: name of a site; None for the last one of the model's own, or block outputs.
         layer: which of its layers; counted from the last one where below 0.
         pooling: over tokens or places; None as the site says.
-        batch_size: stimuli a batch.
+        batch_size: stimuli per batch.
     """
 
     site: str | None = None
@@ -206,7 +206,7 @@ def linear_probe(
         refit: fit the probe on the lesioned model's activations: what can still be told apart. If
             False, on the intact model's: what a reader that knows no lesion still gets right.
         seed: of the split.
-        batch_size: stimuli a batch; does not change the result.
+        batch_size: stimuli per batch; does not change the result.
         name: of the task, in tables.
 
     Raises:
@@ -379,7 +379,7 @@ def embedding_verification(
             the same stimulus twice; fewer, where there are fewer.
         folds: so many.
         seed: of the pairs and the split.
-        batch_size: stimuli a batch; does not change the result.
+        batch_size: stimuli per batch; does not change the result.
         name: of the task, in tables.
 
     Raises:

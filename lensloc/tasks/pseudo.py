@@ -41,7 +41,7 @@ def pseudo_log_likelihoods(
         description: of the bar.
 
     Returns:
-        Natural logarithms, float64, one array a text.
+        Natural logarithms, float64, one array per text.
 
     Raises:
         LensLocError: a model that reads from left to right only, or whose tokenizer has no mask

@@ -40,7 +40,7 @@ _LOGITS_BUDGET = Budget(on_cpu=12 * 2**26, share=0.1, most=12 * 2**30)
 _BYTES_A_LOGIT = 12
 # Tokens of a row of several texts: more save hardly any tokens, and cost attention.
 _ROW = 96
-# Several texts a row are worth it if so small a part of their tokens is left, or a smaller one.
+# Several texts per row are worth it if so small a part of their tokens is left, or a smaller one.
 _WORTHWHILE = 0.95
 
 
@@ -185,19 +185,19 @@ def token_log_probs(
     A sequence's last token is predicted but never read, so sequences that differ in it alone are
     run once; and what sequences have in common from the start is run once, by models that read
     several texts in a row as if each were alone. The output layer is run on scored tokens only,
-    once a place, and of the softmax only the normaliser and the token's own logit are computed, in
-    float32 at least.
+    once per place, and of the softmax only the normaliser and the token's own logit are computed,
+    in float32 at least.
 
     Args:
         model: a loaded model of any kind.
         sequences: what to score.
         measure: what is computed from logits and targets instead of log p.
-        batch_size: sequences a batch; does not change the result.
+        batch_size: sequences per batch; does not change the result.
         progress: show a progress bar.
         description: of the progress bar.
 
     Returns:
-        One array a sequence, ``len(ids) - first`` values (or rows of the measure) each.
+        One array per sequence, ``len(ids) - first`` values (or rows of the measure) each.
 
     Raises:
         NotFiniteError: a token that has no log-probability, naming text and token.

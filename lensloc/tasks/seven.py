@@ -31,7 +31,7 @@ def domains(
         names: only these.
         items: at most so many of every task, taken in turn from its kinds; all if None.
         bos: whether a beginning-of-text token stands before every text.
-        batch_size: texts a batch; does not change the result.
+        batch_size: texts per batch; does not change the result.
 
     Raises:
         LensLocError: a domain that there is not, one given twice, or less than one item.
@@ -47,7 +47,7 @@ def domains(
     if len(set(wanted)) < len(wanted) or not wanted:
         raise LensLocError(f"Name at least one domain, and each once; {wanted} does not.")
     if items is not None and items < 1:
-        raise LensLocError(f"items is at least 1 a task; {items} is not.")
+        raise LensLocError(f"items is at least 1 per task; {items} is not.")
     found: list[MinimalPairs | MultipleChoice] = []
     for name in wanted:
         if name == GRAMMAR:

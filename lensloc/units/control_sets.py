@@ -111,12 +111,12 @@ def controls(
 ) -> Controls:
     """Say which controls a lesion study holds beside a network.
 
-    At residual sites a control never uses a dimension that the network has in any layer: it is the
-    same wire there, and cutting it would lesion the network.
+    At residual sites, a control never uses a dimension that the network has in any layer. A
+    dimension is the same wire in all layers, so cutting it would lesion the network.
 
     Args:
-        match: units drawn from elsewhere, in what they are like the network: None (or
-            ``"random"``) in number only; ``"layer"``, as many in every layer; ``"magnitude"``,
+        match: in what the units that are drawn from elsewhere are like the network: None (or
+            ``"random"``), in number only; ``"layer"``, as many in every layer; ``"magnitude"``,
             each a near neighbour in mean absolute response; ``"outliers"``, as many units that are
             large whatever the stimulus; ``"dimension"``, as many dimensions in the same layers
             (residual stream only); or several joined by ``+``, e.g. ``"magnitude+outliers"``. And

@@ -78,7 +78,7 @@ class UnitMask(OnDisk, ragged.Layered):
             if values is not None and values.shape != self.mask.shape:
                 raise LensLocError(
                     f"{name} has shape {tuple(values.shape)}, but the mask {tuple(self.mask.shape)}"
-                    "; give one value a unit."
+                    "; give one value per unit."
                 )
 
     def _pad(self, widths: tuple[int, ...]) -> None:
@@ -225,7 +225,7 @@ class UnitMask(OnDisk, ragged.Layered):
         Args:
             site: name of the site.
             flat_indices: the units.
-            shape: number of layers and of units a layer.
+            shape: number of layers and of units per layer.
             provenance: where they come from.
             more: the other attributes (``score``, ``magnitude``, ``rule``, ``widths``).
         """
@@ -246,7 +246,7 @@ class UnitMask(OnDisk, ragged.Layered):
 
         Args:
             addresses: the units.
-            shape: number of layers and of units a layer at that site.
+            shape: number of layers and of units per layer at that site.
             provenance: where they come from.
             widths: units of every layer, where layers differ in width; ``shape`` has the largest.
 
@@ -261,7 +261,7 @@ class UnitMask(OnDisk, ragged.Layered):
         for unit in units:
             if unit.site != site:
                 raise LensLocError(
-                    f"{unit} is at another site than {units[0]}; make one mask a site."
+                    f"{unit} is at another site than {units[0]}; make one mask per site."
                 )
             if unit.layer >= shape[0] or unit.unit >= shape[1]:
                 raise LensLocError(

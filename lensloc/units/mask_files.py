@@ -87,7 +87,7 @@ def read_mask(
 def values_beside(
     tensors: Mapping[str, Tensor], mask: Bool[Tensor, "layer unit"], path: Path
 ) -> dict[str, Float[Tensor, "layer unit"]]:
-    """Return ``score`` and ``magnitude``, one number a unit, as far as they are in a file.
+    """Return ``score`` and ``magnitude``, one number per unit, as far as they are in a file.
 
     Raises:
         LensLocError: if one is something else, or of another shape.

@@ -150,7 +150,7 @@ class OnDisk(Savable):
         return found
 
     def to_dataframe(self: Any) -> pd.DataFrame:
-        """Return one row a unit: address, site, layer, unit; score and magnitude where known."""
+        """Return one row per unit: address, site, layer, unit; score and magnitude where known."""
         known = {"score": self.score, "magnitude": self.magnitude}
         values = {name: found for name, found in known.items() if found is not None}
         return table_of(self.site, values, self.mask)

@@ -84,7 +84,7 @@ class Units:
             if values is not None and values.shape != self.network.shape:
                 raise LensLocError(
                     f"{what} has shape {values.shape}, but {self.name} {self.network.shape}; give "
-                    "one value a unit."
+                    "one value per unit."
                 )
         if not self.network.any():
             raise LensLocError(f"{capital(self.name)} has no units, so it has no control.")

@@ -20,15 +20,15 @@ def overlap(masks: Mapping[str, UnitMask]) -> pd.DataFrame:
     like unit 507 of the other is for the reader to judge.
 
     Two chances stand side by side. In the first, the second network's units are drawn from all
-    units of the site; in the other, from the layers that they are in, layer by layer: networks
-    that merely live in the same layers share more than the first expects, but not more than the
-    other.
+    units of the site. In the other, they are drawn from the layers that they are in, layer by
+    layer. Networks that merely live in the same layers share more than the first expects, but not
+    more than the other.
 
     Args:
         masks: name -> network, at least two, all ``[layer, unit]`` of one site and shape.
 
     Returns:
-        One row a pair, in the order of the masks:
+        One row per pair, in the order of the masks:
 
         - ``first``, ``second``: the names; ``site``; ``n_units`` of that site, ``N``;
         - ``n_first``, ``n_second``, ``n_both``: units of either network and of both;

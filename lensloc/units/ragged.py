@@ -39,7 +39,7 @@ class Layered:
 
     @property
     def size_in_words(self) -> str:
-        """Layers and units a layer, ``30x576``."""
+        """Layers and units per layer, ``30x576``."""
         return in_words(self.shape, self.widths)
 
 
@@ -47,7 +47,7 @@ def checked(widths: Sequence[int] | None, shape: tuple[int, int]) -> Widths:
     """Return the widths of an array's layers; None if none of them is padded.
 
     Raises:
-        LensLocError: if they are not one number a layer, from 0 to the array's width.
+        LensLocError: if they are not one number per layer, from 0 to the array's width.
 
     Example:
         >>> checked([3, 3], (2, 3)), checked([1, 3], (2, 3))
@@ -126,7 +126,7 @@ def same(one: Tensor, other: Tensor) -> bool:
 
 
 def in_words(shape: tuple[int, int], widths: Widths) -> str:
-    """Return layers and units a layer in a few words.
+    """Return layers and units per layer in a few words.
 
     Example:
         >>> in_words((2, 3), None), in_words((2, 3), (1, 3))

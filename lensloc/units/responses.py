@@ -47,12 +47,12 @@ class Responses(Savable, ragged.Layered):
         if len(self.conditions) != len(self.values):
             raise LensLocError(
                 f"There are {len(self.values)} responses but {len(self.conditions)} condition "
-                "labels; give one label a stimulus."
+                "labels; give one label per stimulus."
             )
         if self.items is not None and len(self.items) != len(self.values):
             raise LensLocError(
                 f"There are {len(self.values)} responses but {len(self.items)} items; give one "
-                "item a stimulus."
+                "item per stimulus."
             )
         object.__setattr__(self, "widths", ragged.checked(self.widths, self.shape))
 
@@ -112,7 +112,7 @@ class Responses(Savable, ragged.Layered):
         )
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a stimulus: condition, item if there are some, and a column a unit."""
+        """Return one row per stimulus: condition, item if there are some, and a column per unit."""
         layers, units = self.units.nonzero().T.tolist()
         pairs = zip(layers, units, strict=True)
         names = [str(UnitAddress(layer, self.site, unit)) for layer, unit in pairs]

@@ -22,7 +22,7 @@ class Stimulus(str):
         kind: ``"image"``, ``"audio"`` or ``"array"``.
         name: what it is called: a file, or its place among those given.
         shape: of the array; of a picture height, width and, with colours, channels.
-        rate: samples a second, of a sound; None where not known.
+        rate: samples per second, of a sound; None where not known.
         measures: what may differ between conditions beside what they are about, and was measured:
             brightness and contrast of a picture, say.
     """

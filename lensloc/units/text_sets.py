@@ -13,7 +13,7 @@ from lensloc.errors import LensLocError
 
 @dataclass(frozen=True)
 class TextSet:
-    """A set of texts, known by 64-bit hashes (eight bytes a text).
+    """A set of texts, known by 64-bit hashes (eight bytes per text).
 
     Two texts count as the same if they differ in white space or case only: a stimulus that was
     lower-cased, or that has a space in front, is still the same stimulus.

@@ -50,7 +50,8 @@ class TokenResponses(Savable):
         if self.values.shape != (n, len(self.mask)):
             raise LensLocError(
                 f"There are {n} tokens and {len(self.mask)} units, but values of shape "
-                f"{'x'.join(map(str, self.values.shape))}; give one row a token, one column a unit."
+                f"{'x'.join(map(str, self.values.shape))}; give one row per token, "
+                "one column per unit."
             )
         fits = len(self.starts) == len(self.conditions) + 1 and self.starts[-1] == n
         if not fits or self.starts[0] != 0 or (np.diff(self.starts) < 1).any():
@@ -138,7 +139,7 @@ class TokenResponses(Savable):
         return Responses(self.site, values, self.conditions, None, made, self.mask.widths)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a token: stimulus, position, condition, token, and a column a unit."""
+        """Return one row per token: stimulus, position, condition, token, and a column per unit."""
         lengths = np.diff(self.starts)
         stimulus = np.repeat(np.arange(len(self)), lengths)
         known = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""Numbers per unit -> a table with one row a unit."""
+"""Numbers per unit -> a table with one row per unit."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ def table_of(
     values: Mapping[str, Shaped[Tensor, "layer unit"]],
     units: Bool[Tensor, "layer unit"],
 ) -> pd.DataFrame:
-    """Return one row a unit: address, site, layer, unit, and the values.
+    """Return one row per unit: address, site, layer, unit, and the values.
 
     Args:
         site: of the units; empty if that is not known, and then they have no address.

@@ -577,7 +577,7 @@ def test_bad_input_is_one_sentence(tiny_llama: Any, checkpoints: dict[str, Path]
         ("no method 'saliency'; there are grad_x_act", lambda: check("saliency", "zero", None, 1)),
         ("no baseline 'median'", lambda: check("grad_x_act", "median", None, 1)),
         ("n_steps=0 has none", lambda: run(tiny_llama, "integrated_gradients", n_steps=0)),
-        ("at least 1 text a condition; 0 is not", lambda: run(tiny_llama, limit=0)),
+        ("at least 1 text per condition; 0 is not", lambda: run(tiny_llama, limit=0)),
         ("A batch holds at least one text", lambda: run(tiny_llama, batch_size=0)),
         ("There is no site 'nowhere'", lambda: run(tiny_llama, site="nowhere")),
         ("No site was named", lambda: run(tiny_llama, site=[])),

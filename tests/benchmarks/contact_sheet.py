@@ -121,7 +121,7 @@ FIGURES: dict[str, Callable[[Case], go.Figure]] = {
     "steering": lambda case: plot.steering(plotted.steering((*case.names, "other"))),
     "alignment": lambda case: plot.alignment(people_of(case)),
 }
-# Those in which layers are an axis; the others are drawn once, not once a depth.
+# Those in which layers are an axis; the others are drawn once, not once per depth.
 _OF_LAYERS = (
     "layer_heatmap", "layer_heatmap_of_sites", "layer_profile", "layer_profile_of_sites",
     "unit_heatmap", "head_heatmap", "language_layers",

@@ -38,7 +38,7 @@ class Material:
         model: the model.
         untrained: the same with weights as initialised.
         store: where lesions that were measured are kept; None for nowhere.
-        few: use only so many texts a condition, to see that a section runs; None for all.
+        few: use only so many texts per condition, to see that a section runs; None for all.
         items: use only so many items, questions and draws; None for all.
         stories: folder of Natural Stories; None if it is not there.
     """
@@ -97,7 +97,7 @@ def ends(row: Mapping[str, Any], name: str) -> str:
 
 
 def published(given: Material) -> None:
-    """What the published protocol picks, and how much of it is owed to lengths."""
+    """What the published protocol picks, and how much of it is due to lengths."""
     contrast = given.contrast("language")
     table = ll.confound_check(given.model, contrast, percent=given.percent, progress=False)
     show(
@@ -207,7 +207,7 @@ def kinds(given: Material) -> None:
         progress=False,
     )
     show(
-        "Top 1 % of every site; ten splits; attribution on 40 texts a condition",
+        "Top 1 % of every site; ten splits; attribution on 40 texts per condition",
         f"{DEFAULT}; language: last token, the others: mean over tokens",
         (
             {
@@ -401,7 +401,7 @@ def lesions(given: Material) -> None:
             )
         rows.append(row)
     show(
-        "Harm: share of items, or nats a token; in brackets 95 % intervals, of controls those of "
+        "Harm: share of items, or nats per token; in brackets 95 % intervals, of controls those of "
         "network minus control, and p that the network does more harm than a draw",
         f"{DEFAULT}, last token",
         sorted(rows, key=lambda row: str(row["harm to"])),
@@ -717,7 +717,7 @@ def neurons(given: Material) -> None:
     )  # fmt: skip
     own, random = (matrix.matrix(kind) for kind in ("network", "random"))
     show(
-        "Change of log perplexity, nats a token; in brackets as many random neurons, one draw",
+        "Change of log perplexity, nats per token; in brackets as many random neurons, one draw",
         "neurons at zero",
         (
             {"lesioned": name}
@@ -847,7 +847,7 @@ def reading(given: Material) -> None:
                 if one
                 else f"{kind} ({len(part)} draws)",
                 "surprisal": surprisal,
-                "nats a word": f"{mean['mean_surprisal']:.2f}",
+                "nats per word": f"{mean['mean_surprisal']:.2f}",
                 "gain": f"{1000 * mean['gain']:.2f} "
                 + (
                     millis(first, "gain")

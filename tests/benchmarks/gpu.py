@@ -97,8 +97,8 @@ LIMITS = {
 }  # fmt: skip
 AIMS = {
     "localize, one site": "at most 1.1 x bare",
-    "lape": "at least 0.95 of bare's tokens a second",
-    "generation": "at least 0.9 of transformers' own tokens a second",
+    "lape": "at least 0.95 of bare's tokens per second",
+    "generation": "at least 0.9 of transformers' own tokens per second",
     "statistics": "under 2 s",
 }
 
@@ -170,8 +170,8 @@ class Bench:
         self.tell(
             "at once",
             f"{busy_tokens(self.model)} tokens",
-            more=f"{pass_bytes(self.model, self.size.window)} bytes a token; "
-            f"{free_memory(self.watch.device) / 2**30:.1f} GiB free; several texts a row: "
+            more=f"{pass_bytes(self.model, self.size.window)} bytes per token; "
+            f"{free_memory(self.watch.device) / 2**30:.1f} GiB free; several texts per row: "
             f"{seen.longest_packed() > 0}; begins anywhere: {seen.starts_anywhere()}",
         )
 
@@ -265,7 +265,7 @@ class Bench:
         bare, own = self._beside(lambda: self.run_bare(made), run)
         other = bare or self.bare.get("windows")
         ratio = "" if other is None else f"{1 / own.over(other):.3f} of bare"
-        rate = f"{windows.numel() / own.median:,.0f} tokens a second"
+        rate = f"{windows.numel() / own.median:,.0f} tokens per second"
         self.tell("lape", own, beside=ratio, aim=AIMS["lape"], more=rate)
 
     def time_pairs(self) -> None:
@@ -273,7 +273,7 @@ class Bench:
         task = task.at(range(min(self.size.pairs, len(task.pairs))))
         (own,) = self.watch.several([lambda: task(self.model)])
         n = 2 * len(task.pairs)
-        self.tell("minimal pairs", own, more=f"{n / own.median:,.0f} sentences a second")
+        self.tell("minimal pairs", own, more=f"{n / own.median:,.0f} sentences per second")
 
     def time_study(self) -> None:
         network = ll.localize(self.model, self.contrast(), progress=False)["resid_post"]
@@ -314,7 +314,7 @@ class Bench:
             self.bare["generation"] = other
         known = other or self.bare.get("generation")
         ratio = "" if known is None else f"{1 / found.over(known):.3f} of transformers' own"
-        rate = f"{size.prompts * size.written / found.median:,.0f} tokens a second"
+        rate = f"{size.prompts * size.written / found.median:,.0f} tokens per second"
         self.tell("generation", found, beside=ratio, aim=AIMS["generation"], more=rate)
 
     def time_kind(self, folder: Path, kind: str, dtype: str) -> None:

@@ -1,4 +1,4 @@
-"""How many tokens a second are recorded for LAPE, beside bare forward passes.
+"""How many tokens per second are recorded for LAPE, beside bare forward passes.
 
     python tests/benchmarks/lape.py [--device cuda] [--dtype bfloat16] [--window 256] [--rounds 5]
 

@@ -130,8 +130,8 @@ def main() -> None:
         pairs = ll.tasks.minimal_pairs(limit=1)
         pairs = pairs.at(range(min(arguments.pairs, len(pairs.pairs))))
         sweeps: dict[str, Run] = {
-            "a unit a layer": sweep(model, pairs, "resid_post", [3], seen.d_model),
-            "a head a layer": sweep(model, pairs, "head", [1], seen.n_heads),
+            "a unit per layer": sweep(model, pairs, "resid_post", [3], seen.d_model),
+            "a head per layer": sweep(model, pairs, "head", [1], seen.n_heads),
             "a layer of heads": sweep(model, pairs, "head", slice(None), seen.n_heads),
         }
         for name, run in sweeps.items():
@@ -154,7 +154,7 @@ def main() -> None:
             )  # fmt: skip
             return found.mean_target.numpy()[mask.numpy()]
 
-        compared("attribute, a head a layer", model, ablate, "starts_anywhere", False,
+        compared("attribute, a head per layer", model, ablate, "starts_anywhere", False,
                  arguments.rounds)  # fmt: skip
 
 

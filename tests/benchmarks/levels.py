@@ -106,7 +106,7 @@ def in_turn(shape: str, sd: float, trials: int, items: int, seed: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=4000, help="networks a row")
+    parser.add_argument("--trials", type=int, default=4000, help="networks per row")
     parser.add_argument("--items", type=int, default=244)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -128,7 +128,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|", *stopped, sep="\n")
     margin = 196 * (0.05 * 0.95 / given.trials) ** 0.5
     print(
-        f"\n{given.trials} networks a row on {given.items} items: 5 % is 5.0 +- {margin:.1f}; ",
+        f"\n{given.trials} networks per row on {given.items} items: 5 % is 5.0 +- {margin:.1f}; ",
         end="",
     )
     print(f"half as many in the second table; {time.perf_counter() - start:.0f} s.")

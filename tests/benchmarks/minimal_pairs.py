@@ -1,4 +1,4 @@
-"""Sentences a second on minimal pairs, beside minicons and beside one sentence at a time.
+"""Sentences per second on minimal pairs, beside minicons and beside one sentence at a time.
 
     pip install minicons
     python tests/benchmarks/minimal_pairs.py [--device cuda] [--dtype bfloat16] [--limit 8]
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="float32", choices=DTYPES)
-    parser.add_argument("--limit", type=int, default=8, help="pairs a paradigm")
+    parser.add_argument("--limit", type=int, default=8, help="pairs per paradigm")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     device = arguments.device
@@ -99,7 +99,7 @@ def main() -> None:
         c, reference = timed(lambda: one_at_a_time(original, tokenizer, sentences), device)
         rounds.append((a / b, c / b))
         speeds = " / ".join(f"{len(sentences) / seconds:.1f}" for seconds in (a, b, c))
-        print(f"round {number}: minicons / lensloc / one at a time: {speeds} sentences a second")
+        print(f"round {number}: minicons / lensloc / one at a time: {speeds} sentences per second")
     far = [
         max(abs(x - y) for x, y in zip(ours, found, strict=True))
         for found in (of_minicons, reference)

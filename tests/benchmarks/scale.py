@@ -183,7 +183,7 @@ def one_stimuli(times: int) -> dict[str, Any]:
 
 def stimuli(times: list[int]) -> None:
     """Print how time and memory grow with the stimuli."""
-    print("stimuli |  tokens | seconds | ms a token | peak (MiB)")
+    print("stimuli |  tokens | seconds | ms per token | peak (MiB)")
     for each in times:
         row = in_own_process("one-stimuli", str(each))
         print(f"{row['stimuli']:7d} | {row['tokens']:7d} | {row['seconds']:7.1f} | "
@@ -222,7 +222,7 @@ def processes(models: int) -> None:
 
 
 def merge(shards: int, layers: int, neurons: int, languages: int, fan: int) -> None:
-    """Add up counts of shards in a tree of so many branches a node; print time and peak."""
+    """Add up counts of shards in a tree of so many branches per node; print time and peak."""
     import torch
 
     from lensloc.lape.counts import ActivationCounts

@@ -160,7 +160,7 @@ def test_localize_says_when_nothing_was_localized(
     command = ["localize", "--model-name", checkpoints["llama"], "--contrast", "few.csv",
                "--target", "hot", "--control", "cold", "--num-units", "5"]  # fmt: skip
     told = run_json(capfd, *command, "--out", "few.safetensors")["warnings"]
-    for words in ("3 or fewer a side", "nothing was localized", "may be noise"):
+    for words in ("3 or fewer per side", "nothing was localized", "may be noise"):
         assert any(words in sentence for sentence in told), words
     mask = UnitMask.load("few.safetensors")
     assert set(mask.warnings) <= set(told)

@@ -121,7 +121,8 @@ def test_lesion_of_a_network_by_name(
     assert "zero of 4 units at resid_post, in " in printed.out
     assert "Hooks fired " in printed.out
     assert "largest change of a logit: " in printed.out
-    assert "Fluency (mean log-probability a token under the intact model): intact -" in printed.out
+    fluency = "Fluency (mean log-probability per token under the intact model): intact -"
+    assert fluency in printed.out
     assert "Note: " not in printed.out
     assert [line for line in printed.err.splitlines() if line.startswith("Note: ")]
 

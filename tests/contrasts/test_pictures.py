@@ -93,7 +93,7 @@ def test_measures_of_pictures_are_those_of_a_grating(cycles: int) -> None:
     assert found["contrast"] == pytest.approx(100 / 255 / np.sqrt(2), abs=0.01)
     assert found["frequency"] == pytest.approx(cycles, abs=0.3)
     assert found["pixels"] == 64 * 64
-    # In cycles a picture, whatever its size.
+    # In cycles per picture, whatever its size.
     assert of_picture(grating(cycles, 1024))["frequency"] == pytest.approx(cycles, abs=0.3)
     turned = of_picture(grating(cycles).T)
     assert turned["frequency"] == pytest.approx(found["frequency"])
@@ -105,7 +105,7 @@ def test_sides_that_differ_in_brightness_are_warned_of() -> None:
     )
     balance = unequal.balance()
     assert balance.differences["luminance"] > 10
-    assert any("in luminance a picture" in sentence for sentence in balance.warnings)
+    assert any("in luminance per picture" in sentence for sentence in balance.warnings)
     assert not any("pixels" in sentence for sentence in balance.warnings)
     colours = np.asarray(some(12, base=170), dtype=float) / 255
     grey = colours @ [0.299, 0.587, 0.114]

@@ -56,8 +56,8 @@ def test_predictions(change: dict[str, Any], words: str, not_said: str | None) -
 @pytest.mark.parametrize(
     ("gained", "words"),
     [
-        (Gained("surprisal", 0.02, 0.01, 0.03), "Surprisal adds +0.0200 nats a time [0.0100, 0.03"),
-        (Gained("surprisal", -0.02, NAN, NAN), "Surprisal adds -0.0200 nats a time to what length"),
+        (Gained("surprisal", 0.02, 0.01, 0.03), "adds +0.0200 nats per time [0.0100, 0.03"),
+        (Gained("surprisal", -0.02, NAN, NAN), "adds -0.0200 nats per time to what length"),
         (Gained("surprisal", NAN, NAN, NAN), "For surprisal there is no gain"),
         (
             Gained("s", 0.02, 0.01, 0.03, [("net", 0.01, 0.0, 0.02, [Beside("c", 0.001, 9, 0.1)])]),
@@ -86,7 +86,7 @@ def test_results_say_their_own_figures() -> None:
     assert "control units (layer)" in text
     study = reading()
     whole = study.table.iloc[0]
-    assert f"adds {whole['gain']:+.4f} nats a time" in " ".join(study.summary())
+    assert f"adds {whole['gain']:+.4f} nats per time" in " ".join(study.summary())
     assert len(study.summary()) == 4
 
 
@@ -124,7 +124,7 @@ def test_every_case_of_a_gain_states_its_figures() -> None:
         if math.isnan(found.gain):
             assert said == ["For surprisal there is no gain: reading times could not be predicted."]
             continue
-        assert f"{found.gain:+.4f} nats a time" in said[0], words
+        assert f"{found.gain:+.4f} nats per time" in said[0], words
         assert ("[" in said[0]) == (not math.isnan(found.low)), words
         assert len(said) == 1 + len(found.lesions), words
         for (name, loss, low, _, beside), sentence in zip(found.lesions, said[1:], strict=True):

@@ -51,7 +51,7 @@ from lensloc.studies.stimulus_warnings import map_warnings
 FINE = ("a good match", "different by design", "magnitudes not known", "5 draws, stopped",
         "not drawn")  # fmt: skip
 DOCS = Path(__file__).parents[2] / "docs"
-HARM = re.compile(r"\b(does harm|costs?|greater harm|owed to selectivity)\b")
+HARM = re.compile(r"\b(does harm|costs?|greater harm|due to selectivity)\b")
 IMPROVEMENT = re.compile(r"\bimproves?\b")
 NO_NUMBER = re.compile(r"\b(nan|NaN|inf)\b|\[\s*\]|  |\{|\}")
 
@@ -195,8 +195,8 @@ def test_networks_tasks_units_and_directions_are_named() -> None:
         assert "the language network (172 units, 1 %, set to zero)" in said[0], words
         assert found.task in said[0] or found.measure in said[0], words
         if re.search(r"a (rise|drop|change)", said[0]):
-            unit = {"accuracy": "share of items", "perplexity": "nats a token",
-                    "bits per byte": "bits a byte", "fluency": "nats a token"}  # fmt: skip
+            unit = {"accuracy": "share of items", "perplexity": "nats per token",
+                    "bits per byte": "bits per byte", "fluency": "nats per token"}  # fmt: skip
             assert unit[found.measure] in said[0], words
             assert f"n = {found.n_items}" in said[0], words
             worse = "rise" if found.measure in ("perplexity", "bits per byte") else "drop"
@@ -329,7 +329,7 @@ NOTHING = {"a": texts(12, 0, ENGLISH), "b": texts(12, 1, ENGLISH)}
 @pytest.mark.parametrize(
     ("sides", "told"),
     [
-        ((["tea", "sun"], ["ice", "bridge"]), "3 or fewer a side cannot tell"),
+        ((["tea", "sun"], ["ice", "bridge"]), "3 or fewer per side cannot tell"),
         ((texts(4, 0, ENGLISH), texts(8, 1, ENGLISH)), "4 different texts and the control 8"),
         ((texts(12, 0, ENGLISH), texts(3, 1, ENGLISH)), "the control 3 different texts"),
         ((["tea"] * 12, texts(12, 1, ENGLISH)), "The target has 1 different text"),

@@ -89,7 +89,7 @@ def test_tokens_follow_from_measured_rates(tiny_llama: Any) -> None:
     def tokens(operations: float, seconds: float) -> int:
         return busy_tokens(tiny_llama, lambda *_: (operations, seconds))
 
-    # Work of 10 x 60 kernels' starts, at 2 (4 d d + 3 d neurons) operations a token.
+    # Work of 10 x 60 kernels' starts, at 2 (4 d d + 3 d neurons) operations per token.
     a_token = 2 * (4 * 32 * 32 + 3 * 32 * 48)
     assert tokens(1e12, 5e-6) == power_of_two(int(600 * 5e-6 * 1e12 / a_token))
     assert tokens(1e15, 5e-6) == memory.MOST_TOKENS

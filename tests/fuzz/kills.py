@@ -197,7 +197,7 @@ def kills(world: World, folder: Path, n: int, n_at_steps: int, seed: int) -> lis
     """Kill every job so often, and run it again.
 
     Returns:
-        One row a job: kills, how many at steps, identical results, faults.
+        One row per job: kills, how many at steps, identical results, faults.
     """
     draw, rows = random.Random(seed), []
     jobs = world.jobs()

@@ -810,7 +810,7 @@ def test_activity_equals_a_token_at_a_time(tiny: Any, tiny_name: str, window: in
         own = ids[start : start + length]
         for end in range(1, len(own) + 1):
             if window is None and end not in (1, 2, 5, len(own)):
-                continue  # one forward pass a token takes its time
+                continue  # one forward pass per token takes its time
             with torch.no_grad():
                 _, cache = tiny.run_with_cache(torch.tensor([own[:end]]))
             values = torch.stack([cache[f"blocks.{n}.mlp.hook_post"][0, -1] for n in range(3)])
@@ -873,7 +873,7 @@ def test_bad_input_of_activity(tiny: Any, tiny_name: str) -> None:
         ("nowhere.txt", mask, {}, "nowhere.txt"),
         (torch.tensor([400]), mask, {}, "the token 400"),
         (["the"], UnitMask("mlp_post", torch.ones(4, width) > 0), {}, "of 4 layers"),
-        (["the"], UnitMask("mlp_post", torch.ones(3, 7) > 0), {}, "of 7 units a layer"),
+        (["the"], UnitMask("mlp_post", torch.ones(3, 7) > 0), {}, "of 7 units per layer"),
         (["the"], UnitMask("nowhere", torch.ones(3, 7) > 0), {}, "no site 'nowhere'"),
     ]
     for corpus, units, options, message in cases:

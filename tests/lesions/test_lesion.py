@@ -148,7 +148,7 @@ def test_logits_equal_a_forward_pass_by_hand(
         torch.testing.assert_close(lesioned, expected, rtol=1e-4, atol=2e-4)
         assert (lesioned - before).abs().max() > 1e-3
         assert opened.effect.took_effect
-        # Layer 0 holds no unit; the others fire once a forward pass.
+        # Layer 0 holds no unit; the others fire once per forward pass.
         names = hook_names(get_site(site), tiny)
         assert opened.effect.fired == {name: 1 for name in names[1:]}
         assert torch.equal(logits_of(tiny), before)

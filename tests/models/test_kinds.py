@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def loaded(folder: Path) -> dict[str, Any]:
-    """One model a kind, which every test leaves as it was."""
+    """One model per kind, which every test leaves as it was."""
     return {kind: kinds.load(folder, kind) for kind in kinds.KINDS}
 
 

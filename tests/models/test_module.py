@@ -545,7 +545,7 @@ def test_wide_layers_run_few_stimuli_at_once_on_a_cpu() -> None:
 
     random = np.random.default_rng(0).integers(0, 256, size=(8, 128, 128, 3), dtype=np.uint8)
     contrast = ll.Contrast.from_images({"a": random[:4], "b": random[4:]}, target="a", control="b")
-    for channels, most in ((32, 2), (1, 8)):  # 2 MiB and 64 KiB a picture
+    for channels, most in ((32, 2), (1, 8)):  # 2 MiB and 64 KiB per picture
         model = ll.wrap(Wide(channels), {"conv": "convs.{layer}"})
         ll.localize(model, contrast, progress=False)
         sizes.clear()

@@ -339,7 +339,7 @@ def test_lesions_are_judged_beside_their_controls() -> None:
     assert not lesioned(0.4, 0.1, 0.05).warnings
     equal = lesioned(0.4, 0.1, -0.05)
     assert "As many control units are not told apart from it" in " ".join(lesion_summary(equal))
-    assert "may not be owed to selectivity" in equal.warnings[0]
+    assert "may not be due to selectivity" in equal.warnings[0]
     slight = " ".join(lesion_summary(lesioned(0.05, 0.1, -0.05)))
     assert "By its interval, the lesion of the language network" in slight
     assert "makes no clear difference" in slight
@@ -351,7 +351,7 @@ def test_lesions_are_judged_beside_their_controls() -> None:
     )
     worse = lesion_summary(LesionStudy(table))[0]
     assert "does harm: perplexity goes from 10 to 13.5" in worse
-    assert "a rise of the log perplexity of 0.30 [0.10, 0.50] (nats a token; n = 50)" in worse
+    assert "a rise of the log perplexity of 0.30 [0.10, 0.50] (nats per token; n = 50)" in worse
     idle = lesioned(0.0, 0.0, 0.0, effect=False)
     assert "took no effect" in lesion_summary(idle)[0]
     alone = LesionStudy(lesioned(0.4, 0.1, 0).table.iloc[:1])
@@ -401,8 +401,8 @@ def test_stimuli_that_are_no_fair_test_are_told(found: Localization, tiny_llama:
     )  # fmt: skip
     unequal = localize(tiny_llama, texts, progress=False)
     told = Study(unequal, "resid_post", 5, texts.balance(tiny_llama)).warnings
-    assert any("tokens a text" in sentence for sentence in told)
-    assert any("in words a text" in sentence for sentence in told)
+    assert any("tokens per text" in sentence for sentence in told)
+    assert any("in words per text" in sentence for sentence in told)
     assert any("The contrast holds 1 text more than once" in sentence for sentence in told)
     assert len([s for s in told if "tokens" in s]) == 1
 

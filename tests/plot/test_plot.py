@@ -313,7 +313,7 @@ def test_multiverse_sorts_specifications_above_their_choices(n: int) -> None:
     network, control = shown["y2"]
     np.testing.assert_allclose(network.y, table["network_drop"])
     np.testing.assert_allclose(control.y, table["control_drop"])
-    # Every specification has one dot a choice.
+    # Every specification has one dot per choice.
     assert sum(len(trace.x) for trace in shown["y3"]) == n * len(GRIDS[n])
     values = [f"{v:g} %" if isinstance(v, float) else v for vs in GRIDS[n].values() for v in vs]
     ticks = [re.sub("<b>.*</b>  ", "", tick) for tick in figure.layout.yaxis3.ticktext]

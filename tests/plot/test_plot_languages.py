@@ -97,7 +97,7 @@ def test_hovering_over_the_matrix_tells_every_draw() -> None:
     first = found.table.iloc[1]
     assert lines == [
         "en (120 units) lesioned, de tested (21 texts)",
-        f"{first['change']:+.3f} nats a token "
+        f"{first['change']:+.3f} nats per token "
         f"[{first['change_low']:+.3f}, {first['change_high']:+.3f}]",
         "intervals of 90 % over texts",
     ]

@@ -188,7 +188,7 @@ def test_what_is_no_table_of_nuisances_is_told() -> None:
     found_in, table = responses()
     twice = pd.concat([table[["length"]], table[["length"]]], axis=1)
     for given in ({"x": 1}, {"x": [1.0, 2.0], "y": [1.0]}, {"x": np.zeros((2, 2))}):
-        with pytest.raises(LensLocError, match="Nuisances are a table with one row a stimulus"):
+        with pytest.raises(LensLocError, match="Nuisances are a table with one row per stimulus"):
             ll.adjusted_for(given)(found_in, TARGET, CONTROL)
     with pytest.raises(LensLocError, match="Two nuisances are called 'length'"):
         ll.adjusted_for(twice)
@@ -383,7 +383,7 @@ def test_a_statistic_that_gives_something_else_is_told() -> None:
         r"array of shape \(4,\), and not one number for each of 2x4 units": lambda a, b: a.mean(
             dim=(0, 1)
         ),
-        "gives str, and not one number a unit": lambda a, b: "large",
+        "gives str, and not one number per unit": lambda a, b: "large",
         r"no number for the unit L0.head.0 \(nan\)": lambda a, b: a.mean(0) * torch.nan,
         "p that do not lie between 0 and 1": lambda a, b: (a.mean(0), a.mean(0) + 9),
     }

@@ -179,7 +179,7 @@ def test_a_length_difference_is_a_warning_of_the_result(
     assert "can pass for selectivity" in localize(tiny_llama, contrast, progress=False).warnings[0]
     matched = contrast.matched(tiny_llama)
     told = localize(tiny_llama, matched, progress=False).warnings
-    assert not any("tokens a text" in sentence for sentence in told)
+    assert not any("tokens per text" in sentence for sentence in told)
 
 
 def test_from_a_users_csv_with_three_conditions_to_a_heatmap(

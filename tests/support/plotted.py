@@ -45,7 +45,7 @@ def null_of(found: Selectivity, *, two_sided: bool = True) -> MaxT:
 
 
 def granularities(networks: tuple[str, ...] = ("language",)) -> pd.DataFrame:
-    """Three sites a network, as compare_granularities tabulates them; no agreement, no drops."""
+    """Three sites per network, as compare_granularities tabulates them; no agreement, no drops."""
     rng = np.random.default_rng(0)
     names = [
         *("significant_target", "significant_control", "selected_d", "selected_d_cv"),

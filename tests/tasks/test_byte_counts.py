@@ -187,7 +187,7 @@ def test_bits_per_byte_are_of_scored_bytes(
         nats, n_bytes = 0.0, 0
         for text in texts:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            unscored = tokenizer.convert_ids_to_tokens(ids[0])  # a letter a byte
+            unscored = tokenizer.convert_ids_to_tokens(ids[0])  # a letter per byte
             ids = [0, *ids] if bos == "add" else ids
             for part in sliding_windows(ids, window or 96, 2 if window else 48):
                 nats -= float(plain_log_probs(original, part.ids)[part.first - 1 :].sum())

@@ -565,7 +565,7 @@ def test_every_token_but_the_first_is_scored_once() -> None:
 def test_bits_per_byte(tiny: Any, original: Any, tokenizer: Any) -> None:
     result = tasks.bits_per_byte(TEXTS)(tiny)
     nats = -sum(float(plain_log_probs(original, ids_of(tokenizer, t)).sum()) for t in TEXTS)
-    # A byte-level token's name has a letter a byte; the first one is not scored, nor its bytes.
+    # A byte-level token's name has a letter per byte; the first one is not scored, nor its bytes.
     firsts = [tokenizer.convert_ids_to_tokens(ids_of(tokenizer, t)[0]) for t in TEXTS]
     sizes = [len(t.encode("utf-8")) - len(f) for t, f in zip(TEXTS, firsts, strict=True)]
     assert result.items["bytes"].tolist() == sizes

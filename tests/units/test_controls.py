@@ -106,7 +106,7 @@ def test_own_masks_and_units_of_other_contrasts() -> None:
 
 def test_without_outliers() -> None:
     magnitude = torch.ones(SHAPE, dtype=torch.float64)
-    magnitude[:, :5] = 5.1  # five outliers a layer
+    magnitude[:, :5] = 5.1  # five outliers per layer
     magnitude[2, 5] = 4.9
     network = made(60, magnitude=magnitude)
     assert (network.mask[:, :5]).sum() > 10

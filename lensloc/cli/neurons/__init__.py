@@ -9,7 +9,7 @@ from lensloc.cli.neurons.measuring import generate_command, perplexity_command
 from lensloc.cli.neurons.recording import record_command
 
 lape_app = typer.Typer(
-    no_args_is_help=True, help="Find the neurons of every language, switch them off, drive them."
+    no_args_is_help=True, help="Find the neurons of every language, switch them off, clamp them."
 )
 add(
     lape_app, "record", record_command,

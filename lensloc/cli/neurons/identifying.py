@@ -30,16 +30,23 @@ def identify_command(
     ] = None,
     top_rate: Annotated[float, typer.Option(help="Share of all neurons that is taken.")] = 0.01,
     filter_rate: Annotated[
-        float, typer.Option(help="Share of all probabilities that some of a neuron's must exceed.")
+        float,
+        typer.Option(
+            help="A neuron is kept if one of its probabilities exceeds this share of all "
+            "probabilities."
+        ),
     ] = 0.95,
     bar: Annotated[
         float,
-        typer.Option(help="Share of all probabilities above which a neuron is a language's."),
+        typer.Option(
+            help="A neuron belongs to a language if its probability there exceeds this share of "
+            "all probabilities."
+        ),
     ] = 0.95,
     permutations: Annotated[
         int, typer.Option(help="Shuffles of the windows' languages, for the null; 0 for none.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of the shuffles.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the shuffles.")] = 42,
     out: Annotated[
         Path, typer.Option(help="Neurons to write: .safetensors, or .pth as published.")
     ] = Path("lape-neurons.safetensors"),

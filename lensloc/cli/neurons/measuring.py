@@ -79,7 +79,7 @@ def perplexity_command(
     control_units: ControlUnits = None,
     control: OldControl = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 42,
     out: Out = None,
     plot_out: PlotOut = None,
     overwrite: Overwrite = False,
@@ -117,7 +117,7 @@ def perplexity_command(
         return
     for kind in found.kinds:
         own = "its own units" if kind == "network" else f"control units ({kind}, mean of draws)"
-        tell(f"\nChange of log perplexity, nats a token; {own} at zero:")
+        tell(f"\nChange of log perplexity, nats per token; {own} at zero:")
         matrix = found.matrix(kind).reset_index()
         show_rows(Console(), matrix, list(matrix.columns), {"lesioned": "lesioned \\ tested"})
     show_notes(notes)

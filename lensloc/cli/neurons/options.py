@@ -40,7 +40,7 @@ AnswersOut = Annotated[
 Prompts = Annotated[
     list[str] | None,
     typer.Option(
-        help="LANGUAGE=FILE: a .txt, a prompt a line (\\n for a new line), or a table with a "
+        help="LANGUAGE=FILE: a .txt, a prompt per line (\\n for a new line), or a table with a "
         "column prompt; repeatable. The bundled questions if not given."
     ),
 ]
@@ -72,9 +72,11 @@ PromptColumn = Annotated[
 ]
 DRAWS = 5
 """Of a control that says nothing of them: each is measured in every language."""
-NewTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
-Penalty = Annotated[float, typer.Option(help="Of tokens that are there already; 1 for none.")]
-Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts a language.")]
+NewTokens = Annotated[int, typer.Option(help="Tokens of an answer, at most.")]
+Penalty = Annotated[
+    float, typer.Option(help="Penalty of tokens that are there already; 1 for none.")
+]
+Limit = Annotated[int | None, typer.Option(help="Use only so many texts or prompts per language.")]
 OldControl = Annotated[
     list[str] | None, typer.Option("--control", hidden=True, help="Now --control-units.")
 ]

@@ -33,9 +33,11 @@ def record_command(
     sep: Sep = None,
     encoding: Encoding = None,
     site: Annotated[str, typer.Option(help="Where activations are read.")] = "mlp_pre",
-    threshold: Annotated[float, typer.Option(help="Above it a neuron is active.")] = 0.0,
+    threshold: Annotated[
+        float, typer.Option(help="Activation above which a neuron is active.")
+    ] = 0.0,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Count so many tokens of each language at most.")
+        int | None, typer.Option(help="Count at most so many tokens of each language.")
     ] = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens read at once (default: the context, at most 1024).")

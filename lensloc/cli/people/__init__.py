@@ -8,7 +8,8 @@ from lensloc.cli.people.fetching import fetch_command
 from lensloc.cli.people.reading import reading_times_command
 
 alignment_app = typer.Typer(
-    no_args_is_help=True, help="Do units predict brains, and surprisal how long people read?"
+    no_args_is_help=True,
+    help="Do units predict brains, and does surprisal predict how long people read?",
 )
 add(
     alignment_app, "encode", encode_command,

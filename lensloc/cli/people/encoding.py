@@ -77,8 +77,8 @@ def encode_command(
     responses: Annotated[
         Path | None,
         typer.Option(
-            help=f"What was recorded: {KINDS}, a row a stimulus and a column a response; columns "
-            "run and time for time series."
+            help=f"What was recorded: {KINDS}, a row per stimulus and a column per response; "
+            "columns run and time for time series."
         ),
     ] = None,
     ceilings: Annotated[
@@ -108,13 +108,13 @@ def encode_command(
     split: Annotated[
         vocabulary.Split,
         typer.Option(
-            help="Whole passages held out, or samples whose neighbours are trained on, which every "
-            "table is then marked with."
+            help="Hold out whole passages, or samples whose neighbours are trained on; every "
+            "table then says so."
         ),
     ] = "grouped",
     folds: Folds = 5,
     delays: Annotated[
-        str | None, typer.Option(help="Of time series, in samples (default 1,2,3,4).")
+        str | None, typer.Option(help="Delays of time series, in samples (default 1,2,3,4).")
     ] = None,
     trim: Annotated[
         str, typer.Option(help="Samples left out at both ends of a run, or FIRST,LAST.")
@@ -127,11 +127,13 @@ def encode_command(
     ] = None,
     anywhere: Anywhere = False,
     untrained: Annotated[
-        bool, typer.Option(help="Hold the same units of the untrained model beside.")
+        bool, typer.Option(help="Compare with the same units of the untrained model.")
     ] = True,
     language: Language = "en",
     resamples: Resamples = 1000,
-    seed: Annotated[int, typer.Option(help="Of shuffling, untrained weights and intervals.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of shuffling, untrained weights and intervals.")
+    ] = 0,
     batch_size: BatchSize = "auto",
     out: Out = None,
     responses_out: Annotated[

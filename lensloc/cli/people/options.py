@@ -41,10 +41,14 @@ Percent = Annotated[
         help="Per cent of units of --network (default 1); masks have their own size.",
     ),
 ]
-Language = Annotated[str, typer.Option(help="Of the words, for their frequencies (ISO 639-1).")]
-Resamples = Annotated[int, typer.Option(help="Of the bootstrap over passages or stories.")]
+Language = Annotated[
+    str, typer.Option(help="Language of the words, for their frequencies (ISO 639-1).")
+]
+Resamples = Annotated[
+    int, typer.Option(help="Resamples of the bootstrap over passages or stories.")
+]
 Folds = Annotated[int, typer.Option(help="Folds of whole passages or stories.")]
-Window = Annotated[int | None, typer.Option(help="Most tokens read at once.")]
+Window = Annotated[int | None, typer.Option(help="Tokens read at once, at most.")]
 ReportOut = Annotated[Path | None, typer.Option("--report", help="Page to write: .html.")]
 
 

@@ -46,7 +46,7 @@ def show_reading(study: "ReadingStudy") -> None:
     several = rows["network"].replace("", pd.NA).nunique() > 1
     columns = ["surprisal", *(["network"] if several else []), "kind", "gain", "loss"]
     tell(
-        f"Gain in log-likelihood over length and frequency, nats a time, "
+        f"Gain in log-likelihood over length and frequency, nats per time, "
         f"{100 * study.confidence:g} % intervals over stories (of draws, their range):"
     )
     show_rows(Console(), rows, columns, {})

@@ -67,7 +67,7 @@ def reading_times_command(
     times: Annotated[
         Path,
         typer.Argument(
-            help=f"Reading times: {KINDS}, a row a word, with columns story, position, word, "
+            help=f"Reading times: {KINDS}, a row per word, with columns story, position, word, "
             "time and, for single readers, subject; or a folder of Natural Stories."
         ),
     ],
@@ -108,13 +108,13 @@ def reading_times_command(
     folds: Folds = 10,
     language: Language = "en",
     resamples: Resamples = 2000,
-    seed: Annotated[int, typer.Option(help="Of the intervals.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the intervals.")] = 0,
     batch_size: BatchSize = "auto",
     out: Out = None,
     words_out: Annotated[
         Path | None,
         typer.Option(
-            help=f"Table of the intact model's surprisals, a row a word: {', '.join(TABLES)}."
+            help=f"Table of the intact model's surprisals, a row per word: {', '.join(TABLES)}."
         ),
     ] = None,
     plot_out: PlotOut = None,

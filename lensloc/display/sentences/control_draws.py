@@ -139,7 +139,7 @@ def _alike(matches: Sequence[Match]) -> Iterator[str]:
 
 
 def _few(matches: Sequence[Match], confidence: float) -> Iterator[str]:
-    """Tell once a kind of control that its draws are too few, for all networks together."""
+    """Tell once per kind of control that its draws are too few, for all networks together."""
     needed = fewest_draws(confidence)
     held: dict[tuple[str, int], list[str]] = {}
     for one in matches:

@@ -214,9 +214,9 @@ _COMPARED = {
 # is told by what knows of all tasks.
 NOTE: Mapping[Relation, str] = {
     "alike": "Lesions of {control} are not told apart from those of {network} ({places}), so the "
-    "harm may not be owed to selectivity.",
+    "harm may not be due to selectivity.",
     "more": "Lesions of {control} do the greater harm beside {network} ({places}), so the harm may "
-    "not be owed to selectivity.",
+    "not be due to selectivity.",
     "no interval": "There is no interval that compares {network} with {control} ({places}).",
     "some without number": "Some draws of {control} gave no number ({places}), so {network} is not "
     "compared with them.",
@@ -249,8 +249,8 @@ _MODES = {
 _LOGARITHM = "perplexity"
 _UNITS = {
     "accuracy": "share of items",
-    "bits per byte": "bits a byte",
-    "fluency": "nats a token",
+    "bits per byte": "bits per byte",
+    "fluency": "nats per token",
 }
 
 
@@ -378,7 +378,7 @@ def _cost(change: Change) -> str:
     if change.drop == 0:
         noun = "change"
     of = " of the log perplexity" if change.measure == _LOGARITHM else ""
-    unit = "nats a token" if of else _UNITS.get(change.measure, change.measure)
+    unit = "nats per token" if of else _UNITS.get(change.measure, change.measure)
     few = ", few for an interval" if 1 < change.n_items < FEW_ITEMS else ""
     ends = interval(low, high) if change.n_items > 1 else ""
     words = f"a {noun}{of} of {number(size)} {ends}".rstrip()

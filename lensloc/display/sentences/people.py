@@ -102,7 +102,7 @@ class Gained:
 
     Attributes:
         surprisal: which, in words.
-        gain: nats a time, intact; NaN if there is none.
+        gain: nats per time, intact; NaN if there is none.
         low: lower end of its interval over stories; NaN without one.
         high: upper end.
         lesions: name of a network, loss of gain, ends of its interval, and the change of gain
@@ -122,7 +122,7 @@ def gained_sentences(found: Gained) -> list[str]:
         return [f"For {found.surprisal} there is no gain: reading times could not be predicted."]
     ends = interval(found.low, found.high, 4)
     sentences = [
-        f"{capital(found.surprisal)} adds {number(found.gain, 4, sign=True)} nats a time "
+        f"{capital(found.surprisal)} adds {number(found.gain, 4, sign=True)} nats per time "
         f"{ends + ' ' if ends else ''}to what length and frequency tell about reading times."
     ]
     for name, loss, low, high, beside in found.lesions:

@@ -240,12 +240,12 @@ def few_texts(n_target: int, n_control: int, of: str = "text") -> list[str]:
     )
     if least <= HARDLY_ANY_TEXTS:
         return [
-            f"{counts}; {HARDLY_ANY_TEXTS} or fewer a side cannot tell selective units from "
+            f"{counts}; {HARDLY_ANY_TEXTS} or fewer per side cannot tell selective units from "
             "others: use 10 or more."
         ]
     return [
         f"{counts}, which is few: what they select may not hold on other {of}s; use {FEW_TEXTS} or "
-        "more a side."
+        "more per side."
     ]
 
 
@@ -283,9 +283,9 @@ def repeated_texts(repeated: int, of: str = "text") -> list[str]:
 
 
 def unequal_lengths(target: float, control: float) -> str:
-    """Say how many tokens a text the sides have on average."""
+    """Say how many tokens per text the sides have on average."""
     return (
-        f"The target averages {number(target, 1)} tokens a text and the control "
+        f"The target averages {number(target, 1)} tokens per text and the control "
         f"{number(control, 1)}; a difference in length can pass for selectivity (see "
         "Contrast.matched and confound_check)."
     )

@@ -169,7 +169,7 @@ SAME = "{n} of {total} combinations are the same as another and count once: {rea
 
 
 def claim_sentences(found: Claims) -> list[str]:
-    """Say in how many specifications the claim holds, and what that hangs on."""
+    """Say in how many specifications the claim holds, and what that depends on."""
     specifications = counted(found.n, "specification")
     task = found.task
     by = ""

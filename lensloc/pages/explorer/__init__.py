@@ -41,12 +41,12 @@ def explore(
     most: float | None = None,
     tokens: TokenResponses | Iterable[TokenResponses] | None = None,
 ) -> "Explorer | ExplorerPage":
-    """Show a localization to look around in.
+    """Show a localization in which you can look around.
 
-    A heatmap of layers and sites shows where the most selective units are; a cell lists its units,
-    and a unit shows how it responds to the stimuli of every condition, with the stimuli that it
-    responds to most and least (of a localization with ``keep_responses=True``; with
-    ``keep_responses="all"`` the contrast's other conditions are shown too). A slider chooses how
+    A heatmap of layers and sites shows where the most selective units are, and a cell lists its
+    units. A unit shows its responses to the stimuli of every condition, and the stimuli that it
+    responds to most and least, if the localization was made with ``keep_responses=True``. With
+    ``keep_responses="all"`` the contrast's other conditions are shown, too. A slider chooses how
     many units are selected.
 
     Args:

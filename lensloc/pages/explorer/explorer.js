@@ -548,7 +548,7 @@ function ticks(low, high, most) {
   return found;
 }
 
-// One strip a condition: every stimulus a point, the quartiles a box, the median its line.
+// One strip per condition: every stimulus a point, the quartiles a box, the median its line.
 function stripPlot(data, values, label, width) {
   const rowHeight = 78;
   const [left, right, top, bottom] = [10, 14, 4, 44];

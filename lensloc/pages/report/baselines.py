@@ -57,8 +57,8 @@ def untrained(study: Study, found: Localization) -> Section:
             rows.append({"site": site, "model": name, **_figures(each, study.percent)})
     seeds = ", ".join(dict.fromkeys(found[next(iter(found))].provenance.seeds)) or "not recorded"
     words = (
-        "The same stimuli in the same architecture with fresh random weights. What is as large "
-        "there is owed to the stimuli and the architecture, not to training."
+        "These are the same stimuli in the same architecture with fresh random weights. What is as "
+        "large there is due to the stimuli and the architecture, not to training."
     )
     content = joined(
         prose(words),

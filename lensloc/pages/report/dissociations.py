@@ -51,7 +51,7 @@ def section(found: Specificity) -> Section:
 _ON_INDICES = (
     "Index: the share of the room to fall that a network's own tasks lose, minus that of the "
     "others; 0 is damage that spares nothing. p: its place among the indices of the control draws, "
-    "(1 + draws that reach it) / (1 + draws); of all together, over choices of one set a network."
+    "(1 + draws that reach it) / (1 + draws); of all together, over choices of one set per network."
 )
 
 
@@ -117,8 +117,8 @@ def methods(found: Specificity) -> str:
     return (
         f"{lesion_methods(found.study)} Drops were divided by the room that a score has to fall to "
         f"that of guessing{answered}. The index of a network is the share of the room that its own "
-        f"tasks lose ({own}) minus that of the other tasks, and was held against the same index of "
-        "every control draw; a dissociation is double if every network's index exceeds its "
+        f"tasks lose ({own}) minus that of the other tasks. It was compared with the same index of "
+        "every control draw. A dissociation is double if every network's index exceeds its "
         "controls' and each harms its own tasks more than the others do."
     )
 

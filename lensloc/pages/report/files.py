@@ -19,6 +19,6 @@ def link(table: pd.DataFrame, name: str, words: str) -> Markup:
 
 
 def stimuli_table(contrast: Contrast) -> pd.DataFrame:
-    """Return one row a text: condition, role, text; of other stimuli their code, and their name."""
+    """Return one row per text: condition, role, text; of other stimuli, their code and name."""
     table: pd.DataFrame = contrast.to_dataframe().drop(columns="item", errors="ignore")
     return table

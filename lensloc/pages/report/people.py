@@ -117,11 +117,11 @@ def _reading(found: ReadingStudy, name: str, title: str) -> Section:
         {
             "surprisal": str(row["surprisal"]),
             "lesioned": " ".join(word for word in (str(row["network"]), str(row["kind"])) if word),
-            "gain (nats a time)": f"{number(row['gain'], 4)} "
+            "gain (nats per time)": f"{number(row['gain'], 4)} "
             f"{interval(row['gain_low'], row['gain_high'], 4)}".strip(),
             "loss": _or_dash(row["loss"], 4),
             "p": _or_dash(row["p"], 2),
-            "nats a word": number(row["mean surprisal"], 2),
+            "nats per word": number(row["mean surprisal"], 2),
         }
         for row in shown_gains(found.table).to_dict("records")
     ]

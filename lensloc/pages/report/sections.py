@@ -68,12 +68,12 @@ def heatmaps(study: Study) -> Section:
             f"figure-units-{number}",
             plot.unit_heatmap(found, columns=_COLUMNS),
             f"t of every unit at {site}",
-            f"A row a layer, its units sorted by t. Red: larger responses to {target}; blue: to "
+            f"A row per layer, its units sorted by t. Red: larger responses to {target}; blue: to "
             f"{control}.",
         )
         for number, (site, found) in enumerate(study.found.items())
     ]
-    words = "How many units of every layer are selected, at every site, is shown by the explorer."
+    words = "The explorer shows how many units of every layer are selected, at every site."
     content = joined(prose(words), grid([figure.element() for figure in units]))
     return Section("heatmaps", "All units", content, tuple(units))
 
@@ -96,11 +96,11 @@ def top_units(study: Study, top: int) -> Section:
     ]
     caption = f"The {len(rows)} units of largest t at {study.site}, of {len(table):,} selected"
     note = (
-        "Means are of absolute activations. Size in its layer: which percentage of the layer's "
-        "units have a mean absolute response no larger than this one."
+        "Means are of absolute activations. Size in its layer: the percentage of the layer's "
+        "units whose mean absolute response is no larger than this one's."
         if study.network.provenance.absolute
-        else "Size in its layer: which percentage of the layer's units have a mean absolute "
-        "response no larger than this one."
+        else "Size in its layer: the percentage of the layer's units whose mean absolute "
+        "response is no larger than this one's."
     )
     content = joined(listing(rows, caption), prose(note))
     return Section("units", "Top units", content)
@@ -151,7 +151,7 @@ def stimuli(study: Study) -> Section:
             for name, texts in contrast.conditions.items()
         )
     )
-    what = "Lengths a text" if balance.of == "text" else f"Measures a {balance.of}"
+    what = "Lengths per text" if balance.of == "text" else f"Measures per {balance.of}"
     content = joined(
         prose(f"Source: {source}."),
         listing(rows, f"{what}: mean and standard deviation"),
@@ -237,8 +237,8 @@ def lesions(found: LesionStudy) -> Section:
             "figure-lesions",
             plot.lesion_bars(found),
             f"Harm of lesions of {found.table['percent'].iloc[0]:g} % of the units",
-            f"Bars of networks have their {level} interval over items, those of controls the range "
-            "of their draws, which are the points.",
+            f"The bar of a network has its {level} interval over items, that of a control the "
+            "range of its draws. The points are the draws.",
             panels=True,
         )
     rows = _compared(found) or _measured(found)
@@ -252,13 +252,15 @@ def lesions(found: LesionStudy) -> Section:
 
 
 _ON_TESTS = (
-    "p: of the test over draws that the network does more harm, (1 + draws that do at least as "
-    "much) / (1 + draws), one-sided. Differences are on the items that all draws were measured on."
+    "p is that of the test over draws that the network does more harm: (1 + draws that do at "
+    "least as much) / (1 + draws), one-sided. Differences are on the items that all draws were "
+    "measured on."
 )
 _ON_BALANCE = (
-    "Means over draws. Standardised difference: of log magnitude, control minus network, in "
-    "standard deviations; beyond 0.25, or with fewer than half as many outliers, the match is "
-    "poor. Draws alike: share of its units that a draw has in common with another."
+    "Figures are means over draws. The standardised difference is that of log magnitude, control "
+    "minus network, in standard deviations. If it is beyond 0.25, or if there are fewer than half "
+    "as many outliers, the match is poor. Draws alike: the share of its units that a draw has in "
+    "common with another."
 )
 
 
@@ -312,10 +314,10 @@ def modes(found: LesionStudy) -> Section:
         for row in found.table[found.table["kind"] == NETWORK].to_dict("records")
     ]
     words = (
-        "Zero may take the model where no text takes it; the mean, and the response to another "
+        "Zero may take the model where no text takes it. The mean, and the response to another "
         "stimulus, keep each unit among values that it has. dims-mean sets the network's "
         "dimensions of the residual stream to their means in every layer, so that later blocks "
-        "cannot write to them again. Where only zero does harm, the harm may be owed to that."
+        "cannot write to them again. If only zero does harm, that may be the reason."
     )
     parts = [prose(words), figure.element(), listing(rows, f"Drops with {level} intervals")]
     return Section("modes", "What the units become", joined(*parts), (figure,))
@@ -341,9 +343,9 @@ def groups(found: LesionStudy, percent: float, most: int = 12) -> list[Section]:
     if not rows:
         return []
     words = (
-        f"At {sizes[0]:g} % of the units; the first to fall first, at most {most} a task. Falls "
-        "at: the smallest size from which on more items lose than gain, by an exact sign test, at "
-        "a false discovery rate of 5 % over all groups of the task."
+        f"What falls first stands first, at {sizes[0]:g} % of the units, with at most {most} "
+        "groups per task. Falls at: the smallest size from which on more items lose than gain, by "
+        "an exact sign test, at a false discovery rate of 5 % over all groups of the task."
     )
     table_of = listing(rows, "What groups of items lost")
     content = joined(prose(words), table_of, *_every_group(found, sizes[0], rows))

@@ -1,4 +1,4 @@
-"""The section on analysts' choices: in how many a claim holds, and on what that hangs."""
+"""The section on analysts' choices: in how many a claim holds, and what that depends on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def section(found: Multiverse) -> Section:
             f"figure-{_NAME}-{place}",
             plot.multiverse(found, task=task),
             f"Harm to {task} under every choice",
-            "A column a specification, sorted by what the chosen units cost more than control "
+            "A column per specification, sorted by what the chosen units cost more than control "
             f"units. Bars: {level} intervals. Below, the two drops, and the choices of which each "
             "specification is made. Dotted: the reference specification.",
             fixed=True,
@@ -49,8 +49,8 @@ def section(found: Multiverse) -> Section:
 
 
 _ON_MATTERS = (
-    "Every two specifications that differ in one choice only are held against each other. Change: "
-    "mean absolute change of the difference from control units."
+    "Every two specifications that differ in one choice only are compared with each other. "
+    "Change: the mean absolute change of the difference from control units."
 )
 
 

@@ -24,7 +24,7 @@ def section(found: Sweep) -> Section:
     content += [figure.element() for figure in figures]
     if not found.localizations.empty:
         rows = [_localization(row) for row in _records(found.localizations)]
-        content += [heading("Localizations"), listing(rows, "One row a model, contrast and site")]
+        content += [heading("Localizations"), listing(rows, "One row per model, contrast and site")]
     if not found.lesions.empty:
         rows = [_lesion(row) for row in _records(found.lesions)]
         content += [heading("Lesions"), listing(rows, "Drops beside controls")]
@@ -43,7 +43,7 @@ def _figures(found: Sweep) -> list[PageFigure]:
         figures.append(
             PageFigure(
                 f"figure-{_NAME}-depths", plot.sweep_depths(found), "Where networks lie",
-                "A column a model; its first layer is at the bottom and its last at the top, "
+                "A column per model; its first layer is at the bottom and its last at the top, "
                 "however many there are. Darker: more of the layer's units are selected.",
                 fixed=True,
             )
@@ -54,7 +54,8 @@ def _figures(found: Sweep) -> list[PageFigure]:
                 f"figure-{_NAME}-drops-{place}", plot.sweep_drops(found, task=task),
                 f"What lesions cost on {task}",
                 "Filled: the network's lesion, with its interval over items. Open: the mean of "
-                "its controls. Above zero: harm. Of several sizes the one nearest to 1 %.",
+                "its controls. Above zero: harm. Of several sizes, the one nearest to 1 % is "
+                "shown.",
                 fixed=True,
             )
         )  # fmt: skip
@@ -83,7 +84,7 @@ def _localization(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         **_place(row),
         "layers": f"{row['n_layers']:,}",
-        "units a layer": f"{row['width']:,}",
+        "units per layer": f"{row['width']:,}",
         "selected": f"{row['n_units']:,}",
         "largest t": number(row["largest_t"], 1),
         "prefer the target": percentage(row["significant"]),

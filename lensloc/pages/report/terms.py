@@ -14,8 +14,8 @@ TERMS: Mapping[str, str] = MappingProxyType(
         "the residual stream, a neuron, an attention head.",
         "residual stream": "The vector that every block reads and adds to; a dimension of it is "
         "the same wire in every layer.",
-        "false discovery rate": "The share of false discoveries that one accepts by calling all "
-        "units up to this one selective.",
+        "false discovery rate": "The share of false discoveries that one accepts by calling this "
+        "unit and all with a smaller p selective.",
         "reliability": "How well t from one half of the stimuli agrees with t from the other, "
         "stepped up to the whole set; 1 is perfect.",
         "effect size": "The difference of two means in standard deviations (Cohen's d).",
