@@ -27,8 +27,9 @@ def specificity(
     Two heatmaps, network x task, of the networks' own lesions and of their controls' mean: the
     share of the room to fall that is lost, red for harm. A network's own tasks are outlined. A loss
     that is not told apart from the controls' is in brackets; a task without room to fall is left
-    blank and says so. On the right every network's index (its own tasks' loss minus that of
-    others) beside the indices of its control draws, with the interval of the difference.
+    blank and says so. Then every network's index (its own tasks' loss minus that of others) beside
+    the indices of its control draws, with the interval of the difference. With more than six tasks
+    the three stand below each other.
 
     Args:
         found: what :func:`lensloc.specificity` measured.
@@ -52,7 +53,7 @@ def specificity(
     cell = _NARROW_CELL if many else _CELL
     down, across = labels(own.index, 18, 2), labels(own.columns, *((30, 1) if many else (11, 3)))
     panel = cell * len(across)
-    row = _ROW if len(down) <= _MANY else max(30, 17 * most_lines(down))
+    row = _ROW if len(down) <= _MANY else max(30, 6 + 17 * most_lines(down))
     below = 20 + (int(6.6 * longest_line(across)) if many else 16 * most_lines(across))
     named = ["the network's lesion", f"its controls ({kind}, mean of draws)"]
     titles = [*panel_titles(named, panel - 10), "index: own tasks minus others"]
@@ -104,10 +105,11 @@ def specificity(
                         x0=place - 0.5, x1=place + 0.5, y0=line - 0.5, y1=line + 0.5,
                         line={"color": INK, "width": 2}, **places[number],
                     )  # fmt: skip
-    figure.add_vline(x=0, line={"color": RULE, "width": 1}, **places[2])
     at = dict(zip(own.index, down, strict=True))
     for number, index in enumerate(held.networks):
         _add_index(figure, index, at[index.network], held.confidence, places[2], first=number == 0)
+    # After what it lies under, since plotly draws no line in an empty panel.
+    figure.add_vline(x=0, line={"color": RULE, "width": 1}, layer="below", **places[2])
     model = few(found.study.table["model"], "models")
     left = max(90, 24 + 8 * longest_line(down))
     finish(
@@ -120,8 +122,8 @@ def specificity(
     figure.update_layout(
         margin={"t": top, "b": below, "l": left, "r": _SCALE}, height=top + whole + below
     )
-    for place in places[:2]:
-        figure.update_xaxes(showgrid=False, tickangle=-90 if many else 0, type="category", **place)
+    for where in places[:2]:
+        figure.update_xaxes(showgrid=False, tickangle=-90 if many else 0, type="category", **where)
     figure.update_xaxes(type="linear", zeroline=False, nticks=6, **places[2])
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category", ticklabelstandoff=6)
     legend_below(figure, gap=46 if many else below + 10)

@@ -268,10 +268,10 @@ def _panels_of_bars(shown: dict[str, list[_Bar]], axis: str) -> Figure:
     """Draw panels of bars on one scale; margins leave room for what stands around them."""
     most = max(map(len, shown.values()))
     many = len(shown) > 2 or most > 10
-    bar, letters, lines = (_NARROW, 30, 1) if many else (_BAR, 20, 3)
+    wide, letters, lines = (_NARROW, 30, 1) if many else (_BAR, 20, 3)
     below = [labels((each.label for each in bars), letters, lines) for bars in shown.values()]
-    n_rows, n_columns = grid(len(shown), most=max(1, 1000 // (90 + bar * most)))
-    panel = max(260, 60 + bar * most)
+    n_rows, n_columns = grid(len(shown), most=max(1, 1000 // (90 + wide * most)))
+    panel = max(260, 60 + wide * most)
     titles = panel_titles(shown, panel - 20) if len(shown) > 1 else []
     head = _LINE + heading(titles) if titles else 0
     names = 20 + int(5.4 * max(longest_line(texts) for texts in below))

@@ -117,6 +117,8 @@ def test_many_tasks_stand_below_each_other_and_show_the_same() -> None:
         points = [trace for trace in figure.data if trace.name == "network"]
         assert len(points) == len(heat[0].y)
         assert {trace.xaxis for trace in points} == {"x3"}
+        (zero,) = [shape for shape in figure.layout.shapes if shape.type == "line"]
+        assert (zero.xref, zero.x0, zero.x1) == ("x3", 0, 0)
 
 
 def test_titles_count_networks_that_are_many() -> None:
