@@ -88,15 +88,16 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     lines = most_lines(titles)
     titles = [title + "<br>&nbsp;" * (lines - most_lines([title])) for title in titles]
     panel_height = 30 + max(24, 14 * len(networks)) * len(sites)
-    more = 15 * (lines - 2)  # of the notes below the titles
-    height = 110 + n_rows * (panel_height + 80 + more)
+    heading = 20 + 15 * (lines - 1)
+    between = 44 + heading  # ticks, and the titles of the panels below
+    area = n_rows * panel_height + (n_rows - 1) * between
     figure = panels_of(
         rows=n_rows,
         cols=n_columns,
         shared_yaxes=True,
         subplot_titles=titles,
         horizontal_spacing=0.03,
-        vertical_spacing=(90 + more) / height if n_rows > 1 else 0,
+        vertical_spacing=between / area if n_rows > 1 else 0,
     )
     figure.update_annotations(font={"size": 12})
     for number, panel in enumerate(panels):
@@ -113,7 +114,7 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
         figure,
         title or f"{few(networks, 'networks')}{model}, by kind of unit",
         width=max(700, 130 + 218 * n_columns),
-        height=height,
+        height=400,
     )
     figure.update_yaxes(
         tickvals=list(range(len(sites))),
@@ -125,8 +126,9 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     figure.update_xaxes(
         zeroline=True, zerolinecolor=RULE, zerolinewidth=1, nticks=6, rangemode="tozero"
     )
+    top = figure.layout.margin.t + heading
     figure.update_layout(
-        showlegend=len(networks) > 1, margin={"t": figure.layout.margin.t + 40 + more}
+        showlegend=len(networks) > 1, margin={"t": top, "b": 50}, height=top + area + 50
     )
     if len(networks) > 1:
         legend_below(figure, gap=46)

@@ -76,7 +76,7 @@ def layer_heatmap(
     column_width = 130 if n_columns <= 5 else max(22, min(130, _PLOT_WIDTH // n_columns))
     panel = column_width * min(map(len, groups.values()))
     size = 16 if panel >= _NARROW_PANEL else 12
-    titles = panel_titles(groups, panel - 6, size=size)
+    titles = panel_titles(groups, panel - 12, size=size)
     figure = panels(
         rows=1,
         cols=len(groups),
@@ -333,5 +333,5 @@ def _map_of_t(
 
 
 def _number(t: float, q: float) -> str:
-    text = f"{t:.1f}" if abs(t) < 9.95 else f"{t:.0f}"
+    text = f"{t:.1f}".replace("-0.0", "0.0") if abs(t) < 9.95 else f"{t:.0f}"
     return f"<b>{text}</b>" if q < 0.05 else text

@@ -72,7 +72,7 @@ _COLORS: dict[Theme, tuple[str, ...]] = {
         *_SEQUENTIAL["dark"],
         *_BROWNS["dark"],
         *_DIVERGING["dark"],
-        *("#4499e6", "#c8c8c8", "#f0e442", "#dddddd", "#8a8d93", _PAGES["dark"]),
+        *("#4499e6", "#929292", "#f0e442", "#f4f4f4", "#8a8d93", _PAGES["dark"]),
     ),
 }
 # What holds data and words, not colours.

@@ -1,12 +1,14 @@
 """Figures of many networks, layers and tasks, and of long names: what is drawn stays apart."""
 
 import dataclasses
+import re
 
 import pytest
 from figure_cases import (
     FIGURES,
     NAMES,
     Case,
+    first_map,
     granularities,
     lesions,
     people_of,
@@ -137,3 +139,47 @@ def test_names_of_panels_of_a_sweep_are_no_wider_than_these() -> None:
     figure = plot.sweep_depths(swept(Case(6, 1, "long")))
     for note in figure.layout.annotations:
         assert max(map(len, note.text.split("<br>"))) * 8 <= figure.layout.width - 150
+
+
+def test_error_bars_are_seen_on_bars_in_either_theme() -> None:
+    """On the grey of baselines, and the grey on the page."""
+    figure = plot.alignment(people_of(Case(6, 1, "short")))
+    for theme in ("light", "dark"):
+        drawn = plot.themed(figure, theme)
+        (bar,) = [trace for trace in drawn.data if trace.name == "baselines together"]
+        page = drawn.layout.paper_bgcolor
+        assert contrast(bar.marker.color, bar.error_y.color) > 2.5, theme
+        assert contrast(bar.marker.color, page) > 3, theme
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast of two colours, as WCAG reckons it."""
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color: str) -> float:
+    parts = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_no_t_is_a_negative_zero() -> None:
+    found = first_map(Case(6, 1, "short"), "head", 12)
+    figure = plot.head_heatmap(found)
+    words = {re.sub("</?b>", "", word) for row in figure.data[0].text for word in row}
+    assert "-0.0" not in words
+    assert "0.0" in words
+
+
+def test_titles_of_granularities_keep_their_place() -> None:
+    """Rows of panels are as far apart as ticks and the longest title need."""
+    figure = plot.granularity(granularities(Case(6, 1, "long")))
+    lines = {note.text.count("<br>") for note in figure.layout.annotations}
+    assert len(lines) == 1
+    inside = figure.layout.height - figure.layout.margin.t - figure.layout.margin.b
+    lower, upper = sorted({axis.domain for axis in figure.select_yaxes()})
+    assert (upper[0] - lower[1]) * inside >= 40 + 15 * (lines.pop() + 1)
+    noted = [note.text for note in figure.layout.annotations if "task" in note.text]
+    shown = [re.sub("<[^b][^>]*>|&nbsp;", "", text).split("<br>") for text in noted]
+    assert max(len(line) for each in shown for line in each) <= 33
