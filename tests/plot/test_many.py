@@ -84,7 +84,7 @@ def test_a_legend_below_takes_nothing_from_the_panels(networks: int) -> None:
     layout = figure.layout
     assert layout.height - layout.margin.t - layout.margin.b == panels
     assert layout.legend.y == pytest.approx(-50 / panels)
-    assert layout.margin.b >= 50 + 25 * networks / 3
+    assert layout.margin.b >= 50 + 20 * networks / 3
     again = layout.height
     legend_below(figure, gap=50)
     assert figure.layout.height == again
@@ -98,7 +98,7 @@ def test_titles_of_panels_are_no_wider_than_these() -> None:
     figure = FIGURES["layer_heatmap_of_sites"](MANY)
     panel = (figure.layout.width - 190) / 12
     for note in figure.layout.annotations:
-        assert max(map(len, note.text.split("<br>"))) * 8 <= panel
+        assert max(map(len, note.text.split("<br>"))) * note.font.size / 2 <= panel
 
 
 @pytest.mark.parametrize("kind", ["specificity", "language_layers", "alignment_of_layers"])
