@@ -108,8 +108,8 @@ def specificity(
     at = dict(zip(own.index, down, strict=True))
     for number, index in enumerate(held.networks):
         _add_index(figure, index, at[index.network], held.confidence, places[2], first=number == 0)
-    # After what it lies under, since plotly draws no line in an empty panel.
-    figure.add_vline(x=0, line={"color": RULE, "width": 1}, layer="below", **places[2])
+    # After the indices, since plotly draws no line in an empty panel.
+    figure.add_vline(x=0, line={"color": RULE, "width": 1}, **places[2])
     model = few(found.study.table["model"], "models")
     left = max(90, 24 + 8 * longest_line(down))
     finish(
