@@ -189,7 +189,11 @@ def _over_layers(found: Encoding, measure: Measure) -> Figure:
                 hovertemplate="ceiling: %{y:.3f}<extra></extra>",
             )
         )  # fmt: skip
-    figure.update_xaxes(title="layer", dtick=1 if max(layers) <= 32 else 5)
+    figure.update_xaxes(
+        title="layer",
+        dtick=1 if max(layers) <= 32 else 5,
+        range=[min(layers) - 0.7, max(layers) + 0.7],  # there is no layer -1 to name
+    )
     figure.update_yaxes(title=_MEASURES[measure], zeroline=True, zerolinecolor=RULE)
     width = max(640, min(1000, 200 + 18 * (max(layers) - min(layers))))
     figure.update_layout(width=width, height=324, margin={"t": 0, "b": 64})

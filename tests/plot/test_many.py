@@ -164,6 +164,13 @@ def luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
+def test_an_axis_of_layers_names_no_other() -> None:
+    figure = plot.alignment(people_of(Case(28, 1, "short"), layers=True))
+    low, high = figure.layout.xaxis.range
+    assert -1 < low < 0
+    assert 27 < high < 28
+
+
 def test_no_t_is_a_negative_zero() -> None:
     found = first_map(Case(6, 1, "short"), "head", 12)
     figure = plot.head_heatmap(found)
