@@ -53,7 +53,7 @@ def ticks(rows: list[int], n_layers: int, *, level: bool = False) -> dict[str, A
 
     Example:
         >>> ticks(rows_of(["embed"], 28), 28, level=True)["ticktext"]
-        ['embed', '5', '10', '15', '20', '25']
+        ['embed', '5', '10', '15', '20']
     """
     step = 1 if n_layers <= (20 if level else 40) else 5
     named = {row_of(site, n_layers): tick for site, tick in _TICKS.items()}

@@ -61,7 +61,9 @@ def language_matrix(
     down, across = labels(lesioned, 16, 2), labels(tested, 16 if len(tested) <= 6 else 10, 3)
     largest = max(float(np.nanmax(np.abs(each.to_numpy()))) for each in matrices.values())
     end = highest or largest or 1.0
-    panel = max(200, max(68, 6 + 8 * longest_line(across)) * len(tested))
+    # Names of several lines fill these, and need a gap between them.
+    gap = 6 * (most_lines(across) > 1)
+    panel = max(200, max(68, gap + 8 * longest_line(across)) * len(tested))
     n_rows, n_columns = grid(len(shown), most=(_WIDEST + _GAP) // (panel + _GAP))
     titles = [wrapped(_panel(found, kind), panel // 8) for kind in shown]
     heading = _heading(titles)

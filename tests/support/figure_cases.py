@@ -108,7 +108,7 @@ def lesions(case: Case, modes: tuple[str, ...] = ("zero",)) -> LesionStudy:
 
 def granularities(case: Case) -> pd.DataFrame:
     """Return all measures of three sites of every network."""
-    table = plotted.granularities(tuple(case.names))
+    table: pd.DataFrame = plotted.granularities(tuple(case.names))
     draw = np.random.default_rng(1)
     for name in ("drop_fraction", "drop_number"):
         drops = draw.uniform(size=len(table))
@@ -117,7 +117,8 @@ def granularities(case: Case) -> pd.DataFrame:
         )
         table[f"{name}_control"] = drops / 2
     table["agreement"] = draw.uniform(-1, 1, len(table))
-    return table.assign(model=case.model, task=f"{case.names[0]} task", n_number=512)
+    table[["model", "task", "n_number"]] = case.model, f"{case.names[0]} task", 512
+    return table
 
 
 def people_of(case: Case, *, layers: bool = False) -> ll.alignment.Encoding:
@@ -150,7 +151,7 @@ def people_of(case: Case, *, layers: bool = False) -> ll.alignment.Encoding:
 def reading_of(case: Case) -> ll.alignment.ReadingStudy:
     """Return what surprisal tells about reading times, under lesions of every network."""
     draw = np.random.default_rng(0)
-    lesioned = [("", "intact", None)]
+    lesioned: list[tuple[str, str, int | None]] = [("", "intact", None)]
     for name in case.names:
         lesioned += [(name, "network", None), *((name, "layer", seed) for seed in range(3))]
     table = pd.DataFrame(
