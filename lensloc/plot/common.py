@@ -5,15 +5,17 @@ from math import ceil
 
 import plotly.graph_objects as go
 
-from lensloc.plot.labels import fitted, literal
+from lensloc.plot.labels import fitted, labels, literal
 from lensloc.plot.showing import remove_sharing
 from lensloc.plot.themes import dress
 from lensloc.selectivity import Selectivity
 from lensloc.units.provenance import Provenance
 
-# Letters of a title and of an entry of a legend that fit into so many pixels.
+# Pixels of a letter of a title; its lines; letters of a name in it.
 _TITLE_LETTER = 9.2
-_TITLE_LINES, _LEGEND_WIDTH, _NAME = 5, 48, 40
+_TITLE_LINES, _NAME = 5, 40
+# Letters and lines of an entry of a legend; of a legend that has many.
+_ENTRY, _ENTRY_OF_MANY, _MANY = (48, 2), (30, 1), 8
 
 
 def finish(figure: go.Figure, title: str, *, width: int, height: int) -> None:
@@ -47,9 +49,12 @@ def title_height(text: str) -> int:
 
 def _keep_names(figure: go.Figure) -> None:
     """Show names as they are: "1" and "2024-05" are no numbers or dates, "<b>" is no format."""
+    entries = dict.fromkeys(trace.name for trace in figure.data if trace.name)
+    entry = _ENTRY if len(entries) <= _MANY else _ENTRY_OF_MANY
+    shown = dict(zip(entries, labels(entries, *entry), strict=True))
     for trace in figure.data:
         if trace.name:
-            trace.name = fitted(literal(trace.name), _LEGEND_WIDTH, 2)
+            trace.name = shown[trace.name]
         for letter in ("x", "y"):
             values = getattr(trace, letter, None)
             if values is None or {type(value) for value in values} != {str}:
@@ -81,8 +86,8 @@ def sides_of(made: Provenance) -> str:
 def about(several: Iterable[Provenance]) -> str:
     """Say which contrasts and models results are of, as far as they know: ``language in gpt2``."""
     made = list(several)
-    contrasts = _few(each.contrast for each in made)
-    models = _few(each.model for each in made)
+    contrasts = few((each.contrast for each in made), "contrasts")
+    models = few((each.model for each in made), "models")
     return " in ".join(part for part in (contrasts, models) if part)
 
 
@@ -96,10 +101,10 @@ def titled(words: str, subject: str) -> str:
     return f"{words}: {subject}" if subject else words
 
 
-def _few(names: Iterable[str]) -> str:
-    """Name up to three; of more, say how many."""
-    known = list(dict.fromkeys(brief(name) for name in names if name))
-    return ", ".join(known) if len(known) <= 3 else f"{len(known)} different ones"
+def few(names: Iterable[object], what: str) -> str:
+    """Name up to three; of more, say how many of what there are: ``12 networks``."""
+    known = list(dict.fromkeys(str(name) for name in names if name))
+    return ", ".join(map(brief, known)) if len(known) <= 3 else f"{len(known)} {what}"
 
 
 def name_of_t(found: Selectivity) -> str:

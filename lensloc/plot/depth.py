@@ -97,7 +97,8 @@ def layer_profile(
     if quantity == "share" and any(isinstance(each, Selectivity) for each in found.values()):
         default = f"Where the top {percent:g} % of units are"
     default = titled(default, about(each.provenance for each in found.values()))
-    finish(figure, title or default, width=880, height=460)
+    # A legend that is higher than the panel would have to be scrolled.
+    finish(figure, title or default, width=880, height=max(460, 140 + 21 * len(curves)))
     beside = 7 * max(0, longest_line(trace.name for trace in figure.data) - 24)
     figure.update_layout(width=figure.layout.width + beside)
     figure.update_xaxes(
@@ -105,7 +106,7 @@ def layer_profile(
     )
     if any(alone.values()) and not relative:
         rows = rows_of({each.site for each in found.values()}, n_layers)
-        figure.update_xaxes(**ticks(rows, n_layers))
+        figure.update_xaxes(**ticks(rows, n_layers, level=True), tickangle=0)
     figure.update_yaxes(title=axis, rangemode="tozero")
     if quantity == "mean_t":
         figure.add_hline(y=0, line={"color": RULE, "width": 1})

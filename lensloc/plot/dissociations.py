@@ -4,16 +4,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from lensloc.arguments import require_a
-from lensloc.plot.common import brief, finish, titled
-from lensloc.plot.labels import labels, literal, longest_line, most_lines, wrapped
+from lensloc.plot.common import few, finish, titled
+from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import panels
+from lensloc.plot.spacing import heading, legend_below, panel_titles
 from lensloc.plot.themes import DIVERGING, INK, PAGE, RULE, style
 from lensloc.results.dissociation import Index
 from lensloc.results.lesion_cases import NETWORK
 from lensloc.results.specificities import Specificity
 
 _PALE = 0.25  # smaller losses than this share are shown pale
-_CELL, _GAP, _STRIP, _SCALE, _LINE = 92, 34, 260, 120, 22
+# In pixels: a cell, one of many tasks, a row; between panels; strip of indices; colour scale; line.
+_CELL, _NARROW_CELL, _ROW, _GAP, _STRIP, _SCALE, _LINE = 92, 58, 64, 34, 260, 120, 22
+_MANY = 6
 
 
 def specificity(
@@ -24,8 +27,9 @@ def specificity(
     Two heatmaps, network x task, of the networks' own lesions and of their controls' mean: the
     share of the room to fall that is lost, red for harm. A network's own tasks are outlined. A loss
     that is not told apart from the controls' is in brackets; a task without room to fall is left
-    blank and says so. On the right every network's index (its own tasks' loss minus that of
-    others) beside the indices of its control draws, with the interval of the difference.
+    blank and says so. Then every network's index (its own tasks' loss minus that of others) beside
+    the indices of its control draws, with the interval of the difference. With more than six tasks
+    the three stand below each other.
 
     Args:
         found: what :func:`lensloc.specificity` measured.
@@ -42,26 +46,33 @@ def specificity(
     kind = found.drawn_kind(kind)
     held = found.found[kind]
     own, beside = found.matrix("share", kind), found.matrix("control_share", kind)
-    down, across = labels(own.index, 18, 2), labels(own.columns, 11, 3)
     ends = float(np.nanmax(np.abs(np.stack([own.to_numpy(float), beside.to_numpy(float)]))))
     end = min(1.0, max(_PALE, ends))
-    panel = _CELL * len(across)
-    widths = [panel, panel, _STRIP]
-    titles = [
-        "the network's lesion",
-        wrapped(f"its controls ({literal(kind)}, mean of draws)", panel // 8),
-        "index: own tasks minus others",
-    ]
-    total = sum(widths) + 2 * _GAP
+    # Of many tasks, names stand upright, and the panels below each other.
+    many = len(own.columns) > _MANY
+    cell = _NARROW_CELL if many else _CELL
+    down, across = labels(own.index, 18, 2), labels(own.columns, *((30, 1) if many else (11, 3)))
+    panel = cell * len(across)
+    row = _ROW if len(down) <= _MANY else max(30, 6 + 17 * most_lines(down))
+    below = 20 + (int(6.6 * longest_line(across)) if many else 16 * most_lines(across))
+    named = ["the network's lesion", f"its controls ({kind}, mean of draws)"]
+    titles = [*panel_titles(named, panel - 10), "index: own tasks minus others"]
+    head = _LINE + heading(titles)
+    height = max(150, row * len(down))
+    widths = [panel] if many else [panel, panel, _STRIP]
+    total = sum(widths) + (len(widths) - 1) * _GAP
+    whole = height if not many else 3 * height + 2 * (below + head)
+    places = [{"row": n, "col": 1} if many else {"row": 1, "col": n} for n in (1, 2, 3)]
     figure = panels(
-        rows=1,
-        cols=3,
+        rows=3 if many else 1,
+        cols=1 if many else 3,
         column_widths=widths,
-        horizontal_spacing=_GAP / total,
+        horizontal_spacing=0 if many else _GAP / total,
+        vertical_spacing=(below + head) / whole if many else 0,
         shared_yaxes=True,
         subplot_titles=titles,
     )
-    for column, (matrix, of) in enumerate(((own, NETWORK), (beside, kind)), start=1):
+    for number, (matrix, of) in enumerate(((own, NETWORK), (beside, kind))):
         figure.add_trace(
             go.Heatmap(
                 z=matrix.to_numpy(float),
@@ -77,54 +88,59 @@ def specificity(
                 textfont={"size": 12},
                 customdata=_hover(found, kind),
                 hovertemplate="%{customdata}<extra></extra>",
-                showscale=column == 1,
+                showscale=number == 0,
                 colorbar={
                     "title": {"text": "share of<br>the room<br>to fall"},
                     "thickness": 14,
                     "nticks": 4,
                 },
             ),
-            row=1,
-            col=column,
+            **places[number],
         )
-        for row, network in enumerate(own.index):
+        for line, network in enumerate(own.index):
             for place, task in enumerate(own.columns):
                 if task in found.domains.get(str(network), ()):
                     figure.add_shape(
                         type="rect",
-                        x0=place - 0.5, x1=place + 0.5, y0=row - 0.5, y1=row + 0.5,
-                        line={"color": INK, "width": 2},
-                        row=1, col=column,
+                        x0=place - 0.5, x1=place + 0.5, y0=line - 0.5, y1=line + 0.5,
+                        line={"color": INK, "width": 2}, **places[number],
                     )  # fmt: skip
-    figure.add_vline(x=0, line={"color": RULE, "width": 1}, row=1, col=3)
     at = dict(zip(own.index, down, strict=True))
     for number, index in enumerate(held.networks):
-        _add_index(figure, index, at[index.network], held.confidence, first=number == 0)
-    model = ", ".join(map(brief, found.study.table["model"].unique()))
+        _add_index(figure, index, at[index.network], held.confidence, places[2], first=number == 0)
+    # After the indices, since plotly draws no line in an empty panel.
+    figure.add_vline(x=0, line={"color": RULE, "width": 1}, **places[2])
+    model = few(found.study.table["model"], "models")
+    left = max(90, 24 + 8 * longest_line(down))
     finish(
         figure,
         title or titled("What lesions of networks cost their own tasks and others", model),
-        width=total + _SCALE + 120,
+        width=left + total + _SCALE,
         height=400,
     )
-    heading = _LINE * most_lines(titles)
-    top, bottom = figure.layout.margin.t + heading, 70 + 16 * most_lines(across)
-    left = max(90, 24 + 8 * longest_line(down))
+    top = figure.layout.margin.t + head
     figure.update_layout(
-        margin={"t": top, "b": bottom, "l": left, "r": _SCALE},
-        width=left + total + _SCALE,
-        height=top + bottom + max(150, 64 * len(down)),
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": -46 / max(150, 64 * len(down)),
-                "yanchor": "top"},
-    )  # fmt: skip
-    figure.update_xaxes(showgrid=False, tickangle=0, type="category", col=1)
-    figure.update_xaxes(showgrid=False, tickangle=0, type="category", col=2)
-    figure.update_xaxes(type="linear", zeroline=False, nticks=6, col=3)
+        margin={"t": top, "b": below, "l": left, "r": _SCALE}, height=top + whole + below
+    )
+    for where in places[:2]:
+        figure.update_xaxes(showgrid=False, tickangle=-90 if many else 0, type="category", **where)
+    figure.update_xaxes(type="linear", zeroline=False, nticks=6, **places[2])
     figure.update_yaxes(showgrid=False, autorange="reversed", type="category", ticklabelstandoff=6)
+    legend_below(figure, gap=46 if many else below + 10)
+    if not many:  # below the strip, to which it belongs
+        figure.update_layout(legend={"x": 1, "xanchor": "right"})
     return figure
 
 
-def _add_index(figure: go.Figure, index: Index, row: str, confidence: float, first: bool) -> None:
+def _add_index(
+    figure: go.Figure,
+    index: Index,
+    row: str,
+    confidence: float,
+    place: dict[str, int],
+    *,
+    first: bool,
+) -> None:
     """Draw a network's index beside those of its draws, with the interval of the difference."""
     draws, look, plain = list(index.draws), style(0), style(6)
     figure.add_trace(
@@ -138,8 +154,7 @@ def _add_index(figure: go.Figure, index: Index, row: str, confidence: float, fir
             showlegend=first,
             hovertemplate="draw: %{x:.2f}<extra></extra>",
         ),
-        row=1,
-        col=3,
+        **place,
     )
     below, above = index.difference - index.low, index.high - index.difference
     has_ends = bool(np.isfinite([below, above]).all())
@@ -163,8 +178,7 @@ def _add_index(figure: go.Figure, index: Index, row: str, confidence: float, fir
             " %{customdata[0]:.2f} [%{customdata[1]:.2f}, %{customdata[2]:.2f}] "
             f"({100 * confidence:g} %)<br>p %{{customdata[3]:.3f}}<extra></extra>",
         ),
-        row=1,
-        col=3,
+        **place,
     )
 
 

@@ -43,14 +43,26 @@ def place_in_words(row: int, n_layers: int) -> str:
     return named.get(row, f"layer {row}")
 
 
-def ticks(rows: list[int], n_layers: int) -> dict[str, Any]:
-    """Return the ticks of an axis of layers: every one, or every fifth, and the ends by name."""
-    step = 1 if n_layers <= 40 else 5
+def ticks(rows: list[int], n_layers: int, *, level: bool = False) -> dict[str, Any]:
+    """Return the ticks of an axis of layers: every one, or every fifth, and the ends by name.
+
+    Args:
+        rows: places on the axis.
+        n_layers: of the model.
+        level: whether the axis is level, on which names take more room than on an upright one.
+
+    Example:
+        >>> ticks(rows_of(["embed"], 28), 28, level=True)["ticktext"]
+        ['embed', '5', '10', '15', '20']
+    """
+    step = 1 if n_layers <= (20 if level else 40) else 5
     named = {row_of(site, n_layers): tick for site, tick in _TICKS.items()}
     if not any(row in named for row in rows):
         return {"dtick": step}
     # A number right beside a name would lie under it.
     shown = [row for row in rows if row in named or (row % step == 0 and row + step <= n_layers)]
+    if level and min(rows) < 0:
+        shown = [row for row in shown if row in named or row - step >= min(rows)]
     shown = shown if step > 1 else rows
     return {"tickvals": shown, "ticktext": [named.get(row, str(row)) for row in shown]}
 

@@ -10,10 +10,13 @@ from jaxtyping import Float
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import brief, finish, grid
-from lensloc.plot.labels import fitted, labels, literal, longest_line, most_lines
+from lensloc.plot.common import brief, few, finish, grid
+from lensloc.plot.labels import fitted, labels, literal, most_lines, wrapped
 from lensloc.plot.showing import panels as panels_of
+from lensloc.plot.spacing import legend_below
 from lensloc.plot.themes import RULE, style
+
+_NOTE = 32  # letters of a line below the title of a panel
 
 
 @dataclass(frozen=True)
@@ -81,15 +84,20 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     _require(table, panels)
     networks, sites = (list(dict.fromkeys(table[name])) for name in ("network", "site"))
     n_rows, n_columns = grid(len(panels), most=4 if len(panels) > 6 else 3)
+    titles = [_panel_title(panel, table) for panel in panels]
+    lines = most_lines(titles)
+    titles = [title + "<br>&nbsp;" * (lines - most_lines([title])) for title in titles]
     panel_height = 30 + max(24, 14 * len(networks)) * len(sites)
-    height = 110 + n_rows * (panel_height + 80) + 40 * (len(networks) > 1)
+    heading = 20 + 15 * (lines - 1)
+    between = 44 + heading  # ticks, and the titles of the panels below
+    area = n_rows * panel_height + (n_rows - 1) * between
     figure = panels_of(
         rows=n_rows,
         cols=n_columns,
         shared_yaxes=True,
-        subplot_titles=[_panel_title(panel, table) for panel in panels],
+        subplot_titles=titles,
         horizontal_spacing=0.03,
-        vertical_spacing=90 / height if n_rows > 1 else 0,
+        vertical_spacing=between / area if n_rows > 1 else 0,
     )
     figure.update_annotations(font={"size": 12})
     for number, panel in enumerate(panels):
@@ -104,9 +112,9 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     model = f" in {brief(_one(table, 'model'))}" if _one(table, "model") else ""
     finish(
         figure,
-        title or f"{', '.join(map(brief, networks))}{model}, by kind of unit",
+        title or f"{few(networks, 'networks')}{model}, by kind of unit",
         width=max(700, 130 + 218 * n_columns),
-        height=height,
+        height=400,
     )
     figure.update_yaxes(
         tickvals=list(range(len(sites))),
@@ -118,21 +126,12 @@ def granularity(table: pd.DataFrame, *, title: str | None = None) -> go.Figure:
     figure.update_xaxes(
         zeroline=True, zerolinecolor=RULE, zerolinewidth=1, nticks=6, rangemode="tozero"
     )
-    # Long names stand below each other, and need room.
-    names = [trace.name for trace in figure.data if trace.showlegend]
-    across = sum(7 * longest_line([name]) + 60 for name in names) <= figure.layout.width
-    room = 0 if across else sum(18 * most_lines([name]) + 11 for name in names) - 20
+    top = figure.layout.margin.t + heading
     figure.update_layout(
-        showlegend=len(networks) > 1,
-        legend={
-            "orientation": "h" if across else "v",
-            "x": 0,
-            "y": -50 / height,
-            "yanchor": "top",
-        },
-        margin={"t": figure.layout.margin.t + 40, "b": figure.layout.margin.b + room},
-        height=figure.layout.height + room,
+        showlegend=len(networks) > 1, margin={"t": top, "b": 50}, height=top + area + 50
     )
+    if len(networks) > 1:
+        legend_below(figure, gap=46)
     return figure
 
 
@@ -180,7 +179,8 @@ def _panel_title(panel: Panel, table: pd.DataFrame) -> str:
     if panel.column == "drop_number" and _one(table, "n_number"):
         notes.insert(0, f"{float(_one(table, 'n_number')):,.0f} units")
     # A line also where there is no note, so that titles stand level.
-    return f"{panel.title}<br><span style='font-size:11px'>{'; '.join(notes)}&nbsp;</span>"
+    note = wrapped("; ".join(notes), _NOTE)
+    return f"{panel.title}<br><span style='font-size:11px'>{note}&nbsp;</span>"
 
 
 def _one(table: pd.DataFrame, column: str) -> str:
@@ -215,7 +215,7 @@ def _symbols(
         traces.append(
             go.Scatter(
                 x=others,
-                marker={**marker, "symbol": f"{look['symbol'].removesuffix('-open')}-open"},
+                marker={**marker, "symbol": f"{look['symbol']}-open"},
                 customdata=about,
                 hovertemplate=f"%{{customdata}}<br>{panel.meaning}: %{{x:.3g}}<extra></extra>",
                 showlegend=False,

@@ -4,8 +4,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-# Stands for "&lt;" while a text is broken into lines, which must not break it.
-_LESS = "\ue000"
+# What stands for "&lt;" and for " %" while a text is broken into lines, which must not break them.
+_LESS, _PERCENT = "\ue000", "\ue001%"
 
 
 def literal(name: str) -> str:
@@ -16,13 +16,17 @@ def literal(name: str) -> str:
 def wrapped(label: str, width: int = 22) -> str:
     """Break a label into lines of at most so many characters; longer words are broken, too.
 
+    A per cent sign stays with its number.
+
     Example:
+        >>> wrapped("nearest to 1 %", 12)
+        'nearest to<br>1 %'
         >>> wrapped("sentences of twelve words", 12)
         'sentences of<br>twelve words'
     """
-    parts = label.replace("&lt;", _LESS).split("<br>")
+    parts = label.replace("&lt;", _LESS).replace(" %", _PERCENT).split("<br>")
     lines = [line for part in parts for line in textwrap.wrap(part, max(2, width)) or [""]]
-    return "<br>".join(lines).replace(_LESS, "&lt;")
+    return "<br>".join(lines).replace(_LESS, "&lt;").replace(_PERCENT, " %")
 
 
 def fitted(label: str, width: int = 22, lines: int = 3) -> str:

@@ -9,16 +9,15 @@ import plotly.graph_objects as go
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import brief, finish, grid
+from lensloc.plot.common import brief, few, finish, grid
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
-from lensloc.plot.themes import INK, PAGE, RULE, style
+from lensloc.plot.spacing import heading as heading_of
+from lensloc.plot.spacing import legend_below, panel_titles
+from lensloc.plot.themes import INK, PAGE, RULE, bar_style, style
 from lensloc.results.joining import told_apart
 from lensloc.results.lesion_cases import matches_of
 from lensloc.results.lesions import NETWORK, LesionStudy
-
-_PANEL_LETTER, _PANEL_LINE = 8, 20  # of the titles of panels, in pixels
-_TITLE_LINES = 3
 
 
 def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
@@ -40,11 +39,11 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     tasks = list(dict.fromkeys(table["task"]))
     n_rows, n_columns = grid(len(tasks), most=3)
     panel_width = 290 if n_columns == 3 else 340
-    titles = labels(tasks, panel_width // _PANEL_LETTER - 4, _TITLE_LINES)
-    heading = _PANEL_LINE * (most_lines(titles) - 1)
-    width = 120 + panel_width * max(2, n_columns)
-    height = 130 + (330 + heading) * n_rows
-    figure = _panels(titles, n_rows, n_columns, height, below=60 + heading)
+    titles = panel_titles(tasks, panel_width - 40)
+    heading = heading_of(titles)
+    between = 100 + heading
+    area = 240 * n_rows + between * (n_rows - 1)
+    figure = _panels(titles, n_rows, n_columns, between / area)
     curves = _curves(table)
     for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
@@ -58,23 +57,11 @@ def dose_response(study: LesionStudy, *, title: str | None = None) -> go.Figure:
     figure.update_xaxes(
         title="units lesioned (%)", type="log", tickvals=sizes, ticktext=[f"{s:g}" for s in sizes]
     )
-    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    networks = few(table["network"], "networks")
     default = f"What lesions of {networks} cost {_models(table)}"
-    finish(figure, title or default, width=width, height=height)
-    # Beside each other below the panels if they fit, otherwise below each other.
-    names = [trace.name for trace in figure.data if trace.showlegend]
-    across = sum(longest_line([name]) * 7 + 70 for name in names) <= 3 * width
-    below = 130 if across else 90 + sum(18 * most_lines([name]) + 11 for name in names)
-    figure.update_layout(
-        legend={
-            "orientation": "h" if across else "v",
-            "x": 0,
-            "y": -80 / (height - 210),
-            "yanchor": "top",
-        },
-        margin={"t": figure.layout.margin.t + 16 + heading, "b": below},
-        height=height + heading + below - 130,
-    )
+    width = 120 + panel_width * max(2, n_columns)
+    _finish(figure, title or default, width, area, heading, below=64)
+    legend_below(figure, gap=62)
     return figure
 
 
@@ -109,11 +96,12 @@ def lesion_bars(
     slanted = most_lines(shown.values()) == 1
     panel_width = max(300, 100 + (36 if slanted else 54) * len(curves))
     n_rows, n_columns = grid(len(tasks), most=max(1, 900 // panel_width))
-    titles = labels(tasks, panel_width // _PANEL_LETTER - 2, _TITLE_LINES)
-    heading = _PANEL_LINE * (most_lines(titles) - 1)
+    titles = panel_titles(tasks, panel_width - 20)
+    heading = heading_of(titles)
     names = 40 + int((4.4 if slanted else 6.2) * longest_line(shown.values()))
-    height = 110 + (300 + names + heading) * n_rows
-    figure = _panels(titles, n_rows, n_columns, height, below=names + heading)
+    between = names + heading + 40
+    area = 260 * n_rows + between * (n_rows - 1)
+    figure = _panels(titles, n_rows, n_columns, between / area)
     for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task]
@@ -158,14 +146,12 @@ def lesion_bars(
             )
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
-    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    networks = few(table["network"], "networks")
     model = _models(table)
     default = f"What a lesion of {size:g} % of the units costs {model}: {networks}"
-    finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
+    width = max(480, 80 + panel_width * n_columns)
+    _finish(figure, title or default, width, area, heading, below=names)
     figure.update_xaxes(tickangle=-45 if slanted else -90, tickfont={"size": 11})
-    figure.update_layout(
-        margin={"t": figure.layout.margin.t + 16 + heading}, height=height + heading
-    )
     return figure
 
 
@@ -199,10 +185,11 @@ def ablation_modes(
     curves = _curves(table.assign(mode=""))
     panel_width = max(300, 90 + 90 * len(modes), 90 + 18 * len(modes) * len(curves))
     n_rows, n_columns = grid(len(tasks), most=max(1, 900 // panel_width))
-    titles = labels(tasks, panel_width // _PANEL_LETTER - 2, _TITLE_LINES)
-    heading = _PANEL_LINE * (most_lines(titles) - 1)
-    height = 150 + (300 + heading) * n_rows
-    figure = _panels(titles, n_rows, n_columns, height, below=60 + heading)
+    titles = panel_titles(tasks, panel_width - 20)
+    heading = heading_of(titles)
+    between = 100 + heading
+    area = 240 * n_rows + between * (n_rows - 1)
+    figure = _panels(titles, n_rows, n_columns, between / area)
     for place, task in zip(_places(n_rows, n_columns), tasks, strict=False):
         for number, (label, found) in enumerate(curves.items()):
             rows = found[found["task"] == task].assign(mode=table["mode"])
@@ -223,7 +210,7 @@ def ablation_modes(
                         "thickness": 1.5,
                         "color": INK,
                     },
-                    marker={"color": style(number)["color"]},
+                    marker=bar_style(number),
                     name=label,
                     legendgroup=label,
                     showlegend=task == tasks[0] and len(curves) > 1,
@@ -234,17 +221,14 @@ def ablation_modes(
         figure.add_hline(y=0, line={"color": RULE, "width": 1}, **place)
         measure = str(table.loc[table["task"] == task, "measure"].iloc[0])
         figure.update_yaxes(title={"text": _drop_label(measure), "standoff": 4}, **place)
-    networks = ", ".join(map(brief, dict.fromkeys(table["network"])))
+    networks = few(table["network"], "networks")
     model = _models(table)
     figure.update_xaxes(type="category")
     default = f"What units become, and what it costs {model}: {size:g} % of the units, {networks}"
-    finish(figure, title or default, width=max(480, 80 + panel_width * n_columns), height=height)
-    figure.update_layout(
-        barmode="group",
-        legend={"orientation": "h", "x": 0, "y": -60 / (height - 150), "yanchor": "top"},
-        margin={"t": figure.layout.margin.t + 16 + heading, "b": 90},
-        height=height + heading,
-    )
+    width = max(480, 80 + panel_width * n_columns)
+    _finish(figure, title or default, width, area, heading, below=64)
+    figure.update_layout(barmode="group")
+    legend_below(figure, gap=50)
     return figure
 
 
@@ -366,15 +350,22 @@ def _add_curve(
         )
 
 
-def _panels(titles: list[str], n_rows: int, n_columns: int, height: int, below: int = 60) -> Figure:
-    """Make a grid of panels, with ``below`` pixels for what stands under each."""
+def _panels(titles: list[str], n_rows: int, n_columns: int, between: float) -> Figure:
+    """Make a grid of panels, with that share of the height between two of them."""
     return panels(
         rows=n_rows,
         cols=n_columns,
         subplot_titles=titles,
         horizontal_spacing=0.3 / (1 + n_columns),
-        vertical_spacing=(below + 40) / (height - 130) if n_rows > 1 else 0,
+        vertical_spacing=between if n_rows > 1 else 0,
     )
+
+
+def _finish(figure: Figure, title: str, width: int, area: int, heading: int, *, below: int) -> None:
+    """Finish a figure whose panels are ``area`` high, with ``below`` pixels under them."""
+    finish(figure, title, width=width, height=400)
+    top = figure.layout.margin.t + 16 + heading
+    figure.update_layout(margin={"t": top, "b": below}, height=top + area + below)
 
 
 def _places(n_rows: int, n_columns: int) -> Iterator[dict[str, int]]:

@@ -16,6 +16,7 @@ from lensloc.plot.common import about, contrast_of, finish, name_of_t, size_in_w
 from lensloc.plot.ends import name_rows, place_in_words, row_of, rows_of, ticks
 from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
+from lensloc.plot.spacing import heading, panel_titles
 from lensloc.plot.themes import BROWNS, DIVERGING, SEQUENTIAL
 from lensloc.selectivity import Selectivity
 from lensloc.units.mask import UnitMask
@@ -33,6 +34,7 @@ _HOVER = (
 _PLOT_WIDTH = 760
 _LEVEL_LABEL, _NUMBER, _LETTER, _LINE = 90, 29, 6.2, 17
 _UPRIGHT = 40  # letters of an upright label
+_NARROW_PANEL = 160  # in which a title has smaller letters
 _BAR = 112  # what a colour bar takes
 # Columns whose largest shares differ by more than this are not drawn on one scale.
 _ONE_SCALE = 5
@@ -72,14 +74,18 @@ def layer_heatmap(
     rows = rows_of({mask.site for mask in every}, n_layers)
     n_columns = sum(map(len, groups.values()))
     column_width = 130 if n_columns <= 5 else max(22, min(130, _PLOT_WIDTH // n_columns))
+    panel = column_width * min(map(len, groups.values()))
+    size = 16 if panel >= _NARROW_PANEL else 12
+    titles = panel_titles(groups, panel - 12, size=size)
     figure = panels(
         rows=1,
         cols=len(groups),
         shared_yaxes=True,
-        subplot_titles=labels(groups, 40, 2),
+        subplot_titles=titles,
         column_widths=[len(sets) for sets in groups.values()],
         horizontal_spacing=min(0.03, 0.5 / len(groups)),
     )
+    figure.update_annotations(font={"size": size})
     level = column_width >= _LEVEL_LABEL
     annotated = n_layers <= 64 and column_width >= _NUMBER
     scales = _scales([float(mask.percent_per_layer().max()) for mask in every])
@@ -105,7 +111,10 @@ def layer_heatmap(
         height=max(360, 140 + 17 * n_layers) + below,
     )
     if any(groups):
-        figure.update_layout(margin={"t": figure.layout.margin.t + 24})
+        figure.update_layout(
+            margin={"t": figure.layout.margin.t + 24 + heading(titles)},
+            height=figure.layout.height + heading(titles),
+        )
     if len(scales) > 1:
         figure.update_layout(margin={"r": 24 + 2 * _BAR})
     figure.update_xaxes(side="bottom", tickangle=0)
@@ -324,5 +333,5 @@ def _map_of_t(
 
 
 def _number(t: float, q: float) -> str:
-    text = f"{t:.1f}" if abs(t) < 9.95 else f"{t:.0f}"
+    text = f"{t:.1f}".replace("-0.0", "0.0") if abs(t) < 9.95 else f"{t:.0f}"
     return f"<b>{text}</b>" if q < 0.05 else text

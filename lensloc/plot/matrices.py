@@ -57,10 +57,13 @@ def language_matrix(
         raise LensLocError("There is no panel to draw; give at least one kind.")
     matrices = {kind: found.matrix(kind) for kind in shown}
     lesioned, tested = (list(getattr(matrices[shown[0]], name)) for name in ("index", "columns"))
-    down, across = labels(lesioned, 16, 2), labels(tested, 16, 3)
+    # Of many languages, names are narrower, so that a page holds them.
+    down, across = labels(lesioned, 16, 2), labels(tested, 16 if len(tested) <= 6 else 10, 3)
     largest = max(float(np.nanmax(np.abs(each.to_numpy()))) for each in matrices.values())
     end = highest or largest or 1.0
-    panel = max(200, max(68, 8 * longest_line(across)) * len(tested))
+    # Names of several lines fill these, and need a gap between them.
+    gap = 6 * (most_lines(across) > 1)
+    panel = max(200, max(68, gap + 8 * longest_line(across)) * len(tested))
     n_rows, n_columns = grid(len(shown), most=(_WIDEST + _GAP) // (panel + _GAP))
     titles = [wrapped(_panel(found, kind), panel // 8) for kind in shown]
     heading = _heading(titles)
@@ -155,21 +158,23 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
     totals = np.array([[len(mask)] * n_layers for mask in masks.values()])
     highest = float(np.nanmax(counts))
     text = np.where(counts > 0, np.nan_to_num(counts).astype(int).astype(str), "")
+    names = [
+        f"{name}<br>{len(mask):,}"
+        for name, mask in zip(labels(masks, 22, 2), masks.values(), strict=True)
+    ]
+    many = n_layers > 40  # too many for numbers in the cells
     figure = Figure(
         go.Heatmap(
             z=counts,
             x=list(range(n_layers)),
-            y=[
-                f"{name}<br>{len(mask):,}"
-                for name, mask in zip(labels(masks, 22, 2), masks.values(), strict=True)
-            ],
+            y=names,
             colorscale=SEQUENTIAL,
             zmin=0,
             zmax=highest or 1.0,
             xgap=1,
             ygap=3,
             text=text,
-            texttemplate="%{text}",
+            texttemplate=None if many else "%{text}",
             textfont={"size": 11},
             customdata=totals,
             hovertext=[[literal(str(name))] * n_layers for name in masks],
@@ -186,11 +191,11 @@ def language_layers(masks: Mapping[str, UnitMask], *, title: str | None = None) 
             "Units of every language, by layer",
             ", ".join(dict.fromkeys(brief(m.provenance.model) for m in masks.values())),
         ),
-        width=max(520, 190 + 27 * n_layers),
-        height=170 + max(150, 44 * len(masks)),
+        width=max(520, 190 + (12 if many else 27) * n_layers),
+        height=170 + max(150, (10 + 17 * most_lines(names)) * len(masks)),
     )
     figure.update_xaxes(
-        title="layer", showgrid=False, zeroline=False, dtick=1 if n_layers <= 40 else 5, ticks=""
+        title="layer", showgrid=False, zeroline=False, dtick=5 if many else 1, ticks=""
     )
     figure.update_yaxes(
         title="language, number of units", showgrid=False, autorange="reversed", ticklabelstandoff=6
@@ -230,6 +235,8 @@ def steering(
     toward = sorted(table["toward"].unique(), key=[*asked, *table["toward"]].index)
     down, across = labels(asked, 16, 1), labels(toward, 20, 1)
     upright = 8 * longest_line(across) > 44
+    # Room for the names of the languages asked in, which stand beside every panel.
+    gap = max(2 * _GAP, 20 + int(7.6 * longest_line(down)))
     width = max(230, 44 * len(toward))
     panels = {
         (row, column): (
@@ -255,7 +262,7 @@ def steering(
             for row in range(1, len(ways) + 1)
         ],
         subplot_titles=titles,
-        horizontal_spacing=2 * _GAP / (len(zeroing) * width + (len(zeroing) - 1) * 2 * _GAP),
+        horizontal_spacing=gap / (len(zeroing) * width + (len(zeroing) - 1) * gap),
         vertical_spacing=between / height,
     )
     words = {
@@ -300,12 +307,13 @@ def steering(
     finish(
         figure,
         title or f"Steering: answers that {words[measure]}",
-        width=_LEFT + len(zeroing) * width + (len(zeroing) - 1) * 2 * _GAP + _SCALE,
+        width=max(_LEFT, gap + 24) + len(zeroing) * width + (len(zeroing) - 1) * gap + _SCALE,
         height=height,
     )
     top, bottom = figure.layout.margin.t + _heading(titles), between
     figure.update_layout(
-        margin={"t": top, "b": bottom, "l": _LEFT, "r": _SCALE}, height=top + height + bottom
+        margin={"t": top, "b": bottom, "l": max(_LEFT, gap + 24), "r": _SCALE},
+        height=top + height + bottom,
     )
     figure.update_xaxes(showgrid=False, tickangle=-90 if upright else 0, type="category")
     figure.update_xaxes(title="steered to", row=len(ways))

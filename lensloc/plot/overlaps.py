@@ -21,6 +21,7 @@ _TITLES = {
     "ratio": "times<br>chance",
     "n_both": "shared<br>units",
 }
+_LETTER = 8  # pixels of a letter of a name
 _NEEDED = ("first", "second", "n_first", "n_second", "n_both", "n_expected", "ratio", "p")
 
 
@@ -60,7 +61,9 @@ def overlap(
     sizes = dict(zip(table["first"], table["n_first"], strict=True))
     sizes |= dict(zip(table["second"], table["n_second"], strict=True))
     numbers = [f"<br>{sizes[name]:,} unit{'s' if sizes[name] != 1 else ''}" for name in names]
-    across = [a + b for a, b in zip(labels(names, 16, 3), numbers, strict=True)][:-1]
+    width = max(96, min(150, 640 // max(1, len(names) - 1)))
+    letters = min(16, width // _LETTER)
+    across = [a + b for a, b in zip(labels(names, letters, 3), numbers, strict=True)][:-1]
     down = [a + b for a, b in zip(labels(names, 20, 3), numbers, strict=True)][1:]
     rows, columns = names[1:], names[:-1]
     z = np.full((len(rows), len(columns)), np.nan)
@@ -73,7 +76,6 @@ def overlap(
         text[two - 1, one] = _cell(pair, measure)
         hover[two - 1, one] = _hover(pair)
     highest = float(np.nanmax(z))
-    width = max(96, min(150, 640 // len(columns)))
     figure = Figure(
         go.Heatmap(
             z=z,

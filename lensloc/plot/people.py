@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
-from lensloc.plot.common import brief, finish, grid, titled
-from lensloc.plot.labels import fitted, labels, literal, longest_line, most_lines, wrapped
+from lensloc.plot.common import few, finish, grid, titled
+from lensloc.plot.labels import labels, literal, longest_line
 from lensloc.plot.showing import Figure, panels
+from lensloc.plot.spacing import heading, legend_below, panel_titles
 from lensloc.plot.themes import INK, PAGE, RULE, style
 from lensloc.results.encodings import (
     BASELINE,
@@ -32,7 +33,8 @@ _MEASURES: dict[str, str] = {
     "r": "held-out correlation (r)",
     "r2": "held-out R2",
 }
-_BAR, _LINE = 62, 20  # width of a bar's place and height of a line of a panel's title, in pixels
+# In pixels: width of a bar's place, where there are few panels or many; a line of a panel's title.
+_BAR, _NARROW, _LINE = 62, 36, 20
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = No
         raise LensLocError("The encoding has no network to draw, only baselines.")
     by_layer = len(networks) > 1 and networks["layer"].notna().all() and networks["layer"].is_unique
     figure = _over_layers(found, measure) if by_layer else _beside(found, measure)
-    models = ", ".join(brief(name) for name in networks["model"].unique() if name)
+    models = few(networks["model"], "models")
     words = titled("How well units predict brain responses", models)
     if found.split == "shuffled":
         words += " (SHUFFLED split: passages leak)"
@@ -109,6 +111,8 @@ def alignment(found: Encoding, *, measure: Measure = "r", title: str | None = No
         margin={"t": figure.layout.margin.t + top, "b": bottom},
         height=height + figure.layout.margin.t,
     )
+    if by_layer:
+        legend_below(figure, gap=62)
     return figure
 
 
@@ -117,9 +121,7 @@ def _beside(found: Encoding, measure: Measure) -> Figure:
     table = found.table
     names = list(dict.fromkeys(table.loc[table["kind"] == NETWORK, "network"]))
     bars = {name: list(_bars(table, name, measure)) for name in names}
-    figure = _panels_of_bars(
-        {fitted(literal(name), 40, 2): each for name, each in bars.items()}, _MEASURES[measure]
-    )
+    figure = _panels_of_bars(bars, _MEASURES[measure])
     top = _ceiling(found, measure)
     if top is not None:
         figure.add_hline(
@@ -187,15 +189,14 @@ def _over_layers(found: Encoding, measure: Measure) -> Figure:
                 hovertemplate="ceiling: %{y:.3f}<extra></extra>",
             )
         )  # fmt: skip
-    figure.update_xaxes(title="layer", dtick=1 if max(layers) <= 32 else 5)
-    figure.update_yaxes(title=_MEASURES[measure], zeroline=True, zerolinecolor=RULE)
-    names = [trace.name for trace in figure.data if trace.name]
-    figure.update_layout(
-        width=max(640, 200 + 18 * (max(layers) - min(layers))),
-        height=340 + 21 * len(names),
-        legend={"orientation": "v", "x": 0, "y": -0.22, "yanchor": "top"},
-        margin={"t": 0, "b": 80 + 21 * len(names)},
+    figure.update_xaxes(
+        title="layer",
+        dtick=1 if max(layers) <= 32 else 5,
+        range=[min(layers) - 0.7, max(layers) + 0.7],  # there is no layer -1 to name
     )
+    figure.update_yaxes(title=_MEASURES[measure], zeroline=True, zerolinecolor=RULE)
+    width = max(640, min(1000, 200 + 18 * (max(layers) - min(layers))))
+    figure.update_layout(width=width, height=324, margin={"t": 0, "b": 64})
     return figure
 
 
@@ -253,7 +254,7 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
         shown[WORDS[str(kind)]] = bars
     figure = _panels_of_bars(shown, "gain (nats per time)")
     width, height, top = figure.layout.width, figure.layout.height, figure.layout.margin.t
-    models = ", ".join(brief(name) for name in table["model"].unique() if name)
+    models = few(table["model"], "models")
     bottom = figure.layout.margin.b
     default = titled("What surprisal tells about reading times", models)
     finish(figure, title or default, width=width, height=height)
@@ -270,14 +271,18 @@ def reading_times(study: ReadingStudy, *, title: str | None = None) -> go.Figure
 def _panels_of_bars(shown: dict[str, list[_Bar]], axis: str) -> Figure:
     """Draw panels of bars on one scale; margins leave room for what stands around them."""
     most = max(map(len, shown.values()))
-    below = [labels((bar.label for bar in bars), width=20, lines=3) for bars in shown.values()]
-    n_rows, n_columns = grid(len(shown), most=max(1, 1000 // (90 + _BAR * most)))
-    panel = max(260, 60 + _BAR * most)
-    titles = [wrapped(name, panel // 8) for name in shown] if len(shown) > 1 else []
-    heading = _LINE * most_lines(titles) if titles else 0
+    many = len(shown) > 2 or most > 10
+    wide, letters, lines = (_NARROW, 30, 1) if many else (_BAR, 20, 3)
+    below = [labels((each.label for each in bars), letters, lines) for bars in shown.values()]
+    n_rows, n_columns = grid(len(shown), most=max(1, 1000 // (90 + wide * most)))
+    panel = max(260, 60 + wide * most)
+    titles = panel_titles(shown, panel - 20) if len(shown) > 1 else []
+    head = _LINE + heading(titles) if titles else 0
     names = 20 + int(5.4 * max(longest_line(texts) for texts in below))
-    between = names + heading + 20
-    height = n_rows * 280 + (n_rows - 1) * between
+    # Where all bars above each other are the same, their names stand below the last ones.
+    shared = len(shown) == n_rows * n_columns and all(texts == below[0] for texts in below)
+    between = (20 if shared else names + 20) + head
+    height = n_rows * (220 if many else 280) + (n_rows - 1) * between
     figure = panels(
         rows=n_rows,
         cols=n_columns,
@@ -293,10 +298,12 @@ def _panels_of_bars(shown: dict[str, list[_Bar]], axis: str) -> Figure:
         figure.add_hline(y=0, line={"color": RULE, "width": 1}, **place)
     figure.update_yaxes(title={"text": axis, "standoff": 4}, col=1)
     figure.update_xaxes(tickangle=-45, tickfont={"size": 11}, showgrid=False)
+    for row in range(1, n_rows if shared else 1):
+        figure.update_xaxes(showticklabels=False, row=row)
     figure.update_layout(
         width=max(480, 90 + panel * n_columns),
         height=height + names + 20,
-        margin={"t": heading + 8, "b": names + 12},
+        margin={"t": head + 8, "b": names + 12},
         showlegend=False,
     )
     return figure

@@ -11,6 +11,7 @@ from lensloc.results.profiles import ResponseProfile
 
 _LETTER, _LINE = 6.4, 17  # of the names of conditions, in pixels
 _LEVEL = 8  # letters that fit below a condition
+_MANY = 6  # conditions whose names may have several lines
 
 
 def response_profile(profile: ResponseProfile, *, title: str | None = None) -> go.Figure:
@@ -31,8 +32,9 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
         "signed": "mean signed response<br>(activation units)",
     }
     table = profile.table
-    names = labels(table["condition"], width=20, lines=3)
-    figure = panels(rows=1, cols=3, horizontal_spacing=0.11)
+    many = len(table) > _MANY
+    names = labels(table["condition"], *((30, 1) if many else (20, 3)))
+    figure = panels(rows=1, cols=3, horizontal_spacing=0.08 if many else 0.11)
     for column, (score, label) in enumerate(scores.items(), start=1):
         middle = table[score]
         figure.add_trace(
@@ -66,7 +68,7 @@ def response_profile(profile: ResponseProfile, *, title: str | None = None) -> g
     )
     # Longer names stand upright, so that their lines do not run into each other.
     longest = longest_line(names)
-    upright = most_lines(names) > 1 or longest > 3 * _LEVEL
+    upright = many or most_lines(names) > 1 or longest > 3 * _LEVEL
     figure.update_xaxes(tickangle=-90 if upright else -30)
     if upright:
         below = int(_LETTER * longest)

@@ -1,7 +1,5 @@
 """How much of a difference k units carry: faithfulness, completeness, estimated against exact."""
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 
@@ -9,6 +7,7 @@ from lensloc.arguments import require_a
 from lensloc.plot.common import brief, finish
 from lensloc.plot.labels import literal
 from lensloc.plot.showing import panels
+from lensloc.plot.spacing import legend_below
 from lensloc.plot.themes import RULE, style
 from lensloc.results.faithful import COMPLETENESS, FAITHFULNESS, Faithfulness
 from lensloc.results.recovery import Recovery
@@ -66,10 +65,8 @@ def faithfulness(found: Faithfulness, *, title: str | None = None) -> go.Figure:
     model = f" in {brief(found.model)}" if found.model else ""
     default = f"What units at {found.site} carry: {brief(found.pairs)}{model}"
     finish(figure, title or default, width=130 + 330 * len(titles), height=450)
-    figure.update_layout(
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
-        margin={"t": figure.layout.margin.t + 44, "b": 120},
-    )
+    figure.update_layout(margin={"t": figure.layout.margin.t + 44, "b": 64})
+    legend_below(figure, gap=64)
     return figure
 
 
@@ -89,7 +86,6 @@ def _random(drawn: Recovery, *, first: bool) -> go.Scatter:
 
 def _curve(found: Recovery, name: str, number: int, *, first: bool) -> list[go.Scatter]:
     look = style(number)
-    shared: dict[str, Any] = {"legendgroup": name, "line": {"color": look["color"]}}
     around = np.concatenate([found.sizes, found.sizes[::-1]])
     band = go.Scatter(
         x=around,
@@ -109,11 +105,12 @@ def _curve(found: Recovery, name: str, number: int, *, first: bool) -> list[go.S
         mode="lines+markers",
         marker={"symbol": look["symbol"], "size": 7, "color": look["color"]},
         name=name,
+        line={"color": look["color"], "dash": look["dash"]},
+        legendgroup=name,
         showlegend=first,
         customdata=np.stack([found.low, found.high], axis=-1),
         hovertemplate=f"{literal(name)}: %{{x:,}} units, %{{y:.1%}} (%{{customdata[0]:.1%}} to "
         "%{customdata[1]:.1%})<extra></extra>",
-        **shared,
     )
     return [band, line]
 

@@ -12,12 +12,14 @@ from lensloc.errors import LensLocError
 from lensloc.plot.common import finish
 from lensloc.plot.labels import labels, literal, longest_line
 from lensloc.plot.showing import Figure, panels
+from lensloc.plot.spacing import heading, legend_below, panel_titles
 from lensloc.plot.themes import DIVERGING, RULE, SEQUENTIAL, style
 from lensloc.results.sweeps import Sweep
 
 _DEPTHS = 24  # rows of the map of depths: as fine as most models have layers
 _COLUMN, _LETTER = 62, 6.4  # pixels of a model, and of a letter of its name
 _UPRIGHT = 9  # letters of the longest name that stands level
+_PANEL = 250  # height of a panel
 _EVERYWHERE = ["contrast", "site", "protocol"]
 
 
@@ -43,10 +45,7 @@ def sweep_depths(found: Sweep, *, title: str | None = None) -> go.Figure:
     groups = list(found.layers.groupby(_EVERYWHERE, sort=False))
     models = _models(found.layers)
     names = labels(models, 30, 1)
-    figure = panels(
-        rows=len(groups), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(3, len(groups)),
-        subplot_titles=_titles([key for key, _ in groups]),
-    )  # fmt: skip
+    figure = _panels([key for key, _ in groups], names)
     top = float(found.layers["share"].max()) or 1.0
     depths = np.linspace(0, 1, _DEPTHS)
     for row, (_, rows) in enumerate(groups, start=1):
@@ -103,10 +102,7 @@ def sweep_drops(
     models = _models(table)
     names = labels(models, 30, 1)
     place = dict(zip(models, range(len(models)), strict=True))
-    figure = panels(
-        rows=len(groups), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(3, len(groups)),
-        subplot_titles=_titles([key for key, _ in groups]),
-    )  # fmt: skip
+    figure = _panels([key for key, _ in groups], names)
     looks = {
         name: style(number)
         for number, name in enumerate(
@@ -131,6 +127,7 @@ def sweep_drops(
     default = f"What lesions cost on {literal(task)}, beside controls (nearest to {percent:g} %)"
     _finish(figure, title or default, names, len(groups))
     figure.update_layout(showlegend=True)
+    legend_below(figure, gap=figure.layout.margin.b)
     return figure
 
 
@@ -168,10 +165,9 @@ def sweep_specificity(
     groups = list(table.groupby(["site", "protocol"], sort=False))
     models = _models(table)
     names = labels(models, 30, 1)
-    figure = panels(
-        rows=len(groups), cols=1, shared_xaxes=True, vertical_spacing=0.3 / max(3, len(groups)),
-        subplot_titles=_titles([key for key, _ in groups]),
-    )  # fmt: skip
+    most = max(rows["network"].nunique() for _, rows in groups)
+    panel = max(130, 38 * most)
+    figure = _panels([key for key, _ in groups], names, panel)
     end = max(0.1, float(np.nanmax(np.abs(table["difference"].to_numpy(float)), initial=0.0)))
     for row, (_, rows) in enumerate(groups, start=1):
         networks = list(dict.fromkeys(map(str, rows["network"])))
@@ -181,7 +177,7 @@ def sweep_specificity(
         p = cells["p"].reindex(index=networks, columns=models).to_numpy(float)
         figure.add_trace(
             go.Heatmap(
-                z=difference, x=names, y=labels(networks, 22, 1), zmin=-end, zmax=end,
+                z=difference, x=names, y=labels(networks, 22, 2), zmin=-end, zmax=end,
                 colorscale=DIVERGING, xgap=2, ygap=2,
                 text=[["" if np.isnan(v) else f"p {v:.3f}" for v in line] for line in p],
                 texttemplate="%{text}",
@@ -191,8 +187,9 @@ def sweep_specificity(
             ),
             row=row, col=1,
         )  # fmt: skip
+    figure.update_yaxes(autorange="reversed")
     default = f"How specifically lesions harm their own tasks, beside {literal(kind)} controls"
-    _finish(figure, title or default, names, len(groups), panel=130)
+    _finish(figure, title or default, names, len(groups), panel)
     return figure
 
 
@@ -204,14 +201,14 @@ def _models(table: pd.DataFrame) -> list[str]:
 
 
 def _titles(keys: Sequence[Any]) -> list[str]:
-    """Return titles of panels that name what differs between them, and the first always."""
+    """Name of every panel what differs between them, and the first always."""
     parts = [[str(part) for part in key] for key in keys]
     differ = [
         number
         for number in range(len(parts[0]))
         if number == 0 or len({part[number] for part in parts}) > 1
     ]
-    return labels([" · ".join(part[number] for number in differ) for part in parts], 80, 1)
+    return [" · ".join(part[number] for number in differ) for part in parts]
 
 
 def _nearest(rows: pd.DataFrame, depths: np.ndarray) -> list[int]:
@@ -277,12 +274,30 @@ def _unit(rows: pd.DataFrame) -> str:
     return known.get(measure, measure)
 
 
+def _panels(keys: Sequence[Any], names: Sequence[str], panel: int = _PANEL) -> Figure:
+    """Make panels above each other, named by what differs between them, with one axis of models."""
+    titles = panel_titles(_titles(keys), _width(names) - 180, 2)
+    between = 40 + heading(titles)
+    whole = panel * len(titles) + between * (len(titles) - 1)
+    return panels(
+        rows=len(titles), cols=1, shared_xaxes=True, subplot_titles=titles,
+        vertical_spacing=between / whole if len(titles) > 1 else 0,
+    )  # fmt: skip
+
+
+def _width(names: Sequence[str]) -> int:
+    return max(620, 260 + _COLUMN * len(names))
+
+
 def _finish(
-    figure: Figure, title: str, names: Sequence[str], n_panels: int, panel: int = 250
+    figure: Figure, title: str, names: Sequence[str], n_panels: int, panel: int = _PANEL
 ) -> None:
     upright = longest_line(names) > _UPRIGHT
     below = int(_LETTER * longest_line(names)) if upright else 20
-    width = max(620, 260 + _COLUMN * len(names))
-    finish(figure, title, width=width, height=170 + panel * n_panels + below)
-    figure.update_layout(margin={"t": figure.layout.margin.t + 24, "b": 40 + below})
+    head = heading([note.text for note in figure.layout.annotations[:n_panels]])
+    between = 40 + head
+    finish(figure, title, width=_width(names), height=400)
+    top, bottom = figure.layout.margin.t + 24 + head, 40 + below
+    height = top + panel * n_panels + between * (n_panels - 1) + bottom
+    figure.update_layout(height=height, margin={"t": top, "b": bottom})
     figure.update_xaxes(tickangle=-90 if upright else 0)

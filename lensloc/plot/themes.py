@@ -72,21 +72,47 @@ _COLORS: dict[Theme, tuple[str, ...]] = {
         *_SEQUENTIAL["dark"],
         *_BROWNS["dark"],
         *_DIVERGING["dark"],
-        *("#4499e6", "#c8c8c8", "#f0e442", "#dddddd", "#8a8d93", _PAGES["dark"]),
+        *("#4499e6", "#929292", "#f0e442", "#f4f4f4", "#8a8d93", _PAGES["dark"]),
     ),
 }
 # What holds data and words, not colours.
 _DATA = frozenset({"x", "y", "z", "customdata", "text", "name", "hovertext", "template"})
 
 
+# When all colours were used they come again with other symbols and dashes, never hollow ones, which
+# mean something else in most figures; bars come with patterns.
+_MORE_SYMBOLS = (
+    "hexagon star-diamond hourglass bowtie triangle-left triangle-right x hexagram".split(),
+    "diamond-tall star-square star-triangle-up star-triangle-down diamond-wide octagon "
+    "triangle-ne triangle-sw".split(),
+)
+_PATTERNS = ("/", "x")
+
+
 def style(number: int) -> dict[str, Any]:
-    """Return colour, dash and symbol of the curve of that number; beyond eight, hollow ones."""
-    found = STYLES[number % len(STYLES)]
-    if number < len(STYLES):
-        return found
-    dashes = [each["dash"] for each in STYLES]
-    dash = dashes[(number + number // len(STYLES)) % len(STYLES)]
-    return {**found, "dash": dash, "symbol": f"{found['symbol']}-open"}
+    """Return colour, dash and symbol of the curve of that number; 24 differ."""
+    again, place = divmod(number, len(STYLES))
+    if not again:
+        return STYLES[place]
+    return {
+        "color": STYLES[place]["color"],
+        "dash": STYLES[(place + again) % len(STYLES)]["dash"],
+        "symbol": _MORE_SYMBOLS[(again - 1) % len(_MORE_SYMBOLS)][place],
+    }
+
+
+def bar_style(number: int) -> dict[str, Any]:
+    """Return the marker of the bars of that number: its colour; beyond eight, with a pattern."""
+    again, place = divmod(number, len(STYLES))
+    color = STYLES[place]["color"]
+    if not again:
+        return {"color": color}
+    pattern = _PATTERNS[(again - 1) % len(_PATTERNS)]
+    return {
+        "color": color,
+        "pattern": {"shape": pattern, "fillmode": "replace", "fgcolor": color, "bgcolor": PAGE},
+        "line": {"color": color, "width": 1},
+    }
 
 
 def themed(figure: go.Figure, theme: Theme) -> go.Figure:

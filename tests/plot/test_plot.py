@@ -581,7 +581,7 @@ def test_titles_name_contrast_model_and_size() -> None:
         .layout.title.text.split("<br>")
     )  # fmt: skip
     several = {str(n): with_model(found, f"m{n}") for n in range(4)}
-    assert "4 different ones" in plot.layer_heatmap(several, percent=25).layout.title.text
+    assert "language in 4 models" in plot.layer_heatmap(several, percent=25).layout.title.text
     unknown = plot.layer_heatmap(selectivity(), percent=25)
     assert unknown.layout.title.text == "Where the selected units are"
     assert plot.unit_heatmap(found, title="mine").layout.title.text == "mine"
