@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 # What the activations kept for the backward pass, the logits and their gradients may take.
 _BUDGET = Budget(on_cpu=3 * 2**30, share=0.5)
 _TOKENS_ON_CPU = 1024
-# Units ablated in one pass: fewer save no time, as one more copy of the texts is run.
-_FEWEST_AT_ONCE = 4
+# Units ablated in one pass. Fewer cost more time than they save: one more copy of the texts is run
+# for each pass, and texts that leave so little room keep a device at work by themselves.
+_FEWEST_AT_ONCE = 12
 # A larger share of a layer's effect missed by the integral is worth a warning.
 _WARN_ABOVE = 0.05
 

@@ -15,7 +15,7 @@ from ranks import as_ranks
 
 import lensloc as ll
 from lensloc import ranks
-from lensloc.attribution import gates
+from lensloc.attribution import gates, running
 from lensloc.attribution.gates import Gate, Place
 from lensloc.errors import NotFiniteError
 from lensloc.forward import memory
@@ -57,7 +57,7 @@ def effects(model: Any, site: str = "head", **options: Any) -> ll.Attribution:
 
 
 @contextlib.contextmanager
-def at_once(number: int, *, side_by_side: bool = True) -> Iterator[Passed]:
+def at_once(number: int, *, side_by_side: bool = True, fewest: int = 1) -> Iterator[Passed]:
     """Have so many copies a pass, whatever fits; gives what the ablating passes were."""
     passes = Passed()
     run = resuming._picked_logits
@@ -76,6 +76,7 @@ def at_once(number: int, *, side_by_side: bool = True) -> Iterator[Passed]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resuming, "_picked_logits", note)
         patch.setattr(Passes, "of", classmethod(forced))
+        patch.setattr(running, "_FEWEST_AT_ONCE", fewest)
         if not side_by_side:
             patch.setattr(scoring, "_longest_packed", lambda model: 0)
         yield passes
@@ -123,6 +124,15 @@ def test_a_unit_that_does_nothing_has_no_effect(checkpoints: dict[str, Path]) ->
         found = effects(model, "mlp_post").score[1]
     assert found[::2].abs().max() < 1e-7
     assert found[1::2].abs().min() > 0
+
+
+def test_where_there_is_room_for_few_there_is_one(tiny_llama: Any) -> None:
+    """Of a few copies in a pass, the intact one would be a large part."""
+    fewest = running._FEWEST_AT_ONCE
+    for number, passes in ((fewest, [1] * 12), (fewest + 1, [5] * 3)):
+        with at_once(number, fewest=fewest) as passed:
+            effects(tiny_llama)
+        assert passed.copies == passes
 
 
 def test_gates_of_copies_by_hand() -> None:
