@@ -167,10 +167,11 @@ def _picked_logits(
     copies: int,
     start: Start | None = None,
 ) -> tuple[LogitsOf, int]:
-    if copies > 1:  # after what is kept was found, which is kept once for all of them
+    if copies > 1:  # only now, since what is kept is kept once for all of them
         inputs = inputs.repeated(copies)
-        start = None if start is None else start.repeated(copies)
-    return seen.picked_logits(inputs, rows, positions, start)
+    if start is None:
+        return seen.picked_logits(inputs, rows, positions)
+    return seen.picked_logits(inputs, rows, positions, start.repeated(copies))
 
 
 def _first_layer(hooks: list[Any], n_layers: int) -> int | None:

@@ -98,6 +98,8 @@ class Start:
 
 
 def _repeated(rows: Tensor, times: int) -> Tensor:
+    if times == 1:
+        return rows
     return rows.expand(times, *rows.shape).flatten(0, 1)
 
 
