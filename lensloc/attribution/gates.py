@@ -101,11 +101,13 @@ class Gate:
         # all of a copy.
         n_gates = len(parts) if self._learns else max(1, len(self._closed))
         size = (n_gates, parts.shape[2])
-        gate = torch.full(size, self._opening, dtype=parts.dtype, device=parts.device)
-        closed = {copy: unit for copy, unit in enumerate(self._closed) if unit is not None}
-        if closed:
-            gate[list(closed), list(closed.values())] = 0
-        return gate.requires_grad_(self._learns)
+        # Single gates are closed before they go to the device, not one by one there.
+        device = torch.device("cpu") if self._closed else parts.device
+        gate = torch.full(size, self._opening, dtype=parts.dtype, device=device)
+        for copy, unit in enumerate(self._closed):
+            if unit is not None:
+                gate[copy, unit] = 0
+        return gate.to(parts.device).requires_grad_(self._learns)
 
 
 class Survey:

@@ -289,17 +289,20 @@ class Bench:
         self.tell("lesion_study", f"{took:.3g} s", more=f"{self.size.draws} draws")
 
     def time_ablation(self) -> None:
-        """Heads of a layer ablated one after another, and as many in one pass as there is room."""
+        """Neurons of a layer ablated one after another, and as many in a pass as there is room."""
         whole = self.contrast()
-        few = whole.keep({name: list(range(4)) for name in whole.conditions})
+        n = max(1, self.size.stimuli // 60)
+        few = whole.keep({name: list(range(n)) for name in whole.conditions})
         seen = surface(self.model)
-        mask = torch.zeros(seen.n_layers, seen.n_heads, dtype=torch.bool)
-        mask[seen.n_layers // 2] = True
+        width = seen.width("blocks.0.mlp.hook_post") or 0
+        mask = torch.zeros(seen.n_layers, width, dtype=torch.bool)
+        mask[seen.n_layers // 2, :32] = True
         found = {}
 
         def run(batch_size: Any) -> None:
             found[batch_size] = ll.attribute(
-                self.model, few, "ablation_effect", "head", units=ll.UnitMask("head", mask),
+                self.model, few, "ablation_effect", "mlp_post",
+                units=ll.UnitMask("mlp_post", mask),
                 batch_size=batch_size, progress=False,
             ).score[mask]  # fmt: skip
 
@@ -308,7 +311,7 @@ class Bench:
         one, several = self.watch.several([partial(run, way) for way in ways])
         first, second = (found[way] for way in ways)
         off = float((first - second).abs().max() / first.abs().max())
-        self.tell("ablation, a head at a time", one, more=f"{int(mask.sum())} heads")
+        self.tell("ablation, a neuron at a time", one, more=f"{int(mask.sum())} neurons")
         self.tell(
             "ablation, several at once", several, beside=f"{several.over(one):.3f} x one at a time",
             more=f"largest difference {off:.1e} of the largest effect",
