@@ -229,6 +229,24 @@ def test_attribution_and_shared_beginnings_are_those_of_the_cpu(
     torch.testing.assert_close(effects[1], effects[0], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["hooked", "bridge", "transformers"])
+def test_units_ablated_in_one_pass_are_those_of_the_cpu(
+    checkpoints: dict[str, Path], small_contrast: Contrast, backend: Any
+) -> None:
+    effects = []
+    for device in ("cpu", DEVICE):
+        model = ll.load_model(checkpoints["gpt2"], device=device, backend=backend)
+        ways: list[Any] = [len(small_contrast.texts), "auto"]  # one at a time, and several
+        for batch_size in ways:
+            found = ll.attribute(
+                model, small_contrast, "ablation_effect", "mlp_post", batch_size=batch_size,
+                progress=False,
+            )  # fmt: skip
+            effects.append(found.score)
+    for other in effects[1:]:
+        torch.testing.assert_close(other, effects[0], rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore::lensloc.errors.LensLocWarning")  # answers are short
 @pytest.mark.parametrize("name", ["llama", "gpt2", "neox"])
 @pytest.mark.parametrize("backend", ["hooked", "bridge"])

@@ -132,6 +132,7 @@ def attribute(
       effects of a layer's units then sum to the effect of the whole site (completeness); ``gap``
       says how far they miss it;
     - ``ablation_effect`` measures it, one unit at a time: one forward pass over the texts per unit.
+      Of few texts, several units share a pass, each with a copy of the texts.
 
     A path from zero suits what is added to the residual stream (``mlp_out``, ``attn_out``, ``z``,
     ``mlp_post``). The stream itself is normalised before it is read, so scaling all of it changes
@@ -155,7 +156,7 @@ def attribute(
             over all tokens of the stimuli that are read (all but each text's last), of its layer.
         units: find the effects of these units only; all others have NaN. It is what makes
             ``ablation_effect`` affordable; ``integrated_gradients`` leaves out layers without any.
-        batch_size: texts per batch, or ``"auto"``; halved when memory runs out.
+        batch_size: texts per batch, copies included, or ``"auto"``; halved when memory runs out.
         max_tokens: use only so many tokens of each text, special tokens included.
         truncate: cut texts that are longer than the context window, instead of refusing them.
         bos: whether a beginning-of-text token stands before every text, as in

@@ -1,7 +1,7 @@
 """Gates of units, as hooks: where units are, how they are opened and closed, what passes."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,8 +44,13 @@ class Gate:
     What it is replaced by is one baseline per unit, or one per row and position (``[row, pos, unit,
     part]``), such as what passed in another run.
 
+    Several gates can be closed in one pass, each in a copy of its own of all texts: the first in
+    the first copy, and so on (None for a copy in which all are open); the rows of one copy stand
+    before those of the next.
+
     Attributes:
-        value: ``[row, unit]``, in float32 at least; those that learn are good for one batch.
+        value: ``[row, unit]``, in float32 at least; those that learn are good for one batch. Of
+            closed ones ``[copy, unit]``.
         point: where it is opened.
         by_token: whether what it does to a token follows from what passes there of this token.
         by_what_passes: that nothing else decides what it does.
@@ -59,7 +64,7 @@ class Gate:
         baseline: Float[Tensor, "*place unit part"] | None,
         opening: float = 1.0,
         *,
-        closed: int | None = None,
+        closed: Sequence[int | None] = (),
         learns: bool = False,
     ) -> None:
         self.place = place
@@ -68,7 +73,7 @@ class Gate:
         self.value: Tensor | None = None
         self._baseline = baseline
         self._opening = opening
-        self._closed = closed
+        self._closed = tuple(closed)
         self._learns = learns
 
     @property
@@ -84,18 +89,25 @@ class Gate:
         if self.value is None:
             self.value = self._made(parts)
         gate = self.value
+        if len(self._closed) > 1:
+            gate = gate.repeat_interleave(len(parts) // len(self._closed), dim=0)
         away = parts if self._baseline is None else parts - self._baseline.to(parts)
         # Written so that open gates change no bit of the activation.
         edited = torch.addcmul(parts, (gate - 1)[:, None, :, None], away)
         return edited.to(activation.dtype).reshape(activation.shape)
 
     def _made(self, parts: Float[Tensor, "row pos unit part"]) -> Float[Tensor, "gates unit"]:
-        # A gate per row, so that a gradient is one text's; where none is taken, one serves all.
-        size = (len(parts) if self._learns else 1, parts.shape[2])
-        gate = torch.full(size, self._opening, dtype=parts.dtype, device=parts.device)
-        if self._closed is not None:
-            gate[:, self._closed] = 0
-        return gate.requires_grad_(self._learns)
+        # A gate per row, so that a gradient is one text's; where none is taken, one serves all, or
+        # all of a copy.
+        n_gates = len(parts) if self._learns else max(1, len(self._closed))
+        size = (n_gates, parts.shape[2])
+        # Single gates are closed before they go to the device, not one by one there.
+        device = torch.device("cpu") if self._closed else parts.device
+        gate = torch.full(size, self._opening, dtype=parts.dtype, device=device)
+        for copy, unit in enumerate(self._closed):
+            if unit is not None:
+                gate[copy, unit] = 0
+        return gate.to(parts.device).requires_grad_(self._learns)
 
 
 class Survey:

@@ -15,6 +15,7 @@ from lensloc.errors import LensLocError
 from lensloc.forward.batches import (
     BatchSize,
     batches_by_length,
+    fits,
     padded_right,
     run_batches,
     sees_pads,
@@ -24,7 +25,7 @@ from lensloc.forward.sites import get_site, upcast
 from lensloc.lesions.resuming import Residuals
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Model, opened
-from lensloc.tasks.scoring import Scored, log_probs, require_finite, token_log_probs
+from lensloc.tasks.scoring import Passes, Scored, log_probs, require_finite
 from lensloc.units.mask import UnitAddress, UnitMask
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 # What the activations kept for the backward pass, the logits and their gradients may take.
 _BUDGET = Budget(on_cpu=3 * 2**30, share=0.5)
 _TOKENS_ON_CPU = 1024
+# Units ablated in one pass. Fewer cost more time than they save: one more copy of the texts is run
+# for each pass, and texts that leave so little room keep a device at work by themselves.
+_FEWEST_AT_ONCE = 12
 # A larger share of a layer's effect missed by the integral is worth a warning.
 _WARN_ABOVE = 0.05
 
@@ -141,12 +145,13 @@ class Runner:
         means = self._baselines(found)
         nodes, weights = np.polynomial.legendre.leggauss(n_steps)
         steps = [((1 + node) / 2, weight / 2) for node, weight in zip(nodes, weights, strict=True)]
-        intact = self._mean_log_probs([])
+        passes = self._passes()
+        (intact,) = self._mean_log_probs(passes, [])
         incomplete: dict[str, list[Place]] = {}
 
         def integrate(place: Place) -> None:
             mean = means.get(place)
-            whole = intact - self._mean_log_probs(Gate(place, mean, 0.0).hooks)
+            whole = intact - self._mean_log_probs(passes, Gate(place, mean, 0.0).hooks)[0]
             missed = torch.zeros_like(whole)
 
             def run(rows: list[int]) -> None:
@@ -196,16 +201,39 @@ class Runner:
             Residuals(self.model).used(),
             progress_bar(self.progress, n_passes, "units, ablated") as advance,
         ):
-            intact = self._mean_log_probs([])
+            passes = self._passes()
+            (intact,) = self._mean_log_probs(passes, [])
             every = list(range(len(intact)))
+            at_once = passes.copies_at_once - 1  # beside a copy in which all gates are open
+            at_once = at_once if at_once >= _FEWEST_AT_ONCE else 1
             for place, units in chosen.items():
                 effects = torch.zeros(2, len(found.size[place]), dtype=torch.float64)
-                for unit in units:
-                    gate = Gate(place, means.get(place), closed=unit)
-                    effect = intact - self._mean_log_probs(gate.hooks)
-                    self._require_finite(effect[:, None], place, every, unit)
-                    effects[:, unit] = self.texts.weights @ effect
-                    advance(1)
+
+                def ablate(
+                    some: list[int], place: Place = place, effects: Tensor = effects
+                ) -> None:
+                    # Passes of other sizes round differently, so both sides are of one pass.
+                    closed = some if len(some) == 1 else [None, *some]
+                    gate = Gate(place, means.get(place), closed=closed)
+                    values = self._mean_log_probs(passes, gate.hooks, len(closed))
+                    whole = intact if len(some) == 1 else values[0]
+                    for unit, value in zip(some, values[-len(some) :], strict=True):
+                        effect = whole - value
+                        self._require_finite(effect[:, None], place, every, unit)
+                        effects[:, unit] = self.texts.weights @ effect
+
+                while units:
+                    some = units[:at_once]
+                    if fits(ablate, some, "ablated units"):
+                        units = units[at_once:]
+                        advance(len(some))
+                        continue
+                    at_once = len(some) // 2
+                    log.warning(
+                        "memory ran out with %d units ablated in one pass; going on with %d",
+                        len(some),
+                        at_once,
+                    )
                 found.add_means(place, effects)
         return found
 
@@ -277,23 +305,25 @@ class Runner:
         if not found.isfinite().all():
             values = found.detach().cpu().double().numpy()
             ends = np.cumsum([len(ids) - 1 for ids in texts])[:-1]
-            for row, part in zip(rows, np.split(values, ends), strict=True):
-                require_finite(self.model, part, self._scored(row))
+            parts = np.split(values, ends)
+            for scored, part in zip(self._scored(rows), parts, strict=True):
+                require_finite(self.model, part, scored)
         return found.sum()
 
-    def _scored(self, row: int) -> Scored:
-        return Scored(self.texts.ids[row], place=self.texts.names[row])
+    def _scored(self, rows: Sequence[int]) -> list[Scored]:
+        return [Scored(self.texts.ids[row], place=self.texts.names[row]) for row in rows]
 
-    def _mean_log_probs(self, hooks: Hooks) -> Float[Tensor, " text"]:
+    def _passes(self) -> Passes:
+        every = range(len(self.texts.ids))
+        return Passes.of(self.model, self._scored(every), self.batch_size)
+
+    def _mean_log_probs(
+        self, passes: Passes, hooks: Hooks, copies: int = 1
+    ) -> Float[Tensor, "copy text"]:
         """Return every text's mean log-probability with some hooks open; no gradients."""
         with opened(surface(self.model), hooks):
-            found = token_log_probs(
-                self.model,
-                [self._scored(row) for row in range(len(self.texts.ids))],
-                batch_size=self.batch_size,
-                progress=False,
-            )
-        return torch.tensor([float(values.mean()) for values in found], dtype=torch.float64)
+            found = passes.scored(copies, progress=False)
+        return torch.from_numpy(np.stack([values.mean(axis=1) for values in found], axis=1))
 
     # -- activations ---------------------------------------------------------------------------
 

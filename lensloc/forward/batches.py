@@ -78,18 +78,22 @@ def run_batches(
     *,
     progress: bool,
     description: str,
+    halving: bool = True,
 ) -> None:
     """Call ``run`` with the rows of every batch; halve a batch that is too large for the memory.
 
     The model is in evaluation mode meanwhile, and no gradients are kept. ``run`` must keep nothing
-    of a batch that fails.
+    of a batch that fails. Without ``halving`` the error is raised, for a caller that can ask for
+    less.
     """
     pending = list(batches)
     total = sum(map(len, batches))
     with progress_bar(progress, total, description) as advance, evaluating(model), torch.no_grad():
         while pending:
             rows = pending.pop(0)
-            if not _fits(run, rows, description):
+            if not halving:
+                run(rows)
+            elif not fits(run, rows, description):
                 log.warning(
                     "memory ran out with %d %s at once; going on with half as many (batch_size "
                     "says how many to begin with)",
@@ -102,7 +106,7 @@ def run_batches(
             advance(len(rows))
 
 
-def _fits(run: Callable[[list[int]], None], rows: list[int], description: str) -> bool:
+def fits(run: Callable[[list[int]], None], rows: list[int], description: str) -> bool:
     """Run a batch; False if it was too large for the memory and can be halved.
 
     Raises:

@@ -18,7 +18,7 @@ from lensloc.forward.memory import free_memory
 from lensloc.lesions.lesioning import intact
 from lensloc.models.adapting import agreed, surface
 from lensloc.models.ends import layer_of
-from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, opened
+from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, Surface, opened
 
 log = logging.getLogger(__name__)
 
@@ -65,21 +65,25 @@ class Residuals:
         return sum(_size(each) for kept in self._kept.values() for each in kept.values())
 
     def picked_logits(
-        self, inputs: Inputs, rows: Int[Tensor, " picked"], positions: Int[Tensor, " picked"]
+        self,
+        inputs: Inputs,
+        rows: Int[Tensor, " picked"],
+        positions: Int[Tensor, " picked"],
+        copies: int = 1,
     ) -> tuple[LogitsOf, int]:
-        """Do what :meth:`lensloc.models.surface.Surface.picked_logits` does, with less work."""
+        """Do what :func:`picked_logits` does, with less work."""
         seen = surface(self.model)
         hooks = [hook for hook in seen.open_hooks() if not _is_suspended(hook)]
         first = _first_layer(hooks, seen.n_layers)
         start: Start | None = None
         if first != 0 and self._stride < seen.n_layers and seen.starts_anywhere():
             key = _key(inputs)
-            if first is None and key not in self._kept:
+            if first is None and key not in self._kept and copies == 1:
                 with self._keeping(key, inputs):
                     return seen.picked_logits(inputs, rows, positions)
             if first is not None:
                 start = self._start(key, first, inputs)
-        return seen.picked_logits(inputs, rows, positions, start)
+        return _picked_logits(seen, inputs, rows, positions, copies, start)
 
     def _start(self, key: bytes, first: int, inputs: Inputs) -> Start | None:
         if key not in self._kept:
@@ -137,12 +141,37 @@ def picked_logits(
     inputs: Inputs,
     rows: Int[Tensor, " picked"],
     positions: Int[Tensor, " picked"],
+    copies: int = 1,
 ) -> tuple[LogitsOf, int]:
-    """Run a model as its surface does, beginning where what is kept allows it to."""
+    """Run a model as its surface does, beginning where what is kept allows it to.
+
+    Args:
+        model: the model.
+        inputs: the tokens.
+        rows: of every place, in all copies: row r of copy c is ``c * len(tokens) + r``.
+        positions: of every place, in its row.
+        copies: how often all rows are run in this pass. Hooks that do different things to them tell
+            them apart by the order: all rows of one copy stand before those of the next.
+    """
     kept = _IN_USE.get()
     if kept is None or kept.model is not model:
-        return surface(model).picked_logits(inputs, rows, positions)
-    return kept.picked_logits(inputs, rows, positions)
+        return _picked_logits(surface(model), inputs, rows, positions, copies)
+    return kept.picked_logits(inputs, rows, positions, copies)
+
+
+def _picked_logits(
+    seen: Surface,
+    inputs: Inputs,
+    rows: Int[Tensor, " picked"],
+    positions: Int[Tensor, " picked"],
+    copies: int,
+    start: Start | None = None,
+) -> tuple[LogitsOf, int]:
+    if copies > 1:  # only now, since what is kept is kept once for all of them
+        inputs = inputs.repeated(copies)
+    if start is None:
+        return seen.picked_logits(inputs, rows, positions)
+    return seen.picked_logits(inputs, rows, positions, start.repeated(copies))
 
 
 def _first_layer(hooks: list[Any], n_layers: int) -> int | None:

@@ -71,6 +71,14 @@ class Inputs:
     positions: Int[Tensor, "row pos"] | None = None
     sees: Bool[Tensor, "row query key"] | None = None
 
+    def repeated(self, times: int) -> "Inputs":
+        """Return all rows, and all of them again, so many times."""
+        return Inputs(
+            _repeated(self.tokens, times),
+            None if self.positions is None else _repeated(self.positions, times),
+            None if self.sees is None else _repeated(self.sees, times),
+        )
+
 
 @dataclass(frozen=True)
 class Start:
@@ -83,6 +91,16 @@ class Start:
 
     layer: int
     residual: Float[Tensor, "row pos d_model"]
+
+    def repeated(self, times: int) -> "Start":
+        """Return the start of rows that are repeated; of a single row without a copy of it."""
+        return Start(self.layer, _repeated(self.residual, times))
+
+
+def _repeated(rows: Tensor, times: int) -> Tensor:
+    if times == 1:
+        return rows
+    return rows.expand(times, *rows.shape).flatten(0, 1)
 
 
 class Attached:

@@ -202,55 +202,145 @@ def token_log_probs(
     Raises:
         NotFiniteError: a token that has no log-probability, naming text and token.
     """
-    require_batch_size(batch_size)
-    sharing: dict[tuple[int, ...], list[int]] = {}
-    for row, sequence in enumerate(sequences):
-        if len(sequence.ids) > sequence.first:
-            sharing.setdefault(sequence.ids[:-1], []).append(row)
-    texts, members = list(sharing), list(sharing.values())
-    found: list[Float[np.ndarray, "scored ..."]] = [np.zeros(0)] * len(sequences)
-    device = surface(model).device
-    alone, side_by_side = _rows(model, texts, batch_size)
-    rows = [*alone, *side_by_side]
-
-    def score(chosen: list[int]) -> None:
-        batch = [rows[number] for number in chosen]
-        spans = _spans(batch, members)
-        if chosen[0] < len(alone):
-            values = _score_alone(model, batch, spans, sequences, measure, device)
-        else:
-            values = _score_batch(
-                model, inputs_of(batch, device), spans, sequences, measure, device
-            )
-            if not np.isfinite(values).all():
-                # Nothing times NaN is NaN, so what is none in one text is none in its whole row.
-                batch = [Row.of(text, texts[text]) for row in batch for text in row.places]
-                spans = _spans(batch, members)
-                values = _score_alone(model, batch, spans, sequences, measure, device)
-        ends = np.cumsum([len(sequences[n].ids) - sequences[n].first for _, _, n in spans])
-        for (_, _, member), part in zip(spans, np.split(values, ends[:-1]), strict=True):
-            require_finite(model, part, sequences[member])
-            found[member] = part
-
-    budget = _token_budget(model, max(map(len, rows), default=1))
-    crew = crew_of(model)
-    if crew.size > 1:  # enough batches for all of them
-        budget = min(budget, max(_ROW, sum(map(len, rows)) // crew.size))
-    equal = sees_pads(model, max(map(len, texts), default=0))
-    batches = batches_by_length(
-        list(map(len, alone)), batch_size=batch_size, budget=budget, equal=equal
+    found = Passes.of(model, sequences, batch_size).scored(
+        measure=measure, progress=progress, description=description
     )
-    # Rows of several texts have as many of them as a batch may have.
-    most: BatchSize = 1 if batch_size != "auto" else "auto"
-    for batch in batches_by_length(list(map(len, side_by_side)), batch_size=most, budget=budget):
-        batches.append([len(alone) + number for number in batch])
+    return [values[0] for values in found]
 
-    def run() -> list[Float[np.ndarray, "scored ..."]]:
-        run_batches(model, crew.mine(batches), score, progress=progress, description=description)
-        return found
 
-    # Of a sequence that is another rank's this one found nothing.
-    return [max(parts, key=len) for parts in zip(*crew.together(run), strict=True)]
+@dataclass(frozen=True)
+class Passes:
+    """Sequences and the batches in which they are scored, for several times under different hooks.
+
+    Attributes:
+        model: a loaded model of any kind.
+        sequences: what is scored.
+        texts: different ones, without their last tokens.
+        members: of every text, the sequences that are scored there.
+        rows: of one text first, then of several.
+        n_alone: how many of one text there are.
+        batches: rows that are run together, in the order in which they are.
+        copies_at_once: how many copies of the sequences one pass has room for; 1 where they fill
+            batches by themselves.
+    """
+
+    model: Model
+    sequences: Sequence[Scored]
+    texts: list[tuple[int, ...]]
+    members: list[list[int]]
+    rows: list[Row]
+    n_alone: int
+    batches: list[list[int]]
+    copies_at_once: int
+
+    @classmethod
+    def of(
+        cls, model: Model, sequences: Sequence[Scored], batch_size: BatchSize = "auto"
+    ) -> "Passes":
+        """Make batches.
+
+        Args:
+            model: under hooks that act by token, if such are open later.
+            sequences: what to score.
+            batch_size: sequences a batch, copies included.
+
+        Raises:
+            LensLocError: for a batch of no text.
+        """
+        require_batch_size(batch_size)
+        sharing: dict[tuple[int, ...], list[int]] = {}
+        for row, sequence in enumerate(sequences):
+            if len(sequence.ids) > sequence.first:
+                sharing.setdefault(sequence.ids[:-1], []).append(row)
+        texts = list(sharing)
+        alone, side_by_side = _rows(model, texts, batch_size)
+        rows = [*alone, *side_by_side]
+        whole = _token_budget(model, max(map(len, rows), default=1))
+        budget, crew = whole, crew_of(model)
+        if crew.size > 1:  # enough batches for all of them
+            budget = min(budget, max(_ROW, sum(map(len, rows)) // crew.size))
+        equal = sees_pads(model, max(map(len, texts), default=0))
+        batches = batches_by_length(
+            list(map(len, alone)), batch_size=batch_size, budget=budget, equal=equal
+        )
+        # Rows of several texts have as many of them as a batch may have.
+        most: BatchSize = 1 if batch_size != "auto" else "auto"
+        lengths = list(map(len, side_by_side))
+        for batch in batches_by_length(lengths, batch_size=most, budget=budget):
+            batches.append([len(alone) + number for number in batch])
+        room = whole
+        for batch in batches:
+            several = [rows[number] for number in batch]
+            if batch_size == "auto":
+                fitting = whole // (len(several) * max(map(len, several)))
+            else:
+                fitting = batch_size // sum(len(row.places) for row in several)
+            room = min(room, fitting)
+        return cls(
+            model, sequences, texts, list(sharing.values()), rows, len(alone), batches, max(1, room)
+        )
+
+    def scored(
+        self,
+        copies: int = 1,
+        *,
+        measure: Measure = log_probs_of,
+        progress: bool = True,
+        description: str = "scoring",
+    ) -> list[Float[np.ndarray, "copy scored ..."]]:
+        """Do what :func:`token_log_probs` does, for several copies of the sequences in one pass.
+
+        The rows of one copy stand before those of the next, so that a hook can do something else
+        to each.
+
+        Args:
+            copies: how many.
+            measure: as there, and so the others.
+            progress: show a progress bar.
+            description: of the progress bar.
+
+        Returns:
+            One array a sequence.
+
+        Raises:
+            NotFiniteError: as there.
+            RuntimeError: if several copies are too large for the memory.
+        """
+        model, sequences = self.model, self.sequences
+        found: list[Float[np.ndarray, "copy scored ..."]] = [np.zeros((copies, 0))] * len(sequences)
+
+        def score(chosen: list[int]) -> None:
+            batch = [self.rows[number] for number in chosen]
+            spans = _spans(batch, self.members)
+            if chosen[0] < self.n_alone:
+                values = _score_alone(model, batch, spans, sequences, measure, copies)
+            else:
+                inputs = inputs_of(batch, surface(model).device)
+                values = _score_batch(model, inputs, spans, sequences, measure, copies)
+                if not np.isfinite(values).all():
+                    # Nothing times NaN is NaN, so what is none in one text is none in its whole
+                    # row.
+                    batch = [Row.of(text, self.texts[text]) for row in batch for text in row.places]
+                    spans = _spans(batch, self.members)
+                    values = _score_alone(model, batch, spans, sequences, measure, copies)
+            ends = np.cumsum([len(sequences[n].ids) - sequences[n].first for _, _, n in spans])
+            parts = np.split(values, ends[:-1], axis=1)
+            for (_, _, member), part in zip(spans, parts, strict=True):
+                for of_copy in part:
+                    require_finite(model, of_copy, sequences[member])
+                found[member] = part
+
+        crew = crew_of(model)
+
+        def run() -> list[Float[np.ndarray, "copy scored ..."]]:
+            run_batches(
+                model, crew.mine(self.batches), score, progress=progress, description=description,
+                halving=copies == 1,
+            )  # fmt: skip
+            return found
+
+        # Of a sequence that is another rank's this one found nothing.
+        return [max(parts, key=np.size) for parts in zip(*crew.together(run), strict=True)]
 
 
 def _token_budget(model: Model, longest: int) -> int:
@@ -323,11 +413,11 @@ def _score_alone(
     spans: Sequence[_Span],
     sequences: Sequence[Scored],
     measure: Measure,
-    device: torch.device,
-) -> Float[np.ndarray, "scored ..."]:
+    copies: int,
+) -> Float[np.ndarray, "copy scored ..."]:
     """Return what :func:`_score_batch` does, of rows of one text."""
-    inputs = Inputs(padded_right([row.tokens for row in batch], device))
-    return _score_batch(model, inputs, spans, sequences, measure, device)
+    inputs = Inputs(padded_right([row.tokens for row in batch], surface(model).device))
+    return _score_batch(model, inputs, spans, sequences, measure, copies)
 
 
 def _score_batch(
@@ -336,20 +426,24 @@ def _score_batch(
     spans: Sequence[_Span],
     sequences: Sequence[Scored],
     measure: Measure,
-    device: torch.device,
-) -> Float[np.ndarray, "scored ..."]:
-    """Return the measure of every scored token of every span, in their order."""
-    length = inputs.tokens.shape[1]
+    copies: int,
+) -> Float[np.ndarray, "copy scored ..."]:
+    """Return the measure of every scored token of every span, in their order, of every copy."""
+    n_rows, length = inputs.tokens.shape
+    device = inputs.tokens.device
     before: list[int] = []
     targets: list[int] = []
     for row, each, member in spans:
         scored = sequences[member]
         before += [row * length + place for place in each[scored.first - 1 :]]
         targets += scored.ids[scored.first :]
-    places, which = np.unique(before, return_inverse=True)
+    one, which_of_one = np.unique(before, return_inverse=True)
+    copy = np.arange(copies)[:, None]
+    places = (copy * n_rows * length + one).ravel()
+    which = (copy * len(one) + which_of_one).ravel()
+    tokens = np.tile(targets, copies)
     rows, positions = (torch.from_numpy(part).to(device) for part in np.divmod(places, length))
-    tokens = np.array(targets)
-    logits_of, width = picked_logits(model, inputs, rows, positions)
+    logits_of, width = picked_logits(model, inputs, rows, positions, copies)
     at_once = max(1, _LOGITS_BUDGET.on(*devices_of(model)) // (_BYTES_A_LOGIT * width))
     order = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[order], np.arange(0, len(places) + at_once, at_once))
@@ -363,4 +457,5 @@ def _score_batch(
         parts.append(measure(logits, own, torch.from_numpy(tokens[chosen]).to(logits.device)))
     # Moved before the conversion, since not every device has float64.
     values = torch.cat(parts).cpu().double().numpy()
-    return values[np.argsort(order, kind="stable")]
+    values = values[np.argsort(order, kind="stable")]
+    return values.reshape(copies, len(targets), *values.shape[1:])

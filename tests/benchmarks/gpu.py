@@ -92,8 +92,8 @@ SMALL = Size(1024, 256, 4, 64, 256, 3, 2, 2, 4, 4, (2, 4096))
 
 # Seconds a section may take for one kind of model.
 LIMITS = {
-    "load": 90, "bare": 20, "localize": 30, "lape": 25, "pairs": 20, "study": 40, "generation": 25,
-    "counting": 5, "statistics": 15,
+    "load": 90, "bare": 20, "localize": 30, "lape": 25, "pairs": 20, "study": 40, "ablation": 20,
+    "generation": 25, "counting": 5, "statistics": 15,
 }  # fmt: skip
 AIMS = {
     "localize, one site": "at most 1.1 x bare",
@@ -288,6 +288,35 @@ class Bench:
         took, _ = self.watch.once(run)
         self.tell("lesion_study", f"{took:.3g} s", more=f"{self.size.draws} draws")
 
+    def time_ablation(self) -> None:
+        """Neurons of a layer ablated one after another, and as many in a pass as there is room."""
+        whole = self.contrast()
+        n = max(1, self.size.stimuli // 60)
+        few = whole.keep({name: list(range(n)) for name in whole.conditions})
+        seen = surface(self.model)
+        width = seen.width("blocks.0.mlp.hook_post") or 0
+        mask = torch.zeros(seen.n_layers, width, dtype=torch.bool)
+        mask[seen.n_layers // 2, :32] = True
+        found = {}
+
+        def run(batch_size: Any) -> None:
+            found[batch_size] = ll.attribute(
+                self.model, few, "ablation_effect", "mlp_post",
+                units=ll.UnitMask("mlp_post", mask),
+                batch_size=batch_size, progress=False,
+            ).score[mask]  # fmt: skip
+
+        # As many rows as texts leave no room for a second copy of them.
+        ways: list[Any] = [len(few.texts), "auto"]
+        one, several = self.watch.several([partial(run, way) for way in ways])
+        first, second = (found[way] for way in ways)
+        off = float((first - second).abs().max() / first.abs().max())
+        self.tell("ablation, a neuron at a time", one, more=f"{int(mask.sum())} neurons")
+        self.tell(
+            "ablation, several at once", several, beside=f"{several.over(one):.3f} x one at a time",
+            more=f"largest difference {off:.1e} of the largest effect",
+        )  # fmt: skip
+
     def time_generation(self) -> None:
         size = self.size
         draws = torch.Generator().manual_seed(1)
@@ -335,6 +364,7 @@ class Bench:
             ("pairs", self.time_pairs),
             ("generation", self.time_generation),
             ("study", self.time_study),
+            ("ablation", self.time_ablation),
         ):
             self.section(name, run)
         self.model = self.original = None

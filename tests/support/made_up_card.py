@@ -150,11 +150,21 @@ def scored(model: Any) -> Iterator[Piece]:
         log_probs_of(logits, which, which)
         log_probs_and_greedy(logits, which, which)
 
+    def ablate(start: Start | None = None) -> None:
+        means = torch.zeros(32, 1, dtype=torch.float64)
+        gate = Gate(Place(ll.SITES["resid_post"], 1, seen.n_heads), means, closed=(None, 3, 5))
+        begin = None if start is None else start.repeated(3)
+        with opened(seen, gate.hooks):
+            seen.picked_logits(alone.repeated(3), at[0] + 4, at[1], begin)
+
     yield "logits of texts alone", lambda: score(alone)
     yield "logits of texts side by side", lambda: score(inputs_of(rows, torch.device(CARD)))
     if seen.starts_anywhere():
         residual = torch.zeros(2, 6, 32, device=CARD)
-        yield "logits from a layer on", lambda: score(alone, Start(1, residual))
+        start = Start(1, residual)
+        yield "logits from a layer on", lambda: score(alone, start)
+        yield "several units ablated at once, from a layer on", lambda: ablate(start)
+    yield "several units ablated at once", ablate
 
 
 def lesioned(model: Any, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[Piece]:
