@@ -182,8 +182,8 @@ def evaluate_command(
                 model, store=store, progress=not as_json, batch_size=batch_size_of(batch_size)
             ),
             tasks, several, sizes or _sizes_of_masks(networks), modes,
-            site=networks.to_localize, reference=held, seed=seed, exact=exact, store=store,
-            progress=not as_json,
+            site=networks.to_localize, reference=held, seed=seed, exact=exact,
+            batch_size=batch_size_of(batch_size), store=store, progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:

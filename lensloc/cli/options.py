@@ -301,9 +301,14 @@ def batch_size_of(text: str) -> int | Literal["auto"]:
     return number
 
 
+_DIGITS = 18
+
+
 def whole_number(text: str) -> int | None:
     """Read a whole number above 0; None if it is something else."""
-    return int(text) if text.isdecimal() and int(text) >= 1 else None
+    # Of more digits there are none that anybody means, and Python reads so many only.
+    plain = text.isdecimal() and len(text) <= _DIGITS
+    return int(text) if plain and int(text) >= 1 else None
 
 
 # -- files of one's own --------------------------------------------------------------------------

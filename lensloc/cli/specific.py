@@ -185,8 +185,8 @@ def specificity_command(
             ),
             tasks, several, domains or None, percent=percent,
             site=networks.to_localize, mode=mode, reference=held, room=rooms or None,
-            answered=None if all_items else chosen, seed=seed, confidence=0.95, store=kept,
-            progress=not as_json,
+            answered=None if all_items else chosen, seed=seed, confidence=0.95,
+            batch_size=batch_size_of(batch_size), store=kept, progress=not as_json,
         )  # fmt: skip
         seconds = grid.seconds()
     _tell_estimate(grid, seconds, as_json, estimate)

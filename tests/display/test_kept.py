@@ -599,7 +599,7 @@ def test_a_sweep_measured_in_two_places_is_one(results: dict[str, Any]) -> None:
         assert both.cells["state"].tolist() == one.cells["state"].tolist()
         assert both.counts == one.counts
         assert set(both.warnings) == set(one.warnings)
-        assert both.published["measured"].notna().tolist() == [True, False]
+        assert sorted(both.published["measured"].notna()) == [False, True]
         for name in tables:
             assert len(getattr(both, name)) == len(getattr(one, name))
 
@@ -638,7 +638,7 @@ def test_every_kind_is_joined_or_says_why_not(kind: str, results: dict[str, Any]
     if joins:
         return
     for several in ([results[kind]] * 2, dict.fromkeys("ab", results[kind])):
-        with pytest.raises(LensLocError, match=r"cannot be one, since it.*; \w+") as caught:
+        with pytest.raises(LensLocError, match=r"cannot be one, since .*; \w+") as caught:
             ll.concat(several)
         assert str(caught.value).count("\n") == 0
 
