@@ -136,8 +136,8 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Say whether a value is a number, of Python or numpy, and not NaN; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+    """Say whether a value is a number, of Python or numpy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _number(value: Any) -> str:

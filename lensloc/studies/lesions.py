@@ -32,6 +32,7 @@ from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.control_sets import Controls, ControlSet
 from lensloc.units.mask import UnitMask
 from lensloc.units.matching import draws_alike
+from lensloc.units.rules import require_percent
 from lensloc.units.selection import count_from_percent, least_note
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import PERCENTS as PERCENTS
@@ -243,7 +244,10 @@ def _sizes(
     sizes: dict[str, tuple[float, ...] | None] = {}
     for name in names:
         wanted = given.get(name)
-        sizes[name] = None if wanted is None else tuple(map(float, wanted))
+        several = () if wanted is None else listed(wanted, str)
+        for size in several:
+            require_percent(size)
+        sizes[name] = None if wanted is None else tuple(map(float, several))
         if sizes[name] == ():
             raise LensLocError("percents is empty; give at least one size.")
     return sizes

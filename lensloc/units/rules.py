@@ -256,12 +256,21 @@ def least_note(percent: float, n_units: int, site: str) -> str | None:
     )
 
 
-def _truncated(percent: float, n_units: int) -> int:
+def require_percent(percent: Any) -> None:
+    """Check a percentage of units.
+
+    Raises:
+        LensLocError: unless it is a number with 0 < percent <= 100.
+    """
     if not is_number(percent):
         raise LensLocError(f"percent is a number above 0 and at most 100; {percent!r} is not.")
     if not 0 < percent <= 100:
         raise LensLocError(
             f"A percentage of units must be above 0 and at most 100; {percent:g} is not."
         )
+
+
+def _truncated(percent: float, n_units: int) -> int:
+    require_percent(percent)
     # The published code's own expression, so that floating point rounds the same way.
     return int((percent / 100) * n_units)
