@@ -41,7 +41,8 @@ def test_of_a_shared_model_no_rank_halves_alone(rows: int, monkeypatch: pytest.M
     monkeypatch.setattr(batches, "n_ranks", lambda: 2)
     monkeypatch.setattr(batches, "rank", lambda: 1)
     monkeypatch.setattr(batches, "surface", lambda model: SimpleNamespace(is_sharded=True))
-    model, tried = torch.nn.Linear(2, 2), []
+    model = torch.nn.Linear(2, 2)
+    tried: list[list[int]] = []
     lost = "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"
     for error, told in (
         (MemoryError("no more"), rf"ran out in rank 1 with {rows} texts at once .*smaller batch_"),

@@ -458,7 +458,8 @@ def test_an_example_is_a_tensor_an_array_or_several_of_them() -> None:
     rows = torch.rand(2, 3, 12, 12)
     for example in (rows, rows.numpy(), (rows,), [rows], {"x": rows, "mask": None}):
         wrapped = ll.wrap(Named(), {"conv": ["conv"]}, example=example)
-        assert surface(wrapped).widths("conv") == (4,)
+        seen: Any = surface(wrapped)
+        assert seen.widths("conv") == (4,)
 
 
 def test_a_module_without_blocks_is_told_which_layers_it_has() -> None:
