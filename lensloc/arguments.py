@@ -1,9 +1,16 @@
 """What was given for a contrast, masks, tables: checked in one place, told in one sentence."""
 
+import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from lensloc.errors import LensLocError
+
+LARGEST_SEED = 2**63 - 1
+"""Larger ones have no place in a table, and torch takes none."""
+OLD_SEEDS = 2**32 - 1
+"""The largest of numpy's older generator, with which published stimuli were drawn."""
 
 _REMEDIES = {
     "Contrast": "make one with ll.Contrast.from_texts or from_file, or take a bundled one, "
@@ -80,6 +87,64 @@ def require_named(
     for key, value in values.items():
         require_a(kind, value, f"{name}[{key!r}]")
     return values
+
+
+def require_seed(seed: Any, name: str = "seed", *, most: int = LARGEST_SEED) -> None:
+    """Check that an argument can be a seed, for whatever draws.
+
+    Args:
+        seed: what was given.
+        name: of the argument.
+        most: the largest that the generator takes.
+
+    Raises:
+        LensLocError: unless it is a whole number from 0 to ``most``.
+    """
+    if not is_whole(seed) or not 0 <= seed <= most:
+        raise LensLocError(f"{name} is a whole number from 0 to {most}; {_number(seed)} is not.")
+
+
+def require_numbers(**given: Any) -> None:
+    """Check arguments that are numbers: a seed, a confidence, and otherwise how many of something.
+
+    How many there may be is checked where it is known; here that it is a number at all.
+
+    Raises:
+        LensLocError: for the first that is none, by its name.
+
+    Example:
+        >>> require_numbers(seed=3, n_resamples=1000, confidence=0.9)
+        >>> require_numbers(n_resamples=1.5)
+        Traceback (most recent call last):
+        lensloc.errors.LensLocError: n_resamples is a whole number; 1.5 is not.
+    """
+    for name, value in given.items():
+        if name == "seed":
+            require_seed(value)
+        elif name == "confidence":
+            if not is_number(value):
+                raise LensLocError(f"confidence is a number between 0 and 1; {value!r} is none.")
+            if not 0 < value < 1:
+                raise LensLocError(f"confidence lies between 0 and 1; {value:g} does not.")
+        elif not is_whole(value):
+            raise LensLocError(f"{name} is a whole number; {_number(value)} is not.")
+
+
+def is_whole(value: Any) -> bool:
+    """Say whether a value is a whole number, of Python or numpy; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number, of Python or numpy; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> str:
+    """Return a value as it is shown; of a number of many digits, how many these are."""
+    if is_whole(value) and abs(value) > LARGEST_SEED**2:
+        return f"one of {int(math.log10(abs(value))) + 1} digits"
+    return repr(value) if not is_number(value) else str(value)
 
 
 def listed(value: Any, *single: type) -> tuple[Any, ...]:

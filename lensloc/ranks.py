@@ -130,6 +130,14 @@ def _exchange(how: str, *arguments: Any) -> None:
         raise LensLocError(f"{ENDED} ({reason}).") from error
 
 
+def is_of_the_others(error: BaseException) -> bool:
+    """Say whether an error inside a pass is of the connection to another process, which is gone."""
+    if type(error).__name__ in ("DistBackendError", "DistNetworkError", "DistStoreError"):
+        return True
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and "gloo" in told and "connection" in told
+
+
 def _portable(error: Exception | None) -> Exception | None:
     """Return an error that survives the way to another process."""
     if error is None:

@@ -76,6 +76,8 @@ CONTROL_KINDS = (RANDOM, *MATCHED, *UNSEEDED, OWN_DIMENSIONS)
 WITHOUT_OUTLIERS = "without-outliers"
 DRAWS = 20
 """As many draws of a control as the rank test at 5 % needs, and one more."""
+MOST_DRAWS = 10_000
+"""More are a slip of the finger; each is a lesion to be measured."""
 
 THROUGHOUT = "dims-"
 """Before a mode's name: it acts on the network's dimensions in every layer."""

@@ -5,9 +5,12 @@ library's own checks.
 """
 
 import copy
+import inspect
 import json
+import operator
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from argument_calls import FUNCTIONS
 from counts import random_counts
 from plotted import granularities, lesions, matrix, null_of, selectivity, steering
 
@@ -168,12 +172,74 @@ CASES: dict[str, str] = {
     'll.tasks.generation(["a", None])': "Prompt 2 (None) is missing",
     'll.tasks.perplexity("x.csv", sep=5)': "sep is one character",
     'll.tasks.perplexity("x.csv", text=5)': "text names a column, as a text; 5 does not",
+    # -- numbers -----------------------------------------------------------------------------------
+    "ll.localize(model, c, batch_size=1.5)": "batch_size is 'auto' or a whole number; 1.5 is",
+    "ll.localize(model, c, batch_size='many')": "batch_size is 'auto' or a whole number; 'many'",
+    "ll.localize(model, c, batch_size=True)": "batch_size is 'auto' or a whole number; True is",
+    'll.lesion_study(model, {"a": c}, [task], batch_size=2.5)': "batch_size is 'auto' or a whole",
+    'll.specificity(model, {"a": mask}, [task], batch_size="x")': "batch_size is 'auto' or a whole",
+    "found.top(percent='1')": "percent is a number above 0 and at most 100; '1' is not",
+    "found.top(percent=True)": "percent is a number above 0 and at most 100; True is not",
+    "found.top(percent=float('nan'))": "must be above 0 and at most 100; nan is not",
+    "found.top(k=1.5)": "k is a whole number; 1.5 is not",
+    "mask.resized(k=1.5)": "k is a whole number",
+    'll.lesion_study(model, {"a": mask}, [task], percents=["x"])': "percent is a number above 0",
+    'll.lesion_study(model, {"a": mask}, [task], percents={"a": "x"})': "percent is a number above",
+    'll.lesion_study(model, {"a": mask}, [task], percents=[True])': "percent is a number above 0",
+    'll.lesion_study(model, {"a": mask}, [task], percents=[0])': "A percentage of units must be",
+    'll.lesion_study(model, {"a": mask}, [task], confidence=True)': "confidence is a number",
+    'll.lesion_study(model, {"a": mask}, [task], confidence="x")': "confidence is a number between",
+    'll.lesion_study(model, {"a": mask}, [task], n_resamples=1.5)': "n_resamples is a whole number",
+    'll.specificity(model, {"a": mask}, [task], confidence=2)': "confidence lies between 0 and 1",
+    "ll.multiverse(model, c, [task], draws=1.5)": "draws is a whole number; 1.5 is not",
+    "ll.multiverse(model, c, [task], draws=10**30)": "drawn at most 10,000 times",
+    "ll.report(found, 'never.html', top=1.5)": "top is a whole number; 1.5 is not",
+    "ll.controls('layer', seeds=3)": "seeds is a list of whole numbers, e.g. range(20); 3 is not",
+    "ll.controls('layer', seeds=[0, 1.5])": "each of seeds is a whole number from 0 to",
+    "ll.controls('layer', seeds=[True])": "each of seeds is a whole number from 0 to",
+    "ll.controls('layer', seeds=[-1])": "each of seeds is a whole number from 0 to",
+    "ll.controls('layer', seeds=range(10**30))": "drawn at most 10,000 times",
     # -- stores ------------------------------------------------------------------------------------
     "ll.localize(model, c, store=5)": "store is a folder, or ll.Store.at(folder); int is neither",
     'll.lesion_study(model, {"a": mask}, [task], store=5)': "int is neither",
     "ll.study(model, c, store=5)": "int is neither",
     "ll.compare_granularities(model, c, store=5)": "int is neither",
 }
+
+# Every public function that takes a seed, with a call of it; -1 and so on stand for SEED.
+SEEDED: dict[str, str] = {
+    "Contrast.split": "c.split(SEED)",
+    "Contrast.split_rows": "c.split_rows(SEED)",
+    "Localization.between": "found.between(1, 99, 2, SEED)",
+    "Pairs.split": "ll.Pairs.bundled('agreement').split(SEED)",
+    "Selectivity.between": "found['resid_post'].between(1, 99, 2, SEED)",
+    "UnitMask.random_like": "mask.random_like(SEED)",
+    "alignment.encode": "ll.alignment.encode(model, ['a'], [[1.0]], mask, seed=SEED)",
+    "alignment.encode_features": "ll.alignment.encode_features(['a'], {}, [[1.0]], seed=SEED)",
+    "alignment.predict_times": "ll.alignment.predict_times({}, None, seed=SEED)",
+    "alignment.reading_times": "ll.alignment.reading_times(model, 'none.csv', seed=SEED)",
+    "bootstrap_d": "ll.bootstrap_d(None, (), (), seed=SEED)",
+    "compare_granularities": "ll.compare_granularities(model, c, seed=SEED)",
+    "confound_check": "ll.confound_check(model, c, seed=SEED)",
+    "contrasts.get": "ll.contrasts.get('language', seed=SEED)",
+    "contrasts.multiple_demand": "ll.contrasts.multiple_demand(seed=SEED)",
+    "contrasts.theory_of_mind": "ll.contrasts.theory_of_mind(seed=SEED)",
+    "faithfulness": "ll.faithfulness(model, ll.Pairs.bundled('agreement'), mask, seed=SEED)",
+    "lape.null": "ll.lape.null(None, seed=SEED)",
+    "lape.perplexity": "ll.lape.perplexity(model, {'a': mask}, seed=SEED)",
+    "lesion": "ll.lesion(model, mask, seed=SEED)",
+    "lesion_study": "ll.lesion_study(model, {'a': mask}, [task], seed=SEED)",
+    "load_model": "ll.load_model(folder, untrained=True, seed=SEED)",
+    "max_t": "ll.max_t(kept, seed=SEED)",
+    "multiverse": "ll.multiverse(model, c, [task], seed=SEED)",
+    "response_profile": "ll.response_profile(model, mask, c, seed=SEED)",
+    "specificity": "ll.specificity(model, {'a': mask}, [task], seed=SEED)",
+    "study": "ll.study(model, c, seed=SEED)",
+    "tasks.embedding_verification": "ll.tasks.embedding_verification(c, seed=SEED)",
+    "tasks.generation": "ll.tasks.generation(['x'], seed=SEED)",
+    "tasks.linear_probe": "ll.tasks.linear_probe(c, seed=SEED)",
+}
+NO_SEEDS = ("-1", "1.5", "True", "'a'", "2**64", "10**6000")
 
 SCRIPT = """
 import json, sys, traceback
@@ -188,6 +254,7 @@ c = ll.Contrast.from_texts(texts, target="sentences", control="nonwords")
 found = ll.localize(model, c, progress=False)
 mask = found.top(k=3)
 task = ll.tasks.perplexity(["the old gardener"])
+kept = ll.localize(model, c, keep_responses=True, progress=False)
 told = {}
 for case in cases:
     try:
@@ -223,6 +290,22 @@ def test_something_else_is_told_in_one_sentence(checkpoints: dict[str, Path]) ->
         case: told[case]
         for case, message in CASES.items()
         if message not in told[case] or "\n" in told[case]
+    }
+    assert not wrong, json.dumps(wrong, indent=1)
+
+
+def test_a_seed_that_is_none_is_told_by_every_function_that_takes_one(
+    checkpoints: dict[str, Path],
+) -> None:
+    takes = {name for name, found in FUNCTIONS.items() if "seed" in found}
+    results_ = {name for name in takes if inspect.isclass(operator.attrgetter(name)(ll))}
+    assert takes - results_ == set(SEEDED)
+    cases = {call.replace("SEED", seed): seed for call in SEEDED.values() for seed in NO_SEEDS}
+    told = evaluated(checkpoints["llama"], list(cases))
+    wrong = {
+        case: sentence
+        for case, sentence in told.items()
+        if not re.match(r"seed is a whole number from 0 to \d+; .+ is not\.$", sentence)
     }
     assert not wrong, json.dumps(wrong, indent=1)
 

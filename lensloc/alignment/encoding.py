@@ -18,6 +18,7 @@ from lensloc.alignment.ridge import ALPHAS, Ridge
 from lensloc.alignment.splits import N_FOLDS, make_folds
 from lensloc.alignment.tables import Table
 from lensloc.alignment.timecourse import Design, Trim
+from lensloc.arguments import require_numbers
 from lensloc.errors import LensLocError
 from lensloc.models.surface import Model
 from lensloc.results.encodings import CONTROL, NETWORK, UNTRAINED
@@ -98,6 +99,7 @@ def encode(
             a passage in two folds; constant responses; whatever the model, its units or the data
             lack. Each names what and where.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, n_folds=n_folds, confidence=confidence)
     _model.require_model(model)
     networks = {"units": units} if isinstance(units, UnitMask) else dict(units)
     _require_networks(networks)
@@ -195,6 +197,7 @@ def encode_features(
     Raises:
         LensLocError: as :func:`encode`; features that are not one finite row per stimulus.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, n_folds=n_folds, confidence=confidence)
     several = [Features(features)] if isinstance(features, np.ndarray) else list(features)
     design = Design.of(Stimuli.of(stimuli), BrainResponses.of(responses), delays=delays, trim=trim)
     for each in several:

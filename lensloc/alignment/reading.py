@@ -13,6 +13,7 @@ from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.reading_tables import Job, Measured, compare
 from lensloc.alignment.surprisal import Marks, WordSurprisals, word_surprisals
 from lensloc.alignment.tables import Table, require_columns
+from lensloc.arguments import require_numbers
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.surface import Model
@@ -74,6 +75,7 @@ def reading_times(
         LensLocError: words that do not line up with their text, fewer than two stories, too few
             times; a lesion that is refused. Each names what and where.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, n_folds=n_folds, confidence=confidence)
     _model.require_model(model)
     arguments = {"mode": mode} if isinstance(mode, str) else dict(mode)
     if lesions is None:
@@ -140,6 +142,7 @@ def predict_times(
 
     The other arguments are those of :func:`reading_times`.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, n_folds=n_folds, confidence=confidence)
     words = ReadingTimes.of(data)
     if isinstance(surprisals, WordSurprisals):
         found = surprisals

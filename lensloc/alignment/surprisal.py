@@ -17,9 +17,11 @@ from lensloc.alignment.tables import Table
 from lensloc.contrasts.columns import TABLE_KINDS
 from lensloc.contrasts.lines import kind_of
 from lensloc.display import markup
+from lensloc.display.apart import require_apart
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.models.surface import Model
+from lensloc.results.joining import same_in_all
 from lensloc.units.provenance import Provenance
 
 Marks = Literal["beginning", "end", "none"]
@@ -97,6 +99,25 @@ class WordSurprisals(Savable):
     marks: Marks
     warnings: tuple[str, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+
+    @classmethod
+    def _joined(cls, several: "Sequence[WordSurprisals]") -> "WordSurprisals":
+        first = several[0]
+        for each in several[1:]:
+            if first.provenance.differing(each.provenance.model_hashes):
+                raise LensLocError(
+                    "The surprisals are of several models; join those of one, or their tables: "
+                    "ll.concat({'first': a.table, 'second': b.table})."
+                )
+        same_in_all(several, "marks")
+        held = (set(map(str, each.table["story"])) for each in several)
+        require_apart(held, "text", "leave it out of one of them, or call its story otherwise")
+        return cls(
+            pd.concat([each.table for each in several], ignore_index=True),
+            first.marks,
+            tuple(dict.fromkeys(sentence for each in several for sentence in each.warnings)),
+            first.provenance,
+        )
 
     def __repr__(self) -> str:
         return noted(self._line(), self.warnings)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.attribution.gates import Hooks, Place
 from lensloc.attribution.pair_effects import PairEffects, PairLocalization
 from lensloc.attribution.paired_runs import PairedRuns, Patch, Row
@@ -121,6 +121,7 @@ def faithfulness(
             that the site does not have; pairs of unequal length, or whose difference the site does
             not carry; fewer than two pairs.
     """
+    require_numbers(seed=seed, n_random=n_random, n_exact=n_exact)
     require_a(Pairs, pairs, "pairs")
     named = _named(rankings, absolute)
     site = next(iter(named.values())).site

@@ -1,6 +1,7 @@
 """What attribution patching found: how much of a difference every unit carries."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from lensloc.display import markup
 from lensloc.display.frozen import FrozenMapping
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted, unwarned
+from lensloc.results.joining import warnings_of
 from lensloc.results.recovery import rank_agreement
 from lensloc.units.mask import UnitMask
 from lensloc.units.provenance import Provenance
@@ -206,6 +208,23 @@ class PairLocalization(Savable, Mapping[str, PairEffects]):
                 f"found[{next(iter(self))!r}].top(percent=1)."
             )
         return next(iter(self.values())).top(percent=percent, k=k, absolute=absolute)
+
+    @classmethod
+    def _joined(cls, several: "Sequence[PairLocalization]") -> "PairLocalization":
+        first = several[0]
+        if any(each.pairs.pairs != first.pairs.pairs for each in several):
+            raise LensLocError("The localizations are by other pairs; join those by the same.")
+        twice = [s for s, n in Counter(site for each in several for site in each).items() if n > 1]
+        if twice:
+            raise LensLocError(
+                f"The site {twice[0]} is in two of the localizations; join those of other sites."
+            )
+        hashes = next(iter(first.values())).provenance.model_hashes
+        for each in several[1:]:
+            if next(iter(each.values())).provenance.differing(hashes):
+                raise LensLocError("The localizations are of several models; join those of one.")
+        effects = {site: found for each in several for site, found in each.items()}
+        return cls(first.pairs, effects, first.clean, first.corrupted, warnings_of(several))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per unit of every site; see :meth:`PairEffects.to_dataframe`."""

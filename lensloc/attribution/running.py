@@ -224,7 +224,7 @@ class Runner:
 
                 while units:
                     some = units[:at_once]
-                    if fits(ablate, some, "ablated units"):
+                    if fits(self.model, ablate, some, "ablated units"):
                         units = units[at_once:]
                         advance(len(some))
                         continue

@@ -47,8 +47,9 @@ _PANELS = {
         "anywhere", "draws",
     ),
     "Tasks": (
-        "task", "limit", "separator", "good_column", "bad_column", "group_column", "prompt_column",
-        "items", "answered", "all_items", "room", "own", "bos",
+        "task", "limit", "separator", "scoring", "probe_site", "probe_layer", "classes", "top",
+        "good_column", "bad_column", "group_column", "prompt_column", "items",
+        "answered", "all_items", "room", "own", "bos",
     ),
     "Files": ("sep", "encoding", "store", "recompute"),
     "Output": (

@@ -8,7 +8,6 @@ import typer
 
 import lensloc as ll
 from lensloc.cli.networks import OWN_MASK
-from lensloc.cli.options import whole_number
 from lensloc.errors import LensLocError
 from lensloc.vocabulary import CONTROL_KINDS, DRAWS, UNSEEDED, WITHOUT_OUTLIERS
 
@@ -59,6 +58,7 @@ def parse_controls(
             mask that cannot be read.
     """
 
+    from lensloc.units.control_sets import draws_in
     from lensloc.units.matching import check_kind
 
     found: dict[str, Controls] = {}
@@ -83,7 +83,7 @@ def parse_controls(
             )
         else:
             check_kind(kind)
-            n = whole_number(number) if colon else draws
+            n = draws_in(number) if colon else draws
             if n is None:
                 raise LensLocError(
                     f"{option} {text} has no number of draws behind the colon; write e.g. "

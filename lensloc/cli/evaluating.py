@@ -21,18 +21,15 @@ from lensloc.cli.networks import (
 )
 from lensloc.cli.options import (
     AsJson,
-    BadColumn,
     BatchSize,
     Bos,
-    GoodColumn,
-    GroupColumn,
     Limit,
     Masks,
     ModelOptions,
     Reference,
-    Separator,
     Site,
     batch_size_of,
+    cached_store,
     network_names,
     reference_contrast,
     reference_files,
@@ -41,11 +38,12 @@ from lensloc.cli.options import (
 )
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes, tell_written
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, require_place, show_rows
+from lensloc.cli.task_options import TaskOptions
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.plugins import TASKS, plugin_names
+from lensloc.display.sentences.words import listed
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
 from lensloc.units.rules import count_from_percent
 from lensloc.vocabulary import (
@@ -90,6 +88,7 @@ def evaluate_command(
     loading: ModelOptions,
     texts: ContrastOptions,
     how: Localizing,
+    said: TaskOptions,
     masks: Masks = None,
     network: Annotated[
         list[str] | None,
@@ -110,25 +109,6 @@ def evaluate_command(
         ),
     ] = None,
     limit: Limit = None,
-    separator: Separator = None,
-    scoring: Annotated[
-        vocabulary.PairScoring | None,
-        typer.Option(
-            help="How --task minimal-pairs scores (default log-likelihood; pseudo-log-likelihood "
-            "for models that fill in masked tokens)."
-        ),
-    ] = None,
-    probe_site: seeing.ProbeSite = None,
-    probe_layer: seeing.ProbeLayer = None,
-    classes: seeing.Classes = None,
-    top: seeing.Top = None,
-    good_column: GoodColumn = None,
-    bad_column: BadColumn = None,
-    group_column: GroupColumn = None,
-    prompt_column: Annotated[
-        str | None,
-        typer.Option(help="Column of prompts in generation=PATH, choice=PATH (default prompt)."),
-    ] = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(help=f"What to compare every network with: {CONTROLS_HELP}. Repeatable."),
@@ -184,24 +164,15 @@ def evaluate_command(
     require_place(out, "--out", TABLES, overwrite)
     require_place(plot_out, "--plot", FIGURES, overwrite)
     form = texts.form(*task_files(task or []), *reference_files(reference))
-    columns = {
-        "good": good_column, "bad": bad_column, "group": group_column, "prompt": prompt_column,
-        # Of --contrast too, where one is given.
-        "text": None if texts.contrast and "text" not in read_by(task or []) else texts.text_column,
-    }  # fmt: skip
+    wanted = task or ["minimal-pairs", "perplexity"]
     with collected_warnings() as of_tasks:
-        tasks = parse_tasks(
-            task or ["minimal-pairs", "perplexity"], limit, bos, batch_size, form, columns,
-            separator, scoring, seeing.Seeing(probe_site, probe_layer, classes, top),
-        )  # fmt: skip
+        tasks = tasks_said(wanted, said, texts, limit, bos, batch_size, form)
     held = reference_contrast(reference, form)
     usual = seeing.default_network(loading.model_name, ["language"])
-    # Without a contrast of one's own, the column of texts is of tasks, which have taken it.
-    named = texts if texts.contrast else dataclasses.replace(texts, text_column=None)
-    networks = Networks.parse(masks, network, named, how, site, seed, form, usual)
+    networks = Networks.parse(masks, network, without_taken(texts), how, site, seed, form, usual)
     for given in networks.masks.values():
         _require_possible(given, sizes, several)
-    store = ll.Store.at(cache_folder() / "studies")
+    store = cached_store()
 
     with collected_warnings() as notes, stdout_to_stderr():
         model = loading.load(quiet=as_json)
@@ -211,8 +182,8 @@ def evaluate_command(
                 model, store=store, progress=not as_json, batch_size=batch_size_of(batch_size)
             ),
             tasks, several, sizes or _sizes_of_masks(networks), modes,
-            site=networks.to_localize, reference=held, seed=seed, exact=exact, store=store,
-            progress=not as_json,
+            site=networks.to_localize, reference=held, seed=seed, exact=exact,
+            batch_size=batch_size_of(batch_size), store=store, progress=not as_json,
         )  # fmt: skip
     notes = list(dict.fromkeys([*of_tasks, *notes, *study.warnings]))
     if out is not None:
@@ -287,6 +258,42 @@ def parse_percents(text: str, option: str = "--percent") -> list[float]:
 # -- tasks and controls ----------------------------------------------------------------------------
 
 
+def tasks_said(
+    wanted: Sequence[str],
+    said: TaskOptions,
+    texts: ContrastOptions,
+    limit: int | None,
+    bos: vocabulary.Bos,
+    batch_size: str,
+    form: TableForm,
+) -> "list[Task]":
+    """Read ``--task`` with all options of tasks, as every command that measures some does.
+
+    Args:
+        wanted: the tasks.
+        said: the options of tasks.
+        texts: those of contrasts; without a contrast of one's own, its column of texts is of tasks.
+        limit: items a paradigm or kind, or texts.
+        bos: ``--bos``.
+        batch_size: ``--batch-size``.
+        form: how files of one's own are written.
+
+    Raises:
+        LensLocError: what :func:`parse_tasks` refuses.
+    """
+    # Of --contrast too, where one is given.
+    text = None if texts.contrast and "text" not in read_by(wanted) else texts.text_column
+    return parse_tasks(
+        wanted, limit, bos, batch_size, form, {**said.columns, "text": text}, said.separator,
+        said.scoring, said.of_pictures,
+    )  # fmt: skip
+
+
+def without_taken(texts: ContrastOptions) -> ContrastOptions:
+    """Return options of contrasts without the column of texts, where tasks have taken it."""
+    return texts if texts.contrast else dataclasses.replace(texts, text_column=None)
+
+
 def parse_tasks(
     texts: Sequence[str],
     limit: int | None,
@@ -319,9 +326,10 @@ def parse_tasks(
     read = read_by(texts)
     for name in named:
         if name not in read:
-            of = " and ".join(f"--task {kind}=PATH" for kind in _READS if name in _READS[kind])
+            of = ["--contrast"] * (name == "text")
+            of += [f"--task {kind}=PATH" for kind in _READS if name in _READS[kind]]
             raise LensLocError(
-                f"--{name}-column is for {of}, which was not asked for; leave it out."
+                f"--{name}-column is for {listed(of)}, which was not asked for; leave it out."
             )
     of_kind: dict[str, dict[str, Any]] = {}
     if separator is not None:

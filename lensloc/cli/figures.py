@@ -12,13 +12,13 @@ from lensloc.cli.localizing import show_layers, show_units
 from lensloc.cli.options import (
     ModelOptions,
     Percent,
+    cached_store,
     require_percentage,
 )
 from lensloc.cli.output import collected_warnings, command_line, show_notes, tell_written
 from lensloc.cli.reporting import show_summary
 from lensloc.cli.tables import FIGURES, require_place
 from lensloc.display.files import require_writable_folder
-from lensloc.models.cache import cache_folder
 
 if TYPE_CHECKING:
     from lensloc.units.mask import UnitMask
@@ -81,7 +81,7 @@ def demo_command(
             percent=size,
             tasks=[ll.tasks.minimal_pairs(limit=1)],
             controls=ll.controls("magnitude+outliers", without_outliers=True),
-            store=ll.Store.at(cache_folder() / "studies"),
+            store=cached_store(),
         )
     network = found.network
     network.save(mask_path, overwrite=overwrite)

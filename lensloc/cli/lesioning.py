@@ -26,6 +26,7 @@ from lensloc.cli.options import (
     ModelOptions,
     Reference,
     Site,
+    cached_store,
     load_mask,
     network_names,
     reference_contrast,
@@ -39,7 +40,6 @@ from lensloc.cli.seeing import refuse_writing
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.readers import TableForm
 from lensloc.errors import LensLocError, LensLocWarning
-from lensloc.models.cache import cache_folder
 from lensloc.units.provenance import Provenance
 from lensloc.units.rules import count_from_percent, count_units
 
@@ -216,7 +216,7 @@ class _Target:
         known = shape(get_site(self.site), model)
         if known is not None:
             count_from_percent(self.percent, known[0] * known[1])
-        store = ll.Store.at(cache_folder() / "results")
+        store = cached_store("results")
         found = ll.localize(
             model, self.texts.templated(self.contrast, model), [self.site], progress=progress,
             store=store, **self.how.arguments,

@@ -27,6 +27,7 @@ from lensloc.cli.options import (
     Percent,
     Untrained,
     batch_size_of,
+    cached_store,
     require_percentage,
     require_sites,
     site_names,
@@ -36,7 +37,6 @@ from lensloc.cli.seeing import sites_of_model
 from lensloc.cli.tables import MASKS, require_place, require_room
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
-from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
 from lensloc.units.rules import count_from_percent
 
@@ -100,7 +100,7 @@ def localize_command(
             require_place(_named(out, name, many=len(sites) > 1), "--out", MASKS, overwrite)
     else:
         require_room(_FOLDER / "mask", "The mask in")
-    store = ll.Store.at(cache_folder() / "results")
+    store = cached_store("results")
 
     start = time.perf_counter()
     model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)

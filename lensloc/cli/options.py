@@ -18,7 +18,7 @@ from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
 from lensloc.forward.site_table import SITES
-from lensloc.models.cache import cache_folder
+from lensloc.models.cache import StoreName, store_folder
 
 if TYPE_CHECKING:
     from lensloc.models.surface import Model
@@ -255,9 +255,9 @@ def require_sites(names: Sequence[str]) -> None:
         get_site(name)
 
 
-def store() -> "Store":
-    """Return where studies keep what they have measured."""
-    return ll.Store.at(cache_folder() / "studies")
+def cached_store(name: StoreName = "studies") -> "Store":
+    """Return a store of the cache: of what studies measured, or of other results."""
+    return ll.Store.at(store_folder(name))
 
 
 def load_mask(path: Path, site: str | None) -> "UnitMask":
@@ -301,9 +301,14 @@ def batch_size_of(text: str) -> int | Literal["auto"]:
     return number
 
 
+_DIGITS = 18
+
+
 def whole_number(text: str) -> int | None:
     """Read a whole number above 0; None if it is something else."""
-    return int(text) if text.isdecimal() and int(text) >= 1 else None
+    # Of more digits there are none that anybody means, and Python reads so many only.
+    plain = text.isdecimal() and len(text) <= _DIGITS
+    return int(text) if plain and int(text) >= 1 else None
 
 
 # -- files of one's own --------------------------------------------------------------------------

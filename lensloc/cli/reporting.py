@@ -9,7 +9,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, Exact, parse_controls
-from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.evaluating import parse_percents, task_files, tasks_said, without_taken
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.networks import (
     ContrastOptions,
@@ -17,19 +17,16 @@ from lensloc.cli.networks import (
 )
 from lensloc.cli.options import (
     AsJson,
-    BadColumn,
     BatchSize,
     Bos,
-    GoodColumn,
-    GroupColumn,
     Limit,
     ModelOptions,
     Network,
     Percent,
-    Separator,
     Sites,
     Untrained,
     batch_size_of,
+    cached_store,
     require_percentage,
     require_sites,
 )
@@ -42,8 +39,8 @@ from lensloc.cli.output import (
 )
 from lensloc.cli.seeing import require_task, sites_of_model
 from lensloc.cli.tables import require_place
+from lensloc.cli.task_options import TaskOptions
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
 
 if TYPE_CHECKING:
@@ -54,6 +51,7 @@ def report_command(
     loading: ModelOptions,
     texts: ContrastOptions,
     how: Localizing,
+    said: TaskOptions,
     network: Network = None,
     percent: Percent = None,
     site: Sites = None,
@@ -65,10 +63,6 @@ def report_command(
         ),
     ] = None,
     limit: Limit = None,
-    separator: Separator = None,
-    good_column: GoodColumn = None,
-    bad_column: BadColumn = None,
-    group_column: GroupColumn = None,
     control_units: Annotated[
         list[str] | None,
         typer.Option(
@@ -125,9 +119,8 @@ def report_command(
     require_place(out, "--out", (".html",), overwrite)
     sizes = None if percents is None else parse_percents(percents, "--percents")
     form = texts.form(*task_files(task or []))
-    columns = {"good": good_column, "bad": bad_column, "group": group_column}
     with collected_warnings():  # on the page, too
-        tasks = parse_tasks(task or [], limit, bos, batch_size, form, columns, separator)
+        tasks = tasks_said(task or [], said, texts, limit, bos, batch_size, form)
     several = parse_controls(
         control_units or ["layer", "magnitude+outliers"], "--control-units", elsewhere=not anywhere
     )
@@ -142,6 +135,7 @@ def report_command(
                 f"{option} has no effect without --task, since nothing is lesioned; name a task, "
                 "or leave it out."
             )
+    texts = without_taken(texts)
     read = texts.read(network, how.protocol, seed, form, loading.model_name)
     with collected_warnings(), stdout_to_stderr():  # what they say is on the page
         model = loading.load(quiet=as_json, untrained=untrained, seed=seed if untrained else None)
@@ -151,7 +145,7 @@ def report_command(
             model, contrast, sites, percent=size, tasks=tasks, controls=several, percents=sizes,
             modes=None if mode is None else parse_modes(mode, None, of_contrast=True),
             exact=exact, seed=seed, batch_size=batch_size_of(batch_size), **how.arguments,
-            store=ll.Store.at(cache_folder() / "studies"), progress=not as_json,
+            store=cached_store(), progress=not as_json,
         )  # fmt: skip
         beside = None
         if untrained_baseline:

@@ -12,7 +12,7 @@ import lensloc as ll
 from lensloc import contrasts, vocabulary
 from lensloc.cli import seeing
 from lensloc.cli.control_units import CONTROLS_HELP, Anywhere, parse_controls
-from lensloc.cli.evaluating import parse_tasks
+from lensloc.cli.evaluating import task_files, tasks_said, without_taken
 from lensloc.cli.modes import NEED_REFERENCE, require_reference
 from lensloc.cli.networks import (
     ContrastOptions,
@@ -28,6 +28,7 @@ from lensloc.cli.options import (
     Reference,
     Site,
     batch_size_of,
+    cached_store,
     network_names,
     reference_contrast,
     reference_files,
@@ -37,11 +38,11 @@ from lensloc.cli.options import (
 from lensloc.cli.output import collected_warnings, print_json, readable, show_notes, tell_written
 from lensloc.cli.people.options import ReportOut, require_places
 from lensloc.cli.tables import FIGURES, TABLES, cell, encoded, records, show_rows
+from lensloc.cli.task_options import TaskOptions
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import duration
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import cache_folder
 from lensloc.models.names import may_see
 from lensloc.vocabulary import DOMAINS
 
@@ -57,6 +58,7 @@ def specificity_command(
     loading: ModelOptions,
     texts: ContrastOptions,
     how: Localizing,
+    said: TaskOptions,
     masks: Masks = None,
     network: Annotated[
         list[str] | None,
@@ -80,10 +82,6 @@ def specificity_command(
             "(default these seven)."
         ),
     ] = None,
-    probe_site: seeing.ProbeSite = None,
-    probe_layer: seeing.ProbeLayer = None,
-    classes: seeing.Classes = None,
-    top: seeing.Top = None,
     items: Annotated[
         int | None,
         typer.Option(help="At most so many items of every bundled task, before any are chosen."),
@@ -163,18 +161,17 @@ def specificity_command(
     )
     if reference is None and mode in NEED_REFERENCE:
         require_reference(mode, reference)
-    form = texts.form(*reference_files(reference))
+    form = texts.form(*task_files(task or []), *reference_files(reference))
     held = reference_contrast(reference, form)
     require_places(overwrite, out, plot_out, report_out)
     with collected_warnings() as of_tasks:
-        said = seeing.Seeing(probe_site, probe_layer, classes, top)
-        tasks = _tasks(task or list(DOMAINS), items, bos, batch_size, said)
+        tasks = _tasks(task or list(DOMAINS), items, said, texts, bos, batch_size, form)
     usual = seeing.default_network(loading.model_name, _NETWORKS)
-    networks = Networks.parse(masks, network, texts, how, site, seed, form, usual)
+    networks = Networks.parse(masks, network, without_taken(texts), how, site, seed, form, usual)
     domains = _domains(own or [], [*networks.contrasts, *networks.masks])
     rooms = _rooms(room or [])
     several = parse_controls(control_units or ["magnitude+outliers"], elsewhere=not anywhere)
-    kept = ll.Store.at(store if store is not None else cache_folder() / "studies")
+    kept = cached_store() if store is None else ll.Store.at(store)
 
     start = time.monotonic()
     with collected_warnings() as notes, stdout_to_stderr():
@@ -189,8 +186,8 @@ def specificity_command(
             ),
             tasks, several, domains or None, percent=percent,
             site=networks.to_localize, mode=mode, reference=held, room=rooms or None,
-            answered=None if all_items else chosen, seed=seed, confidence=0.95, store=kept,
-            progress=not as_json,
+            answered=None if all_items else chosen, seed=seed, confidence=0.95,
+            batch_size=batch_size_of(batch_size), store=kept, progress=not as_json,
         )  # fmt: skip
         seconds = grid.seconds()
     _tell_estimate(grid, seconds, as_json, estimate)
@@ -233,18 +230,17 @@ def specificity_command(
 def _tasks(
     texts: Sequence[str],
     items: int | None,
+    said: TaskOptions,
+    contrast: ContrastOptions,
     bos: vocabulary.Bos,
     batch_size: str,
-    of_pictures: seeing.Seeing,
+    form: TableForm,
 ) -> "list[Task]":
     """Read ``--task``: domains, and tasks of evaluate."""
-    of_pictures.require_used(texts)
     found: list[Task] = []
     named = [text for text in texts if text not in DOMAINS]
     # Together, so that those which would have one name are told apart.
-    parsed = iter(
-        parse_tasks(named, None, bos, batch_size, TableForm(), {}, of_pictures=of_pictures)
-    )
+    parsed = iter(tasks_said(named, said, contrast, None, bos, batch_size, form))
     for text in dict.fromkeys(texts):
         if text in DOMAINS:
             found += ll.tasks.domains(

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import lensloc as ll
 from lensloc.cli.control_units import Exact
-from lensloc.cli.evaluating import parse_percents, parse_tasks, task_files
+from lensloc.cli.evaluating import parse_percents, task_files, tasks_said, without_taken
 from lensloc.cli.modes import parse_modes
 from lensloc.cli.networks import (
     ContrastOptions,
@@ -23,6 +23,7 @@ from lensloc.cli.options import (
     Network,
     Truncate,
     batch_size_of,
+    cached_store,
 )
 from lensloc.cli.output import (
     collected_warnings,
@@ -35,11 +36,11 @@ from lensloc.cli.output import (
 from lensloc.cli.pairing import read_pairs
 from lensloc.cli.people.options import ReportOut, require_places
 from lensloc.cli.tables import FIGURES, TABLES, encoded, records, show_rows
+from lensloc.cli.task_options import TaskOptions
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import write_file
 from lensloc.display.sentences.outlook import outlook_sentences
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import cache_folder
 from lensloc.vocabulary import (
     ACTIVATIONS,
     BOS,
@@ -67,6 +68,7 @@ def _several(what: str, known: Sequence[str]) -> Any:
 def multiverse_command(
     loading: ModelOptions,
     texts: ContrastOptions,
+    said: TaskOptions,
     network: Network = None,
     task: Annotated[
         list[str] | None,
@@ -171,11 +173,12 @@ def multiverse_command(
     files = [] if pairs is None or pairs in BUNDLED_PAIRS else [Path(pairs)]
     form = texts.form(*task_files(wanted), *files)
     asked = _pairs(pairs, selection or (), form)
-    contrast = texts.read(network, "lensloc", seed, form)
     with collected_warnings() as of_tasks:
-        tasks = parse_tasks(wanted, limit, "model", batch_size, form, {})
+        tasks = tasks_said(wanted, said, texts, limit, "model", batch_size, form)
+    texts = without_taken(texts)
+    contrast = texts.read(network, "lensloc", seed, form)
     rows = batch_size_of(batch_size)
-    store = ll.Store.at(cache_folder() / "studies")
+    store = cached_store()
     with collected_warnings() as notes, stdout_to_stderr():
         model = loading.load(quiet=as_json)
         contrast = texts.templated(contrast, model)

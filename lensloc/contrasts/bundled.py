@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lensloc.arguments import OLD_SEEDS, require_numbers, require_seed
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.contrasts.published import OPTIONS, TOM_LAYOUT, read_language, read_theory_of_mind
@@ -64,6 +65,7 @@ def theory_of_mind(
     Raises:
         LensLocError: if ``folder`` lacks a file.
     """
+    require_seed(seed, most=OLD_SEEDS)
     if folder is not None:
         return read_theory_of_mind(folder, instruction=instruction, seed=seed)
     columns = ("item", "condition", "story", "question", "answer")
@@ -105,6 +107,7 @@ def multiple_demand(*, legacy: bool = False, seed: int = 42) -> Contrast:
         legacy: the published sums only.
         seed: of the published sums; theirs is 42.
     """
+    require_seed(seed, most=OLD_SEEDS)
     if legacy:
         conditions = {"hard": _sums(100, 200, seed), "easy": _sums(1, 20, seed)}
         published = Contrast(
@@ -177,6 +180,7 @@ def get(
         LensLocError: if there is none of that name, or no published files for it; of another
             package, if it is broken.
     """
+    require_numbers(seed=seed)
     if name in OF_PICTURES:
         if folder is not None:
             raise LensLocError(_NO_FILES.format(name, folder))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lensloc.arguments import require_numbers
 from lensloc.contrasts import readers
 from lensloc.contrasts.balance import Balance, measure_balance
 from lensloc.contrasts.bundled import bundled_folder
@@ -291,6 +292,7 @@ class Pairs(Savable):
         Raises:
             LensLocError: with fewer than two pairs.
         """
+        require_numbers(seed=seed)
         rng = np.random.default_rng(seed)
         groups: dict[str, list[int]] = {}
         for row, pair in enumerate(self.pairs):

@@ -34,6 +34,7 @@ class FromMedia:
         Pictures are opened when they are needed, and known by what they show: the same picture in
         another file is the same stimulus. They are turned upright as their file says, and become
         grey values or colours from 0 to 255; of several pictures in a file, the first counts.
+        Files in a folder that are no pictures by their names (.pdf, .txt) are passed over.
         Needs Pillow (``pip install lensloc[vision]``).
 
         Args:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lensloc.arguments import require_numbers
 from lensloc.errors import LensLocError
 
 Rows = dict[str, list[int]]
@@ -22,6 +23,7 @@ def halves(
     Raises:
         LensLocError: if a condition has fewer than two texts to divide.
     """
+    require_numbers(seed=seed)
     rng = np.random.default_rng(seed)
     first: Rows = {name: [] for name in conditions}
     second: Rows = {name: [] for name in conditions}

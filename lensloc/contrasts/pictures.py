@@ -152,7 +152,12 @@ def _of(condition: str, given: Any) -> Iterator[Stimulus]:
 def _files(folder: Path, condition: str) -> list[Path]:
     from PIL import Image
 
-    suffixes = Image.registered_extensions()
+    # Some formats are written only, as .pdf is; .mpo is read as a JPEG.
+    suffixes = {
+        suffix
+        for suffix, kind in Image.registered_extensions().items()
+        if kind in Image.OPEN or kind == "MPO"
+    }
     found = [
         file
         for file in folder.rglob("*")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lensloc.arguments import OLD_SEEDS, require_seed
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.lines import split_lines
 from lensloc.contrasts.protocols import PUBLISHED
@@ -109,6 +110,7 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
     Raises:
         LensLocError: if the folder or a file is missing, empty or not UTF-8.
     """
+    require_seed(seed, most=OLD_SEEDS)
     folder = Path(folder)
     if not is_folder(folder):
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")

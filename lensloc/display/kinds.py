@@ -37,6 +37,7 @@ RESULTS = {
     "Specificity": "lensloc.results.specificities",
     "Steering": "lensloc.results.matrices",
     "Study": "lensloc.studies.contrast_study",
+    "Sweep": "lensloc.results.sweeps",
     "TaskResult": "lensloc.tasks.base",
     "TokenResponses": "lensloc.units.token_responses",
     "UnitMask": "lensloc.units.mask",

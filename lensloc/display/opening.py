@@ -9,6 +9,7 @@ from lensloc.display.container import is_container, unpacked
 from lensloc.display.kinds import class_of
 from lensloc.display.places import is_folder
 from lensloc.display.sealed import DamagedError, metadata_of
+from lensloc.display.unjoined import unjoined_sentence
 from lensloc.errors import LensLocError
 
 _NPY = b"\x93NUMPY"
@@ -62,10 +63,12 @@ def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
 
     Args:
         results: several of one kind: studies of lesions (of other models, networks, sizes);
+            sweeps (of other models or plans, where a cell that several hold counts once);
             language matrices, answers or steering; encodings of the same people by other models or
-            networks; localizations of other sites; responses to other stimuli; pairs; counts of
-            neurons; or tables. As ``{name: result}``, the names stand
-            where a study or a table says its ``model``.
+            networks; localizations, or those by pairs, of other sites; responses to other stimuli,
+            token by token too; surprisals of other texts; pairs; counts of neurons; or tables. As
+            ``{name: result}``, the names stand where a study, a sweep or a table says its
+            ``model``; of a sweep of several models, behind each of them.
 
     Returns:
         One of that kind. Two that hold the same rows are refused, since these would count twice.
@@ -81,20 +84,17 @@ def concat(results: Sequence[Any] | Mapping[str, Any]) -> Any:
     kinds = sorted({type(each).__name__ for each in given})
     if len(kinds) > 1:
         raise LensLocError(f"Results of one kind can be joined; {' and '.join(kinds)} are several.")
+    join = getattr(type(given[0]), "_joined", None)
+    if join is None and kinds != ["DataFrame"]:
+        raise LensLocError(unjoined_sentence(kinds[0]))
     if names is not None:
         given = [_named(each, name) for each, name in zip(given, names, strict=True)]
-    if kinds == ["DataFrame"]:
+    if join is None:
         import pandas as pd  # takes long to load
 
         rows = (map(repr, each.to_dict("records")) for each in given)
         require_apart(rows, "row", "leave it out of one, or give {name: table}")
         return pd.concat(given, ignore_index=True)
-    join = getattr(type(given[0]), "_joined", None)
-    if join is None:
-        raise LensLocError(
-            f"Several results of the kind {kinds[0]} cannot be one; join their tables: "
-            "ll.concat({'first': a.to_dataframe(), 'second': b.to_dataframe()})."
-        )
     return given[0] if len(given) == 1 else join(given)
 
 

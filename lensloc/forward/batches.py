@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from lensloc.arguments import is_whole
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
@@ -19,6 +20,7 @@ from lensloc.models.evaluation import evaluating as evaluating
 from lensloc.models.failures import gist_of
 from lensloc.models.memory import is_out_of_memory
 from lensloc.models.surface import Model
+from lensloc.ranks import ENDED, is_of_the_others, n_ranks, rank
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,11 @@ def require_batch_size(batch_size: BatchSize) -> None:
     Raises:
         LensLocError: unless it is ``"auto"`` or at least 1.
     """
-    if batch_size != "auto" and batch_size < 1:
+    if batch_size == "auto":
+        return
+    if not is_whole(batch_size):
+        raise LensLocError(f"batch_size is 'auto' or a whole number; {batch_size!r} is neither.")
+    if batch_size < 1:
         raise LensLocError(f"A batch holds at least one text; {batch_size} does not.")
 
 
@@ -85,6 +91,10 @@ def run_batches(
     The model is in evaluation mode meanwhile, and no gradients are kept. ``run`` must keep nothing
     of a batch that fails. Without ``halving`` the error is raised, for a caller that can ask for
     less.
+
+    Raises:
+        LensLocError: if a single text is too large; if memory runs out in one of several processes
+            that share the model, since the others are in the middle of the pass that it leaves.
     """
     pending = list(batches)
     total = sum(map(len, batches))
@@ -93,7 +103,7 @@ def run_batches(
             rows = pending.pop(0)
             if not halving:
                 run(rows)
-            elif not fits(run, rows, description):
+            elif not fits(model, run, rows, description):
                 log.warning(
                     "memory ran out with %d %s at once; going on with half as many (batch_size "
                     "says how many to begin with)",
@@ -106,17 +116,34 @@ def run_batches(
             advance(len(rows))
 
 
-def fits(run: Callable[[list[int]], None], rows: list[int], description: str) -> bool:
+def fits(model: Model, run: Callable[[list[int]], None], rows: list[int], description: str) -> bool:
     """Run a batch; False if it was too large for the memory and can be halved.
 
+    Args:
+        model: of which other processes may have parts, and run the same pass on these.
+        run: runs it.
+        rows: of the batch.
+        description: of what is run.
+
     Raises:
-        LensLocError: if a single one is too large.
+        LensLocError: if a single one is too large; of a shared model, if it is too large at all, or
+            if another process has ended.
     """
     try:
         run(rows)
     except (MemoryError, RuntimeError) as error:  # of which torch's is one
+        shared = n_ranks() > 1 and surface(model).is_sharded
         if not is_out_of_memory(error):
+            if shared and is_of_the_others(error):
+                raise LensLocError(f"{ENDED} ({gist_of(error)[:200]}).") from error
             raise
+        if shared:
+            raise LensLocError(
+                f"Memory ran out in rank {rank()} with {len(rows)} {_several(description)} at once "
+                f"({gist_of(error)[:200]}). {n_ranks()} processes share the model and cannot halve "
+                "a batch in the middle of a pass; start them again with a smaller batch_size, and "
+                "what was finished is not measured again where a store was given."
+            ) from error
         if len(rows) == 1:
             raise LensLocError(
                 f"There is not enough memory even for number {rows[0] + 1} of the "

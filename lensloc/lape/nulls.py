@@ -10,7 +10,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.lape.counts import ActivationCounts
@@ -123,6 +123,7 @@ def null(
         LensLocError: counts without windows, with one language, or with so few windows that
             shuffling says nothing.
     """
+    require_numbers(seed=seed, permutations=permutations)
     require_a(ActivationCounts, counts, "counts")
     windows = counts.windows
     if windows is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lensloc.arguments import require_numbers
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.readers import require_texts
 from lensloc.display.sentences.control_draws import draw_notes
@@ -75,6 +76,7 @@ def perplexity(
         LensLocError: no masks or texts; a language without neurons; a file that cannot be read, or
             whatever lesion and controls refuse.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, confidence=confidence)
     surface(model)
     require_neurons(masks)
     if texts is None:

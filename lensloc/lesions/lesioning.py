@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import require_numbers
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, evaluating
@@ -107,6 +108,7 @@ def lesion(
         LensLocError: an empty mask; one of a model of another shape; a site that the model lacks;
             an argument that the mode needs and lacks, or does not know.
     """
+    require_numbers(seed=seed)
     surface(model)
     chosen = masks_of(model, masks)
     require_masks(model, chosen)

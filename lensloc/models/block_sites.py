@@ -48,6 +48,31 @@ def block_sites(module: nn.Module) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def layers_of_longest_list(module: nn.Module) -> tuple[str, ...]:
+    """Return the parts with weight matrices of the list that holds most of them, in order.
+
+    They are what units can be said to live in where a module has no blocks.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        >>> layers_of_longest_list(net)
+        ('0', '2')
+        >>> layers_of_longest_list(nn.Linear(2, 2))
+        ()
+    """
+    found: tuple[str, ...] = ()
+    for name, part in module.named_modules():
+        if not isinstance(part, _LISTS):
+            continue
+        own = tuple(
+            f"{name}.{each}" if name else each
+            for each, child in part.named_children()
+            if any(weight.ndim > 1 for weight in child.parameters())
+        )
+        found = own if len(own) > len(found) else found
+    return found
+
+
 def _blocks(module: nn.Module, path: str, stream: str | None) -> Iterator[tuple[str, str]]:
     """Return each block's stream (the module that holds the outermost list) and name."""
     is_list = isinstance(module, _LISTS)

@@ -161,6 +161,38 @@ def leaves(given: Input) -> list[Tensor]:
     return [leaf for part in parts for leaf in leaves(part)]
 
 
+def as_example(given: Any) -> Input:
+    """Return a batch that a user gave, as the module is called with it.
+
+    Raises:
+        LensLocError: something that is no tensor, nor a tuple or mapping of some; tensors without
+            a row.
+    """
+    batch = _of_tensors(given)
+    found = leaves(batch)
+    if not found or any(leaf.ndim == 0 for leaf in found) or len(found[0]) == 0:
+        raise LensLocError(
+            "example is a batch, whose first axis are stimuli, and this one holds none; give one "
+            "stimulus at least."
+        )
+    return batch
+
+
+def _of_tensors(given: Any) -> Input:
+    if isinstance(given, Tensor):
+        return given
+    if isinstance(given, Mapping):
+        return {str(name): _of_tensors(part) for name, part in given.items() if part is not None}
+    if isinstance(given, tuple | list):
+        return tuple(_of_tensors(part) for part in given)
+    if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
+        return torch.as_tensor(given)
+    raise LensLocError(
+        "example is a batch that the module can be called with (a tensor, a tuple of arguments or "
+        f"a mapping of named ones); something of type {type(given).__name__} is no tensor."
+    )
+
+
 def signature(given: Input) -> tuple[Any, ...]:
     """Return what inputs of one batch have in common: names and shapes."""
     names = tuple(given) if isinstance(given, Mapping) else ()

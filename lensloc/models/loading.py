@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from lensloc.arguments import require_seed
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.backends import (
@@ -136,6 +137,8 @@ def load_model(
         **more,
     }
     given = {key: value for key, value in given.items() if value is not None}
+    if seed is not None:
+        require_seed(seed)
     if not isinstance(name_or_path, (str, Path)):
         return _already_loaded(name_or_path, tokenizer, name, given)
     if sees(str(name_or_path), revision=revision, token=token):

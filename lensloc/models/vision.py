@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from lensloc.display.places import is_file
 from lensloc.errors import LensLocError, needed
+from lensloc.models.block_sites import block_sites
 from lensloc.models.describing import describe
 from lensloc.models.identity import attach
 from lensloc.models.inputs import Reader, batch_of
 from lensloc.models.names import TIMM, VISION, is_of_pictures, sees_surely
 from lensloc.models.pictures_read import Prepared
-from lensloc.models.wrapping import Wrapped, wrap
+from lensloc.models.wrapping import Wrapped, sites_in_words, wrap
 from lensloc.units.stimuli import Kept, Stimulus
 
 EXTRA = "lensloc[vision]"
@@ -187,6 +188,13 @@ def _of_timm(name: str, seed: int | None) -> Seen:
             f"The weights of {name} could not be had ({str(error).splitlines()[0]}); fetch them "
             "where there is network, or say untrained=True."
         ) from error
+    if not block_sites(module):
+        raise LensLocError(
+            f"{name} is not built of blocks, so that you have to say where its units live: "
+            f"net = timm.create_model({own!r}, pretrained=True), and ll.wrap(net, "
+            f"sites={sites_in_words(module)}, preprocess=timm.data.create_transform("
+            "**timm.data.resolve_model_data_config(net)))."
+        )
     config = timm.data.resolve_model_data_config(module)
     preprocess = Prepared(
         int(config["input_size"][-1]), tuple(config["mean"]), tuple(config["std"])

@@ -8,11 +8,13 @@ from torch import nn
 
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
-from lensloc.models.block_sites import block_sites
-from lensloc.models.inputs import Preprocess, Reader
+from lensloc.models.block_sites import block_sites, layers_of_longest_list
+from lensloc.models.inputs import Preprocess, Reader, as_example
 from lensloc.models.module import OfModule
 from lensloc.models.module_sites import Layout, ModuleSite, Side, Unit, checked_sites, modules_of
 from lensloc.vocabulary import PlacePooling
+
+_MOST_NAMED = 40
 
 
 class Wrapped(nn.Module):
@@ -96,8 +98,9 @@ def wrap(
         part: which tensor of a tuple or mapping; the first one if None.
 
     Raises:
-        LensLocError: no such modules, or no blocks; modules that are never called, are called more
-            than once per pass, or give no tensor (as far as ``example`` shows it).
+        LensLocError: no such modules, or no blocks; an example that is no batch; modules that are
+            never called, are called more than once per pass, or give no tensor (as far as
+            ``example`` shows it).
 
     Example:
         >>> import lensloc as ll
@@ -125,7 +128,7 @@ def wrap(
     if example is not None:
         seen = surface(wrapped)
         assert isinstance(seen, OfModule)
-        seen.use_example(example if not isinstance(example, list) else tuple(example))
+        seen.use_example(as_example(example))
     return wrapped
 
 
@@ -139,10 +142,17 @@ def _of_blocks(module: nn.Module) -> dict[str, str | tuple[str, ...]]:
     if not found:
         raise LensLocError(
             f"No blocks were found in this {type(module).__name__} (lists of parts that have "
-            "several layers each); say where its units live, e.g. "
-            "sites={'block': 'blocks.{layer}'}."
+            f"several layers each); say where its units live, e.g. sites={sites_in_words(module)}."
         )
     return {name: _pattern_of(name, paths, module) for name, paths in found.items()}
+
+
+def sites_in_words(module: nn.Module) -> str:
+    """Write sites that a module without blocks can have: its own layers, where it has a list."""
+    layers = layers_of_longest_list(module)
+    if len(layers) < 2 or len(layers) > _MOST_NAMED:
+        return "{'block': 'blocks.{layer}'}"
+    return f"{{'layer': {list(layers)}}}"
 
 
 def _pattern_of(name: str, paths: tuple[str, ...], module: nn.Module) -> str | tuple[str, ...]:

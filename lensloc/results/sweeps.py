@@ -1,15 +1,18 @@
 """Sweep: what the cells of a plan say, over models: tables, and what was published beside."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from lensloc.display import markup
+from lensloc.display.savable import Savable
 from lensloc.display.sentences import sweeps as words
 from lensloc.errors import noted
+from lensloc.results.joining import warnings_of
+from lensloc.results.sweeps_joined import joined_tables
 
 CELLS = (
     "cell", "kind", "model", "contrast", "site", "protocol", "lesion", "state", "seconds", "made",
@@ -46,8 +49,13 @@ def tabulated(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.D
     return table
 
 
-@dataclass(frozen=True)
-class Sweep:
+_TABLES = (
+    "cells", "localizations", "lesions", "specificity", "shares", "layers", "published",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep(Savable):
     """What :func:`lensloc.sweep` measured, as far as it is done.
 
     Attributes:
@@ -136,6 +144,37 @@ class Sweep:
             cell = f"{of} at {row['site']} of {row['model']}"
             failed.setdefault(str(row["reason"]), []).append(cell)
         return words.failed_sentences(failed)
+
+    # -- several -----------------------------------------------------------------------------------
+
+    @classmethod
+    def _joined(cls, several: Sequence["Sweep"]) -> "Sweep":
+        found = joined_tables([{name: getattr(each, name) for name in _TABLES} for each in several])
+        own = {sentence for each in several for sentence in each._notes()}  # made anew of all
+        calls = [each.call for each in several]
+        abouts = [each.about for each in several]
+        return cls(
+            " + ".join(dict.fromkeys(each.name for each in several)),
+            **found,
+            warnings=tuple(each for each in warnings_of(several) if each not in own),
+            call=f"ll.concat([{', '.join(calls)}])" if all(calls) else "",
+            about=" ".join(dict.fromkeys(filter(None, abouts))),
+        )
+
+    def _named(self, name: str) -> "Sweep":
+        one = len(self.models) < 2
+
+        def named(table: pd.DataFrame) -> pd.DataFrame:
+            if "model" not in table:
+                return table
+            models = table["model"].map(lambda model: name if one else f"{model} ({name})")
+            renamed: pd.DataFrame = table.assign(model=models)
+            return renamed
+
+        own = set(self._notes())  # which call models as they were called
+        warnings = tuple(each for each in self.warnings if each not in own)
+        tables: dict[str, Any] = {each: named(getattr(self, each)) for each in _TABLES}
+        return replace(self, **tables, warnings=warnings)
 
     # -- cases -------------------------------------------------------------------------------------
 

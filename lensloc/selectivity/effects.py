@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 from torch import Tensor
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.selectivity.moments import Moments, as_float64, precision
@@ -98,6 +98,7 @@ def bootstrap_d(
         LensLocError: too few stimuli, stimuli that cannot be paired where pairs are drawn, or a
             number that makes no sense.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, confidence=confidence)
     require_a(Responses, responses, "responses")
     absolute = responses.absolute if absolute is None else absolute
     aligned = responses.test == "paired" if aligned is None else aligned

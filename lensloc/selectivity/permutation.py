@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import require_numbers
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.selectivity.moments import Moments, as_float64, precision
@@ -151,6 +152,7 @@ def max_t(
         >>> ll.max_t(responses, ("a",), ("b",), n_permutations=200).significant().addresses
         ['L1.mlp_post.7']
     """
+    require_numbers(seed=seed, n_permutations=n_permutations)
     options = {"two_sided": two_sided, "n_permutations": n_permutations, "seed": seed}
     if not isinstance(responses, Responses):
         return _of_localized(responses, target, control, absolute, test, options)

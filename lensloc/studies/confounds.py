@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.contrasts.bundled import language
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import PUBLISHED
@@ -52,6 +52,7 @@ def confound_check(
     Raises:
         LensLocError: as :func:`localize` does.
     """
+    require_numbers(seed=seed)
     surface(model)
     texts = language() if contrast is None else contrast
     require_a(Contrast, texts, "contrast")

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from markupsafe import Markup
 
-from lensloc.arguments import listed, require_a
+from lensloc.arguments import listed, require_a, require_numbers
 from lensloc.contrasts.balance import Balance, measure_balance
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.protocols import Protocol, resolved
@@ -205,6 +205,7 @@ def study(
             before the model is run.
     """
     given = dict(locals())
+    require_numbers(seed=seed, n_splits=n_splits)
     surface(model)
     require_a(Contrast, contrast, "contrast")
     if sites is None:
@@ -268,7 +269,9 @@ def study(
     if tasks:
         first, *others = _modes(modes, site)
         networks = {contrast.name: found[site]}
-        settings: dict[str, Any] = {"seed": seed, "store": store, "progress": progress}
+        settings: dict[str, Any] = {
+            "seed": seed, "batch_size": batch_size, "store": store, "progress": progress,
+        }  # fmt: skip
         lesions = lesion_study(
             model, networks, tasks, controls, percents or (percent,), [first],
             reference=contrast if needs_reference(first) else None, exact=exact, **settings,

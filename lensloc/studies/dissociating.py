@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lensloc.arguments import listed, require_named
+from lensloc.arguments import listed, require_named, require_numbers
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.dissociations import shared_units
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
+from lensloc.forward.batches import BatchSize, require_batch_size
 from lensloc.forward.sites import usual_site
 from lensloc.lesions.references import Reference
 from lensloc.models import describe
@@ -67,6 +68,7 @@ def specificity(
     answered: float | None = ANSWERED,
     seed: int = 0,
     confidence: float = 0.95,
+    batch_size: BatchSize = "auto",
     store: StoreLike = None,
     progress: bool = True,
 ) -> Specificity:
@@ -104,6 +106,8 @@ def specificity(
             cut, are measured whole.
         seed: of the halves, of resampling lesions, and of choices of sets.
         confidence: of intervals and tests.
+        batch_size: texts a batch when contrasts are localized and of a reference; does not change
+            the result. Tasks have one of their own.
         store: where results are kept and looked up.
         progress: show progress bars.
 
@@ -184,7 +188,8 @@ class Grid:
         study = lesion_study(
             self.model, self.masks, self.tasks, self.controls, None, [given["mode"]],
             reference=given["reference"], seed=given["seed"], confidence=given["confidence"],
-            exact=True, store=given["store"], progress=given["progress"],
+            exact=True, batch_size=given["batch_size"], store=given["store"],
+            progress=given["progress"],
         )  # fmt: skip
         call = written_call("ll.specificity", specificity, given)
         found = Specificity(study, self.room, self.domains, given["seed"], self.told, call)
@@ -208,6 +213,8 @@ def planned(
     """
     given = {"model": model, "networks": networks, "tasks": tasks, "controls": controls,
              "domains": domains, **options}  # fmt: skip
+    require_numbers(seed=options["seed"], confidence=options["confidence"])
+    require_batch_size(options["batch_size"])
     surface(model)
     require_named((UnitMask, Selectivity, Contrast), networks, "Networks", like="{name: mask}")
     if not networks:
@@ -218,8 +225,8 @@ def planned(
     held = _drawn(controls)
     card = describe(model)
     store = Store.of(options["store"])
-    masks = _masks(model, networks, options["percent"], options["site"], store,
-                   options["progress"])  # fmt: skip
+    masks = _masks(model, networks, options["percent"], options["site"],
+                   options["batch_size"], store, options["progress"])  # fmt: skip
     _require_one_model(masks)
     kept, told = _without_stimuli(several, masks)
     run = Runner(model, card, store)
@@ -243,6 +250,7 @@ def _masks(
     networks: Mapping[str, UnitMask | Selectivity | Contrast],
     percent: float | None,
     site: str | None,
+    batch_size: BatchSize,
     store: Store | None,
     progress: bool,
 ) -> dict[str, UnitMask]:
@@ -255,7 +263,8 @@ def _masks(
     for name, given in networks.items():
         if isinstance(given, Contrast):
             at = site or usual_site(model)
-            given = localize(model, given, [at], store=store, progress=progress)[at]
+            cut: Any = {"batch_size": batch_size, "store": store, "progress": progress}
+            given = localize(model, given, [at], **cut)[at]
         with unwarned():  # the study says it
             if isinstance(given, Selectivity):
                 given = given.top(percent=1.0 if percent is None else percent)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from lensloc.arguments import require_named
+from lensloc.arguments import require_named, require_numbers
 from lensloc.attribution.attributing import Baseline, Method, attribute
 from lensloc.attribution.pair_effects import PairLocalization
 from lensloc.attribution.patching import localize_pairs
@@ -139,6 +139,7 @@ def compare_granularities(
     Raises:
         LensLocError: no contrast or site, a number that makes no sense, or what localizing refuses.
     """
+    require_numbers(seed=seed, n_permutations=n_permutations, n_splits=n_splits)
     surface(model)
     given = {contrast.name: contrast} if isinstance(contrast, Contrast) else contrast
     like = "{name: contrast}, or one contrast"

@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from lensloc.errors import LensLocError
+from lensloc.forward.batches import BatchSize
 from lensloc.lesions.lesioning import lesion
 from lensloc.lesions.modes import MODES
 from lensloc.lesions.references import Reference
@@ -57,6 +58,11 @@ class PlannedMode:
         if not self.needs:
             return self
         return dataclasses.replace(self, arguments={**self.arguments, "reference": reference})
+
+    def with_batches(self, batch_size: BatchSize) -> "PlannedMode":
+        """Return the mode with so many texts a batch, where it says nothing of them."""
+        arguments = {"batch_size": batch_size, **self.arguments}
+        return dataclasses.replace(self, arguments=arguments)
 
 
 def planned_modes(

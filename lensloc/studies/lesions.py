@@ -5,11 +5,12 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from lensloc.arguments import listed, require_named
+from lensloc.arguments import listed, require_named, require_numbers
 from lensloc.contrasts.contrast import Contrast
 from lensloc.contrasts.texts import require_whole
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
+from lensloc.forward.batches import BatchSize, require_batch_size
 from lensloc.forward.sites import usual_site
 from lensloc.lesions.lesioning import Effect
 from lensloc.lesions.references import Reference, reference_responses, reference_site
@@ -31,6 +32,7 @@ from lensloc.tasks.of_functions import TaskLike, as_tasks
 from lensloc.units.control_sets import Controls, ControlSet
 from lensloc.units.mask import UnitMask
 from lensloc.units.matching import draws_alike
+from lensloc.units.rules import require_percent
 from lensloc.units.selection import count_from_percent, least_note
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import PERCENTS as PERCENTS
@@ -52,6 +54,7 @@ def lesion_study(
     n_resamples: int = 2000,
     confidence: float = 0.95,
     exact: bool = False,
+    batch_size: BatchSize = "auto",
     store: StoreLike = None,
     progress: bool = True,
 ) -> LesionStudy:
@@ -90,6 +93,8 @@ def lesion_study(
             items only, if that settles whether it does more or less harm than the network; and no
             more draws are made once two did more and two did less. See
             :mod:`lensloc.results.sequential`.
+        batch_size: texts per batch when contrasts are localized and of a reference; does not change
+            the result. Tasks have one of their own.
         store: where results are kept and looked up.
         progress: show a progress bar with the time left.
 
@@ -103,6 +108,8 @@ def lesion_study(
             row without a score.)
     """
     given = dict(locals())
+    require_numbers(seed=seed, n_resamples=n_resamples, confidence=confidence)
+    require_batch_size(batch_size)
     surface(model)
     require_named((UnitMask, Selectivity, Contrast), masks, "Networks", like="{name: mask}")
     tasks, modes = as_tasks(tasks), listed(modes, str, Mapping)
@@ -123,16 +130,18 @@ def lesion_study(
     store = Store.of(store)
     several = (controls,) if isinstance(controls, Controls) else tuple(controls)
     planned = planned_modes(modes, reference, positions, seed)
+    if batch_size != "auto":  # of a reference that a mode has of its own
+        planned = tuple(mode.with_batches(batch_size) for mode in planned)
     card = describe(model)
     place = site or usual_site(model)
     networks = {
-        name: _network(model, name, given, tasks, sizes[name], place, seed, progress)
+        name: _network(model, name, given, tasks, sizes[name], place, seed, batch_size, progress)
         for name, given in masks.items()
     }
     if isinstance(reference, Contrast):  # captured once, not once per lesion
         sites = {mask.site for network in networks.values() for mask in network.masks.values()}
         needed = {reference_site(at, mode.mode) for at in sites for mode in planned if mode.needs}
-        held = reference_responses(model, reference, needed)
+        held = reference_responses(model, reference, needed, batch_size)
         planned = tuple(mode.with_reference(held) for mode in planned)
     groups = [
         group
@@ -236,7 +245,10 @@ def _sizes(
     sizes: dict[str, tuple[float, ...] | None] = {}
     for name in names:
         wanted = given.get(name)
-        sizes[name] = None if wanted is None else tuple(map(float, wanted))
+        several = () if wanted is None else listed(wanted, str)
+        for size in several:
+            require_percent(size)
+        sizes[name] = None if wanted is None else tuple(map(float, several))
         if sizes[name] == ():
             raise LensLocError("percents is empty; give at least one size.")
     return sizes
@@ -250,12 +262,13 @@ def _network(
     percents: Sequence[float] | None,
     site: str,
     seed: int,
+    batch_size: BatchSize,
     progress: bool,
 ) -> _Network:
     kept = tuple(tasks)
     if isinstance(given, Contrast):
         given, kept = _kept_apart(given, tasks, seed)
-        given = localize(model, given, [site], progress=progress)[site]
+        given = localize(model, given, [site], batch_size=batch_size, progress=progress)[site]
     told = given.warnings
     with unwarned():  # the study says it
         masks, notes = _sized(name, given, percents)

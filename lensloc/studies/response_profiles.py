@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.stats import bootstrap
 from torch import Tensor
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.profiles import profile_notes
 from lensloc.errors import LensLocError, LensLocWarning, unwarned
@@ -82,6 +82,7 @@ def response_profile(
         LensLocError: if the mask does not fit the model, or is empty; if units are to be picked
             again and the mask has no rule that halves of these stimuli could follow.
     """
+    require_numbers(seed=seed, n_resamples=n_resamples, confidence=confidence)
     surface(model)
     require_a(UnitMask, mask, "mask")
     require_a(Contrast, contrast, "contrast")

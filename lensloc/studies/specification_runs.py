@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.contrasts.clean_corrupted import Pairs
 from lensloc.contrasts.contrast import Contrast
 from lensloc.display.sentences.words import counted
@@ -29,6 +29,7 @@ from lensloc.studies.specifications import is_drawn
 from lensloc.studies.store import Store, StoreLike
 from lensloc.tasks import Task, texts_of
 from lensloc.tasks.of_functions import TaskLike, as_tasks
+from lensloc.units.control_sets import require_draws
 from lensloc.units.text_sets import TextSet
 from lensloc.vocabulary import DRAWS
 
@@ -132,6 +133,7 @@ def run_multiverse(
     Args:
         tell: is told what there is to do, once units are chosen and before anything is lesioned.
     """
+    require_numbers(seed=seed, draws=draws, confidence=confidence)
     surface(model)
     require_a(Contrast, contrast, "contrast")
     tasks = as_tasks(tasks)
@@ -142,6 +144,7 @@ def run_multiverse(
         raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
     if not 0 < confidence < 1 or draws < 1:
         raise LensLocError("confidence lies between 0 and 1, and draws is at least 1.")
+    require_draws(draws)
     grid = grid_of(model, contrast, choices, reference_specification, reference, seed)
     _require_pairs(grid, pairs)
     kept, card = Store.of(store), describe(model)

@@ -116,6 +116,8 @@ def _percent(value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError) as error:
         raise LensLocError(f"percent is a number; {value!r} is none.") from error
+    if isinstance(value, bool):
+        raise LensLocError(f"percent is a number; {value!r} is none.")
     if not (math.isfinite(number) and 0 < number <= 100):
         raise LensLocError(
             f"A percentage of units must be above 0 and at most 100; {number:g} is not."

@@ -34,7 +34,7 @@ from lensloc.sweeps.plan import (
     TaskEntry,
 )
 from lensloc.tasks import Task
-from lensloc.units.control_sets import Controls
+from lensloc.units.control_sets import Controls, draws_in
 from lensloc.units.control_sets import controls as wanted_controls
 from lensloc.units.matching import check_kind
 from lensloc.vocabulary import DOMAINS, DRAWS, THROUGHOUT, UNSEEDED, WITHOUT_OUTLIERS
@@ -422,10 +422,10 @@ def _control(kind: str, draws: str | None) -> Controls:
     check_kind(kind)
     if single:
         return wanted_controls(kind)
-    count = str(DRAWS) if draws is None else draws
-    if not count.isdecimal() or int(count) < 1:
-        raise LensLocError(f"{count!r} is no number of draws; write e.g. {kind}:{DRAWS}.")
-    return wanted_controls(kind, seeds=range(int(count)))
+    count = DRAWS if draws is None else draws_in(draws)
+    if count is None:
+        raise LensLocError(f"{draws!r} is no number of draws; write e.g. {kind}:{DRAWS}.")
+    return wanted_controls(kind, seeds=range(count))
 
 
 def _specificity(entry: SpecificityEntry, plan: Plan, file: PlanFile) -> ReadySpecificity:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lensloc.arguments import LARGEST_SEED
 from lensloc.errors import LensLocError
 from lensloc.sweeps.files import PlanFile, read_plan_file
 from lensloc.vocabulary import AnyPooling, Backend, Bos, Dtype, Positions, ProtocolName
@@ -28,7 +29,7 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(_several)]
 Percent = Annotated[float, Field(strict=True, gt=0, le=100, allow_inf_nan=False)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Count = Annotated[int, Field(strict=True, ge=1)]
-Seed = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)]
 
 
 class _Part(BaseModel):

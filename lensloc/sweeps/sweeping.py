@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
-from lensloc.models.cache import cache_folder
+from lensloc.models.cache import store_folder
 from lensloc.ranks import n_ranks
 from lensloc.results.sweeps import Sweep
 from lensloc.studies.calls import written_call
@@ -98,7 +98,7 @@ def _store(store: Store | str | Path | None, *, measure: bool) -> Store:
             f"store is a folder, or ll.Store.at(folder); {type(store).__name__} is neither."
         )
     named = store.folder if isinstance(store, Store) else store
-    folder = cache_folder() / "sweeps" if named is None else Path(named)
+    folder = store_folder("sweeps") if named is None else Path(named)
     if measure:
         return sweep_store(folder)
     with contextlib.suppress(OSError, ValueError):  # a name that is none, where nothing is found

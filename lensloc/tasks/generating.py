@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lensloc.arguments import require_numbers
 from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import TableForm, read_prompts, require_texts
 from lensloc.errors import LensLocError
@@ -193,6 +194,7 @@ def generation(
     Raises:
         LensLocError: no prompt, one that is no text, or a number that makes no sense.
     """
+    require_numbers(seed=seed, max_new_tokens=max_new_tokens)
     if max_new_tokens < 1:
         raise LensLocError(f"max_new_tokens is at least 1; {max_new_tokens} is not.")
     if not 0 <= temperature < float("inf"):

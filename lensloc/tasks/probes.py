@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from lensloc.arguments import require_numbers
 from lensloc.errors import LensLocError, needed
 from lensloc.forward.batches import BatchSize
 from lensloc.forward.capturing import capture
@@ -212,6 +213,7 @@ def linear_probe(
     Raises:
         LensLocError: stimuli without labels, or fewer of a label than folds.
     """
+    require_numbers(seed=seed, folds=folds)
     if not isinstance(folds, int) or isinstance(folds, bool) or folds < 2:
         raise LensLocError(f"folds is a whole number from 2 on; {folds!r} is not.")
     given: Any = strength
@@ -385,6 +387,7 @@ def embedding_verification(
     Raises:
         LensLocError: stimuli without labels, or too few pairs of one label.
     """
+    require_numbers(seed=seed, folds=folds, n_pairs=n_pairs)
     for word, value, least in (("folds", folds, 2), ("n_pairs", n_pairs, 1)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise LensLocError(f"{word} is a whole number from {least} on; {value!r} is not.")

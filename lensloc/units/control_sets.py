@@ -1,5 +1,6 @@
 """Controls of a network as masks: which kinds to hold beside it, drawn when they are needed."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -8,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lensloc.arguments import require_seed
 from lensloc.display.plugins import gist
 from lensloc.errors import LensLocError
 from lensloc.units import matching
@@ -16,7 +18,19 @@ from lensloc.units.mask import UnitMask, describe, is_residual
 from lensloc.units.matching import Units, check_kind
 from lensloc.units.outliers import outliers
 from lensloc.units.selection import SelectionRule, ranked
-from lensloc.vocabulary import DRAWS, LEAST_SELECTIVE, RANDOM, UNSEEDED, WITHOUT_OUTLIERS
+from lensloc.vocabulary import (
+    DRAWS,
+    LEAST_SELECTIVE,
+    MOST_DRAWS,
+    RANDOM,
+    UNSEEDED,
+    WITHOUT_OUTLIERS,
+)
+
+_TOO_MANY = (
+    f"A control is drawn at most {MOST_DRAWS:,} times, and more draws were asked for; {DRAWS} do "
+    "for a test at 5 %."
+)
 
 
 @runtime_checkable
@@ -158,7 +172,7 @@ def controls(
                 f"{type(found).__name__}."
             )
         check_kind(found)
-    numbers = tuple(dict.fromkeys(int(seed) for seed in seeds))
+    numbers = _numbers(seeds)
     drawn = [found for found in matches if found not in UNSEEDED]
     if (drawn or of_yours) and not numbers:
         raise LensLocError("Random controls need at least one seed, e.g. seeds=range(20).")
@@ -179,6 +193,53 @@ def controls(
         elsewhere,
         of_yours,
     )
+
+
+def draws_in(text: str) -> int | None:
+    """Read how often a control is drawn, as in ``layer:20``; None if it is no number above 0.
+
+    Raises:
+        LensLocError: for more draws than anybody can measure.
+
+    Example:
+        >>> draws_in("20"), draws_in("x"), draws_in("0")
+        (20, None, None)
+    """
+    if not text.isdecimal():
+        return None
+    # By its digits, of which Python reads so many only.
+    if len(text.lstrip("0")) > len(str(MOST_DRAWS)):
+        raise LensLocError(_TOO_MANY)
+    require_draws(int(text))
+    return int(text) or None
+
+
+def require_draws(draws: int) -> None:
+    """Check that a control is not drawn more often than anybody can measure.
+
+    Raises:
+        LensLocError: if it is.
+    """
+    if draws > MOST_DRAWS:
+        raise LensLocError(_TOO_MANY)
+
+
+def _numbers(seeds: Any) -> tuple[int, ...]:
+    """Return seeds, each once.
+
+    Raises:
+        LensLocError: something that is none, or more than anybody can measure.
+    """
+    if not isinstance(seeds, Iterable):
+        raise LensLocError(
+            f"seeds is a list of whole numbers, e.g. range({DRAWS}); {seeds!r} is not."
+        )
+    several = tuple(itertools.islice(seeds, MOST_DRAWS + 1))
+    if len(several) > MOST_DRAWS:
+        raise LensLocError(_TOO_MANY)
+    for seed in several:
+        require_seed(seed, "each of seeds")
+    return tuple(dict.fromkeys(int(seed) for seed in several))
 
 
 def units_of(network: UnitMask, *, elsewhere: bool = True) -> Units:

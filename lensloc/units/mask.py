@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lensloc.arguments import require_numbers
 from lensloc.display import markup
 from lensloc.errors import LensLocError, noted
 from lensloc.units import ragged
@@ -315,6 +316,7 @@ class UnitMask(OnDisk, ragged.Layered):
             >>> len(control), len(control & network)
             (2, 0)
         """
+        require_numbers(seed=seed)
         return drawn_like(self, seed, elsewhere)
 
     def resized(self, *, percent: float | None = None, k: int | None = None) -> "UnitMask":

@@ -1,13 +1,13 @@
 """SelectionRule: how units were chosen, as data that can be kept, told and applied again."""
 
 import dataclasses
-import math
 import operator
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from lensloc.arguments import is_number, is_whole, require_seed
 from lensloc.errors import LensLocError, LensLocWarning
 
 if TYPE_CHECKING:  # a protocol holds a rule, and is known before any library is loaded
@@ -178,10 +178,11 @@ def _counted(n: int, kind: str = "") -> str:
 
 
 def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise LensLocError(f"{name} is a whole number; {value!r} is not.") from error
+    if name == "seed":
+        require_seed(value)
+    elif not is_whole(value):
+        raise LensLocError(f"{name} is a whole number; {value!r} is not.")
+    return operator.index(value)
 
 
 # -- how many units --------------------------------------------------------------------------------
@@ -217,6 +218,8 @@ def size_in_words(percent: float | None, k: int | None, total: int, site: str) -
         count = count_from_percent(percent, total)
         return f"{percent:g} % ({_counted(count)})"
     assert k is not None
+    if not is_whole(k):
+        raise LensLocError(f"k is a whole number of units; {k!r} is not.")
     if not 1 <= k <= total:
         raise LensLocError(
             f"{k} units were asked for; {site} has {total}, so ask for 1 to {total}."
@@ -253,10 +256,21 @@ def least_note(percent: float, n_units: int, site: str) -> str | None:
     )
 
 
-def _truncated(percent: float, n_units: int) -> int:
-    if not (math.isfinite(percent) and 0 < percent <= 100):
+def require_percent(percent: Any) -> None:
+    """Check a percentage of units.
+
+    Raises:
+        LensLocError: unless it is a number with 0 < percent <= 100.
+    """
+    if not is_number(percent):
+        raise LensLocError(f"percent is a number above 0 and at most 100; {percent!r} is not.")
+    if not 0 < percent <= 100:
         raise LensLocError(
             f"A percentage of units must be above 0 and at most 100; {percent:g} is not."
         )
+
+
+def _truncated(percent: float, n_units: int) -> int:
+    require_percent(percent)
     # The published code's own expression, so that floating point rounds the same way.
     return int((percent / 100) * n_units)

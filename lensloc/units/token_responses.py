@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lensloc.display import markup
+from lensloc.display.apart import require_apart
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.units.addresses import UnitAddress
@@ -137,6 +138,34 @@ class TokenResponses(Savable):
         values[:, self.mask.mask] = found
         made = self.provenance.replace(pooling=how, site=self.site)
         return Responses(self.site, values, self.conditions, None, made, self.mask.widths)
+
+    @classmethod
+    def _joined(cls, several: "Sequence[TokenResponses]") -> "TokenResponses":
+        first = several[0]
+        made = first.provenance
+        for each in several[1:]:
+            alike = each.site == first.site and each.mask.shape == first.mask.shape
+            if not alike or not torch.equal(each.mask.mask, first.mask.mask):
+                raise LensLocError(
+                    "The responses are of other units; join those of the same units to other "
+                    "stimuli."
+                )
+            if made.differing(each.provenance.model_hashes):
+                raise LensLocError("The responses are of several models; join those of one.")
+        held = [[each._held(at) for at in range(len(each))] for each in several]
+        require_apart(held, "stimulus", "leave it out of one of them")
+        lengths = np.concatenate([np.diff(each.starts) for each in several])
+        return cls(
+            first.mask,
+            torch.cat([each.values.to(first.values.device) for each in several]),
+            tuple(token for each in several for token in each.tokens),
+            np.concatenate([[0], np.cumsum(lengths)]).astype(first.starts.dtype),
+            tuple(name for each in several for name in each.conditions),
+            made,
+        )
+
+    def _held(self, stimulus: int) -> tuple[str, tuple[str, ...]]:
+        return self.conditions[stimulus], self.tokens_of(stimulus)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row per token: stimulus, position, condition, token, and a column per unit."""

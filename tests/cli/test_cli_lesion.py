@@ -672,7 +672,7 @@ BAD_EVALUATIONS = [
     (["--task", "choice=texts.csv"], "must end in .jsonl to be read as questions"),
     (["--task", "generation=texts.csv"], "texts.csv lacks the column 'prompt'"),
     (["--task", "generation=texts.md"], "must end in .txt"),
-    (["--text-column", "body"], "--text-column is for --task perplexity=PATH"),
+    (["--text-column", "body"], "--text-column is for --contrast, --task perplexity=PATH"),
     (["--sep", ";"], "sep is for .csv and .tsv files, not for"),
     (["--limit", "0"], "limit is at least 1"),
     (["--percents", "1,much"], "--percent '1,much' is not a list of numbers"),

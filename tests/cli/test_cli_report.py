@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 from report_pages import tables_of, text_of
 
 import lensloc as ll
@@ -83,6 +84,37 @@ def test_a_second_report_measures_no_lesion_again(
     assert "units at resid_post were selected" in " ".join(shown.out.split())
 
 
+def test_tasks_are_told_as_evaluate_tells_them(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Options of tasks reach the study, under the names that evaluate gives them."""
+    asked: list[Any] = []
+
+    def study(*_: Any, tasks: Any, **__: Any) -> Any:
+        asked.extend(tasks)
+        raise ll.LensLocError("That is enough.")
+
+    monkeypatch.setattr(ll, "study", study)
+    Path("questions.jsonl").write_text(
+        '{"q": "the old", "choices": ["man", "dog"], "answer": 0}\n' * 2
+    )
+    Path("classes.txt").write_text("a\nb\n")
+    for label in "ab":
+        Path("seen", label).mkdir(parents=True)
+        for n in range(6):
+            shade = (40 * n, 20 * n, 10 if label == "a" else 200)
+            Image.new("RGB", (8, 8), shade).save(Path("seen", label, f"{n}.png"))
+    scored = ("--task", "minimal-pairs", "--limit", "1", "--scoring", "pseudo-log-likelihood")
+    assert run(*command, *scored) == 2
+    assert asked.pop().scoring == "pseudo-log-likelihood"
+    chosen = ("--task", "choice=questions.jsonl", "--prompt-column", "q")
+    assert run(*command, *chosen) == 2
+    assert asked.pop().name == "questions"
+    seen = ("--task", "classification=seen", "--classes", "classes.txt", "--top", "2")
+    assert run(*command, *seen, "--task", "linear-probe=seen", "--probe-layer", "0") == 2
+    assert (asked[0].top, dict(asked[0].classes), asked[1].place.layer) == (2, {"a": 0, "b": 1}, 0)
+
+
 def test_bad_input_ends_with_one_sentence_and_writes_nothing(
     command: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +130,10 @@ def test_bad_input_ends_with_one_sentence_and_writes_nothing(
         ("--control-units", "nobody"): "There is no control 'nobody'",
         ("--control-units", "layer:2"): "--control-units has no effect without --task",
         ("--percents", "1,2"): "--percents has no effect without --task",
+        ("--scoring", "pseudo-log-likelihood"): "--scoring is for --task minimal-pairs, which",
+        ("--top", "5"): "--top has no effect here: it is of --task classification",
+        ("--probe-layer", "0", "--task", "perplexity"): "--probe-layer has no effect here",
+        ("--prompt-column", "p"): "--prompt-column is for --task choice=PATH and",
         ("--limit", "2"): "--limit has no effect without --task",
         ("--control-units", "layer:x"): "--control-units layer:x has no number of draws",
         ("--site", "nowhere"): "nowhere",

@@ -29,6 +29,9 @@ LOCALIZING = """--network --contrast --target --control --text-column --conditio
 LOADING = "--model-name --device --dtype --backend --revision --trust-remote-code".split()
 LOCALIZES = ["localize", "report", "lesion", "evaluate", "specificity",
              "alignment encode", "alignment reading-times"]  # fmt: skip
+MEASURES = ["evaluate", "report", "multiverse", "specificity"]
+OF_TASKS = """task separator scoring probe-site probe-layer classes top good-column bad-column
+group-column prompt-column text-column""".split()
 SAYS_NOTHING = {"help"}
 
 
@@ -59,6 +62,13 @@ def test_every_command_that_localizes_takes_the_same_options(name: str) -> None:
     missing = {*LOCALIZING, *LOADING} - options_of(name)
     # What people saw is a table of its own there, pooled as the localizer is not.
     assert missing == set()
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_command_that_measures_tasks_takes_the_same_options(name: str) -> None:
+    assert {f"--{option}" for option in OF_TASKS} - options_of(name) == set()
+    panels = {_PANEL_OF[option.replace("-", "_")] for option in OF_TASKS if option != "text-column"}
+    assert panels == {"Tasks"}
 
 
 def test_every_command_that_loads_a_model_does_so_with_the_same_options() -> None:

@@ -64,6 +64,22 @@ def test_pictures_are_the_same_wherever_they_come_from(folder: Path) -> None:
     np.testing.assert_array_equal(np.asarray(shown), some(11, seed=0)[0])
 
 
+def test_files_that_are_no_pictures_by_their_names_are_passed_over(folder: Path) -> None:
+    before = ll.Contrast.from_images(folder, **SIDES)
+    for number, name in enumerate(("paper.pdf", "old.palm", "read.me", "film.mov")):
+        (folder / "faces" / name).write_bytes(b"%PDF-1.4\n" * (number + 1))
+    with Image.open(folder / "faces" / "deep" / "3.png") as picture:
+        picture.save(folder / "stereo.mpo", format="MPO")
+    assert ll.Contrast.from_images(folder, **SIDES) == before
+    (folder / "stereo.mpo").rename(folder / "faces" / "stereo.mpo")
+    more = ll.Contrast.from_images(folder, **SIDES)
+    assert len(more.texts) == len(before.texts) + 1
+    for file in (folder / "objects" / "deep").iterdir():
+        file.rename(file.with_suffix(".pdf"))
+    with pytest.raises(ll.LensLocError, match=r"objects of the condition 'objects' holds no pict"):
+        ll.Contrast.from_images(folder, **SIDES)
+
+
 def test_contrasts_of_pictures_split_repeat_and_travel(folder: Path) -> None:
     whole = ll.Contrast.from_images(folder, **SIDES)
     first, second = whole.split(seed=0)

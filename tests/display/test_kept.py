@@ -26,6 +26,7 @@ from hypothesis.extra import numpy as arrays
 
 import lensloc as ll
 from lensloc import LensLocError
+from lensloc.display import unjoined
 from lensloc.display.container import packed
 from lensloc.display.encoding import Decoder, Encoder
 from lensloc.display.frozen import FrozenMapping
@@ -76,8 +77,7 @@ def test_every_kind_has_a_class_and_every_public_result_is_one() -> None:
     assert set(every_result(0)) == set(RESULTS)
     inputs = {"Controls", "Lesion", "ModuleSite", "Protocol", "SelectionRule", "Site", "Store",
               "Wrapped", "Features", "Stimuli", "BrainResponses", "Dataset", "ReadingTimes",
-              "WindowCounts",
-              "Sweep"}  # its cells are kept by its store  # fmt: skip
+              "WindowCounts"}  # fmt: skip
     for room in (ll, ll.lape, ll.alignment):
         for name in room.__all__:
             found = getattr(room, name)
@@ -549,6 +549,98 @@ def test_encodings_of_the_same_people_are_joined_and_baselines_count_once() -> N
         ll.concat({"a": one, "b": other})
     with pytest.raises(LensLocError, match=r"differ in split \(grouped and shuffled\)"):
         ll.concat({"a": one, "b": people.encoding("shuffled")})
+
+
+def test_sweeps_of_several_models_are_one(results: dict[str, Any]) -> None:
+    one, other = results["Sweep"], every_result(1)["Sweep"]
+    renamed = ll.concat({"first": one, "second": other})
+    assert renamed.models == tuple(
+        f"{name} ({of})" for of in ("first", "second") for name in one.models
+    )
+    assert len(renamed.table) == len(one.table) + len(other.table)
+    assert len(renamed.cells) == 2 * len(one.cells)
+    told = " ".join(renamed.warnings)
+    assert "small (first)" in told, "warnings of its own call models as they are called now"
+    assert not set(one._notes()) & set(renamed.warnings)
+    assert_same(renamed, pickle.loads(pickle.dumps(renamed)))
+
+    part = {
+        name: table[table["model"] == "tiny"]
+        for name in ("cells", "localizations", "lesions", "specificity", "shares", "layers")
+        if (table := getattr(one, name)) is not None
+    }
+    alone = dataclasses.replace(one, name="alone", warnings=(), **part)
+    assert alone.models == ("tiny",)
+    assert ll.concat({"mine": alone, "theirs": alone}).models == ("mine", "theirs")
+    both = ll.concat([alone, one])  # a cell of both counts once
+    assert both.name == "alone + by hand"
+    for name in part:
+        assert len(getattr(both, name)) == len(getattr(one, name)), name
+    assert len(both.published) == len(one.published)
+    assert both.counts == one.counts
+    with pytest.raises(LensLocError, match="holds no cell that the others lack, and would count"):
+        ll.concat([one, alone])
+    of_others = {"cells": one.cells.assign(cell=[f"x{name}" for name in one.cells["cell"]])}
+    with pytest.raises(LensLocError, match="hold the localization of model tiny, contrast own"):
+        ll.concat([one, dataclasses.replace(one, **of_others)])
+
+
+def test_a_sweep_measured_in_two_places_is_one(results: dict[str, Any]) -> None:
+    one = results["Sweep"]
+    waiting = one.cells.assign(state="waiting", reason="", seconds=np.nan, made="")
+    tables = {
+        name: getattr(one, name).iloc[:0]
+        for name in ("localizations", "lesions", "specificity", "shares", "layers")
+    }
+    unmeasured = one.published.assign(measured=np.nan)
+    before = dataclasses.replace(one, cells=waiting, published=unmeasured, warnings=(), **tables)
+    for several in ([before, one], [one, before]):
+        both = ll.concat(several)
+        assert both.cells["state"].tolist() == one.cells["state"].tolist()
+        assert both.counts == one.counts
+        assert set(both.warnings) == set(one.warnings)
+        assert sorted(both.published["measured"].notna()) == [False, True]
+        for name in tables:
+            assert len(getattr(both, name)) == len(getattr(one, name))
+
+
+def test_surprisals_tokens_and_sites_by_pairs_are_joined(results: dict[str, Any]) -> None:
+    words, more = results["WordSurprisals"], every_result(1)["WordSurprisals"]
+    other = dataclasses.replace(more, table=more.table.assign(story="t"))
+    both = ll.concat([words, other])
+    assert both.table["story"].tolist() == ["s", "s", "t", "t"]
+    with pytest.raises(LensLocError, match="hold the same text, which would count twice"):
+        ll.concat([words, more])
+    with pytest.raises(LensLocError, match="differ in marks"):
+        ll.concat([words, dataclasses.replace(other, marks="end")])
+    tokens = results["TokenResponses"]
+    longer = dataclasses.replace(tokens, conditions=("b", "a"))
+    joined = ll.concat([tokens, longer])
+    assert len(joined) == 4
+    assert joined.tokens_of(2) == longer.tokens_of(0)
+    assert torch.equal(joined.of(3).nan_to_num(), longer.of(1).nan_to_num())
+    with pytest.raises(LensLocError, match="hold the same stimulus, which would count twice"):
+        ll.concat([tokens, tokens])
+    with pytest.raises(LensLocError, match="of other units"):
+        ll.concat([tokens, dataclasses.replace(longer, mask=results["Activity"].mask)])
+    found = results["PairLocalization"]
+    effects = {"head": found["head"], "other": found["head"]}
+    sites = [dataclasses.replace(found, effects={name: effects[name]}) for name in effects]
+    assert list(ll.concat(sites)) == ["head", "other"]
+    with pytest.raises(LensLocError, match="The site head is in two of the localizations"):
+        ll.concat([found, found])
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_RESULTS)
+def test_every_kind_is_joined_or_says_why_not(kind: str, results: dict[str, Any]) -> None:
+    joins = hasattr(class_of(kind), "_joined")
+    assert joins != (kind in unjoined._WHY)
+    if joins:
+        return
+    for several in ([results[kind]] * 2, dict.fromkeys("ab", results[kind])):
+        with pytest.raises(LensLocError, match=r"cannot be one, since .*; \w+") as caught:
+            ll.concat(several)
+        assert str(caught.value).count("\n") == 0
 
 
 def test_what_cannot_be_joined_is_refused(results: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """How much is computed at once: fixed on a CPU; elsewhere by free memory and measured rates."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import lensloc as ll
-from lensloc.forward import memory
+from lensloc.forward import batches, memory
 from lensloc.forward.capturing import _Runner
 from lensloc.forward.memory import Budget, busy_tokens, pass_bytes, power_of_two, tokens_at_once
 from lensloc.models.adapting import surface
@@ -32,6 +33,54 @@ def elsewhere(
 def budget(model: Any, sites: list[str], longest: int = 96) -> int:
     runner = _Runner.of(model, sites, "last-token", False, None, "model")
     return runner._token_budget(longest)
+
+
+@pytest.mark.parametrize("rows", [4, 1])
+def test_of_a_shared_model_no_rank_halves_alone(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are in the middle of the pass that it leaves."""
+    monkeypatch.setattr(batches, "n_ranks", lambda: 2)
+    monkeypatch.setattr(batches, "rank", lambda: 1)
+    monkeypatch.setattr(batches, "surface", lambda model: SimpleNamespace(is_sharded=True))
+    model = torch.nn.Linear(2, 2)
+    tried: list[list[int]] = []
+    lost = "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1"
+    for error, told in (
+        (MemoryError("no more"), rf"ran out in rank 1 with {rows} texts at once .*smaller batch_"),
+        (RuntimeError(lost), "Another process of this run has ended.*Connection closed by peer"),
+    ):
+
+        def run(some: list[int], error: Exception = error) -> None:
+            tried.append(some)
+            raise error
+
+        with pytest.raises(ll.LensLocError, match=told):
+            _run_batches(model, [list(range(rows))], run)
+    assert tried == [list(range(rows))] * 2
+
+    def wrong(some: list[int]) -> None:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        _run_batches(model, [[0]], wrong)
+
+
+def test_alone_a_rank_halves_what_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "n_ranks", lambda: 2)
+    monkeypatch.setattr(batches, "surface", lambda model: SimpleNamespace(is_sharded=False))
+    done: list[int] = []
+
+    def run(some: list[int]) -> None:
+        if len(some) > 1:
+            raise MemoryError("no more")
+        done.extend(some)
+
+    _run_batches(torch.nn.Linear(2, 2), [[0, 1, 2]], run)
+    assert done == [0, 1, 2]
+
+
+def _run_batches(model: Any, several: list[list[int]], run: Any) -> None:
+    plain: Any = getattr(batches.run_batches, "__wrapped__", batches.run_batches)
+    plain(model, several, run, progress=False, description="texts")
 
 
 def test_on_a_cpu_nothing_depends_on_what_is_free(

@@ -1,5 +1,7 @@
 """Any torch module: sites, inputs, the check, what is found and lesioned, against arithmetic."""
 
+import ast
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +419,63 @@ def test_bad_sites_are_told_in_a_sentence() -> None:
         ll.localize(net, TEXTS)
     with pytest.raises(ll.LensLocError, match="without a site 'resid_post'; its sites are conv"):
         ll.localize(ll.wrap(net, SITES, example=example), TEXTS, sites="resid_post")
+
+
+class Named(nn.Module):
+    """Takes its pictures by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("example", "told"),
+    [
+        ("abc", "something of type str is no tensor"),
+        (["abc"], "something of type str is no tensor"),
+        ({"x": b"abc"}, "something of type bytes is no tensor"),
+        (3, "something of type int is no tensor"),
+        ((torch.rand(2, 3, 12, 12), True), "something of type bool is no tensor"),
+        (np.array(["a"]), "something of type ndarray is no tensor"),
+        ((), "first axis are stimuli, and this one holds none"),
+        ({}, "first axis are stimuli, and this one holds none"),
+        (torch.tensor(1.0), "first axis are stimuli, and this one holds none"),
+        (torch.rand(0, 3, 12, 12), "first axis are stimuli, and this one holds none"),
+    ],
+    ids=lambda value: str(value)[:20].split("\n")[0],
+)
+def test_an_example_that_is_no_batch_is_told_in_a_sentence(example: Any, told: str) -> None:
+    with pytest.raises(ll.LensLocError, match=told) as caught:
+        ll.wrap(planted_vision.Net(), SITES, example=example)
+    assert str(caught.value).startswith("example is a batch")
+
+
+def test_an_example_is_a_tensor_an_array_or_several_of_them() -> None:
+    rows = torch.rand(2, 3, 12, 12)
+    for example in (rows, rows.numpy(), (rows,), [rows], {"x": rows, "mask": None}):
+        wrapped = ll.wrap(Named(), {"conv": ["conv"]}, example=example)
+        seen: Any = surface(wrapped)
+        assert seen.widths("conv") == (4,)
+
+
+def test_a_module_without_blocks_is_told_which_layers_it_has() -> None:
+    """As VGG is built: one list of convolutions between other things."""
+    features = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3), nn.ReLU()
+    )
+    net = nn.Sequential(OrderedDict(features=features, head=nn.Sequential(nn.Flatten())))
+    with pytest.raises(ll.LensLocError, match=r"No blocks were found in this Sequential") as caught:
+        ll.wrap(net)
+    said = str(caught.value).partition("e.g. sites=")[2].rstrip(".")
+    sites = ast.literal_eval(said)
+    assert sites == {"layer": ["features.0", "features.3"]}
+    assert ll.wrap(net, sites).layers("layer") == ("features.0", "features.3")
+    with pytest.raises(ll.LensLocError, match=r"sites=\{'block': 'blocks.\{layer\}'\}"):
+        ll.wrap(nn.Linear(2, 2))
 
 
 def test_outputs_without_a_tensor_are_told_in_a_sentence() -> None:

@@ -288,7 +288,7 @@ def test_bad_requests_are_refused() -> None:
         max_t(made, ("a",), ("b",), n_permutations=0)
     with pytest.raises(LensLocError, match="control has 0 stimuli"):
         max_t(made, ("a",), ("c",))
-    with pytest.raises(LensLocError, match="n_resamples is at least 1"):
+    with pytest.raises(LensLocError, match="confidence lies between 0 and 1; 1 does not"):
         bootstrap_d(made, ("a",), ("b",), confidence=1.0)
     with pytest.raises(LensLocError, match="no split"):
         split_half(made, ("a",), ("b",), [], k=1)

@@ -1,5 +1,6 @@
 """The study's table against lesions done one by one, and its statistics against scipy."""
 
+import dataclasses
 import json
 import math
 import warnings
@@ -16,9 +17,11 @@ import torch
 
 import lensloc as ll
 from lensloc import Contrast, LensLocError, LensLocWarning, UnitMask, lesion_study, plot, tasks
+from lensloc.lesions import lesioning
 from lensloc.lesions.lesioning import open_lesions
-from lensloc.lesions.references import mask_hash
+from lensloc.lesions.references import mask_hash, reference_responses
 from lensloc.results.lesions import Intervals, Scores, cohen_h, drop, mean_drop
+from lensloc.studies import dissociating, lesions
 from lensloc.studies.store import Store
 from lensloc.tasks import TaskResult
 
@@ -52,6 +55,51 @@ def run(model: Any, network: Any, pairs: Any, **options: Any) -> ll.LesionStudy:
     }
     measured = [pairs, tasks.perplexity(TEXTS)]
     return lesion_study(model, {"language": network}, measured, **{**settings, **options})
+
+
+def test_contrasts_are_localized_in_batches_of_the_size_that_was_given(
+    tiny_llama: Any, small_contrast: Contrast, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, list[Any]] = {"localize": [], "references": []}
+
+    def localizing(model: Any, contrast: Any, sites: Any, **how: Any) -> Any:
+        asked["localize"].append(how["batch_size"])
+        return ll.localize(model, contrast, sites, **how)
+
+    def captured(*given: Any, **how: Any) -> Any:
+        asked["references"].append(given[3] if len(given) > 3 else "auto")
+        return reference_responses(*given, **how)
+
+    monkeypatch.setattr(lesions, "localize", localizing)
+    for room in (lesions, lesioning):
+        monkeypatch.setattr(room, "reference_responses", captured)
+    modes: list[Any] = ["mean", {"mode": "resample", "reference": small_contrast}]
+    scores = []
+    for size in (2, "auto"):
+        asked["references"].clear()
+        study = run(
+            tiny_llama, small_contrast, pairs, modes=modes, reference=small_contrast,
+            batch_size=size, controls=(), percents=[5],
+        )  # fmt: skip
+        scores.append(study.table["score"].tolist())
+        assert set(asked["references"]) == {size}
+    assert asked["localize"] == [2, "auto"]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+
+
+def test_specificity_localizes_in_batches_of_the_size_that_was_given(
+    tiny_llama: Any, small_contrast: Contrast, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def localizing(*_: Any, batch_size: Any, **__: Any) -> Any:
+        raise LensLocError(f"In batches of {batch_size}.")
+
+    monkeypatch.setattr(dissociating, "localize", localizing)
+    two = [dataclasses.replace(pairs, name=name) for name in ("one", "two")]
+    with pytest.raises(LensLocError, match="In batches of 3"):
+        ll.specificity(
+            tiny_llama, {"a": small_contrast}, two, domains={"a": ["one"]}, batch_size=3,
+            progress=False,
+        )  # fmt: skip
 
 
 def test_every_row_equals_a_lesion_by_hand(tiny_llama: Any, network: Any, pairs: Any) -> None:

@@ -54,7 +54,11 @@ def selecting(w: World) -> dict[str, Mapping[str, Any]]:
         "Localization.top": {"unique_dims": under(True, percent=20)},
         "Localization.bottom": {"unique_dims": under(True, percent=20)},
         "compare_granularities": {"test": "paired", "pairs": pair_parts.letters()},
-        "lesion_study": {"site": under("mlp_post", masks={"small": w.contrast})},
+        "lesion_study": {
+            "site": under("mlp_post", masks={"small": w.contrast}),
+            "batch_size": same(2, BATCH, masks={"small": w.contrast}),
+        },
+        "specificity": {"batch_size": same(2, BATCH)},
         "load_model": {
             "trust_remote_code": same(True, "this checkpoint comes with no code"),
             "tokenizer": w.other_tokenizer,

@@ -21,6 +21,16 @@ from lensloc.errors import unwarned
 from lensloc.results.lesions import LesionStudy, tabulate
 from lensloc.results.matrices import Answers
 from lensloc.results.recovery import Recovery
+from lensloc.results.sweeps import (
+    CELLS,
+    LAYERS,
+    LESIONS,
+    LOCALIZATIONS,
+    SHARES,
+    SPECIFICITY,
+)
+from lensloc.results.sweeps import PUBLISHED as BESIDE
+from lensloc.results.sweeps import tabulated as sweep_table
 from lensloc.selectivity.reliability import Reliability
 from lensloc.studies.localization import Seconds
 from lensloc.units.provenance import Provenance
@@ -191,6 +201,43 @@ def _answers(draw: Any) -> Answers:
     return Answers(table, answers, ("Mind.",))
 
 
+def _sweep(draw: Any) -> ll.Sweep:
+    """Of two models; a cell of the second failed."""
+    rows: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in ("cells", "localizations", "lesions", "specificity", "shares",
+                              "layers", "published")
+    }  # fmt: skip
+    for model, width in (("tiny", 5), ("small", 6)):
+        place = {"model": model, "contrast": "own", "site": "head", "protocol": "lensloc"}
+        cell = {**place, "cell": f"{model}-own", "kind": "localize", "lesion": "", "state": "done",
+                "seconds": float(draw.gamma(2)), "made": "2026-01-01", "reason": ""}  # fmt: skip
+        rows["cells"] += [
+            cell,
+            {**cell, "cell": f"{model}-zero", "kind": "lesion", "lesion": "zero"},
+            {**cell, "cell": f"{model}-all", "kind": "specificity", "contrast": ""},
+        ]
+        rows["localizations"].append({**place, "percent": 10.0, "width": width, "depth": 0.5,
+                                      "n_units": 3, "largest_t": float(draw.normal())})  # fmt: skip
+        rows["lesions"].append({**place, "lesion": "zero", "percent": 10.0, "task": "one",
+                                "kind": None, "network_drop": float(draw.normal())})  # fmt: skip
+        of_model = {name: place[name] for name in ("model", "site", "protocol")}
+        rows["specificity"].append({**of_model, "kind": "layer", "network": "own", "index": 0.5})
+        rows["shares"].append({**of_model, "kind": "layer", "network": "own", "task": "one"})
+        rows["layers"] += [{**place, "layer": layer, "relative_depth": layer / 1, "share": 50.0}
+                           for layer in range(2)]  # fmt: skip
+    rows["cells"][-1] |= {"state": "failed", "reason": "It is too small.", "seconds": None}
+    rows["specificity"].pop()
+    rows["shares"].pop()
+    number = {"quantity": "width", "published": 7.0, "source": "a paper"}
+    place = {"model": "small", "contrast": "own", "site": "head", "protocol": "lensloc"}
+    rows["published"] = [{**place, **number, "measured": 6.0}, {**number, "model": "none"}]
+    columns = {"cells": CELLS, "localizations": LOCALIZATIONS, "lesions": LESIONS,
+               "specificity": SPECIFICITY, "shares": SHARES, "layers": LAYERS,
+               "published": BESIDE}  # fmt: skip
+    tables = {name: sweep_table(found, columns[name]) for name, found in rows.items()}
+    return ll.Sweep("by hand", **tables, warnings=("Mind.",), call="ll.sweep('plan.yaml')")
+
+
 def _task_result(draw: Any) -> ll.tasks.TaskResult:
     items = pd.DataFrame({"item": TEXTS, "group": "g", "value": draw.normal(size=len(TEXTS)),
                           "weight": 1.0, "tie": [False] * len(TEXTS)})  # fmt: skip
@@ -281,6 +328,7 @@ _MAKERS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("Specificity", _specificity),
     ("Steering", lambda draw: steering(("en", "de"), deactivate=(bool(draw.integers(2)),))),
     ("Study", _study),
+    ("Sweep", _sweep),
     ("TaskResult", _task_result),
     ("TokenResponses", lambda draw: ll.TokenResponses(
         mask_of((2, 5), (0, 1), (1, 4)), _numbers(draw, 5, 2).float(),

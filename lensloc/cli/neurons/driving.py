@@ -40,7 +40,7 @@ from lensloc.cli.options import (
     Overwrite,
     PlotOut,
     Sep,
-    store,
+    cached_store,
 )
 from lensloc.cli.output import collected_warnings
 from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place
@@ -118,7 +118,8 @@ def steer_command(
             model, masks, questions, corpora or None, toward=toward,
             levels=levels, controls=several, max_new_tokens=max_new_tokens,
             repetition_penalty=repetition_penalty, codes=named_values(code, "--code"),
-            reference=named_values(reference, "--reference"), store=store(), progress=not as_json,
+            reference=named_values(reference, "--reference"), store=cached_store(),
+            progress=not as_json,
             **said_of(form, corpora),
         )  # fmt: skip
     if plot_out is not None:

@@ -40,7 +40,7 @@ from lensloc.cli.options import (
     Overwrite,
     PlotOut,
     Sep,
-    store,
+    cached_store,
 )
 from lensloc.cli.output import (
     collected_warnings,
@@ -102,7 +102,7 @@ def perplexity_command(
         model = loading.load(quiet=as_json)
         found = ll.lape.perplexity(
             model, wanted.of(model), texts or None, controls=several,
-            limit=limit, seed=seed, store=store(), progress=not as_json,
+            limit=limit, seed=seed, store=cached_store(), progress=not as_json,
             **said_of(form, texts),
         )  # fmt: skip
     notes = list(dict.fromkeys([*notes, *found.warnings]))
@@ -162,6 +162,6 @@ def generate_command(
             model, asked or bundled_questions(masks, limit, instruction=True), masks,
             max_new_tokens=max_new_tokens, repetition_penalty=repetition_penalty,
             codes=named_values(code, "--code"), reference=named_values(reference, "--reference"),
-            store=store(), progress=not as_json,
+            store=cached_store(), progress=not as_json,
         )  # fmt: skip
     finish(found.table, found.answers, out, answers, notes, loading.model_name, as_json, overwrite)

@@ -11,7 +11,7 @@ import lensloc as ll
 from lensloc import contrasts
 from lensloc.cli.control_units import parse_controls
 from lensloc.cli.networks import NO_UNITS, ContrastOptions, Localizing, Networks
-from lensloc.cli.options import network_names, require_percentage, store
+from lensloc.cli.options import cached_store, network_names, require_percentage
 from lensloc.cli.tables import FIGURES, TABLES, require_different, require_place
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
 from lensloc.errors import LensLocError
@@ -85,7 +85,7 @@ class GivenNetworks:
     def of(self, model: "Model", *, progress: bool, batch_size: Any) -> "dict[str, UnitMask]":
         """Return every network of a model, localized or as given."""
         found = self.networks.localized(
-            model, store=store(), progress=progress, batch_size=batch_size
+            model, store=cached_store(), progress=progress, batch_size=batch_size
         )
         made = {name: each.top(percent=self.percent) for name, each in found.items()}
         return {**made, **self.networks.masks}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lensloc.arguments import require_a
+from lensloc.arguments import require_a, require_numbers
 from lensloc.display.files import require_free, write_file
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.pages.report.baselines import require_untrained
@@ -78,6 +78,7 @@ def report(
     path = Path(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise LensLocError(f"{path} must end in .html, since a report is a page.")
+    require_numbers(top=top)
     if top < 1:
         raise LensLocError(f"A report lists at least one unit; top={top} does not.")
     require_free(path, overwrite=overwrite)
