@@ -98,7 +98,9 @@ def lesion_bars(
     n_rows, n_columns = grid(len(tasks), most=max(1, 900 // panel_width))
     titles = panel_titles(tasks, panel_width - 20)
     heading = heading_of(titles)
-    names = 40 + int((4.4 if slanted else 6.2) * longest_line(shown.values()))
+    longest = longest_line(shown.values())
+    level = slanted and 6.2 * longest * len(curves) < panel_width - 100
+    names = 60 if level else 40 + int((4.4 if slanted else 6.2) * longest)
     between = names + heading + 40
     area = 260 * n_rows + between * (n_rows - 1)
     figure = _panels(titles, n_rows, n_columns, between / area)
@@ -151,7 +153,8 @@ def lesion_bars(
     default = f"What a lesion of {size:g} % of the units costs {model}: {networks}"
     width = max(480, 80 + panel_width * n_columns)
     _finish(figure, title or default, width, area, heading, below=names)
-    figure.update_xaxes(tickangle=-45 if slanted else -90, tickfont={"size": 11})
+    angle = 0 if level else -45 if slanted else -90
+    figure.update_xaxes(tickangle=angle, tickfont={"size": 11})
     return figure
 
 
