@@ -47,8 +47,8 @@ class Balance:
     def warnings(self) -> list[str]:
         """A sentence for every measure in which the sides differ by more than 0.5."""
         return [
-            f"Target and control differ by {difference:+.2f} standard deviations in {measure} a "
-            f"{self.of}, which can pass for selectivity; "
+            f"Target and control differ by {difference:+.2f} standard deviations in {measure} "
+            f"per {self.of}, which can pass for selectivity; "
             + ("compare with Contrast.matched()." if self.of == "text" else "choose others.")
             for measure, difference in self.differences.items()
             if abs(difference) > WARN_ABOVE

@@ -240,7 +240,8 @@ def test_it_goes_on_where_it_stopped(
 
 def test_the_estimate_is_of_all_lesions(tiny_llama: Any) -> None:
     options = dict(percent=None, site=None, mode="zero", reference=None, room=None, answered=None,
-                   seed=0, confidence=0.95, store=None, progress=False)  # fmt: skip
+                   seed=0, confidence=0.95, store=None, progress=False,
+                   batch_size="auto")  # fmt: skip
     wanted = [ll.controls(["random", "least-selective"], seeds=range(3)), ll.controls("layer")]
     grid = planned(tiny_llama, NETWORKS, TASKS, wanted, WHOSE, **options)
     assert grid.n_lesions == 2 * (1 + 3 + 1 + 20)
