@@ -273,7 +273,7 @@ def tasks_said(
         wanted: the tasks.
         said: the options of tasks.
         texts: those of contrasts; without a contrast of one's own, its column of texts is of tasks.
-        limit: items a paradigm or kind, or texts.
+        limit: items per paradigm or kind, or texts.
         bos: ``--bos``.
         batch_size: ``--batch-size``.
         form: how files of one's own are written.

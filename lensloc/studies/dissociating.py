@@ -106,7 +106,7 @@ def specificity(
             cut, are measured whole.
         seed: of the halves, of resampling lesions, and of choices of sets.
         confidence: of intervals and tests.
-        batch_size: texts a batch when contrasts are localized and of a reference; does not change
+        batch_size: texts per batch when contrasts are localized and of a reference; does not change
             the result. Tasks have one of their own.
         store: where results are kept and looked up.
         progress: show progress bars.

@@ -60,7 +60,7 @@ class PlannedMode:
         return dataclasses.replace(self, arguments={**self.arguments, "reference": reference})
 
     def with_batches(self, batch_size: BatchSize) -> "PlannedMode":
-        """Return the mode with so many texts a batch, where it says nothing of them."""
+        """Return the mode with so many texts per batch, where it says nothing of them."""
         arguments = {"batch_size": batch_size, **self.arguments}
         return dataclasses.replace(self, arguments=arguments)
 

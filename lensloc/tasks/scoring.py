@@ -242,7 +242,7 @@ class Passes:
         Args:
             model: under hooks that act by token, if such are open later.
             sequences: what to score.
-            batch_size: sequences a batch, copies included.
+            batch_size: sequences per batch, copies included.
 
         Raises:
             LensLocError: for a batch of no text.
