@@ -140,7 +140,7 @@ def test_sounds_and_arrays_are_measured() -> None:
     assert table.loc["loud", "seconds"] == pytest.approx(0.1)
     assert table.loc["soft", "loudness"] == pytest.approx(0.1, rel=0.05)
     assert sounds.texts[0].rate == 16000  # type: ignore[attr-defined]
-    assert any("in loudness a sound" in sentence for sentence in sounds.balance().warnings)
+    assert any("in loudness per sound" in sentence for sentence in sounds.balance().warnings)
     arrays = ll.Contrast.from_arrays({"loud": loud, "soft": soft}, target="loud", control="soft")
     assert set(arrays.balance().differences) == {"size", "mean", "spread"}
     assert arrays.content_hash != sounds.content_hash
