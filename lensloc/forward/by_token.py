@@ -9,7 +9,7 @@ from torch import Tensor
 from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, padded_right, require_batch_size, run_batches
-from lensloc.forward.capturing import _checked_texts, _require_units, _Runner
+from lensloc.forward.capturing import _checked_texts, _require_reached, _require_units, _Runner
 from lensloc.forward.sites import to_units, upcast
 from lensloc.models.adapting import surface
 from lensloc.models.describing import describe
@@ -83,7 +83,9 @@ def capture_tokens(
         longest = max(lengths[row] for row in rows)
         tokens = padded_right([tokenized[row].ids for row in rows], seen.device)
         passed = seen.capture(tokens, names)
-        _require_units(passed, runner.hooks, (len(rows), longest), runner.sites)
+        for name in names:
+            _require_reached(place, name, passed)
+            _require_units(place, name, tuple(passed[name].shape), (len(rows), longest))
         values = torch.stack(
             [upcast(to_units(place, passed[name], seen.n_heads)) for name in names], dim=2
         )

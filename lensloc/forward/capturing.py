@@ -1,7 +1,7 @@
 """Model x texts x sites -> Responses or Moments, in one forward pass per batch."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -347,43 +347,46 @@ class _Runner:
         longest = max(len(text.ids) for text in texts)
         pooled_over = _pooled_positions(texts, longest, self.pooling)
         seen = surface(self.model)
-        names = list(dict.fromkeys(name for hooks in self.hooks.values() for name in hooks))
-        passed = seen.capture(padded_right([text.ids for text in texts], seen.device), names)
-        _require_units(passed, self.hooks, (len(texts), longest), self.sites)
+        at: dict[str, list[Site]] = {}
+        for site in self.sites:
+            for name in self.hooks[site.name]:
+                at.setdefault(name, []).append(site)
+
+        def reduce(name: str, activation: Tensor) -> dict[str, Float[Tensor, "row unit"]]:
+            found = {}
+            for site in at[name]:
+                _require_units(site, name, tuple(activation.shape), (len(texts), longest))
+                units = to_units(site, activation, seen.n_heads)
+                # Layers may lie on different devices.
+                found[site.name] = pool(units, pooled_over, self.pooling).to(seen.device)
+            return found
+
+        tokens = padded_right([text.ids for text in texts], seen.device)
+        passed = seen.reduced(tokens, list(at), reduce)
+        for name, sites in at.items():
+            _require_reached(sites[0], name, passed)
         return {
             site.name: torch.stack(
-                [
-                    pool(to_units(site, passed[name], seen.n_heads), pooled_over, self.pooling).to(
-                        seen.device  # layers may lie on different ones
-                    )
-                    for name in self.hooks[site.name]
-                ],
-                dim=1,
+                [passed[name][site.name] for name in self.hooks[site.name]], dim=1
             )
             for site in self.sites
         }
 
 
-def _require_units(
-    passed: Mapping[str, Tensor],
-    hooks: Mapping[str, Sequence[str]],
-    size: tuple[int, int],
-    sites: Sequence[Site],
-) -> None:
-    for site in sites:
-        for name in hooks[site.name]:
-            if name not in passed:
-                raise LensLocError(
-                    f"The hook point {name!r} is never reached in this model (some need a setting "
-                    f"of it), so nothing can be captured at the site {site.name!r}; choose another."
-                )
-            shape = tuple(passed[name].shape)
-            if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
-                raise LensLocError(
-                    f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts "
-                    f"of {size[1]} tokens, not one vector per token, so it has no units; choose "
-                    "another site."
-                )
+def _require_units(site: Site, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> None:
+    if not site.is_summary and (shape[:2] != size or len(shape) not in (3, 4)):
+        raise LensLocError(
+            f"The hook point {name!r} holds an array of shape {shape} for {size[0]} texts of "
+            f"{size[1]} tokens, not one vector per token, so it has no units; choose another site."
+        )
+
+
+def _require_reached(site: Site, name: str, passed: Collection[str]) -> None:
+    if name not in passed:
+        raise LensLocError(
+            f"The hook point {name!r} is never reached in this model (some need a setting of it), "
+            f"so nothing can be captured at the site {site.name!r}; choose another."
+        )
 
 
 def _pooled_positions(

@@ -29,6 +29,7 @@ from lensloc.models.surface import (
     LogitsOf,
     Start,
     Surface,
+    T,
     Watch,
     picked,
     watched,
@@ -343,18 +344,24 @@ class Plain(Attached, Surface):
     def capture(
         self, tokens: Int[Tensor, "row pos"], points: Sequence[str]
     ) -> Mapping[str, Tensor]:
-        found: dict[str, Tensor] = {}
+        return self.reduced(tokens, points, lambda point, value: value)
 
-        def keep(point: str) -> Hook:
-            def hook(value: Tensor) -> None:
-                found[point] = value
-
-            return hook
-
+    def reduced(
+        self,
+        tokens: Int[Tensor, "row pos"],
+        points: Sequence[str],
+        reduce: Callable[[str, Tensor], T],
+    ) -> Mapping[str, T]:
+        """Reduce values where they pass, so that the memory of one serves the next block."""
+        found: dict[str, T] = {}
         last = max((layer_of(point, self.n_layers) for point in points), default=0)
         with contextlib.ExitStack() as stack:
             for point in points:
-                stack.callback(self.open(point, keep(point)))
+
+                def keep(value: Tensor, point: str = point) -> None:
+                    found[point] = reduce(point, value)
+
+                stack.callback(self.open(point, keep))
             self._run_to(last, tokens)
         return found
 

@@ -9,11 +9,13 @@ What users hold stays the library's own object; functions ask
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_args, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 Kind = Literal["hooked", "bridge", "transformers", "module"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -263,6 +265,21 @@ class Surface(Protocol):
         that was not passed is missing from the result.
         """
         ...
+
+    def reduced(
+        self,
+        tokens: Int[Tensor, "row pos"],
+        points: Sequence[str],
+        reduce: Callable[[str, Tensor], T],
+    ) -> Mapping[str, T]:
+        """Do what :meth:`capture` does, and keep only what is made of each value.
+
+        Args:
+            tokens: token ids.
+            points: hook points.
+            reduce: gets a hook point and what passed it.
+        """
+        return {name: reduce(name, value) for name, value in self.capture(tokens, points).items()}
 
     def blocks(self, tokens: Int[Tensor, "row pos"]) -> None:
         """Run the blocks, for the hooks that are open, without computing logits where it can."""

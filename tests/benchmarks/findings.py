@@ -710,6 +710,12 @@ def neurons(given: Material) -> None:
     )
     show("Neurons of every language", f"published rule, rates {rates}", neurons_of(found))
     masks = {name: mask for name, mask in found.masks.items() if len(mask)}
+    show(
+        "How confined neurons are: how many belong to no other language, and at which share of the "
+        "tokens of every language they are active, mean over neurons",
+        f"published rule, rates {rates}",
+        shared_by(counts, masks),
+    )
     matrix = ll.lape.perplexity(
         given.model, masks, {n: t for n, t in texts_of(given, "held-out").items() if n in masks},
         limit=given.at_most(10), controls=ll.controls(seeds=[0]), store=given.store,
@@ -777,6 +783,29 @@ def neurons_of(found: ll.lape.Identified) -> list[dict[str, Any]]:
             **({"below the null's 1 %": percent(row["below_null"])} if "below_null" in row else {}),
         }
         for row in found.table.to_dict("records")
+    ]
+
+
+def shared_by(
+    counts: ll.lape.ActivationCounts, masks: Mapping[str, ll.UnitMask]
+) -> list[dict[str, Any]]:
+    owners = sum(mask.mask.long() for mask in masks.values())
+    return [
+        {
+            "neurons of": name,
+            "of no other": f"{int((owners[mask.mask] == 1).sum())} of {len(mask)}",
+            **{
+                language: percent(float(counts.probabilities[mask.mask][:, number].mean()))
+                for number, language in enumerate(counts.languages)
+            },
+        }
+        for name, mask in masks.items()
+    ] + [
+        {
+            "neurons of": "any",
+            "of no other": f"{int((owners == 1).sum())} of {int((owners > 0).sum())}",
+            **dict.fromkeys(counts.languages, ""),
+        }
     ]
 
 

