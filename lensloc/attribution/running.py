@@ -191,15 +191,16 @@ class Runner:
         found = self._survey(places)
         means = self._baselines(found)
         chosen = {place: self._chosen(place, found) for place in places}
-        n_passes = sum(map(len, chosen.values()))
+        n_units = sum(map(len, chosen.values()))
         log.warning(
-            "ablation_effect runs the %d texts through the model %d times, once per unit",
+            "ablation_effect switches off %d units, each over %d texts, one run of all texts per "
+            "unit or per few of them",
+            n_units,
             len(self.texts.ids),
-            n_passes,
         )
         with (
             Residuals(self.model).used(),
-            progress_bar(self.progress, n_passes, "units, ablated") as advance,
+            progress_bar(self.progress, n_units, "units, ablated") as advance,
         ):
             passes = self._passes()
             (intact,) = self._mean_log_probs(passes, [])

@@ -14,6 +14,7 @@ from lensloc import SITES, LensLocError, capture
 from lensloc.forward.capturing import POOLINGS, capture_moments
 from lensloc.forward.sites import get_site, hook_names
 from lensloc.forward.tokenizing import tokenize
+from lensloc.models.adapting import surface
 
 TEXTS = [
     "the old gardener watered every plant",
@@ -145,6 +146,28 @@ def test_all_sites_come_from_one_pass_a_batch(tiny_llama: Any, monkeypatch: Any)
     handle.remove()
     assert len(calls) == 2
     assert not logits, "the unembedding ran although no logits are needed"
+
+
+def test_plain_models_reduce_what_passes_before_the_next_block_runs(
+    checkpoints: dict[str, Path],
+) -> None:
+    """Otherwise whole responses of every layer are kept until the end of the pass."""
+    model = ll.load_model(checkpoints["llama"], backend="transformers", progress=False)
+    seen, happened = surface(model), []
+    names = hook_names(get_site("resid_post"), model)
+    for layer, block in enumerate(model.model.layers):
+        block.register_forward_pre_hook(lambda *_, at=layer: happened.append(at))
+    tokens = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        found = seen.reduced(
+            tokens, names, lambda name, value: happened.append(name) or value.sum()
+        )
+    assert happened == [each for layer, name in enumerate(names) for each in (layer, name)]
+    with torch.no_grad():
+        whole = seen.capture(tokens, names)
+    assert {name: float(value.sum()) for name, value in whole.items()} == {
+        name: float(value) for name, value in found.items()
+    }
 
 
 def test_a_tokenizer_that_pads_on_the_left_changes_nothing(checkpoints: dict[str, Path]) -> None:
