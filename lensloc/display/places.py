@@ -1,9 +1,13 @@
 """What stands at a path, wherever the system can say it."""
 
-from collections.abc import Callable
+import errno
+import stat
 from pathlib import Path
 
 from lensloc.errors import LensLocError
+
+# pathlib's own questions answer "no" to every error from Python 3.14 on.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP)
 
 
 def is_file(path: Path) -> bool:
@@ -13,7 +17,7 @@ def is_file(path: Path) -> bool:
         LensLocError: if the system cannot say it: of a name that is too long, or in a folder that
             may not be entered.
     """
-    return _asked(path, path.is_file)
+    return stat.S_ISREG(_mode(path))
 
 
 def is_folder(path: Path) -> bool:
@@ -22,13 +26,18 @@ def is_folder(path: Path) -> bool:
     Raises:
         LensLocError: as :func:`is_file`.
     """
-    return _asked(path, path.is_dir)
+    return stat.S_ISDIR(_mode(path))
 
 
-def _asked(path: Path, ask: Callable[[], bool]) -> bool:
+def _mode(path: Path) -> int:
+    """Return what is at a path, as the system says it; 0 if there is nothing."""
     try:
-        return ask()
+        return path.stat().st_mode
+    except ValueError:  # of a name that no file can have
+        return 0
     except OSError as error:
+        if error.errno in _ABSENT:
+            return 0
         raise LensLocError(
             f"{path} cannot be looked up ({error.strerror or error}); check the path."
         ) from error

@@ -2,8 +2,9 @@
 
 On a CPU these are fixed numbers, so that results are the same to the last bit wherever and beside
 whatever else they are computed. Elsewhere they follow from the memory that is free when a run
-begins and from rates that are measured once per process, between two bounds, in powers of two.
-Ranks that share work take the least of theirs, so that all of them must ask.
+begins (of logits, when a batch does) and from rates that are measured once per process, between two
+bounds, in powers of two. Ranks that share work take the least of theirs in all but
+:meth:`Budget.on`, so that all of them must ask.
 """
 
 import functools
@@ -172,7 +173,10 @@ def busy_tokens(model: Model, measure: Rates | None = None) -> int:
             return UNTRIED_TOKENS
         measure = measured_rates
     width, neurons = seen.d_model, _neurons(seen)
-    operations, seconds = measure(seen.device, seen.dtype, width, neurons)
+    try:
+        operations, seconds = measure(seen.device, seen.dtype, width, neurons)
+    except torch.OutOfMemoryError:  # few, then; other ranks wait for a number
+        return LEAST_TOKENS
     a_token = 2 * (4 * width * width + 3 * width * neurons)
     tokens = _BUSY * _KERNELS * seconds * operations / a_token
     return power_of_two(int(min(max(tokens, LEAST_TOKENS), MOST_TOKENS)))

@@ -31,8 +31,9 @@ class Faithfulness(Savable):
             their zero.
         exact: one row per unit that was patched by itself: address, layer, unit, ``exact`` (how
             much lower the metric is with only this unit corrupted, in nats) and each ranking's
-        value. layers: the same of whole layers, with the sum of each ranking's values where these
-            are effects of the pairs.
+            value.
+        layers: the same of whole layers, with the sum of each ranking's values where these are
+            effects of the pairs.
         agreement: ranking -> Spearman's correlation with the exact effects of units.
         layer_agreement: the same of layers, for effects of the pairs.
         pairs: what the pairs are about.

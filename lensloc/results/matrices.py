@@ -119,7 +119,8 @@ class Answers(Savable):
             - ``repeats``: share of answers that repeat the question;
             - ``distinct_2``: mean share of different pairs of words;
             - ``fluency``: mean log-probability per token that the intact model gives to the
-            answers; - ``changed``: share of answers that differ from the intact model's, and
+              answers;
+            - ``changed``: share of answers that differ from the intact model's, and
               ``took_effect``: whether any does; ``finite``: whether the lesioned model gave numbers
               at all, without which all measures are missing.
         answers: one row per answer: ``lesioned``, ``asked``, ``item``, ``prompt``, ``text``, and

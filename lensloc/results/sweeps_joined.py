@@ -89,7 +89,7 @@ def _without(tables: Tables, cells: set[tuple[Any, ...]]) -> Tables:
         for name in names:
             rows = tables[name].reindex(columns=list(place)).astype(object)
             keep = [row not in places for row in rows.itertuples(index=False, name=None)]
-            found[name] = tables[name][keep]
+            found[name] = tables[name].loc[keep]
     return found
 
 

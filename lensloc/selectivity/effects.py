@@ -102,8 +102,8 @@ def bootstrap_d(
     require_a(Responses, responses, "responses")
     absolute = responses.absolute if absolute is None else absolute
     aligned = responses.test == "paired" if aligned is None else aligned
-    if n_resamples < 1 or not 0 < confidence < 1:
-        raise LensLocError("n_resamples is at least 1, and confidence lies between 0 and 1.")
+    if n_resamples < 1:
+        raise LensLocError("n_resamples is at least 1.")
     values = (pairs if aligned else groups)(responses, target, control)
     random = np.random.default_rng(seed)
     counts = [_counts(random, len(values[0]), n_resamples)]

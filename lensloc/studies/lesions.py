@@ -119,8 +119,8 @@ def lesion_study(
     if not tasks:
         raise LensLocError("There is no task to measure; give at least one, e.g. minimal_pairs().")
     _require_names([task.name for task in tasks], masks)
-    if not 0 < confidence < 1 or n_resamples < 1:
-        raise LensLocError("confidence lies between 0 and 1, and n_resamples is at least 1.")
+    if n_resamples < 1:
+        raise LensLocError("n_resamples is at least 1.")
     if site is not None and not any(isinstance(given, Contrast) for given in masks.values()):
         raise LensLocError(
             f"site={site!r} says where contrasts are localized, and none was given: masks and maps "

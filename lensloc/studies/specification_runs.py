@@ -142,8 +142,8 @@ def run_multiverse(
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise LensLocError(f"Two tasks have one name ({', '.join(names)}); name them apart.")
-    if not 0 < confidence < 1 or draws < 1:
-        raise LensLocError("confidence lies between 0 and 1, and draws is at least 1.")
+    if draws < 1:
+        raise LensLocError("draws is at least 1.")
     require_draws(draws)
     grid = grid_of(model, contrast, choices, reference_specification, reference, seed)
     _require_pairs(grid, pairs)

@@ -33,7 +33,7 @@ class Labelled:
 
     @property
     def together(self) -> tuple[str, ...] | None:
-        """What is never on both sides of a split: groups, or copies of a stimulus; or None."""
+        """What is never on both sides of a split: groups; without any, copies; or None."""
         if self.groups:
             return self.groups
         return tuple(map(str, self.stimuli)) if len(set(self.stimuli)) < len(self.stimuli) else None

@@ -191,7 +191,7 @@ def linear_probe(
 
     The probe is a logistic regression (L2) on the pooled activations of a layer, each standardised
     by the stimuli that it is fitted on. Folds have all labels in equal shares; stimuli of one item
-    of a contrast, or copies of one stimulus, are never on both sides. Needs
+    of a contrast (or, without items, copies of one stimulus) are never on both sides. Needs
     ``pip install lensloc[vision]``.
 
     Args:

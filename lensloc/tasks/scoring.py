@@ -25,7 +25,7 @@ from lensloc.forward.memory import Budget, devices_of, pass_bytes, tokens_at_onc
 from lensloc.forward.packing import Row, inputs_of, packed
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.lesions.resuming import picked_logits
-from lensloc.models.adapting import crew_of, surface
+from lensloc.models.adapting import agreed, crew_of, surface
 from lensloc.models.surface import Inputs, Model
 from lensloc.models.tokens import n_shared as n_shared
 from lensloc.models.tokens import shortened
@@ -444,7 +444,9 @@ def _score_batch(
     tokens = np.tile(targets, copies)
     rows, positions = (torch.from_numpy(part).to(device) for part in np.divmod(places, length))
     logits_of, width = picked_logits(model, inputs, rows, positions, copies)
-    at_once = max(1, _LOGITS_BUDGET.on(*devices_of(model)) // (_BYTES_A_LOGIT * width))
+    # Each slice is a pass through the output layer, of which ranks may have parts.
+    budget = agreed(model, _LOGITS_BUDGET.on(*devices_of(model)))
+    at_once = max(1, budget // (_BYTES_A_LOGIT * width))
     order = np.argsort(which, kind="stable")
     ends = np.searchsorted(which[order], np.arange(0, len(places) + at_once, at_once))
     parts = []

@@ -667,3 +667,14 @@ def test_what_is_kept_is_no_more_than_its_numbers(results: dict[str, Any]) -> No
     found = results["Selectivity"]
     arrays_ = 8 * 10 * found.t.numel()
     assert len(packed(found).content) < arrays_ + 12_000
+
+
+def test_sweeps_without_lesions_are_joined(results: dict[str, Any]) -> None:
+    one = results["Sweep"]
+    none = {name: getattr(one, name).iloc[:0] for name in ("lesions", "specificity", "shares")}
+    cells = one.cells[one.cells["kind"] == "localize"]
+    bare = dataclasses.replace(one, cells=cells, warnings=(), **none)
+    both = ll.concat({"first": bare, "second": bare})
+    for name, table in none.items():
+        assert list(getattr(both, name).columns) == list(table.columns)
+    assert both.summary()

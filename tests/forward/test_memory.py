@@ -164,3 +164,13 @@ def test_attention_counts_where_a_model_keeps_it(checkpoints: dict[str, Path]) -
         for name, model in (("hooked", hooked), ("plain", plain))
     }
     assert by_token == {"hooked": 500 * 4 * 3 * 4, "plain": 500 * 2 * 4}
+
+
+def test_a_device_too_full_to_be_measured_gets_few(elsewhere: tuple[Any, dict[str, int]]) -> None:
+    """Ranks wait for each other's numbers, so that none may raise an error of its own here."""
+    model, _ = elsewhere
+
+    def full(*_: Any) -> tuple[float, float]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    assert memory.busy_tokens(model, full) == memory.LEAST_TOKENS

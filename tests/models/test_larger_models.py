@@ -20,6 +20,7 @@ from lensloc.lesions.resuming import Residuals
 from lensloc.models import describe
 from lensloc.models.plain import Plain
 from lensloc.models.surface import picked
+from lensloc.tasks import scoring
 from lensloc.tasks.scoring import Scored, token_log_probs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,6 +131,7 @@ def test_tensor_parallel_ranks_with_different_memory_run_the_same_passes(
         model = ll.load_model(sharded["llama"], tp_plan="auto", progress=False)
         resuming._MOST_ON_CPU = 2**30 if rank else 0
         running._BUDGET = Budget(on_cpu=2**30 if rank else 2**20, share=0.5)
+        scoring._LOGITS_BUDGET = Budget(on_cpu=2**30 if rank else 1, share=0.5)
         budget = running.token_budget(model, 3, 20)
         torch.save((budget, scores(model)), tmp_path / f"{rank}.pt")
 
