@@ -195,7 +195,7 @@ def check_model(model: Model, reference: Reference | None = None) -> ModelCheck:
     vocabulary = reference.vocabulary if reference else seen.vocabulary
     tokens = _tokens(vocabulary, 3, _SHORT)[:, : seen.window].to(seen.device)
     logits, blocks = _run(seen, tokens)
-    alone = torch.cat([seen.logits(row[None]) for row in tokens])
+    alone = seen.logits(tokens[-1:])
     early: tuple[float | None, float | None] = (None, None)
     late = _Late(int(tokens.shape[1]))
     if reference is not None:
@@ -205,7 +205,7 @@ def check_model(model: Model, reference: Reference | None = None) -> ModelCheck:
     if is_quantized(model):
         tolerance = max(tolerance, _PACKED)
     return ModelCheck(
-        batch=_error(alone, logits),
+        batch=_error(alone, logits[-1:]),
         hook=_least_effect(seen, tokens, tolerance),
         blocks=early[0],
         logits=early[1],
@@ -242,24 +242,28 @@ def _check_module(seen: OfModule) -> ModelCheck:
 def _least_effect(seen: Surface, tokens: Int[Tensor, "row pos"], rounding: float) -> float:
     """Write at hook points of a layer in the middle; return how much the least moved the logits.
 
-    All are written at in one pass, each in a row of its own. Where rows are not quite independent
-    (a mixture of experts rounds by what else it is given), a row may change a little without being
-    written to; so a point whose row changed no more than that is tried again by itself.
+    All are written at in one pass, each in a row of its own, beside rows that are not written to.
+    Where rows are not quite independent (a mixture of experts rounds by what else it is given),
+    those change too; then a point whose row changed no more than rounding may explain is tried
+    again by itself.
     """
     points = seen.unproven(seen.n_layers // 2)
     if not points:
         return 0.0
     tokens = tokens[:, :_TRIED]
-    rows = [number % len(tokens) for number in range(len(points))]
-    before = seen.logits(tokens)
+    unwritten = len(points)
+    rows = [number % len(tokens) for number in range(unwritten)]
+    together = torch.cat([tokens[rows], tokens])
+    before = seen.logits(together)
     with opened(seen, [(point, _bump(row)) for row, point in enumerate(points)]):
-        after = seen.logits(tokens[rows])
+        after = seen.logits(together)
+    independent = torch.equal(after[unwritten:], before[unwritten:])
     effects = []
-    for number, point in enumerate(points):
-        effect = _error(after[number], before[rows[number]])
-        if not effect > rounding:
+    for row, point in enumerate(points):
+        effect = _error(after[row], before[row])
+        if not independent and not effect > rounding:
             with opened(seen, [(point, _bump())]):
-                effect = _error(seen.logits(tokens), before)
+                effect = _error(seen.logits(tokens), before[unwritten:])
         effects.append(effect)
     return min(effects, key=_nan_last)
 
