@@ -100,10 +100,26 @@ class Tap:
     shards: Shards = ()
 
 
-def blocks_of(model: nn.Module, n_layers: int) -> list[nn.Module]:
-    """Return the blocks of a model: the first list of as many modules as it has layers."""
-    lists = (part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part))
-    return next((list(part) for part in lists if len(part) == n_layers), [])
+def blocks_of(model: nn.Module, config: Any) -> list[nn.Module]:
+    """Return the blocks of a model: the first list of as many modules as it has layers.
+
+    Args:
+        model: the model.
+        config: of its text part. That of a decoder alone may still speak of the encoder it had.
+    """
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList) and len(part)]
+    for name in ("num_hidden_layers", "decoder_layers"):
+        n_layers = getattr(config, name, None)
+        for part in lists:
+            if len(part) == n_layers:
+                return list(part)
+    return []
+
+
+def heads_of(config: Any) -> int:
+    """Return how many attention heads blocks have by a configuration; 1 if it does not say."""
+    found = (getattr(config, f"{part}_attention_heads", None) for part in ("decoder", "num"))
+    return int(next((number for number in found if number), 1))
 
 
 def examine(

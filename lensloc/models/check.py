@@ -173,8 +173,7 @@ def _last(values: Tensor, tail: int | None) -> Tensor:
 
 
 def _blocks_of(hf_model: Any) -> list[nn.Module]:
-    n_layers = getattr(hf_model.config.get_text_config(), "num_hidden_layers", None)
-    return blocks_of(hf_model, int(n_layers or 0))
+    return blocks_of(hf_model, hf_model.config.get_text_config())
 
 
 def _takes(hf_model: Any, argument: str) -> bool:

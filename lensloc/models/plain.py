@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
-from lensloc.models.anatomy import Tap, blocks_of, examine
+from lensloc.models.anatomy import Tap, blocks_of, examine, heads_of
 from lensloc.models.ends import ENDS, embedding_of, ends_of, finishing_of, layer_of
 from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
@@ -103,7 +103,7 @@ class Plain(Attached, Surface):
 
     @property
     def n_heads(self) -> int:
-        return int(getattr(self.config, "num_attention_heads", None) or 1)
+        return heads_of(self.config)
 
     @property
     def d_model(self) -> int:
@@ -167,7 +167,7 @@ class Plain(Attached, Surface):
 
     @cached_property
     def _blocks(self) -> list[nn.Module]:
-        return blocks_of(self.model, int(getattr(self.config, "num_hidden_layers", 0) or 0))
+        return blocks_of(self.model, self.config)
 
     @cached_property
     def _taps(self) -> list[dict[str, Tap]]:

@@ -71,6 +71,14 @@ def jamba() -> Any:
     return transformers.JambaForCausalLM(config)
 
 
+def bart_decoder() -> Any:
+    config = transformers.BartConfig(
+        d_model=16, vocab_size=30, encoder_layers=1, encoder_attention_heads=4, encoder_ffn_dim=24,
+        decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=24, **NO_TOKENS,
+    )  # fmt: skip
+    return transformers.BartForCausalLM(config)
+
+
 BLOCKS = {
     bert: "bert.encoder.layer", mamba: "backbone.layers", rwkv: "rwkv.blocks",
     recurrent_gemma: "model.layers", jamba: "model.layers",
@@ -83,6 +91,19 @@ def contrast() -> ll.Contrast:
         "n": ["cat the the", "dog old sleeps the", "eats the new", "new a a"],
     }
     return ll.Contrast.from_texts(texts, target="s", control="n")
+
+
+def test_a_decoder_of_another_depth_than_the_encoder_it_had_is_localized() -> None:
+    torch.manual_seed(0)
+    model = ll.load_model(bart_decoder().eval(), tokenizer=tokenizer())
+    found = ll.localize(model, contrast(), sites=["resid_post", "head"])
+    assert [tuple(found[site].shape) for site in ("resid_post", "head")] == [(2, 16), (2, 2)]
+    tokens = torch.tensor([[6, 7, 8]])
+    mask = found["resid_post"].top(k=3)
+    with torch.no_grad(), ll.lesion(model, mask):
+        seen = model.model.decoder(tokens, output_hidden_states=True, use_cache=False)
+    for layer, unit in mask.mask.nonzero().tolist():
+        assert not seen.hidden_states[layer + 1][..., unit].any()
 
 
 @pytest.mark.parametrize("make", [*BLOCKS], ids=lambda make: make.__name__)
