@@ -35,6 +35,7 @@ from lensloc.forward.sites import (
     hook_names,
     n_layers,
     names_of,
+    require_one_width,
     shape,
 )
 from lensloc.forward.tokenizing import tokenize
@@ -282,6 +283,7 @@ def _texts(model: Model, contrast: Contrast, max_tokens: int | None, bos: Bos) -
 
 
 def _places(model: Model, site: Site) -> list[Place]:
+    require_one_width(site, model, "Attribution")
     seen = surface(model)
     return [Place(site, layer, seen.n_heads) for layer in range(n_layers(site, model))]
 

@@ -25,7 +25,7 @@ from lensloc.contrasts.clean_corrupted import CLEAN, CORRUPTED, Pairs
 from lensloc.display.sentences import clean_corrupted as sentences
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, require_batch_size
-from lensloc.forward.sites import Site, get_site, hook_names, n_layers, names_of
+from lensloc.forward.sites import Site, get_site, hook_names, n_layers, names_of, require_one_width
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.models import describe
 from lensloc.models.adapting import surface
@@ -207,7 +207,12 @@ def require_patchable(model: Model, sites: str | Site | Sequence[str | Site]) ->
 
 
 def places_of(model: Model, site: Site) -> list[Place]:
-    """Return the layers of a site."""
+    """Return the layers of a site.
+
+    Raises:
+        LensLocError: if they differ in width.
+    """
+    require_one_width(site, model, "Attribution patching")
     seen = surface(model)
     return [Place(site, layer, seen.n_heads) for layer in range(n_layers(site, model))]
 

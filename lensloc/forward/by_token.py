@@ -10,13 +10,14 @@ from lensloc.arguments import require_a
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize, padded_right, require_batch_size, run_batches
 from lensloc.forward.capturing import _checked_texts, _require_reached, _require_units, _Runner
-from lensloc.forward.sites import to_units, upcast
+from lensloc.forward.sites import to_units, upcast, widths
 from lensloc.models.adapting import surface
 from lensloc.models.describing import describe
 from lensloc.models.identity import provenance_of
 from lensloc.models.surface import Model
 from lensloc.models.tokens import Bos, shortened
 from lensloc.units.mask import UnitMask
+from lensloc.units.ragged import stacked, valid
 from lensloc.units.token_responses import TokenResponses
 
 
@@ -86,14 +87,15 @@ def capture_tokens(
         for name in names:
             _require_reached(place, name, passed)
             _require_units(place, name, tuple(passed[name].shape), (len(rows), longest))
-        values = torch.stack(
-            [upcast(to_units(place, passed[name], seen.n_heads)) for name in names], dim=2
-        )
-        if not known:
-            known.append(UnitMask(place.name, torch.ones(values.shape[2:], dtype=torch.bool)))
-        (mask,) = known
+        layers = [upcast(to_units(place, passed[name], seen.n_heads)) for name in names]
+        values = stacked([layer.flatten(0, 1) for layer in layers])
+        values = values.unflatten(0, (len(rows), longest))
         shape = (int(values.shape[2]), int(values.shape[3]))
-        mask.require_shape(shape, describe(model).name)
+        own = widths(place, model)
+        if not known:
+            known.append(UnitMask(place.name, valid(shape, own), widths=own))
+        (mask,) = known
+        mask.require_shape(shape, describe(model).name, own)
         chosen = values[:, :, mask.mask.to(values.device)].cpu()
         for number, row in enumerate(rows):
             found[row] = _finite(chosen[number, : lengths[row]], mask, row, texts[row])

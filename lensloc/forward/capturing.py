@@ -30,6 +30,7 @@ from lensloc.forward.sites import (
     names_of,
     to_units,
     upcast,
+    widths,
 )
 from lensloc.forward.tokenizing import Tokenized, tokenize
 from lensloc.models.adapting import crew_of, surface
@@ -38,7 +39,7 @@ from lensloc.models.tokens import shortened
 from lensloc.selectivity import Moments
 from lensloc.selectivity.moments import total
 from lensloc.units.addresses import UnitAddress
-from lensloc.units.ragged import Widths
+from lensloc.units.ragged import Widths, stacked, valid
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import POOLINGS as POOLINGS
 from lensloc.vocabulary import Bos, PlacePooling
@@ -150,7 +151,7 @@ def capture(
     for name in parts:
         values = torch.cat([part for _, _, found in shares for part in found[name]])
         responses[name] = Responses(
-            name, values[back.to(values.device)], tuple(conditions), widths=_widths(runner, name)
+            name, values[back.to(values.device)], tuple(conditions), widths=runner.widths(name)
         )
     n_tokens = shares[0][0]
     return Captured(responses, n_tokens, time.perf_counter() - start)
@@ -212,7 +213,7 @@ def capture_moments(
             }
             for name in moments
         }
-    widths = {name: _widths(runner, name) for name in moments}
+    widths = {name: runner.widths(name) for name in moments}
     return Summarised(moments, n_tokens, time.perf_counter() - start, widths)
 
 
@@ -249,10 +250,6 @@ def _run(
     tokenized = runner.tokenize(texts)
     runner.run(tokenized, texts, take, batch_size, progress)
     return sum(len(text.ids) for text in tokenized)
-
-
-def _widths(runner: "_Runner | ModuleRunner", site: str) -> Widths:
-    return runner.widths(site) if isinstance(runner, ModuleRunner) else None
 
 
 def _checked_texts(texts: Sequence[str], conditions: Sequence[str]) -> list[str]:
@@ -296,6 +293,10 @@ class _Runner:
             max_tokens = min(max_tokens or window, window)
         return cls(model, tuple(chosen.values()), hooks, cast(Pooling, pooling), max_tokens, bos)
 
+    def widths(self, site: str) -> Widths:
+        """Return the units of every layer of a site, where layers differ."""
+        return widths(get_site(site), self.model)
+
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]:
         word_ends = self.pooling == "word-end"
         return tokenize(
@@ -316,7 +317,7 @@ class _Runner:
 
         def run_batch(rows: list[int]) -> None:
             pooled = self._run_batch([tokenized[row] for row in rows])
-            _require_finite(pooled, rows, texts)
+            _require_finite(pooled, self.widths, rows, texts)
             take(rows, pooled)
 
         own = crew_of(self.model).mine(self.batches(lengths, batch_size))
@@ -366,9 +367,7 @@ class _Runner:
         for name, sites in at.items():
             _require_reached(sites[0], name, passed)
         return {
-            site.name: torch.stack(
-                [passed[name][site.name] for name in self.hooks[site.name]], dim=1
-            )
+            site.name: stacked([passed[name][site.name] for name in self.hooks[site.name]])
             for site in self.sites
         }
 
@@ -423,11 +422,18 @@ def pool(
 
 
 def _require_finite(
-    pooled: Mapping[str, Tensor], rows: Sequence[int], texts: Sequence[str]
+    pooled: Mapping[str, Tensor],
+    widths_of: Callable[[str], Widths],
+    rows: Sequence[int],
+    texts: Sequence[str],
 ) -> None:
     for name, values in pooled.items():
         if not torch.isfinite(values).all():
-            found = (~torch.isfinite(values)).nonzero().tolist()
+            _, n_layers, n_units = values.shape
+            units = valid((n_layers, n_units), widths_of(name)).to(values.device)
+            found = (~torch.isfinite(values) & units).nonzero().tolist()
+            if not found:
+                continue
             place, layer, unit = min(found, key=lambda at: (rows[at[0]], *at[1:]))
             row = rows[place]
             raise LensLocError(

@@ -178,23 +178,48 @@ def hook_names(site: Site, model: Model) -> list[str]:
 
 def shape(site: Site, model: Model) -> tuple[int, int] | None:
     """Return the number of layers and of units per layer, where that is known beforehand."""
-    seen = surface(model)
-    own = seen.widths(site.name)
-    if own is not None:
-        return len(own), max(own)
-    if site.axes == "any" or seen.own_sites:
-        return None
-    if site.axes == "head_norm" or site.is_summary:
-        width: int | None = seen.n_heads
-    else:
-        width = seen.width(site.hook_name(0))
-    return (n_layers(site, model), width) if width else None
+    own = _by_layer(site, model)
+    return None if own is None else (len(own), max(own))
 
 
 def widths(site: Site, model: Model) -> Widths:
     """Return the units of every layer, where it is known that layers differ in width."""
-    own = surface(model).widths(site.name)
+    own = _by_layer(site, model)
     return None if own is None or len(set(own)) == 1 else own
+
+
+def require_one_width(site: Site, model: Model, doing: str) -> None:
+    """Check that a site has as many units in every layer.
+
+    Args:
+        site: the site.
+        model: a model.
+        doing: what needs that, to begin a sentence with.
+
+    Raises:
+        LensLocError: if it has not.
+    """
+    own = widths(site, model)
+    if own is not None:
+        raise LensLocError(
+            f"{doing} needs as many units in every layer, but the layers of this model have "
+            f"{min(own)} to {max(own)} at {site.name}; choose another site."
+        )
+
+
+def _by_layer(site: Site, model: Model) -> tuple[int, ...] | None:
+    """Return the units of every layer, where that is known beforehand."""
+    seen = surface(model)
+    own = seen.widths(site.name)
+    if own is not None:
+        return own
+    if site.axes == "any" or seen.own_sites:
+        return None
+    layers = range(n_layers(site, model))
+    if site.axes == "head_norm" or site.is_summary:
+        return (seen.n_heads,) * len(layers)
+    found = [seen.width(site.hook_name(layer)) for layer in layers]
+    return tuple(width for width in found if width) if found and all(found) else None
 
 
 def activation_width(site: Site, model: Model, n_tokens: int) -> int:
@@ -208,6 +233,9 @@ def activation_width(site: Site, model: Model, n_tokens: int) -> int:
     seen = surface(model)
     if site.is_summary:
         return seen.n_heads * n_tokens
+    own = _by_layer(site, model) if site.axes == "width" else None
+    if own is not None:
+        return max(own)
     neurons = get_site("mlp_post").hook_name(0)
     return seen.width(site.hook_name(0)) or max(seen.d_model, seen.width(neurons) or 0)
 

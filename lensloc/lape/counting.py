@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from lensloc.errors import LensLocError
-from lensloc.forward.sites import Site, get_site, hook_names, to_units
+from lensloc.forward.sites import Site, get_site, hook_names, require_one_width, to_units
 from lensloc.models.adapting import surface
 from lensloc.models.surface import Hook, Model, opened
 
@@ -43,7 +43,9 @@ class Counter:
             LensLocError: if the model lacks it.
         """
         found = get_site(site)
-        return cls(model, found, tuple(hook_names(found, model)), threshold, by_row, {})
+        names = tuple(hook_names(found, model))
+        require_one_width(found, model, "Recording language neurons")
+        return cls(model, found, names, threshold, by_row, {})
 
     def count(self, ids: Int64[Tensor, "row pos"]) -> Int64[Tensor, "counted layer neuron"]:
         """Return the counts of every window; of all together, in one row, unless ``by_row``.

@@ -8,6 +8,7 @@ import einops
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lensloc.errors import LensLocError
 from lensloc.forward.sites import Site, get_site, hook_names, site_of
@@ -151,12 +152,13 @@ def edits(
             )
         hook_names(get_site("resid_pre"), model)
     layered: Float[Tensor, "layer value"] | None = None
+    wide = widths = of_all(mask.shape, mask.widths)  # units, and values, of every layer
     if value is not None:
         layered = torch.as_tensor(value, dtype=torch.float64).cpu().expand(mask.shape)
     elif mode.summary is not None:
         found = responses[reference_site(mask.site, mode.name)]
         layered = _summary(found, mask, mode, quantile, seed)
-    widths = of_all(mask.shape, mask.widths)
+        wide = of_all(found.shape, found.widths)
     for layer, width in enumerate(widths):
         units = mask.mask[layer, :width]
         if units.any():
@@ -167,16 +169,9 @@ def edits(
                 mode,
                 surface(model).n_heads,
                 factor=1.0 if scale is None else float(scale),
-                values=None if layered is None else _of_layer(layered[layer], width, mask),
+                values=None if layered is None else layered[layer, : wide[layer]],
                 corrupted=corrupted,
             )
-
-
-def _of_layer(
-    values: Float[Tensor, " value"], width: int, mask: UnitMask
-) -> Float[Tensor, " unit"]:
-    """Leave out padded places; a head has several values, and layers of heads are not padded."""
-    return values if mask.widths is None else values[:width]
 
 
 def _summary(
@@ -184,11 +179,14 @@ def _summary(
 ) -> Float[Tensor, "layer value"]:
     """Return one value per unit of the reference responses, float64; 0 where no unit is masked."""
     values = responses.values.cpu()
-    needed = mask.mask
-    if responses.site != mask.site:  # a head's z, dimension by dimension
-        width = values.shape[2] // needed.shape[1]
-        needed = einops.repeat(needed, "layer head -> layer (head d_head)", d_head=width)
-    if values.shape[1:] != needed.shape or responses.widths != mask.widths:
+    needed, fits = mask.mask, responses.widths == mask.widths
+    if responses.site != mask.site and len(needed) == values.shape[1]:
+        # A head's z, dimension by dimension; heads of some layers may have more of them.
+        n_heads = needed.shape[1]
+        layers = zip(needed, of_all(responses.shape, responses.widths), strict=True)
+        each = [heads.repeat_interleave(width // n_heads) for heads, width in layers]
+        needed, fits = pad_sequence(each, batch_first=True), True
+    if values.shape[1:] != needed.shape or not fits:
         raise LensLocError(
             f"The reference responses at {responses.site} are of {values.shape[1]}x"
             f"{values.shape[2]} units, but the mask needs {needed.shape[0]}x{needed.shape[1]}; "

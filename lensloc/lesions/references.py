@@ -7,6 +7,7 @@ import xxhash
 from jaxtyping import Float
 from torch import Tensor
 
+from lensloc.arguments import require_a
 from lensloc.contrasts.contrast import Contrast
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
@@ -47,7 +48,9 @@ def reference_responses(
         return captured.responses
     if isinstance(reference, Responses):
         reference = (reference,)
-    given = reference.values() if isinstance(reference, Mapping) else reference
+    given = list(reference.values() if isinstance(reference, Mapping) else reference)
+    for found in given:
+        require_a((Contrast, Responses), found, "reference")
     by_site = {found.site: found for found in given}
     missing = sites - set(by_site)
     if missing:

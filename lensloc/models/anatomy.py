@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lensloc.models.sharding import Shards, joined
+from lensloc.models.streams import Parts, Stream, equal, fits
 from lensloc.models.watching import Call, Watch
 
 Side = Literal["input", "output"]
@@ -25,8 +26,6 @@ _PROJECTIONS = {
     "v": ("v_proj", "value", "v_lin", "wv"),
 }
 _FUSED = ("c_attn", "query_key_value", "qkv_proj", "Wqkv", "qkv", "W_pack")
-# Sums are rounded once where the model makes them; more than a few elements never differ by more.
-_SHARE = 0.99
 
 
 @dataclass(frozen=True)
@@ -116,10 +115,14 @@ def blocks_of(model: nn.Module, config: Any) -> list[nn.Module]:
     return []
 
 
-def heads_of(config: Any) -> int:
-    """Return how many attention heads blocks have by a configuration; 1 if it does not say."""
+def heads_of(config: Any) -> int | None:
+    """Return how many attention heads blocks have by a configuration.
+
+    Returns:
+        None if it does not say, or if layers differ in it.
+    """
     found = (getattr(config, f"{part}_attention_heads", None) for part in ("decoder", "num"))
-    return int(next((number for number in found if number), 1))
+    return next((number for number in found if isinstance(number, int) and number), None)
 
 
 def examine(
@@ -178,134 +181,22 @@ def _anatomy(watch: Watch, n_heads: int | None) -> dict[str, Tap]:
         "hook_resid_pre": Tap(watch.block, "input", width),
         "hook_resid_post": Tap(watch.block, "output", width),
     }
-    parts = _Parts.of(watch.calls)
-    stream = _Stream.of(x, y, parts)
+    parts = Parts.of(watch.calls)
+    stream = Stream.of(x, y, parts)
     if stream.middle is not None:
         middle = stream.middle
-        taps["hook_resid_mid"] = Tap(middle.module, "input", width, carried=True, flat=middle.flat)
+        taps["hook_resid_mid"] = Tap(
+            middle.module, "input", width, carried=not stream.normalised, flat=middle.input_flat
+        )
     for name, call, scale in (
         ("hook_attn_out", stream.attn_out, stream.attn_scale),
         ("hook_mlp_out", stream.mlp_out, stream.mlp_scale),
     ):
         if call is not None:
-            taps[name] = Tap(call.module, "output", width, Cut(scale=scale), flat=call.flat)
+            taps[name] = Tap(call.module, "output", width, Cut(scale=scale), flat=call.output_flat)
     taps |= _mlp(parts, stream, width)
     taps |= _attention(parts, stream, n_heads)
     return taps
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Calls within a block, in the order in which they ended, of modules that are called once."""
-
-    attention: tuple[Call, ...]
-    rest: tuple[Call, ...]
-    name: str
-
-    @classmethod
-    def of(cls, calls: Sequence[Call]) -> "_Parts":
-        times: dict[int, int] = {}
-        for call in calls:
-            times[id(call.module)] = times.get(id(call.module), 0) + 1
-        once = [call for call in calls if call.name and times[id(call.module)] == 1]
-        name = next(
-            (
-                call.name
-                for call in sorted(once, key=lambda call: call.began)
-                if "." not in call.name
-                and "att" in call.name.lower()
-                and any(True for _ in call.module.children())
-                and any(True for _ in call.module.parameters())
-            ),
-            "",
-        )
-        inside = [call for call in once if name and (call.name + ".").startswith(name + ".")]
-        return cls(tuple(inside), tuple(call for call in once if call not in inside), name)
-
-
-@dataclass(frozen=True)
-class _Stream:
-    """How the residual stream runs through a block."""
-
-    middle: Call | None = None
-    attn_out: Call | None = None
-    mlp_out: Call | None = None
-    attn_scale: float = 1.0
-    mlp_scale: float = 1.0
-
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor, parts: _Parts) -> "_Stream":
-        attended = [c for c in (*parts.attention, *parts.rest) if _fits(c.output, x)]
-        attended = [c for c in attended if c in parts.attention or _follows(c, parts.attention)]
-        readers = sorted((c for c in parts.rest if _fits(c.input, x)), key=lambda call: call.began)
-        outermost = sorted(attended, key=lambda call: call.ended, reverse=True)
-        for scaled in (False, True):
-            for reader in readers:
-                assert reader.input is not None
-                for call in outermost:
-                    if call.ended >= reader.began or call.output is None:
-                        continue
-                    scale = _scale(reader.input - x, call.output) if scaled else 1.0
-                    if not _is_sum(reader.input, x, call.output * scale):
-                        continue
-                    found = cls(reader, call, None, scale)
-                    return found._with_mlp(y, parts, scaled)
-        return cls._parallel(x, y, parts, outermost)
-
-    def _with_mlp(self, y: Tensor, parts: _Parts, scaled: bool) -> "_Stream":
-        assert self.middle is not None
-        assert self.middle.input is not None
-        middle = self.middle.input
-        for call in sorted(parts.rest, key=lambda call: call.ended, reverse=True):
-            if not _fits(call.output, y) or call.began < self.middle.began or call.output is None:
-                continue
-            scale = _scale(y - middle, call.output) if scaled else 1.0
-            if _is_sum(y, middle, call.output * scale):
-                return replace(self, mlp_out=call, mlp_scale=scale)
-        # What is written at such a middle would not simply be carried on to the block's output.
-        return replace(self, middle=None)
-
-    @classmethod
-    def _parallel(cls, x: Tensor, y: Tensor, parts: _Parts, attended: Sequence[Call]) -> "_Stream":
-        others = sorted(parts.rest, key=lambda call: call.ended, reverse=True)
-        for call in attended:
-            for other in others:
-                if other is call or not _fits(other.output, x) or other.output is None:
-                    continue
-                if call.output is not None and _is_sum(y, x, call.output + other.output):
-                    return cls(None, call, other)
-        return cls()
-
-
-def _follows(call: Call, before: Sequence[Call]) -> bool:
-    """Say whether a module's input is what one of the others gave."""
-    return call.input is not None and any(
-        other.output is not None
-        and other.output.shape == call.input.shape
-        and torch.equal(other.output, call.input)
-        for other in before
-    )
-
-
-def _fits(value: Tensor | None, like: Tensor) -> bool:
-    return value is not None and value.shape == like.shape
-
-
-def _is_sum(total: Tensor, first: Tensor, second: Tensor) -> bool:
-    """Say whether ``total`` is the sum, but for rounding."""
-    if not torch.isfinite(second.float()).all() or not second.any():
-        return False
-    eps = torch.finfo(total.dtype).eps
-    sums, wanted = (first.double() + second.double()), total.double()
-    allowed = 4 * eps * torch.maximum(first.double().abs(), second.double().abs())
-    return float(((sums - wanted).abs() <= allowed).double().mean()) >= _SHARE
-
-
-def _scale(difference: Tensor, part: Tensor) -> float:
-    """Return the factor by which ``part`` comes nearest to ``difference``."""
-    a, b = difference.double(), part.double()
-    power = float((b * b).sum())
-    return float((a * b).sum()) / power if power else 1.0
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -320,7 +211,7 @@ def _is_linear(module: nn.Module) -> bool:
 # -- the MLP ---------------------------------------------------------------------------------------
 
 
-def _mlp(parts: _Parts, stream: _Stream, width: int) -> dict[str, Tap]:
+def _mlp(parts: Parts, stream: Stream, width: int) -> dict[str, Tap]:
     """Find neurons: what enters the matrix that writes, and what enters the nonlinearity.
 
     In a mixture of experts, no one matrix gives what the MLP adds.
@@ -339,36 +230,33 @@ def _mlp(parts: _Parts, stream: _Stream, width: int) -> dict[str, Tap]:
     if down is None or down.input is None or down.input.ndim != 3:
         return {}
     neurons = down.input.shape[-1]
-    taps = {"mlp.hook_post": Tap(down.module, "input", neurons, flat=down.flat)}
+    taps = {"mlp.hook_post": Tap(down.module, "input", neurons, flat=down.input_flat)}
     bends = [
         call
         for call in parts.rest
         if call.ended < down.began
         and not any(True for _ in call.module.parameters())
         and not any(True for _ in call.module.children())
-        and _fits(call.input, down.input)
-        and _fits(call.output, down.input)
+        and fits(call.input, down.input)
+        and fits(call.output, down.input)
         and call.input is not None
         and call.output is not None
         and not torch.equal(call.input, call.output)
     ]
     if len(bends) == 1:
-        taps["mlp.hook_pre"] = Tap(bends[0].module, "input", neurons, flat=bends[0].flat)
+        taps["mlp.hook_pre"] = Tap(bends[0].module, "input", neurons, flat=bends[0].input_flat)
     return taps
 
 
 def _gives(call: Call, out: Call) -> bool:
     """Say whether a matrix gives what a part of the block adds, up to a normalisation behind it."""
-    return call.output is not None and any(
-        value is not None and value.shape == call.output.shape and torch.equal(value, call.output)
-        for value in (out.output, out.input)
-    )
+    return any(equal(value, call.output) for value in (out.output, out.input))
 
 
 # -- attention -------------------------------------------------------------------------------------
 
 
-def _attention(parts: _Parts, stream: _Stream, heads: int | None) -> dict[str, Tap]:
+def _attention(parts: Parts, stream: Stream, heads: int | None) -> dict[str, Tap]:
     out = stream.attn_out
     if not heads or out is None:
         return {}
@@ -385,12 +273,12 @@ def _attention(parts: _Parts, stream: _Stream, heads: int | None) -> dict[str, T
     if write is not None and write.input is not None and write.input.shape[-1] % heads == 0:
         z = write.input
         taps["attn.hook_z"] = Tap(
-            write.module, "input", z.shape[-1], Cut(heads=heads), flat=write.flat
+            write.module, "input", z.shape[-1], Cut(heads=heads), flat=write.input_flat
         )
     return taps | _separate(parts, heads) | _fused(parts, heads, z)
 
 
-def _named(parts: _Parts, names: Sequence[str]) -> Call | None:
+def _named(parts: Parts, names: Sequence[str]) -> Call | None:
     found = [
         call
         for call in parts.attention
@@ -399,7 +287,7 @@ def _named(parts: _Parts, names: Sequence[str]) -> Call | None:
     return found[0] if len(found) == 1 and found[0].output is not None else None
 
 
-def _separate(parts: _Parts, heads: int) -> dict[str, Tap]:
+def _separate(parts: Parts, heads: int) -> dict[str, Tap]:
     """Find queries, keys and values that come from a matrix each."""
     calls = {name: _named(parts, names) for name, names in _PROJECTIONS.items()}
     widths = {
@@ -415,14 +303,18 @@ def _separate(parts: _Parts, heads: int) -> dict[str, Tap]:
         return {}
     return {
         f"attn.hook_{name}": Tap(
-            call.module, "output", widths[name], Cut(heads=widths[name] // d_head), flat=call.flat
+            call.module,
+            "output",
+            widths[name],
+            Cut(heads=widths[name] // d_head),
+            flat=call.output_flat,
         )
         for name, call in calls.items()
         if call is not None
     }
 
 
-def _fused(parts: _Parts, heads: int, z: Tensor | None) -> dict[str, Tap]:
+def _fused(parts: Parts, heads: int, z: Tensor | None) -> dict[str, Tap]:
     """Find queries, keys and values in one matrix's output.
 
     A causal head's output at the first token is the value of that token, whatever the attention,
@@ -442,7 +334,7 @@ def _fused(parts: _Parts, heads: int, z: Tensor | None) -> dict[str, Tap]:
             sizes = {"q": heads, "k": shared, "v": shared}
             return {
                 f"attn.hook_{name}": Tap(
-                    call.module, "output", sizes[name] * d_head, cut, flat=call.flat
+                    call.module, "output", sizes[name] * d_head, cut, flat=call.output_flat
                 )
                 for name, cut in cuts.items()
             }

@@ -17,6 +17,7 @@ from lensloc.models.late import Reach, reach
 from lensloc.models.module import OfModule
 from lensloc.models.quantized import is_quantized
 from lensloc.models.surface import Hook, Inputs, Model, Surface, opened
+from lensloc.models.watching import first_tensor
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +147,9 @@ def _run_transformers(
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            output = output[0] if isinstance(output, tuple) else output
-            found[name] = _last(output, tail).detach().cpu()
+            value = first_tensor(output)
+            if value is not None:
+                found[name] = _last(value, tail).detach().cpu()
 
         return hook
 

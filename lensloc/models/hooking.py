@@ -41,7 +41,8 @@ def on_output(edit: Callable[[Tensor], Tensor | None]) -> Any:
             key = next(name for name, value in output.items() if value is found)
             output[key] = new
             return output
-        return tuple(new if value is found else value for value in output)
+        values = [new if value is found else value for value in output]
+        return values if isinstance(output, list) else tuple(values)
 
     hook._is_lensloc = True  # type: ignore[attr-defined]
     return hook

@@ -103,7 +103,7 @@ class Plain(Attached, Surface):
 
     @property
     def n_heads(self) -> int:
-        return heads_of(self.config)
+        return heads_of(self.config) or 1
 
     @property
     def d_model(self) -> int:
@@ -117,8 +117,8 @@ class Plain(Attached, Surface):
     def window(self) -> int:
         for field in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
             found = getattr(self.config, field, None)
-            if found:
-                return int(found)
+            if isinstance(found, int) and found > 0:
+                return found
         return _MOST_TOKENS
 
     @cached_property
@@ -174,7 +174,8 @@ class Plain(Attached, Surface):
         """Where every block's hook points are; found by running the model once."""
         tokens = self._probe_tokens(_PROBE[0], min(_PROBE[1], self.window))
         with self._alone():
-            return examine(lambda: self.blocks(tokens), self._blocks, self.n_heads, self._group)
+            heads = heads_of(self.config)
+            return examine(lambda: self.blocks(tokens), self._blocks, heads, self._group)
 
     @cached_property
     def _ends(self) -> dict[str, Tap]:

@@ -58,27 +58,38 @@ def wraps_outputs(
     own_forward = any("forward" in vars(block) or hasattr(block, "_hf_hook") for block in blocks)
     if len(blocks) < 2 or own_forward:
         return None
-    layer = len(blocks) // 2
-    outputs: list[Any] = []
-    handle = blocks[layer - 1].register_forward_hook(lambda *passed: outputs.append(passed[2]))
+    # The last block is told least of what only its input should carry, such as keys that it takes
+    # from a block before.
+    layers = sorted({len(blocks) // 2, len(blocks) - 1})
+    outputs: dict[int, list[Any]] = {layer: [] for layer in layers}
+
+    def keep(layer: int) -> Any:
+        return lambda *passed: outputs[layer].append(passed[2])
+
+    handles = [blocks[layer - 1].register_forward_hook(keep(layer)) for layer in layers]
     try:
         whole = run(Inputs(tokens[1:]))
     finally:
-        handle.remove()
-    residual = first_tensor(outputs[0]) if len(outputs) == 1 else None
-    wraps = isinstance(outputs[0], tuple) if outputs else False
-    if residual is None or residual.ndim != 3 or (wraps and len(outputs[0]) != 1):
-        return None
-    # Whatever a model does between its blocks.
-    try:
-        # After a pass of another size, so that what a block keeps of the last pass would show. The
-        # two that are compared are of one size, since other sizes round differently.
-        residual = residual.clone()
-        run(Inputs(tokens))
-        with started(blocks, Start(layer, residual), wraps):
-            again = run(Inputs(tokens[1:]))
-    except Exception as reason:
-        log.info("a pass cannot begin in the middle (%s)", reason)
-        return None
-    same = torch.allclose(again.float(), whole.float(), rtol=1e-3, atol=1e-4)
-    return wraps if same else None
+        for handle in handles:
+            handle.remove()
+    kinds = []
+    for layer, found in outputs.items():
+        residual = first_tensor(found[0]) if len(found) == 1 else None
+        wraps = isinstance(found[0], tuple | list) if found else False
+        if residual is None or residual.ndim != 3 or (wraps and len(found[0]) != 1):
+            return None
+        # Whatever a model does between its blocks.
+        try:
+            # After a pass of another size, so that what a block keeps of the last pass would show.
+            # The two that are compared are of one size, since other sizes round differently.
+            residual = residual.clone()
+            run(Inputs(tokens))
+            with started(blocks, Start(layer, residual), wraps):
+                again = run(Inputs(tokens[1:]))
+        except Exception as reason:
+            log.info("a pass cannot begin at layer %d (%s)", layer, reason)
+            return None
+        if not torch.allclose(again.float(), whole.float(), rtol=1e-3, atol=1e-4):
+            return None
+        kinds.append(wraps)
+    return kinds[0] if len(set(kinds)) == 1 else None

@@ -21,8 +21,9 @@ def first_tensor(value: Any) -> Tensor | None:
 class Call:
     """One call of a module within a block.
 
-    What it was given and gave is whole; where each rank of a tensor-parallel model has a part of
-    it, the ``shards`` are the widths of the parts.
+    What it was given and gave is ``[batch, pos, width]``, also where the module has all tokens in
+    one axis (flat). It is whole; where each rank of a tensor-parallel model has a part of it, the
+    ``shards`` are the widths of the parts.
     """
 
     name: str
@@ -31,7 +32,8 @@ class Call:
     output: Tensor | None
     began: int
     ended: int
-    flat: bool
+    input_flat: bool
+    output_flat: bool
     input_shards: tuple[int, ...] = ()
     output_shards: tuple[int, ...] = ()
 
@@ -69,7 +71,6 @@ class Watch:
             self._clock += 1
             began, given = self._open.pop()
             output = first_tensor(result)
-            flat = given is not None and given.ndim == 2 and len(self._size) == 2
             self.calls.append(
                 Call(
                     name,
@@ -78,7 +79,8 @@ class Watch:
                     None if output is None else self._kept(output.detach()),
                     began,
                     self._clock,
-                    flat and given is not None and len(given) == self._size[0] * self._size[1],
+                    self._is_flat(given),
+                    self._is_flat(output),
                 )
             )
 
@@ -88,8 +90,12 @@ class Watch:
         """Return a copy on the CPU, ``[batch, pos, width]`` where it has that many rows."""
         if value is None:
             return None
-        value = value.cpu().clone()
+        flat, value = self._is_flat(value), value.cpu().clone()
+        return value.unflatten(0, self._size) if flat else value
+
+    def _is_flat(self, value: Tensor | None) -> bool:
+        """Say whether a value has all tokens of all rows in one axis."""
         size = self._size
-        if value.ndim == 2 and len(size) == 2 and len(value) == size[0] * size[1]:
-            value = value.unflatten(0, size)
-        return value
+        if value is None or value.ndim != 2 or len(size) != 2:
+            return False
+        return len(value) == size[0] * size[1]
