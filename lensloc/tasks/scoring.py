@@ -22,7 +22,7 @@ from lensloc.forward.batches import (
     sees_pads,
 )
 from lensloc.forward.memory import Budget, devices_of, pass_bytes, tokens_at_once
-from lensloc.forward.packing import Row, inputs_of, packed
+from lensloc.forward.packing import Row, inputs_of, packed_evenly
 from lensloc.lesions.lesioning import open_lesions
 from lensloc.lesions.resuming import picked_logits
 from lensloc.models.adapting import agreed, crew_of, surface
@@ -383,7 +383,7 @@ def _rows(
         return [Row.of(number, ids) for number, ids in enumerate(texts)], []
     chosen = [texts[number] for number in fitting]
     longest = max(map(len, chosen))
-    found = packed(
+    found = packed_evenly(
         chosen,
         most_tokens=min(most, max(longest, _ROW)),
         most_texts=None if batch_size == "auto" else batch_size,

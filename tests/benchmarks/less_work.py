@@ -85,7 +85,7 @@ def compared(name: str, model: Any, run: Run, ways: Ways, rounds: int) -> dict[s
     """Time a run in several ways, of which the last is as it is; return medians of ratios."""
     device = surface(model).device
     ratios: dict[str, list[float]] = {way: [] for way in ways if way != "after"}
-    worst = 0.0
+    worst = dict.fromkeys(ratios, 0.0)
     for number in range(rounds):
         took, found = {}, {}
         for way, under in ways.items():
@@ -95,11 +95,15 @@ def compared(name: str, model: Any, run: Run, ways: Ways, rounds: int) -> dict[s
                 took[way] = seconds(device) - start
         for way, several in ratios.items():
             several.append(took[way] / took["after"])
-            worst = max(worst, float(np.abs(found[way] - found["after"]).max()))
-        print(f"{name}, round {number + 1}: " + ", ".join(f"{took[w]:.2f} s {w}" for w in ways))
+            worst[way] = max(worst[way], float(np.abs(found[way] - found["after"]).max()))
+        each = ", ".join(f"{took[way]:.2f} s {way}" for way in ways)
+        print(f"{name}, round {number + 1}: {each}", flush=True)
     medians = {way: statistics.median(several) for way, several in ratios.items()}
-    told = ", ".join(f"{ratio:.2f} x {way}" for way, ratio in medians.items())
-    print(f"{name}: {told}; largest difference {worst:.1e}", flush=True)
+    told = [
+        f"{ratio:.2f} x {way} (largest difference {worst[way]:.1e})"
+        for way, ratio in medians.items()
+    ]
+    print(f"{name}: {', '.join(told)}", flush=True)
     return medians
 
 

@@ -11,6 +11,10 @@ counting active neurons; then the formula that these fit, and what it gives beyo
 ``stimuli``: localizing so many times as many stimuli. ``processes``: a sweep over copies of one
 model by 1 and 2 processes, one thread each. ``merge``: adding up the counts of shards of a corpus
 in a tree. Every row is a process of its own, whose peak of memory is its own.
+
+Seconds are CPU seconds of the process, so that what else the machine does hardly counts; on a GPU
+and where two processes are compared with one, they are those of the clock. The two run at the same
+time there, round by round, beside what one of them takes alone.
 """
 
 import argparse
@@ -96,14 +100,30 @@ def random_model(billions: float, device: str) -> Any:
     return ll.load_model(model, tokenizer=tokenizer, name=f"{billions:g}B")
 
 
-def timed(function: Any) -> tuple[float, Any]:
+def timed(function: Any, device: str = "cpu") -> tuple[float, Any]:
+    """Return CPU seconds, or those of the clock where another device is at work."""
     import torch
 
-    start = time.perf_counter()
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     found = function()
-    if torch.cuda.is_available():
+    if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start, found
+    return clock() - start, found
+
+
+def header() -> None:
+    """Print what the figures depend on."""
+    import platform
+    from importlib import metadata
+
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.processor(),
+    ) if Path("/proc/cpuinfo").exists() else platform.processor()  # fmt: skip
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
+    print(f"{time.strftime('%Y-%m-%d')}; {model}, {os.cpu_count()} cores; Python "
+          f"{platform.python_version()}, {versions}")  # fmt: skip
 
 
 def one_size(billions: float, device: str) -> dict[str, Any]:
@@ -114,17 +134,20 @@ def one_size(billions: float, device: str) -> dict[str, Any]:
     n_parameters = sum(p.numel() for p in model.parameters())
     contrast = ll.contrasts.language()
     with unwarned():
-        localizing, found = timed(lambda: ll.localize(model, contrast, progress=False))
+        localizing, found = timed(lambda: ll.localize(model, contrast, progress=False), device)
         task = ll.tasks.minimal_pairs(limit=1).at(range(20))
         controls = ll.controls("layer")
         studying, _ = timed(
             lambda: ll.lesion_study(
                 model, {"language": found["resid_post"]}, [task], controls, [1], exact=True,
                 progress=False,
-            )
+            ),
+            device,
         )  # fmt: skip
         text = {name: list(contrast.conditions["sentences"]) for name in ("a",)}
-        counting, counts = timed(lambda: ll.lape.record(model, text, window=WINDOW, progress=False))
+        counting, counts = timed(
+            lambda: ll.lape.record(model, text, window=WINDOW, progress=False), device
+        )
     return {
         "parameters": n_parameters, "tokens": found.n_tokens, "localize": localizing,
         "study": studying, "lape_tokens": int(counts.tokens[0]), "lape": counting,
@@ -288,6 +311,8 @@ def main() -> None:
                          ("fan", 2)):  # fmt: skip
         of_merge.add_argument(f"--{name}", type=int, default=number)
     given = parser.parse_args()
+    if not given.command.startswith("one-"):
+        header()
     if given.command == "sizes":
         sizes([float(each) for each in given.billions.split(",")], given.device)
     elif given.command == "one-size":

@@ -270,7 +270,8 @@ def test_a_study_probes_the_intact_model_once(kind: Any, tmp_path: Path) -> None
         with ll.lesion(model, nothing, "scale", scale=1.0) as idle:
             scores(model)
     assert idle.effect.moved == 0
-    assert alone.effect.moved is not None and alone.effect.moved > 1e-3
+    assert alone.effect.moved is not None
+    assert alone.effect.moved > 1e-3
     residuals = Residuals(model)
     for factor, moved in ((3.0, alone.effect.moved), (1.0, 0.0), (3.0, alone.effect.moved)):
         found = ll.lesion(model, nothing, "scale", scale=factor)
