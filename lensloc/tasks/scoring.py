@@ -326,16 +326,16 @@ class Passes:
             batch = [self.rows[number] for number in chosen]
             spans = _spans(batch, self.members)
             if chosen[0] < self.n_alone:
-                values = _score_alone(model, batch, spans, sequences, measure, copies, devices)
+                values = _score_alone(model, batch, spans, sequences, measure, devices, copies)
             else:
                 inputs = inputs_of(batch, surface(model).device)
-                values = _score_batch(model, inputs, spans, sequences, measure, copies, devices)
+                values = _score_batch(model, inputs, spans, sequences, measure, devices, copies)
                 if not np.isfinite(values).all():
                     # Nothing times NaN is NaN, so what is none in one text is none in its whole
                     # row.
                     batch = [Row.of(text, self.texts[text]) for row in batch for text in row.places]
                     spans = _spans(batch, self.members)
-                    values = _score_alone(model, batch, spans, sequences, measure, copies, devices)
+                    values = _score_alone(model, batch, spans, sequences, measure, devices, copies)
             ends = np.cumsum([len(sequences[n].ids) - sequences[n].first for _, _, n in spans])
             parts = np.split(values, ends[:-1], axis=1)
             for (_, _, member), part in zip(spans, parts, strict=True):
@@ -426,12 +426,12 @@ def _score_alone(
     spans: Sequence[_Span],
     sequences: Sequence[Scored],
     measure: Measure,
-    copies: int,
     devices: Sequence[torch.device],
+    copies: int,
 ) -> Float[np.ndarray, "copy scored ..."]:
     """Return what :func:`_score_batch` does, of rows of one text."""
     inputs = Inputs(padded_right([row.tokens for row in batch], surface(model).device))
-    return _score_batch(model, inputs, spans, sequences, measure, copies, devices)
+    return _score_batch(model, inputs, spans, sequences, measure, devices, copies)
 
 
 def _score_batch(
@@ -440,8 +440,8 @@ def _score_batch(
     spans: Sequence[_Span],
     sequences: Sequence[Scored],
     measure: Measure,
-    copies: int,
     devices: Sequence[torch.device],
+    copies: int,
 ) -> Float[np.ndarray, "copy scored ..."]:
     """Return the measure of every scored token of every span, in their order, of every copy."""
     n_rows, length = inputs.tokens.shape

@@ -1,13 +1,14 @@
 """How seconds and memory grow: with the model, with the stimuli, with processes, with shards.
 
-    python tests/benchmarks/scale.py sizes [--billions 0.01,0.1,0.3] [--device cuda]
+    python tests/benchmarks/scale.py sizes [--billions 0.1,1] [--device cuda]
     python tests/benchmarks/scale.py stimuli [--times 1,10,100]
     python tests/benchmarks/scale.py processes [--models 4]
     python tests/benchmarks/scale.py merge [--shards 1024] [--layers 80] [--neurons 28672]
 
 ``sizes``: random Llama models of so many billion parameters, float32: localizing (480
-stimuli, one site), a lesion study (one network, 20 draws, 20 minimal pairs), and the rate of
-counting active neurons; then the formula that these fit, and what it gives beyond.
+stimuli, of which ``--stimuli`` are run; one site), a lesion study (one network, 20 draws,
+``--pairs`` minimal pairs), and the rate of counting active neurons; then the formula that these
+fit, and what it gives beyond.
 ``stimuli``: localizing so many times as many stimuli. ``processes``: a sweep over copies of one
 model by 1 and 2 processes, one thread each. ``merge``: adding up the counts of shards of a corpus
 in a tree. Every row is a process of its own, whose peak of memory is its own.
@@ -126,16 +127,20 @@ def header() -> None:
           f"{platform.python_version()}, {versions}")  # fmt: skip
 
 
-def one_size(billions: float, device: str) -> dict[str, Any]:
+def one_size(billions: float, device: str, stimuli: int, pairs: int) -> dict[str, Any]:
     import lensloc as ll
     from lensloc.errors import unwarned
 
     model = random_model(billions, device)
     n_parameters = sum(p.numel() for p in model.parameters())
-    contrast = ll.contrasts.language()
+    language = ll.contrasts.language()
+    contrast = language.keep({name: range(stimuli // 2) for name in ("sentences", "nonwords")})
     with unwarned():
+        # What is found out about a model once, whatever the number of stimuli.
+        few = contrast.keep({name: range(4) for name in ("sentences", "nonwords")})
+        ll.localize(model, few, progress=False)
         localizing, found = timed(lambda: ll.localize(model, contrast, progress=False), device)
-        task = ll.tasks.minimal_pairs(limit=1).at(range(20))
+        task = ll.tasks.minimal_pairs(limit=1).at(range(pairs))
         controls = ll.controls("layer")
         studying, _ = timed(
             lambda: ll.lesion_study(
@@ -144,7 +149,7 @@ def one_size(billions: float, device: str) -> dict[str, Any]:
             ),
             device,
         )  # fmt: skip
-        text = {name: list(contrast.conditions["sentences"]) for name in ("a",)}
+        text = {"a": list(language.conditions["sentences"][: 2 * stimuli])}
         counting, counts = timed(
             lambda: ll.lape.record(model, text, window=WINDOW, progress=False), device
         )
@@ -155,14 +160,23 @@ def one_size(billions: float, device: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sizes(billions: list[float], device: str) -> None:
+def sizes(billions: list[float], device: str, stimuli: int, pairs: int) -> None:
     """Print a table of measured sizes, and the formula through them."""
-    rows = [in_own_process("one-size", str(each), "--device", device) for each in billions]
+    rows = []
+    print(f"localizing with {stimuli} of 480 stimuli, and so many times as many seconds; a study "
+          f"of {pairs} pairs")  # fmt: skip
     print("parameters (B) | localize (s) | study (s) | 100M tokens of LAPE (h) | peak (GB)")
-    for row in rows:
+    for each in billions:
+        row = in_own_process(
+            "one-size", str(each), "--device", device, "--stimuli", str(stimuli),
+            "--pairs", str(pairs),
+        )  # fmt: skip
+        row["localize"] *= 480 / stimuli
+        row["tokens"] *= 480 / stimuli
+        rows.append(row)
         hours = 1e8 / (row["lape_tokens"] / row["lape"]) / 3600
         print(f"{row['parameters'] / 1e9:14.3f} | {row['localize']:12.1f} | {row['study']:9.1f} | "
-              f"{hours:23.2f} | {row['peak_mib'] / 1024:9.2f}")  # fmt: skip
+              f"{hours:23.2f} | {row['peak_mib'] / 1024:9.2f}", flush=True)  # fmt: skip
     largest = rows[-1]
     n = largest["parameters"]
     rates = {
@@ -298,11 +312,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     of_sizes = commands.add_parser("sizes")
-    of_sizes.add_argument("--billions", default="0.01,0.1,0.3")
-    of_sizes.add_argument("--device", default="cpu")
+    of_sizes.add_argument("--billions", default="0.1,1")
     one = commands.add_parser("one-size")
     one.add_argument("billions", type=float)
-    one.add_argument("--device", default="cpu")
+    for each in (of_sizes, one):
+        each.add_argument("--device", default="cpu")
+        each.add_argument("--stimuli", type=int, default=48)
+        each.add_argument("--pairs", type=int, default=5)
     commands.add_parser("stimuli").add_argument("--times", default="1,10,100")
     commands.add_parser("one-stimuli").add_argument("times", type=int)
     commands.add_parser("processes").add_argument("--models", type=int, default=4)
@@ -314,9 +330,10 @@ def main() -> None:
     if not given.command.startswith("one-"):
         header()
     if given.command == "sizes":
-        sizes([float(each) for each in given.billions.split(",")], given.device)
+        sizes([float(each) for each in given.billions.split(",")], given.device, given.stimuli,
+              given.pairs)  # fmt: skip
     elif given.command == "one-size":
-        print(json.dumps(one_size(given.billions, given.device)))
+        print(json.dumps(one_size(given.billions, given.device, given.stimuli, given.pairs)))
     elif given.command == "stimuli":
         stimuli([int(each) for each in given.times.split(",")])
     elif given.command == "one-stimuli":
