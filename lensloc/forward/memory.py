@@ -88,6 +88,8 @@ def power_of_two(number: int) -> int:
 def devices_of(model: Model) -> tuple[torch.device, ...]:
     """Return the devices that a model computes on, that of its tokens first."""
     first = surface(model).device
+    if first.type == "cpu":  # of which there is one
+        return (first,)
     found = {weight.device for weight in model.parameters() if weight.device.type == first.type}
     return (first, *sorted(found - {first}, key=str))
 

@@ -16,6 +16,7 @@ from lensloc.models.surface import Inputs
 from lensloc.models.tokens import n_shared
 
 _START = -1
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,33 @@ def packed(
         growing.places[number] = tuple(own)
         growing.last = ids
     return [*rows, growing.row()] if growing.tokens else rows
+
+
+def packed_evenly(
+    texts: Sequence[tuple[int, ...]], *, most_tokens: int, most_texts: int | None = None
+) -> list[Row]:
+    """Do what :func:`packed` does, and make few rows about equally long, so that pads are few.
+
+    Example:
+        >>> texts = [(n, *range(9)) for n in range(5)]
+        >>> [len(row) for row in packed(texts, most_tokens=44)]
+        [40, 10]
+        >>> [len(row) for row in packed_evenly(texts, most_tokens=44)]
+        [30, 20]
+    """
+    found = packed(texts, most_tokens=most_tokens, most_texts=most_texts)
+    if not 2 <= len(found) <= _FEW:  # of many rows the last one hardly counts
+        return found
+    low = max(max(map(len, texts)), -(-sum(map(len, found)) // len(found)))
+    high = max(map(len, found))
+    while low < high:
+        limit = (low + high) // 2
+        tried = packed(texts, most_tokens=limit, most_texts=most_texts)
+        if len(tried) > len(found):
+            low = limit + 1
+        else:
+            found, high = tried, max(map(len, tried))
+    return found
 
 
 def _beside(position: int) -> int:

@@ -1,7 +1,9 @@
 """Lesions that begin in a late layer: the blocks before are run once, intact, and not again.
 
 Within :meth:`Residuals.used`, what every block reads in an intact pass is kept, batch by batch, as
-far as a budget of memory goes; a pass under hooks begins at the lowest layer that one is open in.
+far as a budget of memory goes; a pass under hooks begins at the lowest layer that one is open in,
+or behind it, where they act on its output. So does the probe that says whether a lesion moved a
+logit, and what the intact model gives there is computed once.
 """
 
 import contextlib
@@ -10,12 +12,14 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
+import torch
 import xxhash
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lensloc.forward.memory import free_memory
-from lensloc.lesions.lesioning import intact
+from lensloc.lesions.lesioning import PROBING, intact
 from lensloc.models.adapting import agreed, surface
 from lensloc.models.ends import layer_of
 from lensloc.models.surface import Hook, Inputs, LogitsOf, Model, Start, Surface, opened
@@ -25,6 +29,8 @@ log = logging.getLogger(__name__)
 # Of the memory that is free, and on a CPU at most: more is seldom worth what others may need.
 _SHARE = 0.25
 _MOST_ON_CPU = 4 * 2**30
+
+_BEHIND = "hook_resid_post"
 
 _IN_USE: ContextVar["Residuals | None"] = ContextVar("residuals", default=None)
 
@@ -48,15 +54,17 @@ class Residuals:
         self._budget = n_bytes
         self._kept: dict[bytes, dict[int, Tensor]] = {}
         self._met: set[bytes] = set()
+        self._probed: dict[bytes, Tensor] = {}
         self._stride = 1
 
     @contextlib.contextmanager
     def used(self) -> Iterator[None]:
-        """Use and extend what is kept, in all that is scored inside."""
-        token = _IN_USE.set(self)
+        """Use and extend what is kept, in all that is scored and probed inside."""
+        token, probing = _IN_USE.set(self), PROBING.set(self._probe)
         try:
             yield
         finally:
+            PROBING.reset(probing)
             _IN_USE.reset(token)
 
     @property
@@ -84,6 +92,33 @@ class Residuals:
             if first is not None:
                 start = self._start(key, first, inputs)
         return _picked_logits(seen, inputs, rows, positions, copies, start)
+
+    def _probe(self, model: Model, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "place vocab"]:
+        """Return the logits of all places of a few tokens, those without hooks from what is kept.
+
+        Both are of the same kind of pass, so that a lesion that does nothing moves no bit of them.
+        """
+        inputs = Inputs(tokens)
+        n_rows, length = tokens.shape
+        rows, positions = (
+            torch.from_numpy(part).to(tokens.device)
+            for part in np.divmod(np.arange(n_rows * length), length)
+        )
+
+        def run() -> Tensor:
+            logits_of, _ = picked_logits(model, inputs, rows, positions)
+            return logits_of(slice(None))
+
+        if model is not self.model:
+            return run()
+        key = _key(inputs)
+        hooks = surface(model).open_hooks()
+        if key not in self._probed and all(hasattr(hook, "owner") for hook in hooks):
+            with intact(model):  # which lets the pass under lesions begin where they do
+                self._probed[key] = run()
+        if key in self._probed and all(map(_is_suspended, hooks)):
+            return self._probed[key]
+        return run()
 
     def _start(self, key: bytes, first: int, inputs: Inputs) -> Start | None:
         if key not in self._kept:
@@ -113,7 +148,7 @@ class Residuals:
             return hook
 
         layers = range(self._stride, seen.n_layers, self._stride)
-        points = [(f"blocks.{layer}.hook_resid_pre", keep(layer)) for layer in layers]
+        points = [(f"blocks.{layer - 1}.{_BEHIND}", keep(layer)) for layer in layers]
         with opened(seen, [each for each in points if seen.lacks(each[0]) is None]):
             yield
         self._kept[key] = found
@@ -175,10 +210,17 @@ def _picked_logits(
 
 
 def _first_layer(hooks: list[Any], n_layers: int) -> int | None:
-    """Return the lowest layer that a hook is open in; 0 if that is not known, None without any."""
+    """Return the first layer that hooks leave to be run; 0 if that is not known, None without any.
+
+    What acts on a block's output acts on what is kept of it, so the next block is the first then.
+    """
     if not all(getattr(hook, "by_what_passes", False) for hook in hooks):
         return 0
-    return min((layer_of(hook.point, n_layers) for hook in hooks), default=None)
+    return min((_layer_left(hook.point, n_layers) for hook in hooks), default=None)
+
+
+def _layer_left(point: str, n_layers: int) -> int:
+    return layer_of(point, n_layers) + point.endswith(f".{_BEHIND}")
 
 
 def _is_suspended(hook: Any) -> bool:

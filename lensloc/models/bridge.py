@@ -137,6 +137,7 @@ class Bridge(Lens):
         self, inputs: Inputs, start: Start | None = None, **options: Any
     ) -> Float[Tensor, "row pos vocabulary"]:
         options |= masks_of(inputs, self.dtype)
+        start = None if start is None else self._hooked_behind(start)
         with started(list(self.model.blocks), start, bool(self._wraps) if start else False):
             logits: Tensor = self.model(inputs.tokens, return_type="logits", **options)
         return logits

@@ -109,7 +109,7 @@ class Hooked(Lens):
         begin = {} if start is None else {"start_at_layer": start.layer}
         with self._seeing(inputs.sees):
             residual = self.model(
-                inputs.tokens if start is None else start.residual,
+                inputs.tokens if start is None else self._hooked_behind(start).residual,
                 **begin,
                 stop_at_layer=self.n_layers,
                 **self._options(),

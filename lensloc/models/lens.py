@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lensloc.models.ends import ENDS, layer_of
 from lensloc.models.evaluation import evaluating
-from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Surface, watched
+from lensloc.models.surface import NO_SUCH_POINT, Attached, Close, Hook, Start, Surface, watched
 
 
 class Lens(Attached, Surface):
@@ -166,7 +166,9 @@ class Lens(Attached, Surface):
 
     def open_hooks(self) -> list[Any]:
         """Return the hook functions that are open on the forward pass, by whomever."""
-        points = {id(point): point for point in self.model.hook_dict.values()}
+        # Few of a thousand points are hooked, and this is asked for often.
+        hooked = [point for point in self.model.hook_dict.values() if point.fwd_hooks]
+        points = {id(point): point for point in hooked}
         found = [handle.user_hook for point in points.values() for handle in point.fwd_hooks]
         return [hook.hook if isinstance(hook, Adapted) else hook for hook in found]
 
@@ -221,6 +223,11 @@ class Lens(Attached, Surface):
         """Run the model and return all its logits."""
         logits: Tensor = self.model(tokens, return_type="logits", **self._options())
         return logits
+
+    def _hooked_behind(self, start: Start) -> Start:
+        """Let the hooks at the output of the block before a start act on what that gave."""
+        point = self.model.hook_dict.get(f"blocks.{start.layer - 1}.hook_resid_post")
+        return start if point is None else Start(start.layer, point(start.residual))
 
     def _options(self) -> dict[str, Any]:
         """Return what every call of the model is given."""

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 def started(blocks: Sequence[nn.Module], start: Start | None, wraps: bool) -> Iterator[None]:
     """Let the blocks before a layer compute nothing, and the last of them give what is kept.
 
+    Hooks on the block itself act on that; those inside it are not passed.
+
     Args:
         blocks: of the model.
         start: where the pass is to begin; nothing is changed if None.

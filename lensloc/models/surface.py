@@ -88,7 +88,7 @@ class Start:
 
     Attributes:
         layer: the first block that is run, at least 1.
-        residual: ``[row, pos, d_model]``, what it reads.
+        residual: ``[row, pos, d_model]``, what the block before it gives, before hooks there.
     """
 
     layer: int
@@ -315,7 +315,8 @@ class Surface(Protocol):
             inputs: the tokens.
             rows: of every place.
             positions: of every place, in its row.
-            start: where to begin, if :meth:`starts_anywhere`; hooks before it see nothing.
+            start: where to begin, if :meth:`starts_anywhere`; hooks before it see nothing, but for
+                those at the output of the block before it.
         """
         ...
 

@@ -106,12 +106,11 @@ class Runner:
         with warnings.catch_warnings():  # told by the table instead
             warnings.simplefilter("ignore", LensLocWarning)
             reason, result = "", None
-            with contextlib.ExitStack() as stack:
+            with self._residuals.used(), contextlib.ExitStack() as stack:
                 for found in lesions:
                     stack.enter_context(found)
                 try:
-                    with self._residuals.used():
-                        result = task(self._model)
+                    result = task(self._model)
                 except NotFiniteError as error:
                     if not lesions:
                         raise

@@ -121,7 +121,11 @@ class MinimalPairs:
                 which the model gives no number.
         """
         require_tokenizer(model)
-        sequences = [scored for pair in self.pairs for scored in self._tokenized(model, pair)]
+        # Scored once, unless what stands behind the tokens in common changes them.
+        sharing = not sees_pads(model)
+        sequences = [
+            scored for pair in self.pairs for scored in self._tokenized(model, pair, sharing)
+        ]
         masked = self.scoring == "pseudo-log-likelihood"
         how: dict[str, Any] = {
             "batch_size": self.batch_size, "progress": progress, "description": self.name,
@@ -166,14 +170,13 @@ class MinimalPairs:
         )
         return told(result, self.warnings)
 
-    def _tokenized(self, model: Model, pair: Pair) -> Iterator[Scored]:
+    def _tokenized(self, model: Model, pair: Pair, sharing: bool) -> Iterator[Scored]:
         ids = [token_ids(model, text, self.bos) for text in (pair.good, pair.bad)]
         for text, tokens in zip((pair.good, pair.bad), ids, strict=True):
             require_scored(len(tokens) - 1, pair.place, text)
             require_fits(model, len(tokens), pair.place, text)
         yield Scored(tuple(ids[0]), 1, pair.place)
-        # Scored once, unless what stands behind these tokens changes them.
-        shared = 0 if sees_pads(model) else n_shared(*ids)
+        shared = n_shared(*ids) if sharing else 0
         yield Scored(tuple(ids[1]), max(1, shared), pair.place)
 
 

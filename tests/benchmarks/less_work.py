@@ -3,22 +3,26 @@
     python tests/benchmarks/less_work.py [--backend transformers] [--rounds 3] [--parts ab]
     python tests/benchmarks/less_work.py --billions 0.1 --parts b
 
-(a) minimal pairs and multiple choice with every text read alone, and side by side; (b) sweeps over
-layers (a unit of the residual stream, a head, a whole layer of heads, and ``attribute`` with
-``method="ablation_effect"``) with every pass from the tokens on, and from the lesion's layer on.
+(a) minimal pairs and multiple choice with every text read alone, and side by side.
+(b) sweeps: ``lesion_study`` with a unit of the residual stream, a head, or all heads of each layer
+in turn, and ``attribute(method="ablation_effect")`` with a head of each layer, and with all heads
+of every third. Before: every pass from the tokens on, one unit ablated per pass, the intact model
+probed again beside each lesion. After: from the lesion's layer on, and so on. In total: before with
+every text read alone, too.
 The output layer is run in any case: it is a fifth of the bundled model. ``--billions`` takes a
 random Llama instead, of whose parameters it is 6 % (of Llama-3.1-8B's 7 %).
-Seconds are CPU seconds of one thread (on a GPU, of the clock); each round times both, and ratios
+Seconds are CPU seconds of one thread (on a GPU, of the clock); each round times all, and ratios
 are of the same round. The largest difference of what was found stands beside.
 """
 
 import argparse
+import contextlib
 import logging
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ import scale
 import torch
 
 import lensloc as ll
+from lensloc.attribution import running
 from lensloc.lesions.resuming import Residuals
 from lensloc.models.adapting import surface
 
@@ -40,32 +45,66 @@ def seconds(device: torch.device) -> float:
 
 
 @contextmanager
-def without(model: Any, method: str, answer: Any) -> Iterator[None]:
-    kind: Any = type(surface(model))
-    kept = kind.__dict__[method]
-    setattr(kind, method, lambda self: answer)
+def patched(place: Any, name: str, value: Any) -> Iterator[None]:
+    kept = place.__dict__[name]
+    setattr(place, name, value)
     try:
         yield
     finally:
-        setattr(kind, method, kept)
+        setattr(place, name, kept)
 
 
-def compared(name: str, model: Any, run: Run, method: str, answer: Any, rounds: int) -> None:
+def each_alone(model: Any) -> AbstractContextManager[None]:
+    """Read every text alone."""
+    return patched(type(surface(model)), "longest_packed", lambda self: 0)
+
+
+@contextmanager
+def from_the_tokens(model: Any) -> Iterator[None]:
+    """Keep nothing of intact passes, and ablate one unit per pass."""
+    with (
+        patched(Residuals, "used", contextlib.nullcontext),
+        patched(running, "_FEWEST_AT_ONCE", 2**31),
+    ):
+        yield
+
+
+@contextmanager
+def from_the_tokens_alone(model: Any) -> Iterator[None]:
+    with each_alone(model), from_the_tokens(model):
+        yield
+
+
+Ways = dict[str, Callable[[Any], AbstractContextManager[None]]]
+AS_IT_IS: Ways = {"after": contextlib.nullcontext}
+TEXTS: Ways = {"before": each_alone, **AS_IT_IS}
+SWEEPS: Ways = {"in total": from_the_tokens_alone, "before": from_the_tokens, **AS_IT_IS}
+
+
+def compared(name: str, model: Any, run: Run, ways: Ways, rounds: int) -> dict[str, float]:
+    """Time a run in several ways, of which the last is as it is; return medians of ratios."""
     device = surface(model).device
-    ratios = []
-    worst = 0.0
+    ratios: dict[str, list[float]] = {way: [] for way in ways if way != "after"}
+    worst = dict.fromkeys(ratios, 0.0)
     for number in range(rounds):
-        with without(model, method, answer):
-            start = seconds(device)
-            expected = run()
-            before = seconds(device) - start
-        start = seconds(device)
-        found = run()
-        after = seconds(device) - start
-        ratios.append(before / after)
-        worst = max(worst, float(np.abs(found - expected).max()))
-        print(f"{name}, round {number + 1}: {before:.2f} s before, {after:.2f} s after")
-    print(f"{name}: {statistics.median(ratios):.2f} x; largest difference {worst:.1e}", flush=True)
+        took, found = {}, {}
+        for way, under in ways.items():
+            with under(model):
+                start = seconds(device)
+                found[way] = run()
+                took[way] = seconds(device) - start
+        for way, several in ratios.items():
+            several.append(took[way] / took["after"])
+            worst[way] = max(worst[way], float(np.abs(found[way] - found["after"]).max()))
+        each = ", ".join(f"{took[way]:.2f} s {way}" for way in ways)
+        print(f"{name}, round {number + 1}: {each}", flush=True)
+    medians = {way: statistics.median(several) for way, several in ratios.items()}
+    told = [
+        f"{ratio:.2f} x {way} (largest difference {worst[way]:.1e})"
+        for way, ratio in medians.items()
+    ]
+    print(f"{name}: {', '.join(told)}", flush=True)
+    return medians
 
 
 def scores_of(task: Any, model: Any) -> np.ndarray:
@@ -75,20 +114,53 @@ def scores_of(task: Any, model: Any) -> np.ndarray:
     return np.concatenate([np.array(each) for each in items["scores"]])
 
 
+class Recorded:
+    """A task that keeps what it found."""
+
+    def __init__(self, task: Any) -> None:
+        self.task = task
+        self.found: list[np.ndarray] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["task"], name)
+
+    def __call__(self, model: Any, **options: Any) -> Any:
+        result = self.task(model, **options)
+        self.found.append(result.items[["good", "bad"]].to_numpy())
+        return result
+
+
 def sweep(model: Any, task: Any, site: str, units: Any, width: int) -> Run:
     n_layers = surface(model).n_layers
+    masks = {}
+    for layer in range(n_layers):
+        mask = torch.zeros(n_layers, width, dtype=torch.bool)
+        mask[layer, units] = True
+        masks[f"layer {layer}"] = ll.UnitMask(site, mask)
 
     def run() -> np.ndarray:
-        residuals = Residuals(model)
-        found = []
-        with residuals.used():
-            scores_of(task, model)
-            for layer in range(n_layers):
-                mask = torch.zeros(n_layers, width, dtype=torch.bool)
-                mask[layer, units] = True
-                with ll.lesion(model, ll.UnitMask(site, mask), check=False):
-                    found.append(scores_of(task, model))
-        return np.stack(found)
+        recorded = Recorded(task)
+        ll.lesion_study(model, masks, [recorded], (), progress=False)
+        assert len(recorded.found) == n_layers + 1
+        return np.stack(recorded.found)
+
+    return run
+
+
+def ablations(model: Any, pairs: Any, layers: slice, heads: slice) -> Run:
+    seen = surface(model)
+    mask = torch.zeros(seen.n_layers, seen.n_heads, dtype=torch.bool)
+    mask[layers, heads] = True
+    few = ll.Contrast.from_texts(
+        {"good": [each.good for each in pairs[:4]], "bad": [each.bad for each in pairs[:4]]},
+        target="good", control="bad",
+    )  # fmt: skip
+
+    def run() -> np.ndarray:
+        found = ll.attribute(
+            model, few, "ablation_effect", "head", units=ll.UnitMask("head", mask), progress=False
+        )
+        return found.mean_target.numpy()[mask.numpy()]
 
     return run
 
@@ -125,37 +197,25 @@ def main() -> None:
             def run(task: Any = task) -> np.ndarray:
                 return scores_of(task, model)
 
-            compared(name, model, run, "longest_packed", 0, arguments.rounds)
+            compared(name, model, run, TEXTS, arguments.rounds)
     if "b" in arguments.parts:
         pairs = ll.tasks.minimal_pairs(limit=1)
         pairs = pairs.at(range(min(arguments.pairs, len(pairs.pairs))))
+        everything = slice(None)
         sweeps: dict[str, Run] = {
             "a unit per layer": sweep(model, pairs, "resid_post", [3], seen.d_model),
             "a head per layer": sweep(model, pairs, "head", [1], seen.n_heads),
-            "a layer of heads": sweep(model, pairs, "head", slice(None), seen.n_heads),
-        }
-        for name, run in sweeps.items():
-            compared(name, model, run, "starts_anywhere", False, arguments.rounds)
-        mask = torch.zeros(seen.n_layers, seen.n_heads, dtype=torch.bool)
-        mask[:, 0] = True
-        few = ll.Contrast.from_texts(
-            {
-                "good": [pair.good for pair in pairs.pairs[:4]],
-                "bad": [pair.bad for pair in pairs.pairs[:4]],
-            },
-            target="good",
-            control="bad",
-        )
-
-        def ablate() -> np.ndarray:
-            found = ll.attribute(
-                model, few, "ablation_effect", "head", units=ll.UnitMask("head", mask),
-                progress=False,
-            )  # fmt: skip
-            return found.mean_target.numpy()[mask.numpy()]
-
-        compared("attribute, a head per layer", model, ablate, "starts_anywhere", False,
-                 arguments.rounds)  # fmt: skip
+            "a layer of heads": sweep(model, pairs, "head", everything, seen.n_heads),
+            "attribute, a head per layer": ablations(model, pairs.pairs, everything, slice(1)),
+            # The mean of these layers is that of all where their number is a multiple of three.
+            "attribute, all heads of every third layer":
+                ablations(model, pairs.pairs, slice(1, None, 3), everything),
+        }  # fmt: skip
+        found = [
+            compared(name, model, run, SWEEPS, arguments.rounds) for name, run in sweeps.items()
+        ]
+        means = {way: statistics.mean(each[way] for each in found) for way in found[0]}
+        print("mean of all sweeps: " + ", ".join(f"{each:.2f} x {w}" for w, each in means.items()))
 
 
 if __name__ == "__main__":

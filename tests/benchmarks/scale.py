@@ -1,16 +1,21 @@
 """How seconds and memory grow: with the model, with the stimuli, with processes, with shards.
 
-    python tests/benchmarks/scale.py sizes [--billions 0.01,0.1,0.3] [--device cuda]
+    python tests/benchmarks/scale.py sizes [--billions 0.1,1] [--device cuda]
     python tests/benchmarks/scale.py stimuli [--times 1,10,100]
     python tests/benchmarks/scale.py processes [--models 4]
     python tests/benchmarks/scale.py merge [--shards 1024] [--layers 80] [--neurons 28672]
 
 ``sizes``: random Llama models of so many billion parameters, float32: localizing (480
-stimuli, one site), a lesion study (one network, 20 draws, 20 minimal pairs), and the rate of
-counting active neurons; then the formula that these fit, and what it gives beyond.
+stimuli, of which ``--stimuli`` are run; one site), a lesion study (one network, 20 draws,
+``--pairs`` minimal pairs), and the rate of counting active neurons; then the formula that these
+fit, and what it gives beyond.
 ``stimuli``: localizing so many times as many stimuli. ``processes``: a sweep over copies of one
 model by 1 and 2 processes, one thread each. ``merge``: adding up the counts of shards of a corpus
 in a tree. Every row is a process of its own, whose peak of memory is its own.
+
+Seconds are CPU seconds of the process, so that what else the machine does hardly counts; on a GPU
+they are those of the clock. Where two processes are compared with one, both are printed: on a
+machine that has other work, the clock says what that leaves, CPU seconds how the work is shared.
 """
 
 import argparse
@@ -96,35 +101,58 @@ def random_model(billions: float, device: str) -> Any:
     return ll.load_model(model, tokenizer=tokenizer, name=f"{billions:g}B")
 
 
-def timed(function: Any) -> tuple[float, Any]:
+def timed(function: Any, device: str = "cpu") -> tuple[float, Any]:
+    """Return CPU seconds, or those of the clock where another device is at work."""
     import torch
 
-    start = time.perf_counter()
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    start = clock()
     found = function()
-    if torch.cuda.is_available():
+    if device != "cpu":
         torch.cuda.synchronize()
-    return time.perf_counter() - start, found
+    return clock() - start, found
 
 
-def one_size(billions: float, device: str) -> dict[str, Any]:
+def header() -> None:
+    """Print what the figures depend on."""
+    import platform
+    from importlib import metadata
+
+    model = next(
+        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.processor(),
+    ) if Path("/proc/cpuinfo").exists() else platform.processor()  # fmt: skip
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
+    print(f"{time.strftime('%Y-%m-%d')}; {model}, {os.cpu_count()} cores; Python "
+          f"{platform.python_version()}, {versions}")  # fmt: skip
+
+
+def one_size(billions: float, device: str, stimuli: int, pairs: int) -> dict[str, Any]:
     import lensloc as ll
     from lensloc.errors import unwarned
 
     model = random_model(billions, device)
     n_parameters = sum(p.numel() for p in model.parameters())
-    contrast = ll.contrasts.language()
+    language = ll.contrasts.language()
+    contrast = language.keep({name: range(stimuli // 2) for name in ("sentences", "nonwords")})
     with unwarned():
-        localizing, found = timed(lambda: ll.localize(model, contrast, progress=False))
-        task = ll.tasks.minimal_pairs(limit=1).at(range(20))
+        # What is found out about a model once, whatever the number of stimuli.
+        few = contrast.keep({name: range(4) for name in ("sentences", "nonwords")})
+        ll.localize(model, few, progress=False)
+        localizing, found = timed(lambda: ll.localize(model, contrast, progress=False), device)
+        task = ll.tasks.minimal_pairs(limit=1).at(range(pairs))
         controls = ll.controls("layer")
         studying, _ = timed(
             lambda: ll.lesion_study(
                 model, {"language": found["resid_post"]}, [task], controls, [1], exact=True,
                 progress=False,
-            )
+            ),
+            device,
         )  # fmt: skip
-        text = {name: list(contrast.conditions["sentences"]) for name in ("a",)}
-        counting, counts = timed(lambda: ll.lape.record(model, text, window=WINDOW, progress=False))
+        text = {"a": list(language.conditions["sentences"][: 2 * stimuli])}
+        counting, counts = timed(
+            lambda: ll.lape.record(model, text, window=WINDOW, progress=False), device
+        )
     return {
         "parameters": n_parameters, "tokens": found.n_tokens, "localize": localizing,
         "study": studying, "lape_tokens": int(counts.tokens[0]), "lape": counting,
@@ -132,14 +160,23 @@ def one_size(billions: float, device: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sizes(billions: list[float], device: str) -> None:
+def sizes(billions: list[float], device: str, stimuli: int, pairs: int) -> None:
     """Print a table of measured sizes, and the formula through them."""
-    rows = [in_own_process("one-size", str(each), "--device", device) for each in billions]
+    rows = []
+    print(f"localizing with {stimuli} of 480 stimuli, and so many times as many seconds; a study "
+          f"of {pairs} pairs")  # fmt: skip
     print("parameters (B) | localize (s) | study (s) | 100M tokens of LAPE (h) | peak (GB)")
-    for row in rows:
+    for each in billions:
+        row = in_own_process(
+            "one-size", str(each), "--device", device, "--stimuli", str(stimuli),
+            "--pairs", str(pairs),
+        )  # fmt: skip
+        row["localize"] *= 480 / stimuli
+        row["tokens"] *= 480 / stimuli
+        rows.append(row)
         hours = 1e8 / (row["lape_tokens"] / row["lape"]) / 3600
         print(f"{row['parameters'] / 1e9:14.3f} | {row['localize']:12.1f} | {row['study']:9.1f} | "
-              f"{hours:23.2f} | {row['peak_mib'] / 1024:9.2f}")  # fmt: skip
+              f"{hours:23.2f} | {row['peak_mib'] / 1024:9.2f}", flush=True)  # fmt: skip
     largest = rows[-1]
     n = largest["parameters"]
     rates = {
@@ -196,6 +233,7 @@ def stimuli(times: list[int]) -> None:
 
 def processes(models: int) -> None:
     """Print what a second process gains, one thread each."""
+    import psutil
     import tiny_models
 
     import lensloc as ll
@@ -206,16 +244,18 @@ def processes(models: int) -> None:
             tiny_models.make_checkpoint(place / f"m{number}", config_of(0.01), seed=number)
         plan = {"models": [str(place / f"m{number}") for number in range(models)],
                 "contrasts": "language", "sites": ["resid_post"]}  # fmt: skip
-        print("processes | seconds | times as fast")
-        first = 0.0
+        print("processes | seconds of the clock | CPU seconds of each")
         for several in (1, 2):
-            start = time.perf_counter()
+            start, own = time.perf_counter(), time.process_time()
             found = ll.sweep(plan, store=place / f"store-{several}", processes=several,
                              progress=False)  # fmt: skip
             seconds = time.perf_counter() - start
-            first = first or seconds
             assert found.counts["done"] == models, found.warnings
-            print(f"{several:9d} | {seconds:7.1f} | {first / seconds:13.2f}")
+            # Those of two lie ready for more work for a while.
+            ready = [sum(each.cpu_times()[:2]) for each in psutil.Process().children(True)]
+            used = sorted([time.process_time() - own, *ready], reverse=True)[:several]
+            each = " and ".join(f"{part:.1f}" for part in used)
+            print(f"{several:9d} | {seconds:20.1f} | {each:>19}", flush=True)
 
 
 # -- merging ---------------------------------------------------------------------------------------
@@ -258,9 +298,7 @@ def merge(shards: int, layers: int, neurons: int, languages: int, fan: int) -> N
                 total, held = total + part, held - 1
         return total
 
-    start = time.perf_counter()
-    total = node(0, shards)
-    seconds = time.perf_counter() - start
+    seconds, total = timed(lambda: node(0, shards))
     size = layers * neurons * languages * 8 / 2**20
     assert int(total.tokens.sum()) == shards * 10**9
     expected = sum(int(base[0, 0, 0]) + number for number in range(0, shards, languages))
@@ -275,11 +313,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     of_sizes = commands.add_parser("sizes")
-    of_sizes.add_argument("--billions", default="0.01,0.1,0.3")
-    of_sizes.add_argument("--device", default="cpu")
+    of_sizes.add_argument("--billions", default="0.1,1")
     one = commands.add_parser("one-size")
     one.add_argument("billions", type=float)
-    one.add_argument("--device", default="cpu")
+    for each in (of_sizes, one):
+        each.add_argument("--device", default="cpu")
+        each.add_argument("--stimuli", type=int, default=48)
+        each.add_argument("--pairs", type=int, default=5)
     commands.add_parser("stimuli").add_argument("--times", default="1,10,100")
     commands.add_parser("one-stimuli").add_argument("times", type=int)
     commands.add_parser("processes").add_argument("--models", type=int, default=4)
@@ -288,10 +328,13 @@ def main() -> None:
                          ("fan", 2)):  # fmt: skip
         of_merge.add_argument(f"--{name}", type=int, default=number)
     given = parser.parse_args()
+    if not given.command.startswith("one-"):
+        header()
     if given.command == "sizes":
-        sizes([float(each) for each in given.billions.split(",")], given.device)
+        sizes([float(each) for each in given.billions.split(",")], given.device, given.stimuli,
+              given.pairs)  # fmt: skip
     elif given.command == "one-size":
-        print(json.dumps(one_size(given.billions, given.device)))
+        print(json.dumps(one_size(given.billions, given.device, given.stimuli, given.pairs)))
     elif given.command == "stimuli":
         stimuli([int(each) for each in given.times.split(",")])
     elif given.command == "one-stimuli":

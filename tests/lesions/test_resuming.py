@@ -1,6 +1,7 @@
 """Passes that begin where a lesion does: the same numbers, with fewer blocks run."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from tiny_models import CONFIGS, make_checkpoint
 from transformers import Gemma2Config
 
 import lensloc as ll
+from lensloc.lesions.lesioning import open_lesions
 from lensloc.lesions.resuming import Residuals
 from lensloc.models.adapting import surface
 from lensloc.models.resuming import wraps_outputs
 from lensloc.models.surface import Inputs
+from lensloc.tasks import scoring
 from lensloc.tasks.scoring import Scored, token_log_probs
 
 _CONFIGS: dict[str, Any] = {
@@ -80,7 +83,9 @@ def test_a_lesion_begins_in_its_layer_and_gives_the_same(name: str, tmp_path: Pa
                     with residuals.used(), block_runs(model) as runs:
                         found = scores(model)
                 np.testing.assert_array_equal(found, expected)
-                assert set(runs) == set(range(layer, 3))
+                # What acts on a block's output acts on what is kept of it; the last is run.
+                first = min(layer + 1, 2) if site == "resid_post" else layer
+                assert set(runs) == set(range(first, 3))
         assert surface(model).open_hooks() == []
 
 
@@ -92,12 +97,32 @@ def test_what_is_read_and_is_not_the_residual_stream(tiny_llama: Any) -> None:
     deep, shallow = unit("resid_post", 2), unit("resid_mid", 0)
 
     def both_ways(first: int) -> None:
+        opened = open_lesions(tiny_llama)
+        counts = [[sum(found.effect.fired.values()) for found in opened]]
         expected = scores(tiny_llama)
+        counts.append([sum(found.effect.fired.values()) for found in opened])
         assert np.abs(expected - intact).max() > 1e-4
         with residuals.used(), block_runs(tiny_llama) as runs:
             np.testing.assert_array_equal(scores(tiny_llama), expected)
         assert min(runs) == first
+        counts.append([sum(found.effect.fired.values()) for found in opened])
+        assert np.diff(counts, axis=0)[0].tolist() == np.diff(counts, axis=0)[1].tolist()
+        assert all(found.effect.changed for found in opened)
 
+    def again() -> ll.Lesion:
+        return ll.lesion(tiny_llama, shallow_end, "scale", scale=2.0, check=False)
+
+    shallow_end = unit("resid_post", 0)
+    with again():
+        both_ways(1)
+    with again(), ll.lesion(tiny_llama, deep, check=False):
+        both_ways(1)
+    with again(), again():  # one on what the other left
+        both_ways(1)
+    with again(), ll.lesion(tiny_llama, unit("resid_pre", 1), "scale", scale=-1.0, check=False):
+        both_ways(1)
+    with again(), ll.lesion(tiny_llama, unit("mlp_out", 0), check=False):
+        both_ways(0)
     with ll.lesion(tiny_llama, [deep, shallow], check=False):
         both_ways(0)
     with ll.lesion(tiny_llama, unit("resid_post", 1), "write", check=False):
@@ -166,7 +191,7 @@ def test_no_more_is_kept_while_a_batch_is_run(tiny_llama: Any) -> None:
     with pytest.MonkeyPatch.context() as patch, few.used():
         patch.setattr(adapter, "open", note)
         scores(tiny_llama)
-    assert opened == ["blocks.2.hook_resid_pre"]
+    assert opened == ["blocks.1.hook_resid_post"]
 
 
 def test_batches_of_other_sizes_may_round_differently() -> None:
@@ -231,3 +256,55 @@ def test_studies_and_ablations_begin_where_lesions_do(
     np.testing.assert_array_equal(less[0], more[0])
     assert fewer.count(2) == all_of_them.count(2)
     assert fewer.count(0) < all_of_them.count(0) / 1.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_probes_the_intact_model_once(kind: Any, tmp_path: Path) -> None:
+    """A lesion's probe begins where the lesion does; how far it moved logits stays the same."""
+    model = ll.load_model(make_checkpoint(tmp_path / "model", CONFIGS["llama"]()), backend=kind)
+    nothing = unit("resid_post", 1)
+    with ll.lesion(model, nothing, "scale", scale=3.0) as alone:
+        scores(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ll.LensLocWarning)
+        with ll.lesion(model, nothing, "scale", scale=1.0) as idle:
+            scores(model)
+    assert idle.effect.moved == 0
+    assert alone.effect.moved is not None
+    assert alone.effect.moved > 1e-3
+    residuals = Residuals(model)
+    for factor, moved in ((3.0, alone.effect.moved), (1.0, 0.0), (3.0, alone.effect.moved)):
+        found = ll.lesion(model, nothing, "scale", scale=factor)
+        with warnings.catch_warnings(), residuals.used():
+            warnings.simplefilter("ignore", ll.LensLocWarning)
+            with found:
+                scores(model)
+        assert found.effect.moved == pytest.approx(moved, rel=1e-4, abs=0)
+    last = ll.lesion(model, nothing, "scale", scale=3.0)
+    with residuals.used():
+        last.__enter__()
+        scores(model)
+        with block_runs(model) as runs:
+            last.__exit__(None, None, None)
+    assert runs == [2]
+    # What an outer lesion does is not the intact model's.
+    outer = ll.lesion(model, unit("mlp_post", 0, 48), "scale", scale=40.0, check=False)
+    inner = ll.lesion(model, nothing, "scale", scale=3.0)
+    with outer:
+        with inner:
+            scores(model)
+        beside = inner.effect.moved
+        with residuals.used(), inner:
+            scores(model)
+    assert inner.effect.moved == pytest.approx(beside, rel=1e-4)
+    assert beside != pytest.approx(alone.effect.moved, rel=1e-3)
+
+
+def test_normalisers_of_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.randn(11, 7, generator=torch.Generator().manual_seed(0)) * 50
+    logits[3, 2], logits[4, :] = -torch.inf, torch.nan
+    for cached in (1, 14, 2**19):
+        monkeypatch.setattr(scoring, "_IN_CACHE", cached)
+        found = scoring.normalisers(logits)
+        assert torch.equal(found.nan_to_num(), torch.logsumexp(logits, dim=-1).nan_to_num())
+    assert scoring.normalisers(logits[:0]).shape == (0,)

@@ -17,7 +17,7 @@ from tiny_models import CONFIGS, make_checkpoint
 from transformers import Gemma2Config, MistralConfig
 
 import lensloc as ll
-from lensloc.forward.packing import inputs_of, packed
+from lensloc.forward.packing import inputs_of, packed, packed_evenly
 from lensloc.models.adapting import surface
 from lensloc.tasks.scoring import Scored, token_log_probs
 
@@ -76,6 +76,25 @@ def test_a_beginning_stands_in_a_row_once() -> None:
     # Ten shared, then 1 2 3 and 4, and one between 2 and 3, which have the same position.
     assert len(row) == 10 + 4 + 1
     assert sum(map(len, packed(texts, most_tokens=12))) > len(row)
+
+
+def test_few_rows_are_about_equally_long() -> None:
+    """A last short row would be filled with as many pads as the others have tokens."""
+    alike = texts_that_begin_alike()
+    for texts in (list(dict.fromkeys(alike)), [(n, *range(2, 9)) for n in range(10, 23)]):
+        for most_tokens, most_texts in ((40, None), (90, None), (90, 4)):
+            plain = packed(texts, most_tokens=most_tokens, most_texts=most_texts)
+            even = packed_evenly(texts, most_tokens=most_tokens, most_texts=most_texts)
+            assert sorted(number for row in even for number in row.places) == [*range(len(texts))]
+            assert len(even) <= len(plain)
+            assert all(most_texts is None or len(row.places) <= most_texts for row in even)
+            assert max(map(len, even)) <= max(map(len, plain)) <= most_tokens
+    apart = [(n, *range(2, 9)) for n in range(10, 23)]
+    assert [len(row) for row in packed(apart, most_tokens=90)] == [88, 16]
+    assert [len(row) for row in packed_evenly(apart, most_tokens=90)] == [56, 48]
+    assert packed_evenly([], most_tokens=9) == []
+    many = packed_evenly(apart * 3, most_tokens=16)
+    assert many == packed(apart * 3, most_tokens=16)
 
 
 # -- log-probabilities -----------------------------------------------------------------------------
