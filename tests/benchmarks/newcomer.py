@@ -59,6 +59,7 @@ def walk(folder: Path, wheel: Path) -> list[Step]:
     known |= {
         # Neither what was kept nor what was fetched before.
         "LENSLOC_CACHE": str(folder / "cache"),
+        "PIP_NO_CACHE_DIR": "1",
         "PATH": f"{folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
     steps = []

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from people import reading
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, sync_playwright
 from specification_table import GRIDS, specifications
 
 import lensloc as ll
@@ -88,6 +88,7 @@ def opened(browser: Browser, page_file: Path) -> Iterator[Opener]:
         theme: Any = "light",
         path: Path = page_file,
         ready: str = "html[data-ready]",
+        before: str = "",
     ) -> Page:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=theme, offline=True,
@@ -95,6 +96,7 @@ def opened(browser: Browser, page_file: Path) -> Iterator[Opener]:
         )  # fmt: skip
         contexts.append(context)
         page = context.new_page()
+        page.add_init_script(before)
         page.on("console", lambda m: problems.append(f"{m.type}: {m.text}"))
         page.on("pageerror", lambda e: problems.append(f"error: {e}"))
         page.on("dialog", lambda d: (problems.append(f"dialog: {d.message}"), d.dismiss()))
@@ -114,7 +116,9 @@ def test_no_figure_offers_to_send_its_data(opened: Opener, study: Study, tmp_pat
     saved = ll.plot.save(figure, tmp_path / "figure.html")
     plain = tmp_path / "plain.html"
     go.Figure(figure).write_html(plain)  # as a user may, with plotly's own settings
-    for page in (opened(), opened(path=saved, ready=".main-svg")):
+    of_report = opened()
+    drawn(of_report, "figure-units-0")
+    for page in (of_report, opened(path=saved, ready=".main-svg")):
         page.wait_for_selector(".modebar")
         titles = page.eval_on_selector_all(".modebar-btn", "all => all.map(b => b.dataset.title)")
         assert any("Download plot" in str(title) for title in titles)
@@ -133,6 +137,14 @@ def _note_request(url: str, path: Path, problems: list[str]) -> None:
         problems.append(f"request: {url}")
 
 
+def drawn(page: Page, name: str) -> Locator:
+    """Go to a figure, which is drawn when it comes near the window."""
+    place = page.locator(f"#{name}")
+    place.scroll_into_view_if_needed()
+    page.wait_for_selector(f"#{name}[data-drawn]")
+    return place
+
+
 def cells(page: Page) -> list[int]:
     """The numbers of units of all cells, as they are read out, row by row."""
     labels = page.locator(".ll-map tbody button").evaluate_all("all => all.map(b => b.ariaLabel)")
@@ -148,18 +160,17 @@ def count(page: Page) -> str:
 
 def test_figures_are_drawn_and_say_what_is_under_the_pointer(opened: Opener, study: Study) -> None:
     page = opened()
-    figures = page.locator(".canvas")
-    assert figures.count() == 5  # t at two sites, profile, lesions, modes
-    for number in range(figures.count()):
-        assert figures.nth(number).locator("svg.main-svg").first.is_visible()
-        traces = figures.nth(number).evaluate("place => place.data.length")
-        assert traces > 0
-    heatmap = page.locator("#figure-units-0")
+    names = page.locator(".canvas").evaluate_all("all => all.map(each => each.id)")
+    assert len(names) == 5  # t at two sites, profile, lesions, modes
+    for name in names:
+        figure = drawn(page, name)
+        assert figure.locator("svg.main-svg").first.is_visible()
+        assert figure.evaluate("place => place.data.length") > 0
+    heatmap = drawn(page, "figure-units-0")
     z = heatmap.evaluate("place => Array.from(place.calcdata[0][0].z, row => Array.from(row))")
     expected = study.selectivity.t.sort(dim=1, descending=True).values
     assert len(z) == 3
     assert z[2][0] == pytest.approx(expected[2, 0].item(), abs=1e-4)
-    heatmap.scroll_into_view_if_needed()
     box = heatmap.locator(".nsewdrag").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 5, box["y"] + 5)
@@ -169,24 +180,68 @@ def test_figures_are_drawn_and_say_what_is_under_the_pointer(opened: Opener, stu
     assert f"L2.resid_post.{unit}" in label.text_content()
 
 
+_PLACES = (
+    "all => all.map(e => [e.id, e.getBoundingClientRect().top + scrollY, e.offsetHeight, "
+    "e.scrollWidth])"
+)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_a_figure_is_drawn_when_it_comes_near_and_nothing_moves(
+    opened: Opener, size: tuple[int, int]
+) -> None:
+    page = opened(size)
+    canvases, done = page.locator(".canvas"), page.locator(".canvas[data-drawn]")
+    places = canvases.evaluate_all(_PLACES)
+    last = places[-1][0]
+    page.wait_for_timeout(200)
+    assert not page.locator(f"#{last}[data-drawn]").count()
+    assert page.evaluate("'Plotly' in window") == (done.count() > 0)
+    drawn(page, last)
+    assert done.count() < len(places)  # those passed at once are not drawn
+    for name, *_ in places:
+        drawn(page, name)
+    assert canvases.evaluate_all(_PLACES) == places
+    # What is far off is drawn in the other theme, or for another width, when it comes near again.
+    page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    page.wait_for_timeout(200)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_selector("html[data-theme=dark]")
+    assert canvases.evaluate_all(_PLACES) == places
+    assert page.locator(f"#{last} svg").count() == 0
+    figure = drawn(page, last)
+    assert figure.evaluate("place => place.layout.paper_bgcolor") == "#14161a"
+
+
+def test_a_browser_that_cannot_tell_what_is_near_draws_all(opened: Opener) -> None:
+    page = opened(before="delete window.IntersectionObserver")
+    assert page.locator(".canvas[data-drawn]").count() == page.locator(".canvas").count() == 5
+    page.get_by_role("button", name="Dark theme").click()
+    page.wait_for_selector(".canvas[data-drawn=dark] >> nth=4")
+
+
 def test_a_phone_gets_panels_above_each_other(opened: Opener) -> None:
     domains = "place => Object.keys(place.layout).filter(k => /^xaxis/.test(k))" \
               ".map(k => place.layout[k].domain)"  # fmt: skip
-    wide = opened().locator("#figure-profile").evaluate(domains)
-    narrow = opened(NARROW).locator("#figure-profile").evaluate(domains)
+    page = opened()
+    wide = drawn(page, "figure-profile").evaluate(domains)
+    page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+    page.wait_for_selector("#figure-profile:not([data-drawn])")
+    narrow = drawn(page, "figure-profile").evaluate(domains)
     assert len({tuple(d) for d in wide}) == 3
     assert narrow == [[0, 1]] * 3
 
 
 def test_the_theme_follows_the_system_and_the_button(opened: Opener) -> None:
     page = opened(theme="dark")
-    root, figure = page.locator("html"), page.locator("#figure-units-0")
+    root, figure = page.locator("html"), drawn(page, "figure-units-0")
     paper = "place => place.layout.paper_bgcolor"
     assert root.get_attribute("data-theme") == "dark"
     assert figure.evaluate(paper) == "#14161a"
     assert page.locator(".ll-explorer").get_attribute("data-theme") == "dark"
     page.get_by_role("button", name="Light theme").click()
     assert root.get_attribute("data-theme") == "light"
+    drawn(page, "figure-units-0")
     assert figure.evaluate(paper) == "#ffffff"
     assert page.locator(".ll-explorer").get_attribute("data-theme") == "light"
     page.emulate_media(color_scheme="dark")
@@ -374,10 +429,11 @@ def test_axe_finds_nothing_serious_and_everything_fits(opened: Opener) -> None:
     for theme, (width, height) in looks:
         page.emulate_media(color_scheme=theme)
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_function(
-            "n => document.querySelector('.canvas').layout.width <= n", arg=width
-        )
         page.wait_for_selector(f"html[data-theme={theme}]", timeout=5000)
+        page.wait_for_function("n => document.getElementById('main').clientWidth <= n", arg=width)
+        page.wait_for_timeout(200)  # until a page of another width is laid out anew
+        for name in page.locator(".canvas").evaluate_all("all => all.map(each => each.id)"):
+            assert drawn(page, name).evaluate("place => place.layout.width") <= width
         assert page.evaluate("document.documentElement.scrollWidth") == width
         serious = [
             f"{theme}, {width}: {each['id']}: {node['html'][:200]}"
@@ -394,7 +450,7 @@ def test_grids_scroll_where_a_page_is_narrower(opened: Opener, tmp_path: Path) -
     path = report(several, tmp_path / "choices.html")
     for (width, height), scrolls in ((WIDE, False), (NARROW, True)):
         page = opened((width, height), path=path)
-        canvas = page.locator("#figure-choices-1")
+        canvas = drawn(page, "figure-choices-1")
         inner, outer = canvas.evaluate("place => [place.scrollWidth, place.clientWidth]")
         assert (inner > outer) == scrolls
         assert page.evaluate("document.documentElement.scrollWidth") == width
@@ -407,14 +463,14 @@ def test_grids_scroll_where_a_page_is_narrower(opened: Opener, tmp_path: Path) -
     assert not serious
     path = report(reading(), tmp_path / "reading.html")
     page = opened(path=path)
-    figure = page.locator("#figure-reading-times")
+    figure = drawn(page, "figure-reading-times")
     top = figure.evaluate("place => place.getBoundingClientRect().top")
     titles = figure.locator(".annotation-text").evaluate_all(
         "all => all.map(each => each.getBoundingClientRect().top)"
     )
     assert min(titles) >= top
     page = opened(NARROW, path=path)  # without a legend no room is left for one
-    assert page.locator("#figure-reading-times").evaluate("place => place.layout.margin.b") < 20
+    assert drawn(page, "figure-reading-times").evaluate("place => place.layout.margin.b") < 20
 
 
 def test_axe_would_find_what_is_wrong(opened: Opener) -> None:
@@ -468,18 +524,34 @@ def test_the_explorer_works_in_a_frame_and_without_responses(
     assert frame.locator(".ll-plot circle").count() == 0
 
 
-def test_paper_is_light_and_holds_everything(opened: Opener, tmp_path: Path) -> None:
+def test_paper_is_light_and_holds_everything(opened: Opener) -> None:
+    """Whatever was drawn before, which is nothing where a page is printed unseen."""
     page = opened(theme="dark")
-    page.emulate_media(media="print")
-    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#figure-units-0").evaluate("p => p.layout.paper_bgcolor") == "#ffffff"
-    assert page.locator("nav").is_hidden()
-    assert page.locator("html").get_attribute("data-theme") == "light"
-    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
-    assert page.locator("html").get_attribute("data-theme") == "dark"
-    printed = page.pdf(format="A4")
+    page.evaluate(_NOTE_PRINTED)
+    assert page.locator(".canvas[data-drawn]").count() < 5
+    heights = page.locator(".canvas").evaluate_all(_PLACES)
+    printed = page.pdf(format="A4")  # the browser itself says that it prints
     assert len(printed) > 50_000
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) <= 6
+    assert page.evaluate("printed") == [["#ffffff", True]] * 5
+    # And back as it was.
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    assert page.locator(".canvas").evaluate_all(_PLACES) == heights
+    figure = drawn(page, "figure-units-0")
+    assert figure.evaluate("place => [place.layout.paper_bgcolor, place.style.zoom]") == [
+        "#14161a", "",
+    ]  # fmt: skip
+    page.emulate_media(media="print")
+    assert page.locator("nav").is_hidden()
+
+
+# What every figure is when the page is printed, after the page's own listener.
+_NOTE_PRINTED = """
+addEventListener("beforeprint", () => {
+  window.printed = [...document.querySelectorAll(".canvas")].map(
+    (each) => [each.layout?.paper_bgcolor, each.querySelector("svg.main-svg") !== null]);
+})
+"""
 
 
 def test_a_wide_screen_is_used_and_terms_say_what_they_mean(opened: Opener) -> None:

@@ -1,6 +1,7 @@
 """Figures of many networks, layers and tasks, and of long names: what is drawn stays apart."""
 
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -141,15 +142,28 @@ def test_names_of_panels_of_a_sweep_are_no_wider_than_these() -> None:
         assert max(map(len, note.text.split("<br>"))) * 8 <= figure.layout.width - 150
 
 
-def test_error_bars_are_seen_on_bars_in_either_theme() -> None:
-    """On the grey of baselines, and the grey on the page."""
-    figure = plot.alignment(people_of(Case(6, 1, "short")))
-    for theme in ("light", "dark"):
-        drawn = plot.themed(figure, theme)
-        (bar,) = [trace for trace in drawn.data if trace.name == "baselines together"]
-        page = drawn.layout.paper_bgcolor
-        assert contrast(bar.marker.color, bar.error_y.color) > 2.5, theme
-        assert contrast(bar.marker.color, page) > 3, theme
+def test_error_bars_are_seen_on_bars_and_on_the_page_in_either_theme() -> None:
+    nine = Case(6, 9, "short")  # as many networks as there are colours, and one more
+    drawn = [
+        plot.alignment(people_of(nine)),
+        plot.lesion_bars(lesions(nine)),
+        plot.ablation_modes(lesions(nine, ("zero", "mean"))),
+    ]
+    for figure, theme in itertools.product(drawn, ("light", "dark")):
+        dressed = plot.themed(figure, theme)
+        page = dressed.layout.paper_bgcolor
+        bars = [trace for trace in dressed.data if trace.type == "bar"]
+        for bar in bars:
+            fill, error = bar.marker.color, bar.error_y.color
+            assert contrast(error, fill) > 2.5, (theme, fill)
+            assert contrast(error, page) > 2.5, (theme, fill)
+            if bar.name == "baselines together":
+                assert contrast(fill, page) > 3, theme
+        # And back again, which no two colours that became one would do.
+        again = plot.themed(dressed, "light")
+        assert [bar.error_y.color for bar in again.data if bar.type == "bar"] == [
+            bar.error_y.color for bar in figure.data if bar.type == "bar"
+        ]
 
 
 def contrast(one: str, other: str) -> float:
