@@ -17,7 +17,7 @@ from figure_cases import (
     specific,
     swept,
 )
-from plotted import mask_of
+from plotted import mask_of, matrix, steering
 
 from lensloc import plot
 from lensloc.plot.spacing import heading, legend_below, legend_of, panel_titles
@@ -204,3 +204,11 @@ def test_titles_of_granularities_keep_their_place() -> None:
     noted = [note.text for note in figure.layout.annotations if "task" in note.text]
     shown = [re.sub("<[^b][^>]*>|&nbsp;", "", text).split("<br>") for text in noted]
     assert max(len(line) for each in shown for line in each) <= 33
+
+
+def test_one_language_of_a_long_name_has_a_matrix() -> None:
+    """Names of several lines stand below one row of one cell."""
+    name = NAMES["long"][0]
+    alone = plot.language_matrix(matrix([name]), kinds=("network",))
+    assert alone.layout.yaxis.domain == (0.0, 1.0)
+    assert plot.steering(steering([name, "other"])).data
