@@ -97,8 +97,9 @@ def _cpu() -> float:
 
 _SAID = """
 import importlib.metadata as m, torch
-print(", ".join(f"{name} {m.version(name)}" for name in ("lensloc", "torch", "transformers")),
-      "with" if torch.cuda.is_available() else "without", "a GPU", sep=", ", end="")
+names = ("lensloc", "torch", "transformers")
+gpu = "a GPU" if torch.cuda.is_available() else "no GPU"
+print(*(f"{name} {m.version(name)}" for name in names), gpu, sep=", ", end="")
 """
 
 
