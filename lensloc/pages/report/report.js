@@ -44,6 +44,7 @@ function showTheme(name) {
 // What is drawn no longer fits: what is near is drawn again, all else when it comes near.
 function drawAnew() {
   reservedWidth = main.clientWidth;
+  document.documentElement.dataset.width = reservedWidth;
   for (const figure of figures) {
     const place = places.get(figure.id);
     delete place.dataset.drawn;
@@ -67,13 +68,13 @@ function drawAll(name, width = () => null) {
   for (const figure of figures) drawFigure(figure, name, width(figure));
 }
 
+const isPlot = (place) => place.querySelector(".plot-container") !== null;
+
 // An empty place as large as the figure will be, so that nothing moves when it is drawn.
 function reserve(figure) {
   const place = places.get(figure.id);
-  if (place.childElementCount) {
-    if (place.classList.contains("js-plotly-plot")) Plotly.purge(place);
-    place.replaceChildren();
-  }
+  if (isPlot(place)) Plotly.purge(place);
+  place.replaceChildren();
   place.style.zoom = "";
   const { layout } = laidOut(figure, figure.data.map((trace) => ({ ...trace })));
   place.style.minHeight = `${layout.height}px`;
@@ -108,7 +109,7 @@ function drawFigure(figure, name, width = null) {
   layout.font = { ...layout.font, family: "system-ui, sans-serif" };
   layout.font.color = style.getPropertyValue("--ink").trim();
   place.style.minHeight = `${layout.height}px`;
-  if (!place.classList.contains("js-plotly-plot")) place.replaceChildren();
+  if (!isPlot(place)) place.replaceChildren();
   Plotly.newPlot(place, traces, layout, CONFIG); // react would keep margins of another layout
   place.dataset.drawn = name;
 }
