@@ -387,6 +387,11 @@ def _parquet_rows(
                     number += 1
                     cells = [column[row].as_py() for column in found]
                     yield Row(number, dict(zip(places, cells, strict=True)), number / total)
+            if number != file.metadata.num_rows:  # older readers of the format do not ask
+                raise LensLocError(
+                    f"{path} is damaged: it says that it has {file.metadata.num_rows:,} rows and "
+                    f"holds {number:,}; fetch or make it again."
+                )
     except UnicodeDecodeError as error:
         raise LensLocError(
             f"{path}, row {number}: holds text that is not UTF-8; write the file again."

@@ -14,7 +14,7 @@ from lensloc.plot.labels import labels, literal, longest_line, most_lines
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.spacing import heading as heading_of
 from lensloc.plot.spacing import legend_below, panel_titles
-from lensloc.plot.themes import INK, PAGE, RULE, bar_style, style
+from lensloc.plot.themes import INK, PAGE, RULE, bar_style, error_bars, style
 from lensloc.results.joining import told_apart
 from lensloc.results.lesion_cases import matches_of
 from lensloc.results.lesions import NETWORK, LesionStudy
@@ -119,12 +119,7 @@ def lesion_bars(
                 go.Bar(
                     x=[shown[label]],
                     y=[mean],
-                    error_y={
-                        "array": [high - mean],
-                        "arrayminus": [mean - low],
-                        "thickness": 1.5,
-                        "color": INK,
-                    },
+                    error_y=error_bars([mean], [low], [high], look),
                     marker={"color": look["color"]},
                     name=label,
                     showlegend=False,
@@ -203,17 +198,13 @@ def ablation_modes(
             one = bool((rows["kind"] == NETWORK).all())
             low = by_mode["drop_low"].first() if one else by_mode["drop"].min()
             high = by_mode["drop_high"].first() if one else by_mode["drop"].max()
+            look = bar_style(number)
             figure.add_trace(
                 go.Bar(
                     x=[shown[mode] for mode in means.index],
                     y=means.to_numpy(),
-                    error_y={
-                        "array": (high - means).to_numpy(),
-                        "arrayminus": (means - low).to_numpy(),
-                        "thickness": 1.5,
-                        "color": INK,
-                    },
-                    marker=bar_style(number),
+                    error_y=error_bars(means, low, high, look),
+                    marker=look,
                     name=label,
                     legendgroup=label,
                     showlegend=task == tasks[0] and len(curves) > 1,

@@ -75,7 +75,7 @@ def language_matrix(
         shared_yaxes=True,
         subplot_titles=titles,
         horizontal_spacing=_GAP / (n_columns * panel + (n_columns - 1) * _GAP),
-        vertical_spacing=between / height,
+        vertical_spacing=between / height if n_rows > 1 else 0,
     )
     for number, (kind, matrix) in enumerate(matrices.items()):
         row, column = number // n_columns + 1, number % n_columns + 1
@@ -263,7 +263,7 @@ def steering(
         ],
         subplot_titles=titles,
         horizontal_spacing=gap / (len(zeroing) * width + (len(zeroing) - 1) * gap),
-        vertical_spacing=between / height,
+        vertical_spacing=between / height if len(ways) > 1 else 0,
     )
     words = {
         "in_toward": "are in the language steered to",

@@ -15,7 +15,7 @@ from lensloc.plot.common import few, finish, grid, titled
 from lensloc.plot.labels import labels, literal, longest_line
 from lensloc.plot.showing import Figure, panels
 from lensloc.plot.spacing import heading, legend_below, panel_titles
-from lensloc.plot.themes import INK, PAGE, RULE, style
+from lensloc.plot.themes import INK, PAGE, RULE, error_bars, style
 from lensloc.results.encodings import (
     BASELINE,
     CONTROL,
@@ -315,12 +315,7 @@ def _add_bar(figure: Figure, bar: _Bar, text: str, place: dict[str, int]) -> Non
         go.Bar(
             x=[text],
             y=[bar.mean],
-            error_y={
-                "array": [bar.high - bar.mean],
-                "arrayminus": [bar.mean - bar.low],
-                "thickness": 1.5,
-                "color": INK,
-            },
+            error_y=error_bars([bar.mean], [bar.low], [bar.high], bar.look),
             marker={"color": bar.look["color"]},
             name=bar.label,
             hovertemplate=f"{name}<br>%{{y:.4f}}<extra></extra>",

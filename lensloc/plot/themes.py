@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from lensloc.errors import LensLocError
 from lensloc.plot.showing import Figure
@@ -55,6 +57,10 @@ STYLES: tuple[dict[str, Any], ...] = tuple(
     )
 )
 INK = "#222222"
+# Bars that are bright in the dark or dark in the light would swallow ink's error bars: these stand
+# out from the bar and from the page, in either theme. The first is ink's equal in the light.
+_ON_BRIGHT, _ON_WINE = "#222223", "#949494"
+_ERRORS = {"#e69f00": _ON_BRIGHT, "#56b4e9": _ON_BRIGHT, "#882255": _ON_WINE}
 RULE = "#888888"
 PAGE = "#ffffff"
 
@@ -66,13 +72,14 @@ _COLORS: dict[Theme, tuple[str, ...]] = {
         *_SEQUENTIAL["light"],
         *_BROWNS["light"],
         *_DIVERGING["light"],
-        *("#0072b2", "#6b6b6b", "#882255", INK, RULE, PAGE),
+        *("#0072b2", "#6b6b6b", "#882255", INK, RULE, PAGE, _ON_BRIGHT, _ON_WINE),
     ),
     "dark": (
         *_SEQUENTIAL["dark"],
         *_BROWNS["dark"],
         *_DIVERGING["dark"],
         *("#4499e6", "#929292", "#f0e442", "#f4f4f4", "#8a8d93", _PAGES["dark"]),
+        *("#5f5f5f", "#727272"),
     ),
 }
 # What holds data and words, not colours.
@@ -112,6 +119,19 @@ def bar_style(number: int) -> dict[str, Any]:
         "color": color,
         "pattern": {"shape": pattern, "fillmode": "replace", "fgcolor": color, "bgcolor": PAGE},
         "line": {"color": color, "width": 1},
+    }
+
+
+def error_bars(
+    middle: ArrayLike, low: ArrayLike, high: ArrayLike, look: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the error bars of bars of that look (:func:`style`, :func:`bar_style`)."""
+    heights = np.asarray(middle, dtype=float)
+    return {
+        "array": np.asarray(high, dtype=float) - heights,
+        "arrayminus": heights - np.asarray(low, dtype=float),
+        "thickness": 2,
+        "color": _ERRORS.get(look["color"], INK),
     }
 
 

@@ -3,12 +3,16 @@
 python tests/benchmarks/newcomer.py [--keep FOLDER]
 
 Builds the wheel, and then types what README says, one command after another, counting commands and
-seconds. What is fetched comes from the package index that pip is set to.
+seconds, on the clock and of the CPU (a machine that does other things is slower on the clock).
+Nothing that was fetched before is used. What is fetched comes from the package index that pip is
+set to; where that has torch with CUDA only, these are some gigabytes more.
 """
 
 import argparse
+import datetime
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -34,12 +38,14 @@ class Step:
 
     Attributes:
         typed: as it was typed.
-        seconds: how long it took.
+        seconds: how long it took, on the clock.
+        cpu: seconds of the CPU.
         printed: what it printed.
     """
 
     typed: str
     seconds: float
+    cpu: float
     printed: str
 
 
@@ -59,6 +65,7 @@ def walk(folder: Path, wheel: Path) -> list[Step]:
     known |= {
         # Neither what was kept nor what was fetched before.
         "LENSLOC_CACHE": str(folder / "cache"),
+        "PIP_NO_CACHE_DIR": "1",
         "PATH": f"{folder / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
     steps = []
@@ -69,16 +76,41 @@ def walk(folder: Path, wheel: Path) -> list[Step]:
          "--out", "mine.safetensors"],
         ["lensloc", "heatmap", "mine.safetensors", "--out", "layers.html"],
     ):  # fmt: skip
-        start = time.perf_counter()
+        start, before = time.perf_counter(), _cpu()
         done = subprocess.run(
             command, cwd=folder, env=known, capture_output=True, text=True, check=False
         )
         short = " ".join(Path(part).name if "/" in part else part for part in command)
-        steps.append(Step(short, time.perf_counter() - start, done.stdout))
-        print(f"| `{short}` | {steps[-1].seconds:.1f} |", flush=True)
+        step = Step(short, time.perf_counter() - start, _cpu() - before, done.stdout)
+        steps.append(step)
+        print(f"| `{short}` | {step.seconds:.0f} | {step.cpu:.0f} |", flush=True)
         if done.returncode:
             raise SystemExit(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
     return steps
+
+
+def _cpu() -> float:
+    """Return the seconds of the CPU of all commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+_SAID = """
+import importlib.metadata as m, torch
+names = ("lensloc", "torch", "transformers")
+gpu = "a GPU" if torch.cuda.is_available() else "no GPU"
+print(*(f"{name} {m.version(name)}" for name in names), gpu, sep=", ", end="")
+"""
+
+
+def machine(folder: Path) -> str:
+    """Return the day, the versions that were installed, and what they ran on."""
+    done = subprocess.run(
+        [folder / "venv" / "bin" / "python", "-c", _SAID],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    python = f"Python {platform.python_version()}"
+    return f"{datetime.date.today()}: {python}, {done.stdout}, {os.cpu_count()} CPU cores"
 
 
 def built(folder: Path) -> Path:
@@ -103,13 +135,14 @@ def main() -> None:
             raise SystemExit(f"{folder} is not empty; name an empty folder.")
         wheel = built(Path(temporary) / "dist")
         (folder / "mine.csv").write_text(table(), encoding="utf-8")
-        print(f"Python {platform.python_version()}, {os.cpu_count()} CPU cores\n")
-        print("| command | seconds |\n|---|---|")
+        print("| command | seconds | of the CPU |\n|---|---|---|")
         steps = walk(folder, wheel)
         figure = folder / "layers.html"
         assert "heatmap" in figure.read_text(encoding="utf-8"), "the page holds no heatmap"
-        total = sum(step.seconds for step in steps)
-        print(f"| **{len(steps)} commands and a file of two columns** | **{total:.0f}** |\n")
+        total, cpu = sum(step.seconds for step in steps), sum(step.cpu for step in steps)
+        what = f"{len(steps)} commands and a file of two columns"
+        print(f"| **{what}** | **{total:.0f}** | **{cpu:.0f}** |\n")
+        print(machine(folder), "\n")
         print(steps[2].printed)
 
 

@@ -486,6 +486,25 @@ def test_a_contrast_can_be_pickled_and_copied_and_stays_as_it_is() -> None:
             assert again.split(0)[0].texts == contrast.split(0)[0].texts
 
 
+def test_parquet_files_of_other_than_their_number_of_rows_are_refused(tmp_path: Path) -> None:
+    """Whatever the version of the library that reads them lets pass."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": ["one"] * 40, "condition": ["a", "b"] * 20}), path)
+    whole = path.read_bytes()
+    counted = 0
+    for place in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+        if whole[place] != 80:  # forty, as the format writes it
+            continue
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 2]) + whole[place + 1 :])
+        with pq.ParquetFile(path) as file:
+            other = file.metadata.num_rows != 40
+        if other:
+            counted += 1
+            with pytest.raises(LensLocError, match=r"t\.parquet"):
+                list(read_rows(path, ["text", "condition"]))
+    assert counted
+
+
 def test_parquet_files_with_a_flipped_bit_are_refused_or_read(tmp_path: Path) -> None:
     rows = {"text": [f"text number {n}" for n in range(40)], "condition": ["a", "b"] * 20}
     path, random = tmp_path / "t.parquet", np.random.default_rng(0)

@@ -1,6 +1,7 @@
 """Figures of many networks, layers and tasks, and of long names: what is drawn stays apart."""
 
 import dataclasses
+import itertools
 import re
 
 import pytest
@@ -16,7 +17,7 @@ from figure_cases import (
     specific,
     swept,
 )
-from plotted import mask_of
+from plotted import mask_of, matrix, steering
 
 from lensloc import plot
 from lensloc.plot.spacing import heading, legend_below, legend_of, panel_titles
@@ -141,15 +142,28 @@ def test_names_of_panels_of_a_sweep_are_no_wider_than_these() -> None:
         assert max(map(len, note.text.split("<br>"))) * 8 <= figure.layout.width - 150
 
 
-def test_error_bars_are_seen_on_bars_in_either_theme() -> None:
-    """On the grey of baselines, and the grey on the page."""
-    figure = plot.alignment(people_of(Case(6, 1, "short")))
-    for theme in ("light", "dark"):
-        drawn = plot.themed(figure, theme)
-        (bar,) = [trace for trace in drawn.data if trace.name == "baselines together"]
-        page = drawn.layout.paper_bgcolor
-        assert contrast(bar.marker.color, bar.error_y.color) > 2.5, theme
-        assert contrast(bar.marker.color, page) > 3, theme
+def test_error_bars_are_seen_on_bars_and_on_the_page_in_either_theme() -> None:
+    nine = Case(6, 9, "short")  # as many networks as there are colours, and one more
+    drawn = [
+        plot.alignment(people_of(nine)),
+        plot.lesion_bars(lesions(nine)),
+        plot.ablation_modes(lesions(nine, ("zero", "mean"))),
+    ]
+    for figure, theme in itertools.product(drawn, ("light", "dark")):
+        dressed = plot.themed(figure, theme)
+        page = dressed.layout.paper_bgcolor
+        bars = [trace for trace in dressed.data if trace.type == "bar"]
+        for bar in bars:
+            fill, error = bar.marker.color, bar.error_y.color
+            assert contrast(error, fill) > 2.5, (theme, fill)
+            assert contrast(error, page) > 2.5, (theme, fill)
+            if bar.name == "baselines together":
+                assert contrast(fill, page) > 3, theme
+        # And back again, which no two colours that became one would do.
+        again = plot.themed(dressed, "light")
+        assert [bar.error_y.color for bar in again.data if bar.type == "bar"] == [
+            bar.error_y.color for bar in figure.data if bar.type == "bar"
+        ]
 
 
 def contrast(one: str, other: str) -> float:
@@ -190,3 +204,11 @@ def test_titles_of_granularities_keep_their_place() -> None:
     noted = [note.text for note in figure.layout.annotations if "task" in note.text]
     shown = [re.sub("<[^b][^>]*>|&nbsp;", "", text).split("<br>") for text in noted]
     assert max(len(line) for each in shown for line in each) <= 33
+
+
+def test_one_language_of_a_long_name_has_a_matrix() -> None:
+    """Names of several lines stand below one row of one cell."""
+    name = NAMES["long"][0]
+    alone = plot.language_matrix(matrix([name]), kinds=("network",))
+    assert alone.layout.yaxis.domain == (0.0, 1.0)
+    assert plot.steering(steering([name, "other"])).data

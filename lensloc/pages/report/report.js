@@ -10,13 +10,18 @@ const CONFIG = {
   showSendToCloud: false, // nothing leaves the page
   modeBarButtonsToRemove: ["select2d", "lasso2d"],
 };
+const AHEAD = "600px 0px"; // how far outside the window figures are drawn
 const system = window.matchMedia("(prefers-color-scheme: dark)");
 const { figures, templates } = JSON.parse(document.getElementById("lensloc-figures").textContent);
 const button = document.getElementById("theme");
+const main = document.getElementById("main");
 const places = new Map(figures.map((figure) => [figure.id, document.getElementById(figure.id)]));
+const near = new Set(); // figures that are in the window or close to it
 let chosen = null; // a theme, if one was chosen
 let explorerModel = null;
-let drawnWidth = 0;
+let reservedWidth = 0;
+let plotlySource = null;
+let drawing = null; // the timer of what is drawn next
 
 // plotly.js stands compressed on the page; its hash is among those that the page lets run.
 async function unpackPlotly() {
@@ -24,8 +29,7 @@ async function unpackPlotly() {
   const bytes = Uint8Array.from(atob(packed.textContent), (c) => c.charCodeAt(0));
   packed.remove();
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const text = await new Response(stream).text();
-  document.head.append(element("script", {}, text));
+  return new Response(stream).text();
 }
 
 const theme = () => chosen ?? (system.matches ? "dark" : "light");
@@ -34,27 +38,80 @@ function showTheme(name) {
   document.documentElement.dataset.theme = name;
   button.textContent = name === "dark" ? "Light theme" : "Dark theme";
   explorerModel?.set("theme", name);
-  for (const figure of figures) drawFigure(figure, name);
+  drawAnew();
+}
+
+// What is drawn no longer fits: what is near is drawn again, all else when it comes near.
+function drawAnew() {
+  reservedWidth = main.clientWidth;
+  document.documentElement.dataset.width = reservedWidth;
+  for (const figure of figures) {
+    const place = places.get(figure.id);
+    delete place.dataset.drawn;
+    if (!near.has(figure)) reserve(figure);
+  }
+  drawSoon();
+}
+
+// One figure at a time, so that the page scrolls and answers in between.
+function drawSoon() {
+  drawing ??= setTimeout(() => {
+    drawing = null;
+    const next = figures.find((f) => near.has(f) && !places.get(f.id).dataset.drawn);
+    if (!next) return;
+    drawFigure(next, document.documentElement.dataset.theme);
+    drawSoon();
+  });
+}
+
+function drawAll(name, width = () => null) {
+  for (const figure of figures) drawFigure(figure, name, width(figure));
+}
+
+const isPlot = (place) => place.querySelector(".plot-container") !== null;
+
+// An empty place as large as the figure will be, so that nothing moves when it is drawn.
+function reserve(figure) {
+  const place = places.get(figure.id);
+  if (isPlot(place)) Plotly.purge(place);
+  place.replaceChildren();
+  place.style.zoom = "";
+  const { layout } = laidOut(figure, figure.data.map((trace) => ({ ...trace })));
+  place.style.minHeight = `${layout.height}px`;
+  if (figure.least) {
+    const style = `width:${layout.width}px;height:${layout.height}px`;
+    place.append(element("div", { style }));
+  }
+}
+
+function laidOut(figure, traces, width = null) {
+  // What is folded in has no width yet.
+  const room = places.get(figure.id).clientWidth || main.clientWidth;
+  const layout = structuredClone(figure.layout);
+  layout.width = Math.max(width === null ? room : width / ON_PAPER, figure.least);
+  if (room < figure.least) layout.dragmode = false; // a finger scrolls
+  if (layout.width < NARROW && !figure.least) makeNarrow(figure, traces, layout);
+  return { traces, layout };
 }
 
 function drawFigure(figure, name, width = null) {
   const place = places.get(figure.id);
+  if (!window.Plotly) document.head.append(element("script", {}, plotlySource)); // runs at once
   for (const [path, light, dark] of figure.themes) {
     const owner = path.slice(0, -1).reduce((found, key) => found[key], figure);
     owner[path.at(-1)] = name === "dark" ? dark : light;
   }
-  const layout = { ...structuredClone(figure.layout), template: templates[name] };
-  layout.width = Math.max(width === null ? place.clientWidth : width / ON_PAPER, figure.least);
+  const { traces, layout } = laidOut(figure, structuredClone(figure.data), width);
   // On paper figures are as small as its words; nothing scrolls, so what keeps its width is smaller.
   place.style.zoom = width === null ? "" : width / layout.width;
-  if (place.clientWidth < figure.least) layout.dragmode = false; // a finger scrolls
+  layout.template = templates[name];
   const style = getComputedStyle(document.documentElement);
   layout.font = { ...layout.font, family: "system-ui, sans-serif" };
   layout.font.color = style.getPropertyValue("--ink").trim();
-  const traces = structuredClone(figure.data);
-  if (layout.width < NARROW && !figure.least) makeNarrow(figure, traces, layout);
   place.style.minHeight = `${layout.height}px`;
+  if (!isPlot(place)) place.replaceChildren();
   Plotly.newPlot(place, traces, layout, CONFIG); // react would keep margins of another layout
+  place.dataset.drawn = name;
 }
 
 // On a phone: panels one above the other, the colour bar below, smaller margins.
@@ -104,10 +161,25 @@ function stackPanels(layout, traces) {
 }
 
 function redrawForWidth() {
-  const width = document.getElementById("main").clientWidth;
-  if (width === drawnWidth) return;
-  drawnWidth = width;
-  for (const figure of figures) drawFigure(figure, document.documentElement.dataset.theme);
+  if (main.clientWidth !== reservedWidth) drawAnew();
+}
+
+// Figures are drawn when they come near; all at once where a browser cannot tell.
+function watchFigures() {
+  if (!("IntersectionObserver" in window)) {
+    figures.forEach((figure) => near.add(figure));
+    return drawAll(document.documentElement.dataset.theme);
+  }
+  const byPlace = new Map(figures.map((figure) => [places.get(figure.id), figure]));
+  const observer = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries)
+        near[isIntersecting ? "add" : "delete"](byPlace.get(target));
+      drawSoon();
+    },
+    { rootMargin: AHEAD },
+  );
+  for (const place of byPlace.keys()) observer.observe(place);
 }
 
 const stored = document.getElementById("lensloc-explorer-data");
@@ -119,13 +191,13 @@ if (stored) {
 button.hidden = false;
 document.documentElement.dataset.theme = theme(); // before figures are there
 try {
-  await unpackPlotly();
+  plotlySource = await unpackPlotly();
 } catch (problem) {
   for (const place of places.values()) place.textContent = `No figure: ${problem.message}`;
   throw problem;
 }
-drawnWidth = document.getElementById("main").clientWidth;
 showTheme(theme());
+watchFigures();
 button.addEventListener("click", () => {
   chosen = theme() === "dark" ? "light" : "dark";
   showTheme(chosen);
@@ -136,14 +208,12 @@ window.addEventListener("resize", () => {
   clearTimeout(waiting);
   waiting = setTimeout(redrawForWidth, 120);
 });
-// Paper is light, and as wide as paper is.
+// Paper is light, as wide as paper is, and holds every figure.
 window.addEventListener("beforeprint", () => {
   document.documentElement.dataset.theme = "light";
   explorerModel?.set("theme", "light");
-  for (const figure of figures) {
-    const beside = places.get(figure.id).closest(".grid") !== null;
-    drawFigure(figure, "light", Math.min(beside ? 310 : 660, drawnWidth));
-  }
+  const most = reservedWidth;
+  drawAll("light", ({ id }) => Math.min(places.get(id).closest(".grid") ? 310 : 660, most));
 });
 window.addEventListener("afterprint", () => showTheme(theme()));
 document.documentElement.dataset.ready = "true";
