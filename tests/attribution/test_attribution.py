@@ -279,7 +279,9 @@ def test_ablation_effects_equal_lesions(tiny: Any) -> None:
             assert float(found.score[unit]) == pytest.approx(float(difference(effect)), abs=1e-5)
 
 
-def test_what_ablation_costs_is_in_the_log(tiny_llama: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_ablation_costs_is_in_the_log(
+    tiny_llama: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         run(tiny_llama, "ablation_effect", "head")
     assert "switches off 12 units, each over 5 texts" in caplog.text
