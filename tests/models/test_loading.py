@@ -142,6 +142,8 @@ for revision in (None, "step3000", "beef" * 10, "nothing"):
         print(json.dumps([made.model, made.revision, made.weights_hash, list(found.from_store)]))
     except ll.LensLocError as error:
         print(json.dumps(str(error)))
+from lensloc.cli import main
+main(sys.argv[2:])
 """
 
 
@@ -155,11 +157,17 @@ def test_revisions_of_a_hub_repository(checkpoints: dict[str, Path], tmp_path: P
         shutil.copytree(source, repository / "snapshots" / commit)
         (repository / "refs" / label).write_text(commit)
     environment = os.environ | {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1"}
+    environment["LENSLOC_CACHE"] = str(tmp_path / "cache")
+    command = [
+        "localize", "--model-name", "someone/pythia", "--revision", "step3000", "--backend",
+        "transformers", "--dtype", "auto", "--num-units", "3", "--json", "--network", "formal",
+        "--out", str(tmp_path / "mask.safetensors"),
+    ]  # fmt: skip
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "store")],
+        [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tmp_path / "store"), *command],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    main, step, by_commit, missing = map(json.loads, run.stdout.splitlines())
+    main, step, by_commit, missing = map(json.loads, run.stdout.splitlines()[:4])
     assert main[:2] == ["someone/pythia", COMMITS["main"]]
     assert step[:2] == ["someone/pythia@step3000", COMMITS["step3000"]]
     assert by_commit[1] == COMMITS["step3000"]
@@ -169,13 +177,6 @@ def test_revisions_of_a_hub_repository(checkpoints: dict[str, Path], tmp_path: P
     assert by_commit[3] == ["resid_post"]
     assert "of revision nothing is not in the hub cache" in missing
     assert "hf download someone/pythia --revision nothing" in missing
-    command = [
-        sys.executable, "-m", "lensloc", "localize", "--model-name", "someone/pythia",
-        "--revision", "step3000", "--backend", "transformers", "--dtype", "auto", "--num-units",
-        "3", "--json", "--network", "formal", "--out", str(tmp_path / "mask.safetensors"),
-    ]  # fmt: skip
-    cache = {"LENSLOC_CACHE": str(tmp_path / "cache")}
-    subprocess.run(command, env=environment | cache, capture_output=True, check=True)
     made = ll.UnitMask.load(tmp_path / "mask.safetensors").provenance
     assert (made.revision, made.backend) == (COMMITS["step3000"], "transformers")
     assert made.model == "someone/pythia@step3000"
