@@ -42,7 +42,8 @@ def on_output(edit: Callable[[Tensor], Tensor | None]) -> Any:
             output[key] = new
             return output
         values = [new if value is found else value for value in output]
-        return values if isinstance(output, list) else tuple(values)
+        make = getattr(output, "_make", list if isinstance(output, list) else tuple)
+        return make(values)  # of a named tuple, another one
 
     hook._is_lensloc = True  # type: ignore[attr-defined]
     return hook

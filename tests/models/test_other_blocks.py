@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import lensloc as ll
 from lensloc import LensLocError
 from lensloc.models.adapting import surface
+from lensloc.models.hooking import on_output
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -225,3 +226,22 @@ def test_no_pass_begins_behind_the_block_whose_keys_it_needs(tmp_path: Path) -> 
     sharing = loaded(tmp_path, gemma4(num_kv_shared_layers=1))
     assert not surface(sharing).starts_anywhere()
     assert surface(loaded(tmp_path, gemma4())).starts_anywhere()
+
+
+def test_what_a_module_returns_keeps_its_kind() -> None:
+    class Returned(NamedTuple):
+        first: Tensor
+        second: int
+
+    class Gives(nn.Module):
+        def forward(self, kind: Any) -> Any:
+            value = torch.ones(2)
+            return Returned(value, 1) if kind is Returned else kind([value, 1])
+
+    module = Gives()
+    module.register_forward_hook(on_output(lambda value: 2 * value))
+    for kind in (Returned, list, tuple):
+        found = module(kind)
+        assert type(found) is kind
+        assert found[0].tolist() == [2, 2]
+    assert module(Returned).second == 1

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.util
 import json
 import re
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def test_bad_input_is_refused(found: Localization) -> None:
             data_of(found, percent=percent, most=most)
     with pytest.raises(LensLocError, match="UnitMask is something else"):
         # Without the type checks that only tests make.
-        explore.__wrapped__(found["resid_post"].top(k=3))  # type: ignore[attr-defined]
+        unwrap(explore)(found["resid_post"].top(k=3))
     responses = found.responses["resid_post"]
     turned = dataclasses.replace(responses, conditions=responses.conditions[::-1])
     with pytest.raises(LensLocError, match="not those to the stimuli of small"):

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+from inspect import unwrap
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_bad_input_is_refused(found: Localization, study: Study, tmp_path: Path)
     with pytest.raises(LensLocError, match="top=0"):
         report(study, tmp_path / "page.html", top=0)
     with pytest.raises(LensLocError, match="Contrast is none"):
-        report.__wrapped__(study.contrast, tmp_path / "page.html")  # type: ignore[attr-defined]
+        unwrap(report)(study.contrast, tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from inspect import unwrap
 from typing import Any
 
 import numpy as np
@@ -378,7 +379,7 @@ def test_a_localization_is_permuted_as_it_was_localized(
         with pytest.raises(LensLocError, match=message):
             call()
     with pytest.raises(LensLocError, match=r"Selectivity is neither, so give found\.responses"):
-        max_t.__wrapped__(only["resid_post"])  # type: ignore[attr-defined]
+        unwrap(max_t)(only["resid_post"])
 
 
 # -- bounds ----------------------------------------------------------------------------------------
