@@ -211,4 +211,6 @@ def test_one_language_of_a_long_name_has_a_matrix() -> None:
     name = NAMES["long"][0]
     alone = plot.language_matrix(matrix([name]), kinds=("network",))
     assert alone.layout.yaxis.domain == (0.0, 1.0)
+    beside = plot.language_matrix(matrix([name]))  # and its control, in one row
+    assert beside.layout.yaxis2.domain == (0.0, 1.0)
     assert plot.steering(steering([name, "other"])).data
