@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lensloc.arguments import require_numbers
@@ -43,6 +43,9 @@ from lensloc.vocabulary import Mode, Positions
 log = logging.getLogger(__name__)
 
 _PROBE_TOKENS = 12
+
+Function = Callable[[Tensor], Tensor | None]
+"""What is done to an activation; None leaves it as it is."""
 
 PROBING: ContextVar[Callable[[Model, Tensor], Tensor] | None] = ContextVar("probing", default=None)
 """What runs the probe of a lesion that closes, where much of it is known: gets model and tokens."""
@@ -208,9 +211,10 @@ class Lesion:
         self._corrupted = corrupted
         self._opened: list[Close] = []
         self._suspended = 0
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Forget what it did, as if it had never been open."""
         self._fired: dict[str, int] = {}
         self._changed: list[Tensor] = []
         self._moved: float | None = None
@@ -229,19 +233,24 @@ class Lesion:
         """What the lesion did since it was last opened."""
         return Effect(dict(self._fired), any(bool(c) for c in self._changed), self._moved)
 
+    def credit(self, effect: Effect) -> None:
+        """Count what the same lesion did elsewhere, in a pass beside others."""
+        for point, times in effect.fired.items():
+            self._fired[point] = self._fired.get(point, 0) + times
+        self._changed.append(torch.tensor(effect.changed))
+        self._moved = effect.moved
+
     def __enter__(self) -> "Lesion":
         if self._opened:
             raise LensLocError(
                 f"This lesion ({self.description}) is open already; make another one with lesion()."
             )
-        self._forget()
+        self.forget()
         try:
             if self._corrupted is not None:
                 self._opened.append(surface(self._model).watch_tokens(self._look))
-            for edit in self._edits:
-                if edit.mode.needs_block_input:
-                    self._open(edit.input_hook, self._keep_input(edit))
-                self._open(edit.hook, self._replace(edit))
+            for name, function in self.functions():
+                self._open(name, function)
         except BaseException:
             self._close()
             raise
@@ -254,7 +263,9 @@ class Lesion:
         trace: TracebackType | None,
     ) -> None:
         try:
-            lesioned = self._probe() if kind is None and self._check and self._fired else None
+            known = self._moved is not None
+            check = kind is None and self._check and bool(self._fired) and not known
+            lesioned = self._probe() if check else None
         finally:
             self._close()
         if kind is not None:
@@ -266,8 +277,22 @@ class Lesion:
 
     # -- hooks ---------------------------------------------------------------------------------
 
-    def _open(self, name: str, function: Callable[[Tensor], Tensor | None]) -> None:
-        by_token = not self._last_only and self._corrupted is None
+    def functions(self) -> list[tuple[str, Function]]:
+        """Return what is done at which hook points, in order."""
+        found: list[tuple[str, Function]] = []
+        for edit in self._edits:
+            if edit.mode.needs_block_input:
+                found.append((edit.input_hook, self._keep_input(edit)))
+            found.append((edit.hook, self._replace(edit)))
+        return found
+
+    @property
+    def by_token(self) -> bool:
+        """Whether what it does to a token follows from what passes there of this token."""
+        return not self._last_only and self._corrupted is None
+
+    def _open(self, name: str, function: Function) -> None:
+        by_token = self.by_token
         hook = _Hook(self, name, function, self._last_only, by_token, self._corrupted is None)
         self._opened.append(surface(self._model).open(name, hook))
 
@@ -305,12 +330,11 @@ class Lesion:
     # -- did it do anything? -------------------------------------------------------------------
 
     def _probe(self) -> Tensor | None:
-        """Return the logits of a few fixed tokens, leaving all lesions' counts as they are."""
+        """Return the logits of a few fixed tokens."""
         seen = surface(self._model)
         if isinstance(seen, OfModule):
-            return self._counting_nothing(seen.probe)
-        length = min(_PROBE_TOKENS, seen.window)
-        tokens = ((torch.arange(2 * length) * 7919 + 11) % seen.vocabulary).reshape(2, length)
+            return self.counting_nothing(seen.probe)
+        tokens = probe_tokens(self._model)
         if self._corrupted is not None:
             tokens = torch.tensor([self._corrupted.probe])
 
@@ -321,9 +345,10 @@ class Lesion:
             with evaluating(self._model), torch.no_grad():
                 return (seen.logits(given) if run is None else run(self._model, given)).float()
 
-        return self._counting_nothing(logits)
+        return self.counting_nothing(logits)
 
-    def _counting_nothing(self, run: Callable[[], Tensor | None]) -> Tensor | None:
+    def counting_nothing(self, run: Callable[[], Tensor | None]) -> Tensor | None:
+        """Run a probe, leaving all lesions' counts as they are; None where the model has none."""
         counting = (self, *open_lesions(self._model))
         kept = [(found, dict(found._fired), list(found._changed)) for found in counting]
         try:
@@ -351,6 +376,13 @@ class Lesion:
         warnings.warn(message, LensLocWarning, stacklevel=3)
 
 
+def probe_tokens(model: Model) -> Int[Tensor, "row pos"]:
+    """Return the few tokens with which it is tried whether a lesion moves a logit."""
+    seen = surface(model)
+    length = min(_PROBE_TOKENS, seen.window)
+    return ((torch.arange(2 * length) * 7919 + 11) % seen.vocabulary).reshape(2, length)
+
+
 class _Hook:
     """A hook function of a lesion, recognisable among all hooks of a model.
 
@@ -367,7 +399,7 @@ class _Hook:
         self,
         owner: Lesion,
         name: str,
-        function: Callable[[Tensor], Tensor | None],
+        function: Function,
         last_only: bool,
         by_token: bool,
         by_what_passes: bool,
@@ -398,9 +430,9 @@ def has_other_hooks(model: Model) -> bool:
 
 
 @contextlib.contextmanager
-def intact(model: Model) -> Iterator[None]:
-    """Suspend every lesion that is open on the model, for a while."""
-    suspended = open_lesions(model)
+def intact(model: Model, only: Sequence[Lesion] | None = None) -> Iterator[None]:
+    """Suspend every lesion that is open on the model, or some, for a while."""
+    suspended = open_lesions(model) if only is None else tuple(only)
     for found in suspended:
         found._suspended += 1
     try:

@@ -16,7 +16,8 @@ from lensloc.results.sequential import Plan, compare_in_turn
 from lensloc.tasks import Task, TaskResult
 
 Positions = Int[np.ndarray, " some"]
-Measure = Callable[[Task, int], tuple[TaskResult, Effect]]
+Measure = Callable[[Task, int, range], tuple[TaskResult, Effect]]
+"""Gets a task, a draw, and the draws that it will be asked for next with the same task."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def draws_in_turn(
     :mod:`lensloc.results.sequential`.
 
     Args:
-        measure: gives what a task gave under draw 0, 1, ...
+        measure: gives what a task gave under draw 0, 1, ...; see :data:`Measure`.
         n_draws: how many there are, in the order in which they are measured.
         task: what is measured.
         intact: what the intact model did on it.
@@ -84,10 +85,13 @@ def draws_in_turn(
         if draw is None:
             return item_drops(lesioned.at(positions), whole.at(positions))
         if draw == len(found):
-            found.append(_measured(measure, task, draw, positions, n_items))
+            end = n_draws if exact else min(n_draws, (draw // plan.fewest + 1) * plan.fewest)
+            found.append(_measured(measure, task, range(draw, end), positions, n_items))
             advance(1)
         elif len(positions) == n_items and found[draw].positions is not None:
             found[draw] = _completed(measure, task, draw, found[draw], intact)
+        if not found[draw].effect.changed and found[draw].result.is_finite:
+            return np.zeros(len(positions))  # and not what a batch of other texts rounds otherwise
         result = items_of(found[draw].result)
         return item_drops(result, whole.at(positions))
 
@@ -105,12 +109,13 @@ def items_of(result: TaskResult) -> Items:
 
 
 def _measured(
-    measure: Measure, task: Any, draw: int, positions: Positions, n_items: int
+    measure: Measure, task: Any, draws: range, positions: Positions, n_items: int
 ) -> Measured:
+    """Measure the first of some draws; the others come next."""
     if len(positions) == n_items:
-        result, effect = measure(task, draw)
+        result, effect = measure(task, draws[0], draws[1:])
         return Measured(result, effect)
-    result, effect = measure(task.at(positions.tolist()), draw)
+    result, effect = measure(task.at(positions.tolist()), draws[0], draws[1:])
     return Measured(result, effect, positions)
 
 
@@ -120,7 +125,7 @@ def _completed(
     """Measure the items that are missing, and put all in the order of the task."""
     assert part.positions is not None
     rest = np.setdiff1d(np.arange(len(intact.items)), part.positions)
-    more, effect = measure(task.at(rest.tolist()), draw)
+    more, effect = measure(task.at(rest.tolist()), draw, range(0))
     order = np.argsort(np.concatenate([part.positions, rest]))
     items = pd.concat([part.result.items, more.items], ignore_index=True)
     result = dataclasses.replace(

@@ -159,11 +159,12 @@ def lesion_study(
                 intact[name, task.name], _ = run.measure(task)
                 advance(1)
         rows: list[Row] = []
-        for group in groups:
+        for number, group in enumerate(groups):
             of = networks[group.job.network]
+            after = [each.job.lesion for each in groups[number + 1 :]]
             by_task = [
                 _measured(
-                    run, group, task, intact[group.job.network, task.name],
+                    run, group, after, task, intact[group.job.network, task.name],
                     exact=exact, confidence=confidence, seed=seed, advance=advance,
                 )
                 for task in of.tasks
@@ -390,6 +391,7 @@ def _held(
 def _measured(
     run: Runner,
     group: _Group,
+    after: Sequence[PlannedLesion],
     task: Task,
     intact: TaskResult,
     *,
@@ -398,8 +400,11 @@ def _measured(
     seed: int,
     advance: Callable[[int], None],
 ) -> list[Row]:
-    """Measure a task under the lesion of a network and those of its controls."""
-    network, (effect,) = run.measure(task, group.job.lesion)
+    """Measure a task under the lesion of a network and those of its controls.
+
+    The lesions of the networks after it are measured on the same task, but for texts left out.
+    """
+    network, (effect,) = run.measure(task, group.job.lesion, ahead=after)
     advance(1)
     rows = [Row(group.job, Measured(network, effect))]
     for kind, jobs in group.controls.items():
@@ -410,8 +415,11 @@ def _measured(
                 rows.append(Row(job, Measured(result, effect)))
             continue
 
-        def measure(some: Task, draw: int, jobs: Sequence[Job] = jobs) -> tuple[TaskResult, Effect]:
-            result, (effect,) = run.measure(some, jobs[draw].lesion)
+        def measure(
+            some: Task, draw: int, ahead: range, jobs: Sequence[Job] = jobs
+        ) -> tuple[TaskResult, Effect]:
+            after = [jobs[number].lesion for number in ahead]
+            result, (effect,) = run.measure(some, jobs[draw].lesion, ahead=after)
             return result, effect
 
         draws, compared = draws_in_turn(

@@ -4,15 +4,23 @@ import contextlib
 import dataclasses
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 from lensloc.errors import LensLocWarning, NotFiniteError
-from lensloc.lesions.lesioning import Effect, Lesion, has_other_hooks, lesion, open_lesions
+from lensloc.lesions.lesioning import (
+    Effect,
+    Lesion,
+    has_other_hooks,
+    intact,
+    lesion,
+    open_lesions,
+)
 from lensloc.lesions.resuming import Residuals
+from lensloc.lesions.side_by_side import Known, SideBySide
 from lensloc.models import ModelCard
 from lensloc.models.adapting import crew_of
 from lensloc.models.surface import Model
@@ -62,6 +70,7 @@ class Runner:
         self._store = kept
         self._known: dict[str, tuple[TaskResult, tuple[Effect, ...]]] = {}
         self._residuals = Residuals(model)
+        self._side_by_side: dict[str, Known] = {}
         self._of_model = {
             "weights": card.weights_hash,
             "config": card.config_hash,
@@ -73,12 +82,20 @@ class Runner:
             "versions": [metadata.version(name) for name in _PACKAGES],
         }
 
-    def measure(self, task: Task, *planned: PlannedLesion) -> tuple[TaskResult, tuple[Effect, ...]]:
+    def measure(
+        self, task: Task, *planned: PlannedLesion, ahead: Sequence[PlannedLesion] = ()
+    ) -> tuple[TaskResult, tuple[Effect, ...]]:
         """Return a task's result under lesions, opened in this order, and what each of them did.
 
         Where the lesions leave the model without numbers, the result is the intact one's with
         every value missing (:meth:`lensloc.tasks.TaskResult.without_numbers`), so that a study of
         many lesions goes on.
+
+        Args:
+            task: what is measured.
+            planned: the lesions.
+            ahead: other single lesions under which the same task will be measured next. Where there
+                is room for several copies of the texts, these are scored in the same pass.
 
         Raises:
             NotFiniteError: if the model gives no numbers without any of these lesions either.
@@ -90,7 +107,7 @@ class Runner:
             with self._making(key, task) as waited:
                 known = self._look_up(key) if waited else None
                 if known is None:
-                    known = self._made(task, lesions)
+                    known = self._made(task, lesions, ahead)
                     if self._store is not None:
                         self._store.save_record(key, _to_record(*known))
         self._known[repr(key)] = known
@@ -102,13 +119,17 @@ class Runner:
             return contextlib.nullcontext(False)
         return self._store.making([key], f"the score of {task.name}")
 
-    def _made(self, task: Task, lesions: Sequence[Lesion]) -> tuple[TaskResult, tuple[Effect, ...]]:
+    def _made(
+        self, task: Task, lesions: Sequence[Lesion], ahead: Sequence[PlannedLesion]
+    ) -> tuple[TaskResult, tuple[Effect, ...]]:
         with warnings.catch_warnings():  # told by the table instead
             warnings.simplefilter("ignore", LensLocWarning)
             reason, result = "", None
             with self._residuals.used(), contextlib.ExitStack() as stack:
                 for found in lesions:
                     stack.enter_context(found)
+                if len(lesions) == 1:
+                    stack.enter_context(self._beside(lesions[0], ahead).used())
                 try:
                     result = task(self._model)
                 except NotFiniteError as error:
@@ -121,6 +142,18 @@ class Runner:
         # A rank that had nothing to run saw nothing of the lesions.
         shares = crew_of(self._model).together(lambda: own)
         return result, tuple(_of_ranks(parts) for parts in zip(*shares, strict=True))
+
+    def _beside(self, own: Lesion, ahead: Sequence[PlannedLesion]) -> SideBySide:
+        def known(of: Lesion) -> tuple[Lesion, Known]:
+            return of, self._side_by_side.setdefault(repr(of.settings), Known())
+
+        def others() -> Iterator[tuple[Lesion, Known]]:
+            for planned in ahead:
+                with intact(self._model, [own]):  # texts of a reference may be run for it
+                    (found,) = self._planned([planned])
+                yield known(found)
+
+        return SideBySide(self._model, known(own), others())
 
     def knows(self, task: Task, *planned: PlannedLesion) -> bool:
         """Say whether the store has a task's result under lesions; false without a store."""

@@ -182,8 +182,9 @@ class Measuring:
         done(steps[0][0])
         if is_drawn(one.control):
 
-            def measure(some: Task, draw: int) -> tuple[TaskResult, Effect]:
-                result, (of_draw,) = self._run.measure(some, lesions[draw + 1])
+            def measure(some: Task, draw: int, ahead: range) -> tuple[TaskResult, Effect]:
+                after = [lesions[number + 1] for number in ahead]
+                result, (of_draw,) = self._run.measure(some, lesions[draw + 1], ahead=after)
                 done(steps[draw + 1][0])
                 return result, of_draw
 

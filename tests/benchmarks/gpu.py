@@ -23,7 +23,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -276,17 +276,29 @@ class Bench:
         self.tell("minimal pairs", own, more=f"{n / own.median:,.0f} sentences per second")
 
     def time_study(self) -> None:
+        """Draws one after another, and as many in a pass as there is room for."""
         network = ll.localize(self.model, self.contrast(), progress=False)["resid_post"]
         task = ll.tasks.minimal_pairs(limit=1).at(range(min(self.size.pairs, 20)))
         controls = ll.controls("layer", seeds=range(self.size.draws))
+        found = {}
 
-        def run() -> None:
-            ll.lesion_study(
-                self.model, {"network": network}, [task], controls, [1], exact=True, progress=False
-            )
+        def run(batch_size: Any) -> None:
+            found[batch_size] = ll.lesion_study(
+                self.model, {"network": network}, [replace(task, batch_size=batch_size)], controls,
+                [1], exact=True, progress=False,
+            ).items  # fmt: skip
 
-        took, _ = self.watch.once(run)
-        self.tell("lesion_study", f"{took:.3g} s", more=f"{self.size.draws} draws")
+        # As many rows as texts leave no room for a second copy of them.
+        ways: list[Any] = [2 * len(task.pairs), "auto"]
+        one, several = self.watch.several([partial(run, way) for way in ways])
+        alone, beside = (found[way] for way in ways)
+        same = float((alone["value"] == beside["value"]).mean())
+        self.tell("lesion_study, a draw at a time", one, more=f"{self.size.draws} draws")
+        self.tell(
+            "lesion_study, several at once", several,
+            beside=f"{several.over(one):.3f} x one at a time",
+            more=f"{100 * same:.1f} % of the items' values equal",
+        )  # fmt: skip
 
     def time_ablation(self) -> None:
         """Neurons of a layer ablated one after another, and as many in a pass as there is room."""

@@ -65,10 +65,12 @@ class Run:
 
     values: list[np.ndarray]
     asked: list[tuple[int, int]] = field(default_factory=list)
+    told: list[list[int]] = field(default_factory=list)
 
-    def __call__(self, task: Any, draw: int) -> tuple[TaskResult, Effect]:
+    def __call__(self, task: Any, draw: int, ahead: range) -> tuple[TaskResult, Effect]:
         rows = getattr(task, "rows", range(N))
         self.asked.append((draw, len(rows)))
+        self.told.append(list(ahead))
         effect = Effect({"hook": 1}, changed=True, moved=1.0 + len(rows))
         return result_of(self.values[draw], rows), effect
 
@@ -125,6 +127,45 @@ def test_parts_are_put_together_in_the_order_of_the_task() -> None:
     drops = [draw for draw, row in zip(exact.draws, rows, strict=False) if row.positions is None]
     for row, drop in zip(whole, drops, strict=True):
         assert exact.network - drop == pytest.approx(row.result.mean - exact_mean(asked, exact, 3))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_the_draws_that_come_next_are_told(exact: bool) -> None:
+    """All of them if all are measured, else those of the same five; none with the other items."""
+    values = [np.zeros(N)] * 12
+    run = Run(values)
+    draws_in_turn(
+        run, 12, Cut(), result_of(np.ones(N)), result_of(np.r_[np.zeros(N // 2), np.ones(N // 2)]),
+        kind="layer", exact=exact, confidence=0.95, seed=0, advance=lambda n: None,
+    )  # fmt: skip
+    ends = [12] * 12 if exact else [5] * 5 + [10] * 5 + [12] * 2
+    assert run.told == [list(range(draw + 1, end)) for draw, end in enumerate(ends)]
+    close = Run([np.r_[np.zeros(N // 2), np.ones(N // 2)]] * 3)
+    draws_in_turn(
+        close, 3, Cut(), result_of(np.ones(N)), result_of(np.r_[np.ones(N // 2), np.zeros(N // 2)]),
+        kind="layer", exact=False, confidence=0.95, seed=0, advance=lambda n: None,
+    )  # fmt: skip
+    parts = [told for (_, n), told in zip(close.asked, close.told, strict=True) if n == 100]
+    assert parts == [[1, 2], [2], []]
+    rest = [told for (_, n), told in zip(close.asked, close.told, strict=True) if n == 300]
+    assert rest
+    assert not any(rest)
+
+
+def test_draws_that_change_nothing_do_no_harm_by_rounding() -> None:
+    """Other batches round differently: that is no difference between idle draws and network."""
+    rng = np.random.default_rng(0)
+    intact = rng.normal(size=N)
+
+    def idle(task: Any, draw: int, ahead: range) -> tuple[TaskResult, Effect]:
+        return result_of(intact - 1e-7, task.rows), Effect({"hook": 1}, changed=False, moved=0.0)
+
+    _, compared = draws_in_turn(
+        idle, 20, Cut(), result_of(intact), result_of(intact),
+        kind="layer", exact=False, confidence=0.95, seed=0, advance=lambda n: None,
+    )  # fmt: skip
+    assert compared.control == 0
+    assert (compared.p_more, compared.p_less) == (1.0, 1.0)
 
 
 def exact_mean(asked: Any, exact: Any, seed: int) -> float:

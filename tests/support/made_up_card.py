@@ -39,6 +39,7 @@ from lensloc.forward.packing import inputs_of, packed
 from lensloc.forward.sites import to_units
 from lensloc.lape.counting import Counter
 from lensloc.lesions.corrupted import CorruptedRun
+from lensloc.lesions.side_by_side import Together
 from lensloc.models.adapting import surface
 from lensloc.models.hooked import _Reader
 from lensloc.models.surface import Inputs, Start, opened
@@ -189,12 +190,10 @@ def lesioned(model: Any, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[Piece
 
         def run_under(lesion: ll.Lesion = lesion) -> None:
             of_pairs: CorruptedRun | None = lesion._corrupted
-            lesion._forget()
+            lesion.forget()
             try:
-                for edit in lesion._edits:
-                    if edit.mode.needs_block_input:
-                        lesion._open(edit.input_hook, lesion._keep_input(edit))
-                    lesion._open(edit.hook, lesion._replace(edit))
+                for point, function in lesion.functions():
+                    lesion._open(point, function)
                 if of_pairs is not None:  # which reads tokens back
                     of_pairs._now = [(0, 4), (1, 3)]
                 surface(model).logits(read_tokens())
@@ -202,6 +201,16 @@ def lesioned(model: Any, lesions: list[tuple[str, ll.Lesion]]) -> Iterator[Piece
                 lesion._close()
 
         yield f"lesion: {name}", run_under
+
+    several = [lesion for _, lesion in lesions if lesion.by_token]
+
+    def run_under_all() -> None:
+        for lesion in several:
+            lesion.forget()
+        with Together(model, [None, *several]):
+            surface(model).logits(read_tokens()[:1].repeat(1 + len(several), 1))
+
+    yield "lesions side by side", run_under_all
 
 
 def written(model: Any) -> Iterator[Piece]:
