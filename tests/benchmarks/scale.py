@@ -1,11 +1,11 @@
 """How seconds and memory grow: with the model, with the stimuli, with processes, with shards.
 
-    python tests/benchmarks/scale.py sizes [--billions 0.1,1] [--device cuda]
+    python tests/benchmarks/scale.py sizes [--billions 0.1,1] [--device cuda] [--dtype bfloat16]
     python tests/benchmarks/scale.py stimuli [--times 1,10,100]
     python tests/benchmarks/scale.py processes [--models 4]
     python tests/benchmarks/scale.py merge [--shards 1024] [--layers 80] [--neurons 28672]
 
-``sizes``: random Llama models of so many billion parameters, float32: localizing (480
+``sizes``: random Llama models of so many billion parameters: localizing (480
 stimuli, of which ``--stimuli`` are run; one site), a lesion study (one network, 20 draws,
 ``--pairs`` minimal pairs), and the rate of counting active neurons; then the formula that these
 fit, and what it gives beyond.
@@ -85,7 +85,7 @@ def parameters_of(width: int, layers: int) -> int:
     return 2 * VOCABULARY * width + layers * (4 * width**2 + 3 * width * (width * 8 // 3))
 
 
-def random_model(billions: float, device: str) -> Any:
+def random_model(billions: float, device: str, dtype: str = "float32") -> Any:
     import tiny_models
     import torch
     import transformers
@@ -95,7 +95,9 @@ def random_model(billions: float, device: str) -> Any:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     torch.manual_seed(0)
     with torch.device(device):
-        model = transformers.AutoModelForCausalLM.from_config(config_of(billions))
+        model = transformers.AutoModelForCausalLM.from_config(
+            config_of(billions), dtype=getattr(torch, dtype)
+        )
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = tiny_models.train_tokenizer(Path(folder))
     return ll.load_model(model, tokenizer=tokenizer, name=f"{billions:g}B")
@@ -127,11 +129,11 @@ def header() -> None:
           f"{platform.python_version()}, {versions}")  # fmt: skip
 
 
-def one_size(billions: float, device: str, stimuli: int, pairs: int) -> dict[str, Any]:
+def one_size(billions: float, device: str, stimuli: int, pairs: int, dtype: str) -> dict[str, Any]:
     import lensloc as ll
     from lensloc.errors import unwarned
 
-    model = random_model(billions, device)
+    model = random_model(billions, device, dtype)
     n_parameters = sum(p.numel() for p in model.parameters())
     language = ll.contrasts.language()
     contrast = language.keep({name: range(stimuli // 2) for name in ("sentences", "nonwords")})
@@ -160,16 +162,16 @@ def one_size(billions: float, device: str, stimuli: int, pairs: int) -> dict[str
     }  # fmt: skip
 
 
-def sizes(billions: list[float], device: str, stimuli: int, pairs: int) -> None:
+def sizes(billions: list[float], device: str, stimuli: int, pairs: int, dtype: str) -> None:
     """Print a table of measured sizes, and the formula through them."""
     rows = []
     print(f"localizing with {stimuli} of 480 stimuli, and so many times as many seconds; a study "
-          f"of {pairs} pairs")  # fmt: skip
+          f"of {pairs} pairs; {dtype}")  # fmt: skip
     print("parameters (B) | localize (s) | study (s) | 100M tokens of LAPE (h) | peak (GB)")
     for each in billions:
         row = in_own_process(
             "one-size", str(each), "--device", device, "--stimuli", str(stimuli),
-            "--pairs", str(pairs),
+            "--pairs", str(pairs), "--dtype", dtype,
         )  # fmt: skip
         row["localize"] *= 480 / stimuli
         row["tokens"] *= 480 / stimuli
@@ -318,6 +320,7 @@ def main() -> None:
     one.add_argument("billions", type=float)
     for each in (of_sizes, one):
         each.add_argument("--device", default="cpu")
+        each.add_argument("--dtype", default="float32")
         each.add_argument("--stimuli", type=int, default=48)
         each.add_argument("--pairs", type=int, default=5)
     commands.add_parser("stimuli").add_argument("--times", default="1,10,100")
@@ -332,9 +335,10 @@ def main() -> None:
         header()
     if given.command == "sizes":
         sizes([float(each) for each in given.billions.split(",")], given.device, given.stimuli,
-              given.pairs)  # fmt: skip
+              given.pairs, given.dtype)  # fmt: skip
     elif given.command == "one-size":
-        print(json.dumps(one_size(given.billions, given.device, given.stimuli, given.pairs)))
+        found = one_size(given.billions, given.device, given.stimuli, given.pairs, given.dtype)
+        print(json.dumps(found))
     elif given.command == "stimuli":
         stimuli([int(each) for each in given.times.split(",")])
     elif given.command == "one-stimuli":
