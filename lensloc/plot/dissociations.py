@@ -90,7 +90,7 @@ def specificity(
                 hovertemplate="%{customdata}<extra></extra>",
                 showscale=number == 0,
                 colorbar={
-                    "title": {"text": "share of<br>the room<br>to fall"},
+                    "title": {"text": "share of the<br>room to fall", "side": "right"},
                     "thickness": 14,
                     "nticks": 4,
                 },

@@ -34,6 +34,7 @@ _HOVER = (
 _PLOT_WIDTH = 760
 _LEVEL_LABEL, _NUMBER, _LETTER, _LINE = 90, 29, 6.2, 17
 _UPRIGHT = 40  # letters of an upright label
+_LETTER_OF_LEVEL = 8  # of a level label, in pixels, with some room at its ends
 _NARROW_PANEL = 160  # in which a title has smaller letters
 _BAR = 112  # what a colour bar takes
 # Columns whose largest shares differ by more than this are not drawn on one scale.
@@ -87,11 +88,12 @@ def layer_heatmap(
     )
     figure.update_annotations(font={"size": size})
     level = column_width >= _LEVEL_LABEL
+    letters = int(column_width / _LETTER_OF_LEVEL) if level else 0
     annotated = n_layers <= 64 and column_width >= _NUMBER
     scales = _scales([float(mask.percent_per_layer().max()) for mask in every])
     for column, sets in enumerate(groups.values(), start=1):
         for number, scale in enumerate(scales):
-            mine = _shares(sets, rows, n_layers, annotated, level, scale)
+            mine = _shares(sets, rows, n_layers, annotated, letters, scale)
             if mine is not None:
                 mine.update(colorscale=(SEQUENTIAL, BROWNS)[number], zmin=0, zmax=scale[1] or 1.0)
                 mine.colorbar.x = 1.02 + number * _BAR / (column_width * max(2, n_columns))
@@ -165,14 +167,17 @@ def _shares(
     rows: list[int],
     n_layers: int,
     annotated: bool,
-    level: bool,
+    letters: int,
     scale: tuple[float, float],
 ) -> go.Heatmap | None:
-    """Draw the columns whose largest share is on a scale; the others stay free."""
+    """Draw the columns whose largest share is on a scale; the others stay free.
+
+    Labels have so many letters a line; with none they stand upright.
+    """
     numbers = [f"{len(mask):,} {'unit' if len(mask) == 1 else 'units'}" for mask in sets.values()]
-    names = labels(sets, 19, 3) if level else labels(sets, _UPRIGHT, 1)
+    names = labels(sets, letters, 3) if letters else labels(sets, _UPRIGHT, 1)
     x = [
-        f"{name}{'<br>' if level else ', '}{number}"
+        f"{name}{'<br>' if letters else ', '}{number}"
         for name, number in zip(names, numbers, strict=True)
     ]
     shares = np.full((len(rows), len(sets)), np.nan)
