@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lensloc.errors import NotFiniteError
+from lensloc.errors import LensLocError, NotFiniteError
 from lensloc.forward.batches import evaluating, fits
 from lensloc.lesions.lesioning import (
     Effect,
@@ -67,9 +67,17 @@ class Together(Lesion):
                 several[copy].append(function)
         return [(point, _by_copy(several)) for point, several in of_copies.items()]
 
+    def _warn(self) -> None:
+        """Say nothing: each of them says what it did."""
+
 
 def _by_copy(functions: Sequence[Sequence[Function]]) -> Function:
     def run(activation: Tensor) -> Tensor | None:
+        if len(activation) % len(functions):
+            raise LensLocError(
+                f"{len(activation)} rows pass a hook point, which are not as many of each of "
+                f"{len(functions)} copies; run one lesion at a time: batch_size=1."
+            )
         parts = list(activation.chunk(len(functions)))
         changed = False
         for copy, several in enumerate(functions):
@@ -89,10 +97,12 @@ class Known:
     Attributes:
         scores: what was asked, what came of it, and what the lesion did meanwhile.
         moved: largest change of a logit of the probe; None if that is not known.
+        alone: whether it is to be run alone, since it or one beside it left no numbers.
     """
 
     scores: list[tuple[Any, Scores, Effect]] = field(default_factory=list)
     moved: float | None = None
+    alone: bool = False
 
     def taken(self, asked: Any) -> tuple[Scores, Effect] | None:
         """Return what came of it, once."""
@@ -133,6 +143,8 @@ class SideBySide:
 
     def recalled(self, asked: Any) -> Scores | None:
         """Return the open lesion's scores, if they were found beside another's."""
+        if self._own.suspended:  # it is the intact model that is asked
+            return None
         found = self._known.taken(asked)
         if found is None:
             return None
@@ -153,44 +165,46 @@ class SideBySide:
         """
         if surface(self._model).device.type == "cpu":
             room = min(room, _MOST_ON_CPU)
-        alone = crew_of(self._model).size == 1
-        most = agreed(self._model, room) if alone else least(room)
-        if most < 2 or not self._own.by_token or has_other_hooks(self._model):
+        single = crew_of(self._model).size == 1
+        most = agreed(self._model, room) if single else least(room)
+        alone = self._own.suspended or not _fits_others(self._own, self._known)
+        if most < 2 or alone or has_other_hooks(self._model):
             return None
-        fitting = (each for each in self._waiting if each[0].by_token)
+        fitting = (each for each in self._waiting if _fits_others(*each))
         self._others += islice(fitting, max(0, most - 1 - len(self._others)))
+        lesions = [(self._own, self._known), *self._others][:most]
         found: ScoresOfCopies = []
 
-        def pass_of(lesions: list[int]) -> None:
-            several = [self._others[number][0] for number in lesions]
-            with intact(self._model, [self._own]), Together(self._model, [self._own, *several]):
-                found[:] = run(1 + len(several))
+        def pass_of(numbers: list[int]) -> None:
+            parts = [lesions[number][0] for number in numbers]
+            with intact(self._model, [self._own]), Together(self._model, parts):
+                found[:] = run(len(parts))
 
-        chosen = list(range(len(self._others)))[: most - 1]
-        while chosen:
-            for number in chosen:
-                self._others[number][0].forget()
+        while len(lesions) > 1:
+            for lesion, _ in lesions[1:]:
+                lesion.forget()
             try:
-                if fits(self._model, pass_of, chosen, "lesions"):
-                    return self._told_apart(asked, chosen, found)
+                if fits(self._model, pass_of, list(range(len(lesions))), "lesions"):
+                    return self._told_apart(asked, lesions, found)
             except NotFiniteError as error:  # whose it is shows when each is run by itself
                 log.info("lesions are run one by one, since one leaves no numbers (%s)", error)
-                self._others, self._waiting = [], iter(())
+                for _, known in lesions:
+                    known.alone = True
                 return None
-            fewer = (1 + len(chosen)) // 2
+            fewer = len(lesions) // 2
             log.warning(
-                "memory ran out with %d lesions in one pass; going on with %d",
-                1 + len(chosen), fewer,
-            )  # fmt: skip
-            chosen = chosen[: fewer - 1]
+                "memory ran out with %d lesions in one pass; going on with %d", len(lesions), fewer
+            )
+            lesions = lesions[:fewer]
         return None
 
-    def _told_apart(self, asked: Any, chosen: list[int], found: ScoresOfCopies) -> Scores:
-        others = [self._others[number] for number in chosen]
-        for copy, (lesion, known) in enumerate(others, start=1):
+    def _told_apart(
+        self, asked: Any, lesions: Sequence[tuple[Lesion, Known]], found: ScoresOfCopies
+    ) -> Scores:
+        for copy, (lesion, known) in enumerate(lesions[1:], start=1):
             scores = [values[copy] for values in found]
             known.scores.append((asked, scores, lesion.effect))
-        self._probe([(self._own, self._known), *others])
+        self._probe(lesions)
         return [values[0] for values in found]
 
     def _probe(self, lesions: Sequence[tuple[Lesion, Known]]) -> None:
@@ -216,6 +230,10 @@ class SideBySide:
         for (_, known), lesioned in zip(lesions, each, strict=True):
             known.moved = float((lesioned - whole).abs().nan_to_num(nan=torch.inf).max())
         self._own.credit(Effect({}, False, self._known.moved))
+
+
+def _fits_others(lesion: Lesion, known: Known) -> bool:
+    return lesion.by_token and not known.alone
 
 
 def side_by_side() -> SideBySide | None:

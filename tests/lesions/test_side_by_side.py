@@ -172,11 +172,14 @@ def test_one_that_leaves_no_numbers_spoils_no_other(
     assert found[2][0].warnings == expected[2][0].warnings
     for (result, _), (other, _) in zip(found, expected, strict=True):
         assert result.score == pytest.approx(other.score, nan_ok=True)
-    assert "since one leaves no numbers" in caplog.text
+    # Told once: none of them is tried beside others again.
+    assert caplog.text.count("since one leaves no numbers") == 1
 
 
+@pytest.mark.parametrize("most", [3, 1])
 def test_where_memory_runs_out_fewer_are_run(
     tiny_llama: Any,
+    most: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -186,7 +189,7 @@ def test_where_memory_runs_out_fewer_are_run(
     score = scoring._score_batch
 
     def fail(*given: Any) -> Any:
-        if given[-1] > 3:
+        if given[-1] > most:
             raise torch.OutOfMemoryError
         return score(*given)
 
@@ -195,9 +198,12 @@ def test_where_memory_runs_out_fewer_are_run(
     with room_for(8) as passes, caplog.at_level(logging.WARNING, logger="lensloc"):
         run.measure(pairs, lesions[0], ahead=lesions[1:])
         found, _ = run.measure(pairs, lesions[1], ahead=lesions[2:])
-    assert set(passes) == {3}
-    assert caplog.text.count("memory ran out with") == 1
+    assert set(passes) == {most}
+    assert caplog.text.count("memory ran out with 6 lesions") == 1
     assert "memory ran out with 6 lesions in one pass; going on with 3" in caplog.text
+    assert ("memory ran out with 3 lesions in one pass; going on with 1" in caplog.text) == (
+        most < 3
+    )
     np.testing.assert_allclose(found.items["good"], expected.items["good"], rtol=0, atol=1e-4)
 
 
@@ -261,6 +267,27 @@ def test_a_lesion_that_changes_nothing_is_told(tiny_llama: Any, tmp_path: Path) 
     assert second.fired
     assert not second.changed
     assert second.moved == 0
+
+
+def test_what_the_intact_model_is_asked_is_its_own_answer(tiny_llama: Any) -> None:
+    """How fluent a text is that was written under a lesion, the intact model says."""
+    lesions = planned(tiny_llama)
+    writing = tasks.generation(["the old gardener", "nobody"], max_new_tokens=5)
+    expected, _ = Runner(tiny_llama, describe(tiny_llama), None).measure(writing, lesions[1])
+    run = Runner(tiny_llama, describe(tiny_llama), None)
+    with room_for(8) as passes:
+        found, _ = run.measure(writing, lesions[1], ahead=lesions[2:])
+    assert not any(copies > 1 for copies in passes)
+    pd.testing.assert_frame_equal(found.items, expected.items)
+
+
+def test_rows_that_are_not_so_many_of_each_copy_are_refused(tiny_llama: Any) -> None:
+    lesions = [each.on(tiny_llama, check=False) for each in planned(tiny_llama)[:2]]
+    with (
+        side_by_side.Together(tiny_llama, lesions),
+        pytest.raises(ll.LensLocError, match=r"3 rows pass .* each of 2 copies"),
+    ):
+        surface(tiny_llama).logits(torch.ones(3, 4, dtype=torch.long))
 
 
 def test_ranks_find_what_one_process_finds(checkpoints: dict[str, Path], tmp_path: Path) -> None:
