@@ -161,8 +161,8 @@ class Contrast(AsTable, FromMedia):
             condition: as there.
             item: as there.
             name: what the contrast is called in results; as the file if None.
-            sep: what separates cells: a tab in a ``.tsv``, and in a ``.csv`` a comma, unless the
-                header has none and holds all columns when it is split at ``;``, if None.
+            sep: what separates cells; if None, what divides the header into the columns that are
+                asked for: usually a tab in a ``.tsv`` and a comma in a ``.csv``.
             encoding: of the file; UTF-8, or what its byte order mark says, if None.
 
         Raises:

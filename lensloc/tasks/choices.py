@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from lensloc.contrasts.bundled import bundled_folder
-from lensloc.contrasts.lines import kind_of, stem_of
+from lensloc.contrasts.lines import kind_of, remedy_of, stem_of
 from lensloc.contrasts.readers import TableForm, read_records, require_text, text_fault
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
@@ -276,7 +276,7 @@ def multiple_choice(
     if kind_of(file) != ".jsonl":
         raise LensLocError(
             f"{file} must end in .jsonl to be read as questions, or be one of "
-            f"{', '.join(BUNDLED_CHOICES)}."
+            f"{', '.join(BUNDLED_CHOICES)}{remedy_of(file)}."
         )
     records = read_records(file, _REQUIRED, _OPTIONAL, form=form)
     read = [
