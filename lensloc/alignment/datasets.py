@@ -370,7 +370,7 @@ def _require_no_counts(
     counts = (np.diff(values, axis=0) == 1).all(axis=0)
     if len(values) < _FEWEST_COUNTED or counts.all():
         return
-    for at in np.flatnonzero(counts):
+    for at in np.flatnonzero(counts).tolist():
         raise LensLocError(
             f"{name}: the column {names[at]!r} counts the rows ({values[0, at]:g}, "
             f"{values[1, at]:g}, {values[2, at]:g} ...) and is no response; leave it out."

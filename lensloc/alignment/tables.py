@@ -16,7 +16,7 @@ from jaxtyping import Float
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm, enumerated
 from lensloc.contrasts.lines import kind_of, read_text, remedy_of, split_lines
 from lensloc.contrasts.readers import read_records, rows_of_cells
-from lensloc.display.places import is_file
+from lensloc.display.places import is_file, path_of
 from lensloc.errors import LensLocError
 
 Table = pd.DataFrame | str | Path
@@ -52,7 +52,7 @@ def read_table(
         form.require_unsaid("a table in memory")
         table, name = given.reset_index(drop=True), f"the table of {what}"
     elif isinstance(given, str | Path):
-        path = Path(given)
+        path = path_of(given)
         table, name = _read(path, what, form, known), str(path)
     else:
         raise LensLocError(

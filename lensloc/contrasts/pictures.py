@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from lensloc.contrasts.measures import of_array, of_picture, of_sound
-from lensloc.display.places import is_file, is_folder
+from lensloc.display.places import is_file, is_folder, path_of
 from lensloc.errors import LensLocError
 from lensloc.units.stimuli import Kept, Stimulus, code_of
 
@@ -33,7 +33,7 @@ def pictures(conditions: Any) -> tuple[dict[str, tuple[Stimulus, ...]], str]:
     _require_pillow()
     source = "pictures given in Python"
     if isinstance(conditions, str | Path):
-        root = Path(conditions)
+        root = path_of(conditions)
         source, conditions = str(root.resolve()), _class_folders(root)
     if not isinstance(conditions, Mapping):
         raise LensLocError(
@@ -119,7 +119,7 @@ def _class_folders(root: Path) -> dict[str, Path]:
 
 def _of(condition: str, given: Any) -> Iterator[Stimulus]:
     if isinstance(given, str | Path):
-        path = Path(given)
+        path = path_of(given)
         if is_folder(path):
             for file in _files(path, condition):
                 yield _of_file(file, f"{condition}/{file.relative_to(path).as_posix()}")
@@ -140,7 +140,7 @@ def _of(condition: str, given: Any) -> Iterator[Stimulus]:
     for number, each in enumerate(given, start=1):
         name = f"{condition} {number}"
         if isinstance(each, str | Path):
-            yield _of_file(Path(each), str(each))
+            yield _of_file(path_of(each), str(each))
         elif _is_image(each):
             yield _stimulus(_pixels_of(each, name), name, None)
         else:

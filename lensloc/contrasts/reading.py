@@ -11,6 +11,7 @@ from lensloc.contrasts import readers
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import kind_of, printable, stem_of
 from lensloc.contrasts.texts import as_name, label, require_name, require_text, require_texts
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def from_table(table: "pd.DataFrame", columns: Columns) -> Read:
 
 def from_file(path: str | Path, columns: Columns, kind: str | None = None) -> Read:
     """Read a file, of the kind that its suffix says if none is given."""
-    path = Path(path)
+    path = path_of(path)
     if kind == ".csv" and kind_of(path) == ".tsv":
         kind = ".tsv"
     rows = readers.read_rows(path, columns.asked, form=columns.form, kind=kind)

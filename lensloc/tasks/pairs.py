@@ -12,7 +12,7 @@ import pandas as pd
 from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.lines import files_in, kind_of, printable, remedy_of, stem_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows, require_text
-from lensloc.display.places import is_folder
+from lensloc.display.places import is_folder, path_of
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, sees_pads
 from lensloc.models.surface import Model
@@ -231,7 +231,7 @@ def minimal_pairs(
     form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
     if path is None:
         form.require_unsaid("the bundled set of pairs")
-    source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
+    source = bundled_folder() / "minimal_pairs.csv" if path is None else path_of(path)
     pairs: list[Pair] = []
     same: dict[Path, list[int]] = {}
     files = files_in(source, TABLE_KINDS) if is_folder(source) else [source]
