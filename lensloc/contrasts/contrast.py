@@ -397,9 +397,9 @@ class Contrast(AsTable, FromMedia):
         partner in the control whose length differs by at most ``tolerance``. ``cut`` pairs texts
         (by item, or by position) and cuts both at the end of a word, as late as lengths allow that
         differ by at most ``tolerance``. ``auto`` is ``subset`` if that keeps half of the smaller
-        side, otherwise ``cut``. Conditions of one side take turns, so that none is used up before
-        the others. Without items, partners become items of the result, so that splits keep them
-        together; with items, the texts keep theirs.
+        side, or no fewer than ``cut``, and otherwise ``cut``. Conditions of one side take turns, so
+        that none is used up before the others. Without items, partners become items of the result,
+        so that splits keep them together; with items, the texts keep theirs.
 
         Args:
             model: counts tokens, special ones included.
