@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from lensloc.contrasts.lines import TEXT_KINDS, kind_of
 from lensloc.contrasts.measures import of_array, of_picture, of_sound
 from lensloc.display.places import is_file, is_folder, path_of
 from lensloc.errors import LensLocError
@@ -166,9 +167,11 @@ def _files(folder: Path, condition: str) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not found:
+        texts = any(kind_of(file) in TEXT_KINDS for file in folder.rglob("*"))
+        remedy = "; texts are read from one table, with columns text and condition" if texts else ""
         raise LensLocError(
             f"The folder {folder} of the condition {condition!r} holds no picture; put some there "
-            "(.png, .jpg and what else Pillow reads)."
+            f"(.png, .jpg and what else Pillow reads){remedy}."
         )
     return sorted(found, key=_natural)
 

@@ -49,7 +49,8 @@ def read_language(folder: str | Path) -> Contrast:
     if not files:
         raise LensLocError(
             f"{folder} holds no file named like langloc_fmri_run1_stim_set1.csv, "
-            "the published language localizer's; check the path."
+            "the published language localizer's; check the path, or give texts of your own in one "
+            "table, with columns text and condition."
         )
     texts: dict[str, list[str]] = {name: [] for name in _CONDITIONS.values()}
     for file in files:
