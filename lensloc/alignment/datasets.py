@@ -1,6 +1,7 @@
 """What people were shown, and what their brains did: stimuli and responses to them."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from lensloc.errors import LensLocError
 
 _OF_STIMULI = ("text", "passage", "position", "group", "onset")
 _OF_SAMPLES = ("passage", "position", "run", "time")
+_UNNAMED = re.compile(r"Unnamed: \d+")  # what pandas calls a column without a name
+_FEWEST_COUNTED = 4  # of rows of which it can be said that a column counts them
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +250,8 @@ class BrainResponses:
             encoding: of files of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
-            LensLocError: a cell that is no number, naming file and row; a constant response.
+            LensLocError: a cell that is no number, naming file and row; a constant response; a
+                column that has no name, or counts the rows.
         """
         form, of_ceilings = TableForm.of(None, sep, encoding), TableForm.of(None, None, None)
         if isinstance(ceilings, str | Path):
@@ -276,7 +280,15 @@ class BrainResponses:
         names = [column for column in table.columns if column not in keys]
         if not names:
             raise LensLocError(f"{name} has no column of responses, only {', '.join(keys)}.")
+        for column in names:
+            if not column.strip() or _UNNAMED.fullmatch(column):
+                raise LensLocError(
+                    f"{name} has a column without a name, as pandas writes its index; remove it "
+                    "(in pandas, to_csv(..., index=False)), or name it if it is a response."
+                )
         values = numbers_of(table, names, name)
+        if source is given:
+            _require_no_counts(values, names, name)
         runs = tuple(texts_of(table, "run", name)) if "run" in keys else None
         times = numbers_of(table, ["time"], name)[:, 0] if "time" in keys else None
         made = cls(
@@ -346,6 +358,23 @@ class Dataset(NamedTuple):
 
     stimuli: Stimuli
     responses: BrainResponses
+
+
+def _require_no_counts(
+    values: Float[np.ndarray, "sample response"], names: Sequence[str], name: str
+) -> None:
+    """Check that no column beside others numbers the rows, as an index, a trial or a volume does.
+
+    Whatever drifts predicts such a column well, and the mean over responses with it.
+    """
+    counts = (np.diff(values, axis=0) == 1).all(axis=0)
+    if len(values) < _FEWEST_COUNTED or counts.all():
+        return
+    for at in np.flatnonzero(counts).tolist():
+        raise LensLocError(
+            f"{name}: the column {names[at]!r} counts the rows ({values[0, at]:g}, "
+            f"{values[1, at]:g}, {values[2, at]:g} ...) and is no response; leave it out."
+        )
 
 
 def _order_within(passages: Sequence[str]) -> Float[np.ndarray, " stimulus"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from lensloc.contrasts.fetching import _download
 from lensloc.display.disks import disk_told
 from lensloc.display.files import require_writable_folder, work_folder
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 
 _NATURAL_STORIES = (
@@ -78,7 +79,7 @@ def fetch(name: str, folder: str | Path) -> Path:
         LensLocError: unknown name, no network, contents other than the known ones, a folder that
             has files.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     if name not in DATA:
         raise LensLocError(f"There are no published data {name!r}; there are {', '.join(DATA)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -14,7 +14,7 @@ from lensloc.alignment.reading_data import ReadingTimes
 from lensloc.alignment.spans import joined, tokens_of
 from lensloc.alignment.surprisal import WordSurprisals
 from lensloc.alignment.tables import numbers_of, read_table, require_columns
-from lensloc.display.places import is_file
+from lensloc.display.places import is_file, path_of
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.units.provenance import Provenance
 
@@ -41,7 +41,7 @@ def natural_stories(folder: str | Path, measure: str = "meanItemRT") -> ReadingT
     Raises:
         LensLocError: a missing file or column; words of the two files that differ, naming the word.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     words = _tab_separated(folder / _WORDS)
     by_reader = measure == "RT"
     file = folder / (_READERS if by_reader else _MEANS)
@@ -81,7 +81,7 @@ def natural_stories_gpt3(folder: str | Path, words: ReadingTimes) -> WordSurpris
     Raises:
         LensLocError: a story whose text has another number of words.
     """
-    file = Path(folder) / _GPT3
+    file = path_of(folder) / _GPT3
     table, name = read_table(file, "token probabilities")
     require_columns(table, ["token", "logprob", "offset", "story"], name)
     values = numbers_of(table, ["logprob"], name, missing=True)[:, 0]
@@ -258,7 +258,7 @@ def pereira2018(path: str | Path) -> Dataset:
     """
     import scipy.io  # only this function needs it
 
-    path = Path(path)
+    path = path_of(path)
     if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:
@@ -336,7 +336,7 @@ def brainscore_assembly(
         LensLocError: no such coordinate; values that are missing in what was selected.
     """
     library = needed("xarray", "Reading an assembly", "xarray h5netcdf h5py")
-    path = Path(path)
+    path = path_of(path)
     if not is_file(path):
         raise LensLocError(f"There is no file {path}; check the path.")
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from lensloc.alignment.tables import (
     Table,
@@ -89,8 +89,8 @@ class ReadingTimes:
         """Read a table with columns ``story``, ``position``, ``word``, and times.
 
         One row per word; or, with a column ``subject``, one row per word and reader. All words of a
-        story must be there, since they are the model's context; those that were not timed have an
-        empty cell.
+        story must be there, since they are the model's context; those that were not timed, or were
+        skipped, have an empty cell.
 
         Args:
             given: a table, or a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` file.
@@ -100,7 +100,8 @@ class ReadingTimes:
             encoding: of files of text; UTF-8, or what a byte order mark says, if None.
 
         Raises:
-            LensLocError: a missing column or cell, two words in one place, a gap; naming the row.
+            LensLocError: a missing column or cell, two words in one place, a gap, a time that is
+                not above 0; naming the row.
         """
         table, name = read_table(
             given,
@@ -130,6 +131,7 @@ class ReadingTimes:
             times = times.iloc[:0].assign(time=np.zeros(0))
         else:
             times["time"] = numbers_of(table, [time], name, missing=True)[:, 0]
+            _require_above_zero(times["time"].to_numpy(), time, name)
             if "subject" in table.columns:
                 times["subject"] = texts_of(table, "subject", name)
             _require_one_time(times, name)
@@ -180,6 +182,18 @@ def _words(found: pd.DataFrame, name: str) -> pd.DataFrame:
             "so give all words (with an empty time)."
         )
     return words
+
+
+def _require_above_zero(times: Float[np.ndarray, " row"], column: str, name: str) -> None:
+    """Check that nothing stands for a time that is none: 0 for a word that was skipped, say."""
+    wrong = np.flatnonzero(times <= 0)
+    if len(wrong):
+        row = int(wrong[0])
+        more = f" (and in {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
+        raise LensLocError(
+            f"{place(name, row)}: {column} is {times[row]:g}{more}, and nobody reads a word in no "
+            "time; leave the cell of a word empty that was skipped or not timed."
+        )
 
 
 def _require_one_time(times: pd.DataFrame, name: str) -> None:

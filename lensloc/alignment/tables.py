@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from lensloc.contrasts.columns import TABLE_KINDS, TableForm
-from lensloc.contrasts.lines import kind_of, read_text, split_lines
+from lensloc.contrasts.columns import TABLE_KINDS, TableForm, enumerated
+from lensloc.contrasts.lines import kind_of, read_text, remedy_of, split_lines
 from lensloc.contrasts.readers import read_records, rows_of_cells
-from lensloc.display.places import is_file
+from lensloc.display.places import is_file, path_of
 from lensloc.errors import LensLocError
 
 Table = pd.DataFrame | str | Path
-_OTHERS = (";", "\t", "|")
 _DECIMAL_COMMA = re.compile(r"^\s*[-+]?\d*,?\d+([eE][-+]?\d+)?\s*$")
 
 
@@ -53,8 +52,8 @@ def read_table(
         form.require_unsaid("a table in memory")
         table, name = given.reset_index(drop=True), f"the table of {what}"
     elif isinstance(given, str | Path):
-        path = Path(given)
-        table, name = _read(path, what, form), str(path)
+        path = path_of(given)
+        table, name = _read(path, what, form, known), str(path)
     else:
         raise LensLocError(
             f"A table of {what} is a DataFrame, or a file that ends in {', '.join(TABLE_KINDS)}; "
@@ -72,11 +71,12 @@ def read_table(
     return table, name
 
 
-def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
+def _read(path: Path, what: str, form: TableForm, known: Sequence[str]) -> pd.DataFrame:
     kind = kind_of(path)
     if kind not in TABLE_KINDS:
         raise LensLocError(
-            f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table of {what}."
+            f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table of {what}"
+            f"{remedy_of(path)}."
         )
     if not is_file(path):
         raise LensLocError(f"There is no file {path} of {what}; check the path.")
@@ -90,7 +90,12 @@ def _read(path: Path, what: str, form: TableForm) -> pd.DataFrame:
             read = pd.DataFrame([record for _, record in read_records(path, (), form=form)])
             return read
         text = read_text(path, form.encoding)
-        separator = _separator(split_lines(text)[:1], form, kind)
+        header = "".join(split_lines(text)[:1])
+        if header.lower().startswith("sep=") and len(header) == len("sep=;"):
+            raise LensLocError(
+                f"{path}, row 1: {header!r} is no header but a note for spreadsheets; remove it."
+            )
+        separator, _ = form.separator(header, (), kind, known)
         _require_whole_rows(text, separator, path)
         table = pd.read_csv(
             io.StringIO(text),
@@ -124,15 +129,6 @@ def _require_whole_rows(text: str, separator: str, path: Path) -> None:
             )
 
 
-def _separator(header: list[str], form: TableForm, kind: str) -> str:
-    """Return what separates cells: the usual, unless the header has only another one."""
-    line = "".join(header)
-    usual, _ = form.separator(line, (), kind)
-    if form.sep is not None or usual in line:
-        return usual
-    return next((other for other in _OTHERS if other in line), usual)
-
-
 def _without_header(table: pd.DataFrame, path: Path, *, decimal_comma: bool) -> pd.DataFrame:
     """Take the first row as names of columns, and drop blank rows at the end."""
     blank = (table.isna() | (table == "")).all(axis=1).to_numpy()
@@ -160,7 +156,7 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str], name: str) -> N
     """
     for column in columns:
         if column not in table.columns:
-            present = ", ".join(map(str, table.columns))
+            present = enumerated(list(table.columns))
             raise LensLocError(f"{name} lacks the column {column!r}; its columns are {present}.")
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ReadableFormatter("lensloc: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [_at_home(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     with any_encoding():
         try:
             with given_arguments(given), rescuing(), shared_by_ranks(given):
@@ -141,6 +142,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except typer.Abort:
             _end_with("Aborted.", status=1)
     sys.exit(status or 0)
+
+
+def _at_home(argument: str) -> str:
+    """Return an argument as a shell leaves it that puts the home folder in place of a ~ behind =.
+
+    Shells do so where the ~ stands first, so that ``--out ~/a.csv`` is in the home folder, but
+    ``--out=~/a.csv`` and ``--task choice=~/a.jsonl`` in a folder that is called ~.
+    """
+    name, sign, value = argument.rpartition("=")
+    if not sign or not re.fullmatch(r"~(/\S*)?", value) or not re.fullmatch(r"[\w=-]+", name):
+        return argument
+    return f"{name}={Path(value).expanduser()}"
 
 
 def _sentence_of(error: typer.TyperException) -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 models_app = typer.Typer(no_args_is_help=True, help="Models: list them, fetch them.")
 stimuli_app = typer.Typer(no_args_is_help=True, help="Stimuli: list them, show them.")
 
+_MOST_SHOWN = 20  # of texts that occur twice
+
 
 def models_list(
     pattern: Annotated[str, typer.Argument(help="Show only names that contain this.")] = "",
@@ -194,8 +196,12 @@ def _show_check(console: Console, contrast: Contrast, model: "Model | None") -> 
     differences = ", ".join(f"{m} {value:+.2f}" for m, value in found.differences.items())
     console.print(f"  standardised difference, target - control: {differences}", highlight=False)
     repeated = contrast.duplicates()
-    for sentence in [*found.warnings, *repeated]:
+    for sentence in [*found.warnings, *repeated[:_MOST_SHOWN]]:
         console.print(f"  {sentence}", markup=False, highlight=False, soft_wrap=True)
+    if len(repeated) > _MOST_SHOWN:
+        more = len(repeated) - _MOST_SHOWN
+        what = "text occurs" if more == 1 else "texts occur"
+        console.print(f"  {more:,} more {what} twice or more: Contrast.duplicates", highlight=False)
     if not repeated:
         console.print("  no text occurs twice", highlight=False)
     return bool(repeated)

@@ -13,7 +13,7 @@ from lensloc import contrasts, vocabulary
 from lensloc.cli.seeing import conditions_of, of_folder
 from lensloc.cli.tables import FIGURES, TABLES
 from lensloc.contrasts.contrast import Contrast
-from lensloc.contrasts.lines import kind_of
+from lensloc.contrasts.lines import kind_of, remedy_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows
 from lensloc.contrasts.texts import label
 from lensloc.errors import LensLocError
@@ -343,7 +343,7 @@ def own_contrast(
     if kind_of(path) not in TABLE_KINDS:
         raise LensLocError(
             f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a contrast, or be a folder "
-            "with a folder of pictures for every condition."
+            f"with a folder of pictures for every condition{remedy_of(path)}."
         )
     if not target or not control:
         raise LensLocError(f"{path} needs --target and --control: conditions of the file.")

@@ -1,5 +1,6 @@
 """Are the two sides of a contrast equally long? Measured, and made so."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lensloc.models.surface import Model
+
+log = logging.getLogger(__name__)
 
 Measure = Literal["tokens", "characters", "words"]
 MEASURES: tuple[str, ...] = get_args(Measure)
@@ -198,6 +201,15 @@ def matched_texts(
             texts[name].append(text)
             of[name].append(item if by_item else str(number))
     kept = [name for name, found in texts.items() if found]
+    lost = [name for name in texts if name not in kept]
+    n_pairs, smaller = sum(len(texts[name]) for name in target), min(map(len, sides))
+    if lost or n_pairs < smaller / 2:
+        log.warning(
+            "%d pairs are equally long in %s, of %d that there could be%s; another measure, or a "
+            "tolerance, keeps more.",
+            *(n_pairs, how.on, smaller),
+            f", and none has a text of {', '.join(map(repr, lost))}" if lost else "",
+        )
     return {n: tuple(texts[n]) for n in kept}, {n: tuple(of[n]) for n in kept}
 
 
@@ -213,7 +225,9 @@ def _match(
     few = len(found) < min(len(target), len(control)) / 2
     if how.method == "cut" or (how.method == "auto" and few):
         pairs = _by_item(target, control) if by_item else list(zip(target, control, strict=False))
-        found = _cut_pairs(pairs, on, model, tolerance)
+        cut = _cut_pairs(pairs, on, model, tolerance)
+        # Of what has no spaces, Chinese say, no beginning can be cut off, and the subset is larger.
+        found = cut if how.method == "cut" or len(cut) > len(found) else found
     if not found:
         raise LensLocError(
             f"No text of the target can be matched in {on} with one of the control within "

@@ -19,6 +19,7 @@ from lensloc.contrasts.lines import printable, stem_of
 from lensloc.contrasts.texts import as_name, require_text, require_texts
 from lensloc.display import markup
 from lensloc.display.apart import require_apart
+from lensloc.display.places import path_of
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError, noted
 from lensloc.units.text_sets import TextSet
@@ -224,7 +225,7 @@ class Pairs(Savable):
             LensLocError: as :meth:`from_dataframe`, or a file that is missing, empty or malformed;
                 file and row are named.
         """
-        path = Path(path)
+        path = path_of(path)
         form = _form(clean, corrupted, right, wrong, group, sep, encoding)
         required = [*_FIELDS, *([_GROUP] if group != _GROUP else [])]
         rows = readers.read_rows(path, required, [_GROUP], form=form)

@@ -18,6 +18,7 @@ TABLE_KINDS = (*SEPARATORS, ".jsonl", ".parquet")
 # What is tried where a header does not hold the usual one: a spreadsheet writes semicolons where a
 # comma is decimal.
 _OTHERS = (",", ";", "\t", "|")
+_MOST_SHOWN, _LONGEST_SHOWN = 12, 40
 _SPELLED = {"tab": "\t", r"\t": "\t"}
 
 
@@ -27,8 +28,7 @@ class TableForm:
 
     Attributes:
         columns: name that is asked for -> name of the column, where it is another.
-        sep: what separates cells; a tab in a ``.tsv``, and in a ``.csv`` a comma unless the header
-            has none, if None.
+        sep: what separates cells; what the header shows if None (see :meth:`separator`).
         encoding: by name; what a byte order mark says, or UTF-8, if None.
     """
 
@@ -105,30 +105,34 @@ class TableForm:
                     f"{names} is none; leave it out."
                 )
 
-    def separator(self, header: str, columns: Sequence[str], kind: str) -> tuple[str, str]:
+    def separator(
+        self, header: str, columns: Sequence[str], kind: str, optional: Sequence[str] = ()
+    ) -> tuple[str, str]:
         """Return what separates cells, and a hint if it may be something else.
 
-        Where nothing was said, another than the usual one is taken only if the header does not
-        hold that, and holds all columns when it is split by the other.
+        Where nothing was said, it is what makes the header hold most of what is asked for; among
+        equals the usual one, unless the header has only another.
 
         Args:
             header: first line of the file.
             columns: what is asked for.
             kind: of the file.
+            optional: what is asked for if it is there.
         """
         if self.sep is not None:
             return self.sep, ""
         usual = SEPARATORS[kind]
-        if usual in header:
-            return usual, ""
-        asked = {folded(self.columns.get(name, name)) for name in columns}
-        for other in _OTHERS:
-            if other in header:
-                titles = {folded(title.strip().strip('"')) for title in header.split(other)}
-                if asked and asked <= titles:
-                    return other, ""
-                return usual, f"; if {other!r} separates them, say sep={other!r}"
-        return usual, ""
+        asked = {folded(self.columns.get(name, name)) for name in (*columns, *optional)}
+
+        def rank(separator: str) -> tuple[int, bool]:
+            titles = {folded(title.strip().strip('"')) for title in header.split(separator)}
+            return len(asked & titles), separator in header
+
+        chosen = max((usual, *_OTHERS), key=rank)  # the first of several equals
+        most = max(_OTHERS, key=header.count)
+        if columns and chosen == usual and header.count(most) > header.count(usual):
+            return chosen, f"; if {most!r} separates them, say sep={most!r}"
+        return chosen, ""
 
     def places(
         self,
@@ -173,10 +177,18 @@ class TableForm:
                 places[name] = found[0]
             elif name in columns or name in self.columns:
                 raise LensLocError(
-                    f"{where} lacks the {what} {asked!r}; it has "
-                    f"{', '.join(map(str, present)) or 'none'}{hint}."
+                    f"{where} lacks the {what} {asked!r}; it has {enumerated(present)}{hint}."
                 )
         return places
+
+
+def enumerated(names: Sequence[Any]) -> str:
+    """Return names of columns for a message, which stays a sentence whatever a header holds."""
+    shown = [" ".join(str(name).split()) for name in names[:_MOST_SHOWN]]
+    shown = [name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…" for name in shown]
+    shown = [name if name and "," not in name else repr(name) for name in shown]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, *([f"and {more:,} more"] if more else [])]) or "none"
 
 
 def folded(name: str) -> str:

@@ -161,8 +161,8 @@ class Contrast(AsTable, FromMedia):
             condition: as there.
             item: as there.
             name: what the contrast is called in results; as the file if None.
-            sep: what separates cells: a tab in a ``.tsv``, and in a ``.csv`` a comma, unless the
-                header has none and holds all columns when it is split at ``;``, if None.
+            sep: what separates cells; if None, what divides the header into the columns that are
+                asked for: usually a tab in a ``.tsv`` and a comma in a ``.csv``.
             encoding: of the file; UTF-8, or what its byte order mark says, if None.
 
         Raises:
@@ -397,9 +397,9 @@ class Contrast(AsTable, FromMedia):
         partner in the control whose length differs by at most ``tolerance``. ``cut`` pairs texts
         (by item, or by position) and cuts both at the end of a word, as late as lengths allow that
         differ by at most ``tolerance``. ``auto`` is ``subset`` if that keeps half of the smaller
-        side, otherwise ``cut``. Conditions of one side take turns, so that none is used up before
-        the others. Without items, partners become items of the result, so that splits keep them
-        together; with items, the texts keep theirs.
+        side, or no fewer than ``cut``, and otherwise ``cut``. Conditions of one side take turns, so
+        that none is used up before the others. Without items, partners become items of the result,
+        so that splits keep them together; with items, the texts keep theirs.
 
         Args:
             model: counts tokens, special ones included.

@@ -28,6 +28,21 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# How files begin that are none of text, whatever they are called, and what to do about them.
+_SHEET = "save the sheet that you want as CSV (UTF-8), or read it with pandas"
+_SIGNATURES = (
+    (b"PK\x03\x04", f"a workbook or another zip archive; of a workbook, {_SHEET}"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", f"an old Excel workbook; {_SHEET}"),
+    (b"PAR1", "a Parquet file; give its name the suffix .parquet"),
+    (b"%PDF-", "a PDF; copy its text into a file of text"),
+    (b"\x1f\x8b", "compressed; give its name the suffix .gz behind that of the text"),
+    (b"BZh", "compressed; give its name the suffix .bz2 behind that of the text"),
+    (b"\xfd7zXZ\x00", "compressed; give its name the suffix .xz behind that of the text"),
+)
+_SUFFIXES = {
+    **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"), f"; {_SHEET}"),
+    ".json": "; write one JSON object per line, as .jsonl",
+}
 _MARK = "\ufeff"  # which stays where an encoding was named
 _BLOCK = 2**20
 # What ends a line in a file. Unicode has more line ends, which stand within texts.
@@ -65,6 +80,16 @@ def kind_of(path: Path) -> str:
     if suffix in _PACKED and inner in TEXT_KINDS:
         return inner
     return _ALIASES.get(suffix, suffix)
+
+
+def remedy_of(path: Path) -> str:
+    """Return what to do with a file that cannot be read, as the end of a sentence, if it is known.
+
+    Example:
+        >>> remedy_of(Path("mine.json")), remedy_of(Path("mine.docx"))
+        ('; write one JSON object per line, as .jsonl', '')
+    """
+    return _SUFFIXES.get(path.suffix.lower(), "")
 
 
 def stem_of(path: Path) -> str:
@@ -171,7 +196,9 @@ def _opened(
     try:
         with path.open("rb") as raw, _unpacked(path, raw) as stream:
             size = max(1, os.fstat(raw.fileno()).st_size)
-            found = encoding or _encoding_of(stream.peek(4))
+            head = stream.peek(8)
+            _require_text(path, head)
+            found = encoding or _encoding_of(head)
             with io.TextIOWrapper(stream, _known(found), newline="") as text:
                 yield text, lambda: min(1.0, raw.tell() / size)
     except FileNotFoundError as error:
@@ -186,6 +213,14 @@ def _opened(
     except OSError as error:
         reason = error.strerror or error
         raise LensLocError(f"{path} cannot be read ({reason}); check the file.") from error
+
+
+def _require_text(path: Path, head: bytes) -> None:
+    """Check that a file does not begin as one of another kind, as a workbook does."""
+    for signature, what in _SIGNATURES:
+        # The two letters of bzip2 are those of words: a digit and a mark follow them.
+        if head.startswith(signature) and (signature != b"BZh" or head[4:8] == b"1AY&"):
+            raise LensLocError(f"{path} is no file of text but {what}.")
 
 
 def _damaged(path: Path, error: Exception) -> str:

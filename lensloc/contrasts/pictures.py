@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Shaped
 
+from lensloc.contrasts.lines import TEXT_KINDS, kind_of
 from lensloc.contrasts.measures import of_array, of_picture, of_sound
-from lensloc.display.places import is_file, is_folder
+from lensloc.display.places import is_file, is_folder, path_of
 from lensloc.errors import LensLocError
 from lensloc.units.stimuli import Kept, Stimulus, code_of
 
@@ -33,7 +34,7 @@ def pictures(conditions: Any) -> tuple[dict[str, tuple[Stimulus, ...]], str]:
     _require_pillow()
     source = "pictures given in Python"
     if isinstance(conditions, str | Path):
-        root = Path(conditions)
+        root = path_of(conditions)
         source, conditions = str(root.resolve()), _class_folders(root)
     if not isinstance(conditions, Mapping):
         raise LensLocError(
@@ -119,7 +120,7 @@ def _class_folders(root: Path) -> dict[str, Path]:
 
 def _of(condition: str, given: Any) -> Iterator[Stimulus]:
     if isinstance(given, str | Path):
-        path = Path(given)
+        path = path_of(given)
         if is_folder(path):
             for file in _files(path, condition):
                 yield _of_file(file, f"{condition}/{file.relative_to(path).as_posix()}")
@@ -140,7 +141,7 @@ def _of(condition: str, given: Any) -> Iterator[Stimulus]:
     for number, each in enumerate(given, start=1):
         name = f"{condition} {number}"
         if isinstance(each, str | Path):
-            yield _of_file(Path(each), str(each))
+            yield _of_file(path_of(each), str(each))
         elif _is_image(each):
             yield _stimulus(_pixels_of(each, name), name, None)
         else:
@@ -166,9 +167,11 @@ def _files(folder: Path, condition: str) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not found:
+        texts = any(kind_of(file) in TEXT_KINDS for file in folder.rglob("*"))
+        remedy = "; texts are read from one table, with columns text and condition" if texts else ""
         raise LensLocError(
             f"The folder {folder} of the condition {condition!r} holds no picture; put some there "
-            "(.png, .jpg and what else Pillow reads)."
+            f"(.png, .jpg and what else Pillow reads){remedy}."
         )
     return sorted(found, key=_natural)
 

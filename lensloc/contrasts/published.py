@@ -12,7 +12,7 @@ from lensloc.contrasts.lines import split_lines
 from lensloc.contrasts.protocols import PUBLISHED
 from lensloc.contrasts.readers import Row, read_csv, read_text
 from lensloc.contrasts.texts import text_fault
-from lensloc.display.places import is_file, is_folder
+from lensloc.display.places import is_file, is_folder, path_of
 from lensloc.errors import LensLocError
 
 LANGUAGE_FILES = re.compile(r"langloc_fmri_run.*_stim_set.*\.csv", re.IGNORECASE)
@@ -41,7 +41,7 @@ def read_language(folder: str | Path) -> Contrast:
     Raises:
         LensLocError: if the folder, a column, a word or a whole condition is missing.
     """
-    folder = Path(folder)
+    folder = path_of(folder)
     if not is_folder(folder):
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
     # The pattern passes over hidden files, which other systems leave there (._langloc...).
@@ -49,7 +49,8 @@ def read_language(folder: str | Path) -> Contrast:
     if not files:
         raise LensLocError(
             f"{folder} holds no file named like langloc_fmri_run1_stim_set1.csv, "
-            "the published language localizer's; check the path."
+            "the published language localizer's; check the path, or give texts of your own in one "
+            "table, with columns text and condition."
         )
     texts: dict[str, list[str]] = {name: [] for name in _CONDITIONS.values()}
     for file in files:
@@ -111,7 +112,7 @@ def read_theory_of_mind(folder: str | Path, *, instruction: str, seed: int = 42)
         LensLocError: if the folder or a file is missing, empty or not UTF-8.
     """
     require_seed(seed, most=OLD_SEEDS)
-    folder = Path(folder)
+    folder = path_of(folder)
     if not is_folder(folder):
         raise LensLocError(f"There is no stimulus folder {folder}; check the path.")
     if (folder / "tomloc").is_dir():

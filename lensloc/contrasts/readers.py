@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lensloc.contrasts.columns import TABLE_KINDS, TableForm
-from lensloc.contrasts.lines import Line, kind_of, lines_of, read_text, split_lines
+from lensloc.contrasts.lines import (
+    Line,
+    kind_of,
+    lines_of,
+    read_text,
+    remedy_of,
+    split_lines,
+)
 from lensloc.contrasts.texts import label, require_text, require_texts, text_fault
 from lensloc.display.places import is_file
 from lensloc.errors import LensLocError
@@ -49,6 +57,7 @@ _ROWS_AT_ONCE = 256
 _CSV_LIMIT = threading.Lock()
 _LONGEST_CELL = 2**31 - 1
 _PLAIN = TableForm()
+_SAID = re.compile(r"sep=(?P<sep>[^\r\n\"])[\r\n]*\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,9 @@ def read_rows(
     """
     found = kind or kind_of(path)
     if found not in TABLE_KINDS:
-        raise LensLocError(f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table.")
+        raise LensLocError(
+            f"{path} must end in {', '.join(TABLE_KINDS)} to be read as a table{remedy_of(path)}."
+        )
     if kind is None:
         form.require_fits(path)
     if found == ".parquet":
@@ -251,7 +262,12 @@ def _csv_rows(
 ) -> Iterator[Row]:
     lines = lines_of(path, form.encoding)
     first = next(lines, Line(1, "", 1.0))
+    said = _SAID.match(first.text)
+    if said is not None:  # as spreadsheets write for each other
+        first = next(lines, Line(2, "", 1.0))
     separator, hint = form.separator(first.text, columns, kind)
+    if said is not None and form.sep is None:
+        separator, hint = said["sep"], ""
     current = first
 
     def texts() -> Iterator[str]:
@@ -269,7 +285,7 @@ def _csv_rows(
             cells = _next_of(reader)
             if cells is None:
                 return
-            if not cells:  # a blank line
+            if not cells or (len(cells) > 1 and not any(map(str.strip, cells))):  # a blank row
                 continue
             if len(cells) > len(header):
                 raise LensLocError(

@@ -1,5 +1,6 @@
 """Tables -> the conditions, texts and items of a contrast."""
 
+import logging
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from lensloc.contrasts import readers
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import kind_of, printable, stem_of
 from lensloc.contrasts.texts import as_name, label, require_name, require_text, require_texts
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+log = logging.getLogger(__name__)
 
 _ASKED = ("condition", "text", "item")
 
@@ -59,7 +63,7 @@ def from_table(table: "pd.DataFrame", columns: Columns) -> Read:
 
 def from_file(path: str | Path, columns: Columns, kind: str | None = None) -> Read:
     """Read a file, of the kind that its suffix says if none is given."""
-    path = Path(path)
+    path = path_of(path)
     if kind == ".csv" and kind_of(path) == ".tsv":
         kind = ".tsv"
     rows = readers.read_rows(path, columns.asked, form=columns.form, kind=kind)
@@ -75,7 +79,11 @@ def from_hub(dataset: str, split: str, columns: Columns) -> Read:
 def _read(rows: Iterable[readers.Row], name: str, source: str, columns: Columns) -> Read:
     texts: dict[str, list[str]] = {}
     items: dict[str, list[str]] = {}
+    blank: list[int] = []
     for row in rows:
+        if all(_is_blank(row.cells[name]) for name in ("condition", "text")):
+            blank.append(row.number)
+            continue
         place = f"{source}, row {row.number}"
         condition = label(row.cells["condition"], place, columns.condition)
         if condition not in texts:
@@ -90,12 +98,22 @@ def _read(rows: Iterable[readers.Row], name: str, source: str, columns: Columns)
         if columns.item is not None:
             item = label(row.cells["item"], place, columns.item)
             items.setdefault(condition, []).append(item)
+    if blank:
+        first = f"row {blank[0]} is" if len(blank) == 1 else f"{len(blank):,} rows are"
+        log.warning(
+            "%s: %s left out, with nothing in %r and %r (the first: row %d).",
+            *(source, first, columns.condition, columns.text, blank[0]),
+        )
     return Read(
         name,
         source,
         {condition: tuple(found) for condition, found in texts.items()},
         None if columns.item is None else {key: tuple(found) for key, found in items.items()},
     )
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
 # -- what was given in Python ----------------------------------------------------------------------

@@ -10,6 +10,8 @@ from lensloc.errors import LensLocError
 from lensloc.units.stimuli import Stimulus
 from lensloc.units.verbatim import as_text
 
+_PLACES = 10  # where a text occurs, as far as it is told
+
 
 def text_fault(text: Any) -> str | None:
     """Say what is wrong with a text, as the end of a sentence; None if nothing is.
@@ -102,7 +104,8 @@ def repeated(conditions: Mapping[str, Iterable[str]]) -> list[str]:
         for row, text in enumerate(texts, start=1):
             where.setdefault(text, []).append(f"{name} {row}")
     return [
-        f"{text!r} occurs {len(places)} times: {', '.join(places)}"
+        f"{text!r} occurs {len(places)} times: {', '.join(places[:_PLACES])}"
+        + (f" and {len(places) - _PLACES} more" if len(places) > _PLACES else "")
         for text, places in where.items()
         if len(places) > 1
     ]

@@ -18,6 +18,7 @@ def save(found: Any, path: str | Path, *, overwrite: bool = False) -> Path:
         LensLocError: for what cannot be kept, another suffix, or a place that cannot be written or
             is taken.
     """
+    from lensloc.display.places import path_of
     from lensloc.display.savable import write_result
 
-    return write_result(found, Path(path), overwrite=overwrite)
+    return write_result(found, path_of(path), overwrite=overwrite)

@@ -7,10 +7,11 @@ opaque.
 
 import functools
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lensloc.display.templates import pieces
 
@@ -18,6 +19,25 @@ from lensloc.display.templates import pieces
 POSITIVE, NEGATIVE = "#d55e00", "#0072b2"
 _LEVELS = 12
 _MOST_ROWS = 20
+# Letters that are written from right to left (Hebrew, Arabic, Syriac, Thaana, N'Ko, Adlam ...), and
+# what stands between two of them.
+_RIGHT_TO_LEFT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_NAMED = re.compile(f"[{_RIGHT_TO_LEFT}](?:[{_RIGHT_TO_LEFT}\\s_'’-]*[{_RIGHT_TO_LEFT}])?")
+
+
+def isolated(text: str) -> Markup:
+    """Return a sentence in which names that are written from right to left turn nothing else round.
+
+    Without that, a browser puts the sign of a number behind it that follows such a name, and names
+    beside a ``>`` in the order of their script.
+
+    Example:
+        >>> isolated("a < b"), isolated("\u05d0\u05d1 (-0.5)")
+        (Markup('a &lt; b'), Markup('<bdi>\u05d0\u05d1</bdi> (-0.5)'))
+    """
+    if isinstance(text, Markup):
+        return text
+    return Markup(_NAMED.sub(lambda found: f"<bdi>{found[0]}</bdi>", str(escape(text))))
 
 
 def shortened(text: str, length: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from lensloc.display.apart import require_apart
 from lensloc.display.container import is_container, unpacked
 from lensloc.display.kinds import class_of
-from lensloc.display.places import is_folder
+from lensloc.display.places import is_folder, path_of
 from lensloc.display.sealed import DamagedError, metadata_of
 from lensloc.display.unjoined import unjoined_sentence
 from lensloc.errors import LensLocError
@@ -35,7 +35,7 @@ def load(path: str | Path) -> Any:
     Raises:
         LensLocError: if the file is missing, damaged, of a later version, or no result.
     """
-    path = Path(path)
+    path = path_of(path)
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lensloc.display.container import SUFFIX, identity_in, packed, unpacked
 from lensloc.display.exports import csv_of, latex_of
 from lensloc.display.files import require_free, write_file
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Savable:
         Raises:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
-        return write_result(self, Path(path), overwrite=overwrite)
+        return write_result(self, path_of(path), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> "Self":
@@ -42,7 +43,7 @@ class Savable:
             LensLocError: if the file is missing, damaged, of a later version, or holds something
                 else.
         """
-        found: Self = unpacked(Path(path), cls.__name__)
+        found: Self = unpacked(path_of(path), cls.__name__)
         return found
 
     def push_to_hub(
@@ -117,7 +118,7 @@ class Savable:
         Raises:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
-        path = Path(path)
+        path = path_of(path)
         if path.suffix.lower() != ".csv":
             raise LensLocError(f"{path} must end in .csv; {SUFFIX} files are written by save.")
         content = csv_of(self.to_dataframe()).encode(errors="backslashreplace")

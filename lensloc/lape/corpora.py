@@ -13,6 +13,7 @@ import pandas as pd
 from torch import Tensor
 
 from lensloc.contrasts.readers import TableForm, from_dataframe
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 from lensloc.lape.documents import Corpus, Document, Ids, one_text, rows_of_tokens
 from lensloc.lape.hub import HUB, data_set
@@ -54,7 +55,7 @@ def open_corpus(name: str, given: Any, form: TableForm | None = None) -> Corpus:
     if isinstance(given, str) and given.startswith(HUB):
         return Corpus(_items(data_set(given), name, column))
     if isinstance(given, str | Path):
-        return open_path(Path(given), form)
+        return open_path(path_of(given), form)
     if isinstance(given, Tensor | np.ndarray):
         return rows_of_tokens(given, f"The tokens of {name!r}")
     if isinstance(given, pd.DataFrame):
@@ -75,7 +76,7 @@ def require_fitting_file(corpora: Mapping[str, Any], form: TableForm) -> None:
         LensLocError: if there is none.
     """
     named = [given for given in corpora.values() if isinstance(given, str | Path)]
-    form.require_fits(*(Path(given) for given in named if not str(given).startswith(HUB)))
+    form.require_fits(*(path_of(given) for given in named if not str(given).startswith(HUB)))
 
 
 def windows(

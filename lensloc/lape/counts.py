@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lensloc.display.container import SUFFIX
 from lensloc.display.files import write_file
+from lensloc.display.places import path_of
 from lensloc.display.savable import Savable
 from lensloc.errors import LensLocError
 from lensloc.lape.archive import packed, part_of, texts_of, unpacked
@@ -270,7 +271,7 @@ class ActivationCounts(Savable):
         Raises:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
-        path = Path(path)
+        path = path_of(path)
         if path.suffix.lower() == SUFFIX:
             return super().save(path, overwrite=overwrite)
         if path.suffix.lower() != ".safetensors":
@@ -294,9 +295,9 @@ class ActivationCounts(Savable):
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
-        if Path(path).suffix.lower() == SUFFIX:
+        if path_of(path).suffix.lower() == SUFFIX:
             return super().load(path)
-        return unpacked(Path(path), _KIND, _WHAT, cls._of_record)
+        return unpacked(path_of(path), _KIND, _WHAT, cls._of_record)
 
     @classmethod
     def _of_record(

@@ -16,6 +16,7 @@ from lensloc.arguments import require_a, require_named
 from lensloc.display import markup
 from lensloc.display.container import SUFFIX
 from lensloc.display.files import write_file
+from lensloc.display.places import path_of
 from lensloc.display.savable import Savable
 from lensloc.display.sentences.neurons import language_notes
 from lensloc.errors import LensLocError, noted
@@ -100,7 +101,7 @@ class Identified(Savable):
         Raises:
             LensLocError: for another suffix, or a place that cannot be written or is taken.
         """
-        path = Path(path)
+        path = path_of(path)
         if path.suffix.lower() == SUFFIX:
             return super().save(path, overwrite=overwrite)
         if path.suffix.lower() != ".safetensors":
@@ -130,9 +131,9 @@ class Identified(Savable):
         Raises:
             LensLocError: if the file is missing, damaged, or holds something else.
         """
-        if Path(path).suffix.lower() == SUFFIX:
+        if path_of(path).suffix.lower() == SUFFIX:
             return super().load(path)
-        return unpacked(Path(path), _KIND, "a file of language neurons", cls._of_record)
+        return unpacked(path_of(path), _KIND, "a file of language neurons", cls._of_record)
 
     @classmethod
     def _of_record(cls, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> "Identified":

@@ -9,6 +9,7 @@ import numpy as np
 from lensloc.arguments import require_numbers
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.readers import require_texts
+from lensloc.display.places import path_of
 from lensloc.display.sentences.control_draws import draw_notes
 from lensloc.display.sentences.lesions import lesion_notes
 from lensloc.errors import LensLocError
@@ -88,12 +89,12 @@ def perplexity(
             )
         texts = prose(list(masks), "held-out")
     form = TableForm.of({"text": text}, sep, encoding)
-    files = [Path(given) for given in texts.values() if isinstance(given, str | Path)]
+    files = [path_of(given) for given in texts.values() if isinstance(given, str | Path)]
     if not files:
         form.require_unsaid("none of these texts")
     form.require_fits(*files)
     tasks = [
-        perplexity_task(given, limit=limit, name=name, **form.fitted(Path(given)).said)
+        perplexity_task(given, limit=limit, name=name, **form.fitted(path_of(given)).said)
         if isinstance(given, str | Path)
         else perplexity_task(require_texts(given, f"Text of {name!r}"), limit=limit, name=name)
         for name, given in texts.items()

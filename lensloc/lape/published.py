@@ -11,6 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from lensloc.display.files import write_file
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 from lensloc.lape.torch_files import load_torch
 from lensloc.units.mask import UnitMask
@@ -52,7 +53,7 @@ def read_neurons(
             not of this format, has a neuron that the model lacks, or another number of languages
             than ``names``.
     """
-    path = Path(path)
+    path = path_of(path)
     found = _require_lists(load_torch(path, "a file of language neurons"), path)
     log.info("%s holds the neurons of %d languages", path, len(found))
     if names is None:
@@ -115,7 +116,7 @@ def write_neurons(
     lists = [[units.nonzero().squeeze(1) for units in mask.mask] for mask in masks.values()]
     buffer = io.BytesIO()
     torch.save(lists, buffer)
-    return write_file(Path(path), buffer.getvalue(), overwrite=overwrite)
+    return write_file(path_of(path), buffer.getvalue(), overwrite=overwrite)
 
 
 def _require_lists(found: Any, path: Path) -> list[list[Any]]:

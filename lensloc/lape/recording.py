@@ -13,6 +13,7 @@ import xxhash
 
 from lensloc.contrasts.columns import TableForm
 from lensloc.display.files import require_writable_folder
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.forward.batches import run_batches
 from lensloc.forward.memory import Budget, pass_bytes, tokens_at_once
@@ -138,7 +139,7 @@ def record(
         "bos": bos,
         "n_blocks": n_blocks if keep_windows else None,
     }
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else path_of(checkpoint)
     if path is not None:
         require_writable_folder(path.parent, "The checkpoint's folder")
     empty = Tally(blocks=Blocks((), (), 1, n_blocks) if keep_windows else None)

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import plotly.io
 
 from lensloc.display.files import require_free, write_file
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 from lensloc.plot.showing import CONFIG
 
@@ -34,7 +35,7 @@ def save(figure: go.Figure, path: str | Path, *, overwrite: bool = False) -> Pat
         LensLocError: for another suffix, a place that cannot be written or is taken, or a missing
             extra.
     """
-    path = Path(path)
+    path = path_of(path)
     if path.suffix.lower() not in (".html", ".png", ".svg", ".pdf"):
         raise LensLocError(
             f"{path} has an unknown suffix; figures are written as .html, .png, .svg or .pdf."

@@ -237,7 +237,10 @@ def summarised(moments: Mapping[str, Moments], conditions: Sequence[str], role: 
 
 def _require_two(role: str, n: int) -> None:
     if n < 2:
-        raise LensLocError(f"The {role} has {n} stimuli; a t-test needs at least two in each.")
+        raise LensLocError(
+            f"The {role} has {n} stimul{'us' if n == 1 else 'i'}; a t-test needs at least two in "
+            "each."
+        )
 
 
 def _above_zero(variance: Tensor) -> Tensor:

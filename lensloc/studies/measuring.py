@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from lensloc.errors import LensLocWarning, NotFiniteError
+from lensloc.errors import LensLocError, LensLocWarning, NotFiniteError
 from lensloc.lesions.lesioning import (
     Effect,
     Lesion,
@@ -99,6 +99,7 @@ class Runner:
 
         Raises:
             NotFiniteError: if the model gives no numbers without any of these lesions either.
+            LensLocError: if the items are others than those of the intact model.
         """
         lesions = self._planned(planned)
         key = self._key(task, lesions)
@@ -108,11 +109,36 @@ class Runner:
                 known = self._look_up(key) if waited else None
                 if known is None:
                     known = self._made(task, lesions, ahead)
+                    self._require_same_items(task, known[0])
                     if self._store is not None:
                         self._store.save_record(key, _to_record(*known))
+        self._require_same_items(task, known[0])
         self._known[repr(key)] = known
         # What was kept may have been measured under another name.
         return dataclasses.replace(known[0], task=task.name), known[1]
+
+    def _require_same_items(self, task: Task, found: TaskResult) -> None:
+        """Check that a task of anyone's gave the items that it gave for the intact model.
+
+        Network, controls and the intact model are compared item by item.
+        """
+        intact = self._known.get(repr(self._key(task, [])))
+        if intact is None:
+            return
+        own, others = (list(map(str, one.items["item"])) for one in (found, intact[0]))
+        if own == others:
+            return
+        if len(own) != len(others):
+            what = f"{len(own)} items under a lesion and {len(others)} for the intact model"
+        else:
+            pairs = zip(own, others, strict=True)
+            at = next(at for at, (one, other) in enumerate(pairs) if one != other)
+            what = f"as item {at + 1} {own[at][:60]!r} under a lesion and {others[at][:60]!r} for "
+            what += "the intact model"
+        raise LensLocError(
+            f"The task {task.name!r} gave {what}; return the same items in the same order, "
+            "whatever the lesion, since they are compared one by one."
+        )
 
     def _making(self, key: Mapping[str, Any], task: Task) -> AbstractContextManager[bool]:
         if self._store is None:

@@ -333,7 +333,14 @@ def _on_halves(
     picked = []
     with unwarned():  # told when the mask was made
         for half in halves:
-            found = test(responses.at(half), made.target, made.control, absolute=made.absolute)
+            try:
+                found = test(responses.at(half), made.target, made.control, absolute=made.absolute)
+            except LensLocError as error:
+                raise LensLocError(
+                    "Half of the stimuli are too few to pick units on, so that the other half can "
+                    f"be measured ({str(error).rstrip('.')}); add stimuli, or measure all of them, "
+                    "cross_validate=False, which flatters the units."
+                ) from error
             picked.append(found.select(rule))
     if not all(map(len, picked)):
         reason = f"on one half of them the rule ({made.selection}) picks no unit"

@@ -17,6 +17,7 @@ from safetensors.torch import save as safetensors_bytes
 from lensloc.display.disks import reason_of
 from lensloc.display.files import remove_orphans, try_folder, write_atomically
 from lensloc.display.locks import held
+from lensloc.display.places import path_of
 from lensloc.display.sealed import (
     DamagedError,
     NewerError,
@@ -67,7 +68,7 @@ class Store:
         Raises:
             LensLocError: if the place is a file, or its name is none.
         """
-        found = cls(Path(folder))
+        found = cls(path_of(folder))
         try:
             try_folder(found.folder)
         except (FileExistsError, NotADirectoryError, ValueError) as error:

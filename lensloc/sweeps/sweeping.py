@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lensloc.display.places import path_of
 from lensloc.display.progress import progress_bar
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.models.cache import store_folder
@@ -98,7 +99,7 @@ def _store(store: Store | str | Path | None, *, measure: bool) -> Store:
             f"store is a folder, or ll.Store.at(folder); {type(store).__name__} is neither."
         )
     named = store.folder if isinstance(store, Store) else store
-    folder = store_folder("sweeps") if named is None else Path(named)
+    folder = store_folder("sweeps") if named is None else path_of(named)
     if measure:
         return sweep_store(folder)
     with contextlib.suppress(OSError, ValueError):  # a name that is none, where nothing is found

@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from lensloc.contrasts.bundled import bundled_folder
-from lensloc.contrasts.lines import kind_of, stem_of
+from lensloc.contrasts.lines import kind_of, remedy_of, stem_of
 from lensloc.contrasts.readers import TableForm, read_records, require_text, text_fault
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
@@ -268,7 +269,7 @@ def multiple_choice(
     if not isinstance(separator, str):
         raise LensLocError(f"separator is a text, '' for none; {separator!r} is not.")
     bundled = str(path) in BUNDLED_CHOICES
-    file = bundled_folder() / f"{path}.jsonl" if bundled else Path(path)
+    file = bundled_folder() / f"{path}.jsonl" if bundled else path_of(path)
     named = dict(zip(_REQUIRED, (prompt, choices, answer), strict=True))
     form = TableForm.of(named, None, encoding)
     if bundled:
@@ -276,7 +277,7 @@ def multiple_choice(
     if kind_of(file) != ".jsonl":
         raise LensLocError(
             f"{file} must end in .jsonl to be read as questions, or be one of "
-            f"{', '.join(BUNDLED_CHOICES)}."
+            f"{', '.join(BUNDLED_CHOICES)}{remedy_of(file)}."
         )
     records = read_records(file, _REQUIRED, _OPTIONAL, form=form)
     read = [

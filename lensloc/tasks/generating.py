@@ -11,6 +11,7 @@ import pandas as pd
 from lensloc.arguments import require_numbers
 from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import TableForm, read_prompts, require_texts
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.lesions.lesioning import intact
@@ -217,7 +218,7 @@ def generation(
     if prompts is None:
         prompts = bundled_folder() / "beginnings.txt"
     if isinstance(prompts, str | Path):
-        prompts = read_prompts(Path(prompts), form=form)
+        prompts = read_prompts(path_of(prompts), form=form)
     prompts = tuple(require_texts(prompts, "Prompt", may_be_empty=True))
     if not prompts:
         raise LensLocError("There is no prompt to continue; give at least one.")

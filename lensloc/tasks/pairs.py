@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from lensloc.contrasts.bundled import bundled_folder
-from lensloc.contrasts.lines import files_in, kind_of, printable, stem_of
+from lensloc.contrasts.lines import files_in, kind_of, printable, remedy_of, stem_of
 from lensloc.contrasts.readers import TABLE_KINDS, TableForm, read_rows, require_text
-from lensloc.display.places import is_folder
+from lensloc.display.places import is_folder, path_of
 from lensloc.errors import LensLocError, LensLocWarning
 from lensloc.forward.batches import BatchSize, sees_pads
 from lensloc.models.surface import Model
@@ -231,7 +231,7 @@ def minimal_pairs(
     form = TableForm.of({_GOOD: good, _BAD: bad, _GROUP: group}, sep, encoding)
     if path is None:
         form.require_unsaid("the bundled set of pairs")
-    source = bundled_folder() / "minimal_pairs.csv" if path is None else Path(path)
+    source = bundled_folder() / "minimal_pairs.csv" if path is None else path_of(path)
     pairs: list[Pair] = []
     same: dict[Path, list[int]] = {}
     files = files_in(source, TABLE_KINDS) if is_folder(source) else [source]
@@ -258,7 +258,8 @@ def _read(file: Path, form: TableForm, *, named: bool) -> Iterator[tuple[int, Pa
     """Return every pair and its row; ``named``: the paradigm's column was asked for by name."""
     if kind_of(file) not in TABLE_KINDS:
         raise LensLocError(
-            f"{file} must end in {', '.join(TABLE_KINDS)} to be read as minimal pairs."
+            f"{file} must end in {', '.join(TABLE_KINDS)} to be read as minimal pairs"
+            f"{remedy_of(file)}."
         )
     titles = [form.columns.get(name, name) for name in (_GOOD, _BAD)]
     required = [_GOOD, _BAD, *([_GROUP] if named else [])]

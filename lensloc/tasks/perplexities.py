@@ -11,6 +11,7 @@ import pandas as pd
 
 from lensloc.contrasts.bundled import bundled_folder
 from lensloc.contrasts.readers import TableForm, read_csv, read_texts, require_texts
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 from lensloc.forward.batches import BatchSize
 from lensloc.models.adapting import surface
@@ -238,7 +239,7 @@ def bits_per_byte(texts: Sequence[str] | str | Path | None = None, **options: An
 def _texts(texts: Sequence[str] | str | Path | None, form: TableForm) -> list[tuple[str, str]]:
     """Return every text and its place."""
     if isinstance(texts, str | Path):
-        return read_texts(Path(texts), form=form)
+        return read_texts(path_of(texts), form=form)
     if texts is not None:
         form.require_unsaid("a list of texts")
         return [(text, f"Text {number}") for number, text in enumerate(require_texts(texts), 1)]

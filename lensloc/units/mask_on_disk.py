@@ -8,6 +8,7 @@ import pandas as pd
 from torch import Tensor
 
 from lensloc.display.container import SUFFIX, unpacked
+from lensloc.display.places import path_of
 from lensloc.display.plain_json import loads
 from lensloc.display.savable import Savable, write_result
 from lensloc.errors import LensLocError
@@ -40,7 +41,7 @@ class OnDisk(Savable):
         Raises:
             LensLocError: for another suffix, a place that cannot be written, or one that is taken.
         """
-        path = Path(path)
+        path = path_of(path)
         if kind_of(path) == SUFFIX:
             return write_result(self, path, overwrite=overwrite)
         tensors: dict[str, Tensor] = {}
@@ -93,7 +94,7 @@ class OnDisk(Savable):
         from lensloc.units.brainscore import write_brainscore  # it knows this class
 
         return write_brainscore(
-            self, Path(folder), model_id, benchmark=benchmark, overwrite=overwrite
+            self, path_of(folder), model_id, benchmark=benchmark, overwrite=overwrite
         )
 
     def _is_kept_in(self: Any, path: Path) -> bool:
@@ -124,7 +125,7 @@ class OnDisk(Savable):
             LensLocError: if the file is missing, truncated, pickled, not a mask, or of another
                 site.
         """
-        path = Path(path)
+        path = path_of(path)
         found: UnitMask
         if kind_of(path) == SUFFIX:
             found = unpacked(path, "UnitMask")

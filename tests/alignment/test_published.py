@@ -257,6 +257,25 @@ def test_tables_as_spreadsheets_and_other_tools_write_them(tmp_path: Path) -> No
         ll.alignment.Stimuli.of(["One"], sep=";")
 
 
+def test_columns_that_number_the_rows_are_no_responses(tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": [0.5, 0.1, 0.9, 0.3, 0.2], "b": [1.0, 3.0, 2.0, 9.0, 4.0]})
+    table.to_csv(tmp_path / "index.csv")
+    with pytest.raises(LensLocError, match=r"index\.csv has a column without a name, as"):
+        ll.alignment.BrainResponses.of(tmp_path / "index.csv")
+    with pytest.raises(LensLocError, match="the table of responses has a column without a name"):
+        ll.alignment.BrainResponses.of(pd.read_csv(tmp_path / "index.csv"))
+    for name, start in (("trial", 1), ("index", 0), ("volume", 117)):
+        numbered = table.assign(**{name: range(start, start + 5)})
+        numbered.to_csv(tmp_path / "trials.csv", index=False)
+        for given in (numbered, tmp_path / "trials.csv"):
+            with pytest.raises(LensLocError, match=f"the column '{name}' counts the rows .{start}"):
+                ll.alignment.BrainResponses.of(given)
+    # An array has nothing but responses, whatever they are; and others may rise by other steps.
+    assert ll.alignment.BrainResponses.of(np.arange(5.0)).names == ("response 1",)
+    rising = table.assign(drift=np.arange(5) * 0.5, whole=[1, 2, 3, 4, 6])
+    assert ll.alignment.BrainResponses.of(rising).names == ("a", "b", "drift", "whole")
+
+
 def test_ceilings_that_do_not_fit_are_told(tmp_path: Path) -> None:
     y = pd.DataFrame({"a": [1.0, 2, 3], "b": [1.0, 0, 1]})
     with pytest.raises(LensLocError, match="name a response 'c'"):

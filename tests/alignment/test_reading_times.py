@@ -287,6 +287,11 @@ def test_tables_that_are_wrong_are_told() -> None:
     text.loc[7, "time"] = "slow"
     read(text, "row 8: time is 'slow', not a number")
     read(good.assign(time=np.nan), "has no time in the column 'time'")
+    skipped = good.copy()  # as trackers of eyes write it
+    skipped.loc[[4, 9], "time"] = 0.0
+    read(skipped, r"row 5: time is 0 \(and in 1 more rows\), and nobody reads a word in no time")
+    skipped.loc[4, "time"] = -3.5
+    read(skipped.rename(columns={"time": "RT"}), r"row 5: RT is -3\.5 \(and", time="RT")
 
 
 def test_words_without_times_are_context_only(tmp_path: Any) -> None:

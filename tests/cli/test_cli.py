@@ -16,7 +16,7 @@ from commands import run, run_json
 from huggingface_hub import constants
 from published_stimuli import HEADER, NONWORDS, SENTENCES, published_rows, tom_folder, trial
 
-from lensloc import UnitMask, contrasts
+from lensloc import Contrast, UnitMask, contrasts
 from lensloc.contrasts import fetching
 
 
@@ -350,8 +350,34 @@ def test_stimuli_check_of_bundled_sets_and_files(
     printed = capfd.readouterr().out
     assert "'x' occurs 2 times: b 1, b 3" in printed
     assert "tokens" not in printed
+    twice = [f"{side},text {n}" for side in "ab" for n in range(24)] + ["a,often"] * 14
+    Path("many.csv").write_text("\n".join(["condition,text", *twice]))
+    assert run("stimuli", "check", "many.csv", *roles, "--model-name", "none") == 1
+    printed = capfd.readouterr().out
+    assert "'text 19' occurs 2 times: a 20, b 20" in printed
+    assert "'text 20'" not in printed
+    assert "5 more texts occur twice or more" in printed
+    mine = Contrast.from_csv("many.csv", target="a", control="b")
+    assert mine.duplicates()[-1].endswith("a 33, a 34 and 4 more")
     assert run("stimuli", "check", "mine.csv", "--model-name", "none") == 2
     assert "mine.csv needs --target and --control" in capfd.readouterr().err
+
+
+def test_the_home_folder_is_found_behind_an_equals_sign(
+    workplace: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = workplace / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    roles = ("--target", "hot", "--control", "cold")
+    assert run("localize", "--contrast=~/mine.csv", *roles) == 2
+    assert f"There is no stimulus file {home / 'mine.csv'}" in capfd.readouterr().err
+    assert run("evaluate", "--network", "language", "--task", "choice=~/q.jsonl") == 2
+    assert f"{home / 'q.jsonl'}" in capfd.readouterr().err
+    # A text stays as it is, and so does what only begins so.
+    assert run("stimuli", "check", "a=~b", "--target", "x = ~/y", "--control", "z") == 2
+    assert "a=~b must end in" in capfd.readouterr().err
+    assert not (workplace / "~").exists()
 
 
 def test_stimuli_check_of_published_folders(

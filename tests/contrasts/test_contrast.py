@@ -256,6 +256,34 @@ def test_auto_cuts_where_a_subset_would_lose_too_much(tiny_llama: Any) -> None:
     assert len(found.conditions["a"]) == 4
 
 
+def test_auto_does_not_cut_what_would_keep_less(caplog: pytest.LogCaptureFixture) -> None:
+    """Of texts without spaces, as in Chinese, no beginning can be cut off at the end of a word."""
+    a = [
+        "狗跑",
+        "猫在睡觉",
+        "孩子们在唱歌",
+        "天空是蓝色的哦",
+        "我早上喜欢喝咖啡",
+        "今天的阳光非常明媚",
+    ]
+    b = ["今天的阳光真明媚", "x", "狗在公园里跑", "猫睡", "河水冷", "因为下雨我们没有去山上"]
+    contrast = Contrast.from_texts({"a": a, "b": b[:3], "c": b[3:]}, target="a", control=["b", "c"])
+    found = contrast.matched(on="characters")
+    assert found.conditions["a"] == ("狗跑", "孩子们在唱歌", "我早上喜欢喝咖啡")
+    assert sorted(map(len, [*found.conditions["b"], *found.conditions["c"]])) == [2, 6, 8]
+    assert not caplog.records  # half of the texts are left
+    less = contrast.with_roles(target="a", control="b").matched(on="characters")
+    assert len(less.conditions["a"]) == 2
+    assert not caplog.records
+    last = Contrast.from_texts({"a": a, "b": b[:3], "d": [*b[4:], *"yzv"]}, target="a",
+                               control=["b", "d"])  # fmt: skip
+    assert list(last.matched(on="characters").conditions) == ["a", "b"]
+    assert "2 pairs are equally long in characters, of 6 that there could be, and none has a " in (
+        caplog.text
+    )
+    assert "text of 'd'; another measure, or a tolerance, keeps more" in caplog.text
+
+
 def test_matching_trouble_is_told(tiny_llama: Any) -> None:
     contrast = Contrast.from_texts({"a": ["aaaa"], "b": ["b"]}, target="a", control="b")
     with pytest.raises(LensLocError, match="needs a model"):

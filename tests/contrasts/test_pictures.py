@@ -158,6 +158,15 @@ def test_bad_pictures_are_named(folder: Path) -> None:
         ll.Contrast.from_images(folder, **SIDES)
     (folder / "nothing").mkdir()
     empty = {"faces": folder / "nothing", "objects": folder / "objects"}
+    words = folder.parent / "words"
+    (words / "faces").mkdir(parents=True)
+    (words / "faces" / "1.txt").write_text("a face")
+    with pytest.raises(
+        ll.LensLocError, match=r"no picture; .* reads\); texts are read from one ta"
+    ):
+        ll.Contrast.from_images(words, target="faces", control="faces")
+    with pytest.raises(ll.LensLocError, match="give texts of your own in one table, with columns"):
+        ll.contrasts.language(words)
     with pytest.raises(ll.LensLocError, match=r"nothing of the condition 'faces' holds no picture"):
         ll.Contrast.from_images(empty, **SIDES)
     with pytest.raises(ll.LensLocError, match="holds no folder of pictures"):

@@ -1,9 +1,11 @@
 """One reader of tables and texts: encodings, separators, columns, and what is no text."""
 
+import bz2
 import copy
 import csv
 import gzip
 import json
+import lzma
 import os
 import pickle
 import threading
@@ -20,6 +22,7 @@ import pytest
 from task_files import refused
 
 from lensloc import Contrast, LensLocError, contrasts
+from lensloc.alignment.datasets import Stimuli
 from lensloc.contrasts.columns import TableForm
 from lensloc.contrasts.lines import files_in, kind_of, lines_of, read_text, split_lines, stem_of
 from lensloc.contrasts.published import read_language
@@ -157,6 +160,18 @@ def test_compressed_files_are_read(tmp_path: Path) -> None:
         ("a.csv", "note, text;text;condition\nx;fire, hot;hot\ny;ice;cold\n", {"sep": ";"}),
         ("a.txt", "text\tcondition\nfire, hot\thot\nice\tcold\n", {"sep": "tab"}),
         ("a.tsv", 'text,condition\n"fire, hot",hot\nice,cold\n', {}),
+        # A comma within the name of a column separates none.
+        ("a.csv", "note, text;text;condition\nx;fire, hot;hot\ny;ice;cold\n", {}),
+        ("a.csv", "text;rt, ms;condition\nfire, hot;1,5;hot\nice;2;cold\n", {}),
+        ("a.tsv", "rt; s\ttext\tcondition\n1\tfire, hot\thot\n2\tice\tcold\n", {}),
+        # Spreadsheets tell each other what separates cells.
+        ("a.csv", "sep=;\ntext;condition\nfire, hot;hot\nice;cold\n", {}),
+        ("a.csv", "\ufeffSEP=|\r\ntext|condition\r\nfire, hot|hot\r\nice|cold\r\n", {}),
+        ("a.csv", "sep=\t\ntext\tcondition\nfire, hot\thot\nice\tcold\n", {}),
+        ("a.csv", "sep=,\ntext;condition\nfire, hot;hot\nice;cold\n", {"sep": ";"}),
+        # Blank rows, as spreadsheets write them.
+        ("a.csv", "text;condition;n\n;;\nfire, hot;hot;1\n ; ;\nice;cold;2\n;;\n;;\n", {}),
+        ("a.tsv", "text\tcondition\nfire, hot\thot\n\t\nice\tcold\n\t\n", {}),
     ],
 )
 def test_separators(tmp_path: Path, name: str, content: str, said: dict[str, str]) -> None:
@@ -169,9 +184,11 @@ def test_separators(tmp_path: Path, name: str, content: str, said: dict[str, str
 def test_a_separator_is_not_guessed_where_it_could_be_another(tmp_path: Path) -> None:
     # A comma in the header: these are two columns, and none of them is text.
     path = write(tmp_path / "a.csv", "note, text;condition\nx;hot\n")
-    refused(lambda: Contrast.from_csv(path, **ROLES), "lacks the column 'condition'")
+    refused(lambda: Contrast.from_csv(path, **ROLES), "'text'; it has 'note, text', condition.")
     path = write(tmp_path / "b.csv", "words;condition\nx;hot\n")
-    refused(lambda: Contrast.from_csv(path, **ROLES), "lacks the column", "say sep=';'")
+    refused(lambda: Contrast.from_csv(path, **ROLES), "the column 'text'; it has words, condition.")
+    path = write(tmp_path / "b.csv", "a;b;c, d\nx;hot\n")
+    refused(lambda: Contrast.from_csv(path, **ROLES), "if ';' separates them, say sep=';'")
     # A header of one column stays one, whatever its cells hold.
     path = write(tmp_path / "c.csv", "text\na; b\n")
     assert texts_of(path) == ["a; b"]
@@ -308,6 +325,81 @@ def test_columns_are_named_by_argument_everywhere(tmp_path: Path) -> None:
     questions = write(tmp_path / "q.jsonl", json.dumps(asked))
     named = {"prompt": "question", "choices": "options", "answer": "label"}
     assert multiple_choice(questions, **named).questions[0].answer == 1
+
+
+def test_a_message_stays_a_sentence_whatever_a_header_holds(tmp_path: Path) -> None:
+    texts = [{"text": f"a text, and {n} more words of it", "condition": "hot"} for n in range(200)]
+    for name, content in (
+        ("a.csv", json.dumps(texts)),
+        ("b.csv", ",".join(f"voxel {n}" for n in range(2000)) + "\n" + "1," * 1999),
+        ("c.jsonl", json.dumps({f"word {n}" * 50: n for n in range(100)})),
+    ):
+        path = write(tmp_path / name, content)
+        with pytest.raises(LensLocError, match=r"lacks the .* it has .* more") as caught:
+            Contrast.from_csv(path, **ROLES) if name < "c" else Contrast.from_file(path, **ROLES)
+        assert len(str(caught.value)) < 800
+    with pytest.raises(LensLocError, match=r"its columns are voxel 0, .*, and 1,988 more"):
+        Stimuli.of(tmp_path / "b.csv")
+
+
+def test_rows_without_text_and_condition_are_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As tools for experiments write them: a row per routine, with texts in those of trials."""
+    log = "sentence,cond,key\n,,space\nfire,hot,left\n,,\nice,cold,right\n ,,escape\n"
+    path = write(tmp_path / "log.csv", log)
+    columns: dict[str, str] = {"text": "sentence", "condition": "cond"}
+    for given in (path, pd.read_csv(path)):
+        caplog.clear()
+        made = (
+            Contrast.from_csv(given, **ROLES, **columns)
+            if isinstance(given, Path)
+            else Contrast.from_dataframe(given, **ROLES, **columns)
+        )
+        assert made.texts == ("fire", "ice")
+        assert "rows are left out, with nothing in 'cond' and 'sentence' (the first: row " in (
+            caplog.text
+        )
+    for half in ("sentence,cond\nfire,hot\n,cold\n", "sentence,cond\nfire,hot\nice,\n"):
+        part = write(tmp_path / "half.csv", half)
+        refused(lambda p=part: Contrast.from_csv(p, **ROLES, **columns), "row 3: the column")
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00\x08", "a workbook or another zip archive; of a w"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "an old Excel workbook; save the sheet"),
+        (b"PAR1\x15\x04", "a Parquet file; give its name the suffix .parquet"),
+        (gzip.compress(b"text,condition\n"), "compressed; give its name the suffix .gz"),
+        (bz2.compress(b"text,condition\n"), "compressed; give its name the suffix .bz2"),
+        (lzma.compress(b"text,condition\n"), "compressed; give its name the suffix .xz"),
+    ],
+)  # fmt: skip
+def test_files_that_are_called_text_and_are_none(tmp_path: Path, head: bytes, told: str) -> None:
+    path = write(tmp_path / "a.csv", head)
+    for encoding in (None, "cp1252", "latin-1"):
+        refused(
+            lambda e=encoding: Contrast.from_csv(path, **ROLES, encoding=e),
+            f"{path} is no file of text but {told}",
+        )
+    refused(lambda: Stimuli.of(path), told)
+    refused(lambda: perplexity(path.rename(tmp_path / "a.txt")), told)
+
+
+def test_what_to_do_with_files_of_other_tools(tmp_path: Path) -> None:
+    for name, told in (
+        ("a.xlsx", "; save the sheet that you want as CSV (UTF-8), or read it with pandas."),
+        ("a.ODS", "; save the sheet that you want as CSV (UTF-8), or read it with pandas."),
+        ("a.json", "; write one JSON object per line, as .jsonl."),
+    ):
+        path = write(tmp_path / name, b"PK")
+        refused(lambda p=path: Contrast.from_file(p, **ROLES), told)
+        refused(lambda p=path: minimal_pairs(p), told)
+        refused(lambda p=path: multiple_choice(p), told)
+        refused(lambda p=path: Stimuli.of(p), told)
+    words = write(tmp_path / "a.csv", "text,condition\nPK fire,hot\nBZh ice,cold\n")
+    assert Contrast.from_csv(words, **ROLES).texts == ("PK fire", "BZh ice")
 
 
 # -- what is no text -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from task_files import refused
 import lensloc as ll
 from lensloc import UnitMask, lape, plot
 from lensloc.display.files import require_writable_folder, write_atomically, write_file
+from lensloc.display.places import path_of
 from lensloc.lape.torch_files import load_torch
 from lensloc.pages.explorer import ExplorerPage
 from lensloc.studies.store import Store
@@ -219,3 +220,50 @@ READERS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("what", list(READERS))
 def test_names_that_are_too_long_are_told(tmp_path: Path, what: str) -> None:
     refused(lambda: READERS[what](tmp_path), LONG, "(File name too long); check the ")
+
+
+def test_the_home_folder_is_meant_by_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    mask = UnitMask.from_addresses(["L0.resid_post.1"], shape=(2, 4))
+    figure = plot.t_histogram(selectivity())
+    texts = {"a": ["x y", "z"], "b": ["u", "v w"]}
+    contrast = ll.Contrast.from_texts(texts, target="a", control="b")
+    mask.save("~/mask.safetensors")
+    mask.save(Path("~/mask.npy"))
+    plot.save(figure, "~/figures/t.html")
+    contrast.save("~/c.lensloc")
+    ll.save(contrast, "~/again.lensloc")
+    contrast.to_csv("~/c.csv")
+    Store.at("~/store")
+    assert not (tmp_path / "~").exists()
+    assert {file.name for file in home.iterdir()} == {
+        "mask.safetensors", "mask.npy", "figures", "c.lensloc", "again.lensloc", "c.csv", "store",
+    }  # fmt: skip
+    assert ll.load("~/c.lensloc") == contrast
+    assert UnitMask.load("~/mask.safetensors") == mask
+    assert ll.Contrast.from_csv("~/c.csv", target="a", control="b").texts == contrast.texts
+    assert path_of("~nobody-of-this-name/a") == Path("~nobody-of-this-name/a")
+
+
+@pytest.mark.parametrize("given", [["a", "b"], [("good", "bad")], 5, None, b"a.csv", {"a": 1}])
+def test_what_is_no_path_is_told(given: Any, tmp_path: Path) -> None:
+    mask = UnitMask.from_addresses(["L0.resid_post.1"], shape=(2, 4))
+    calls: list[Callable[[], Any]] = [
+        lambda: mask.save(given),
+        lambda: UnitMask.load(given),
+        lambda: ll.load(given),
+        lambda: ll.Contrast.from_file(given, target="a", control="b"),
+        lambda: ll.Pairs.from_file(given),
+        lambda: ll.tasks.multiple_choice(given),
+        lambda: lape.ActivationCounts.load(given),
+        lambda: ll.alignment.pereira2018(given),
+    ]
+    if given is not None:  # the bundled pairs
+        calls.append(lambda: ll.tasks.minimal_pairs(given))
+    for call in calls:
+        refused(call, "The path of a file or folder is needed, as a text; something of type")

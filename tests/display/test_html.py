@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from plotted import lesions, mask_of, selectivity
 
 from lensloc import Contrast, localize, response_profile, study
@@ -22,6 +22,7 @@ from lensloc.display.markup import (
     stacked,
     table,
 )
+from lensloc.pages.report import pieces
 
 EVIL = '<img src=x onerror="alert(1)"><script>alert(2)</script>'
 
@@ -146,3 +147,23 @@ def test_thumbnails_draw_what_they_are_given() -> None:
     assert heatmap([], label="none")
     assert mask_of((2, 4))._repr_html_()
     assert selectivity()._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [
+        ("\u0627\u0644\u0639\u0631\u0628\u064a\u0629", " (+0.26)"),  # Arabic
+        ("\u05e2\u05d1\u05e8\u05d9\u05ea", " (-0.14, n = 20)"),  # Hebrew
+        ("\u0646\u0635 \u0637\u0648\u064a\u0644", " > b"),  # two words
+    ],
+)
+def test_names_from_right_to_left_leave_numbers_as_they_are(name: str, after: str) -> None:
+    """A browser would put the sign of the number that follows behind it, and turn > round."""
+    sentence = f"From most to least: {name}{after} & the lesion."
+    shown = f"<bdi>{name}</bdi>{escape(after)} &amp; the "
+    for found in (pieces.explained([sentence]), pieces.bullets([sentence]), pieces.prose(sentence)):
+        assert shown in found
+        assert found.count("<bdi>") == 1
+    assert "<dfn" in pieces.explained([sentence])
+    assert "<bdi>" not in pieces.explained(["\u4e2d\u6587 (+0.26), \U0001f600 and \u0434\u0430"])
+    assert pieces.bullets([Markup("<b>b</b>")]).count("<b>b</b>") == 1

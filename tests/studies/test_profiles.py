@@ -19,6 +19,7 @@ from lensloc import (
     plot,
     response_profile,
 )
+from lensloc.errors import unwarned
 from lensloc.studies.store import Store
 
 WORDS = (
@@ -455,3 +456,17 @@ def test_pooling_is_the_masks_unless_told_otherwise(tiny_llama: Any, contrast: C
     )
     np.testing.assert_array_equal(own, told)
     assert not np.allclose(own, last)
+
+
+def test_too_few_stimuli_for_halves_are_told(tiny_llama: Any) -> None:
+    texts = {"a": ["one two", "three", "four five six"], "b": ["seven", "eight nine", "ten"]}
+    few = Contrast.from_texts(texts, target="a", control="b")
+    with unwarned():
+        mask = localize(tiny_llama, few, progress=False).top(k=5)
+        with pytest.raises(
+            LensLocError,
+            match=r"Half of the stimuli are too few .*has 1 stimulus; a .*cross_validate=False",
+        ):
+            response_profile(tiny_llama, mask, few, progress=False)
+        found = response_profile(tiny_llama, mask, few, cross_validate=False, progress=False)
+    assert list(found.table["stimuli"]) == [3, 3]

@@ -130,6 +130,33 @@ def test_items_that_are_none_are_told(sentence: str, tiny_llama: Any) -> None:
         ll.tasks.of_function(lambda model: WRONG[sentence], name="mine")(tiny_llama)
 
 
+@pytest.mark.parametrize(
+    ("later", "sentence"),
+    [
+        ([1.0, 0.0, 1.0], "gave 3 items under a lesion and 2 for the intact model; return"),
+        ([1.0], "gave 1 items under a lesion and 2 for"),
+        ([{"item": "b", "value": 1}, {"item": "a", "value": 0}],
+         "gave as item 1 'b' under a lesion and 'a' for the intact model"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("first_lesion", [2, 3])
+def test_other_items_under_a_lesion_are_told(
+    later: Any, sentence: str, first_lesion: int, tiny_llama: Any, mask: ll.UnitMask
+) -> None:
+    calls: list[int] = []
+
+    def picky(model: Any) -> Any:
+        """Return other items from the network's lesion on, or from the first draw on."""
+        calls.append(1)
+        same = [{"item": "a", "value": 1}, {"item": "b", "value": 0}]
+        return later if len(calls) >= first_lesion else same
+
+    with pytest.raises(LensLocError, match=f"The task 'picky' {sentence}"), unwarned():
+        ll.lesion_study(
+            tiny_llama, {"m": fits(mask, tiny_llama)}, [picky], ll.controls("layer"), progress=False
+        )
+
+
 def test_a_function_that_fails_is_named(tiny_llama: Any, mask: ll.UnitMask) -> None:
     def broken(model: Any) -> Any:
         raise KeyError("nothing")

@@ -12,6 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from lensloc.display.files import write_file
+from lensloc.display.places import path_of
 from lensloc.display.templates import pieces, rendered
 
 _HEIGHT = 900  # of the frame in a notebook, in pixels
@@ -63,7 +64,7 @@ class ExplorerPage:
         Raises:
             LensLocError: if the place cannot be written, or is taken.
         """
-        return write_file(Path(path), self.html.encode(), overwrite=overwrite)
+        return write_file(path_of(path), self.html.encode(), overwrite=overwrite)
 
 
 def source(name: str) -> str:

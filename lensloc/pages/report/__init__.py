@@ -7,6 +7,7 @@ import pandas as pd
 
 from lensloc.arguments import require_a, require_numbers
 from lensloc.display.files import require_free, write_file
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError, refuse_idle
 from lensloc.pages.report.baselines import require_untrained
 from lensloc.pages.report.page import lesion_page, part_page, study_page
@@ -75,7 +76,7 @@ def report(
         LensLocError: something else than a study; percent or site for what has its own; a page
             that cannot be written, or is there already.
     """
-    path = Path(out)
+    path = path_of(out)
     if path.suffix.lower() not in (".html", ".htm"):
         raise LensLocError(f"{path} must end in .html, since a report is a page.")
     require_numbers(top=top)

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from lensloc.display.markup import isolated
 from lensloc.display.sentences.words import listed
 from lensloc.display.templates import rendered
 from lensloc.pages.explorer import data_script, explorer_style, payload, source
@@ -146,8 +147,8 @@ def _page(
     content = rendered(
         "pages/report/body.html.jinja",
         title=title,
-        subtitle=subtitle,
-        verdict=verdict,
+        subtitle=isolated(subtitle),
+        verdict=isolated(verdict),
         sections=body,
         figures=data_script({"figures": figures, "templates": templates()}, "lensloc-figures"),
         explored=explored,

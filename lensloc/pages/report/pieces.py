@@ -6,13 +6,14 @@ from typing import Any, cast
 
 from markupsafe import Markup
 
+from lensloc.display.markup import isolated
 from lensloc.display.templates import pieces
 from lensloc.pages.report.terms import with_terms
 
 
 def prose(text: str) -> Markup:
     """Return a paragraph."""
-    return _piece("prose", text)
+    return _piece("prose", isolated(text))
 
 
 def explained(paragraphs: Sequence[str]) -> Markup:
@@ -38,7 +39,7 @@ def heading(text: str) -> Markup:
 
 def bullets(items: Sequence[str], kind: str = "") -> Markup:
     """Return a list of sentences, or of other pieces; ``kind`` is its class for the style sheet."""
-    return _piece("bullets", items, kind)
+    return _piece("bullets", [isolated(item) for item in items], kind)
 
 
 def listing(rows: Sequence[Mapping[str, str]], caption: str) -> Markup:

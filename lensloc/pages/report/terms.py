@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from lensloc.display.markup import isolated
 from lensloc.units.outliers import OUTLIER_RATIO
 
 TERMS: Mapping[str, str] = MappingProxyType(
@@ -45,6 +46,6 @@ def with_terms(text: str, told: set[str]) -> Markup:
             continue
         told.add(found[0])
         meaning = Markup('<dfn tabindex="0" title="{}">{}</dfn>').format(TERMS[found[0]], found[0])
-        parts += [escape(text[end : found.start()]), meaning]
+        parts += [isolated(text[end : found.start()]), meaning]
         end = found.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    return Markup("").join([*parts, isolated(text[end:])])
