@@ -37,7 +37,8 @@ own = sweep_world.PLAN["contrasts"][0]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"site": ["resid_post"]}, r"yaml, line \d+ \(site\): there is no key 'site' here; did you"),
     ({"models": [{"name": "gpt2", "revison": "a"}]}, r"line 3 \(models\[0\].revison\).* revisions"),
-    ({"models": []}, r"\(models\): .*at least 1 item"),
+    ({"models": []}, r"\(models\): models has nothing in it; give at least one"),
+    ({"sites": []}, r"\(sites\): sites has nothing in it"),
     ({"models": ["my-llama", "gtp2"]}, r"line 3 \(models\[1\]\): there is no model 'gtp2' \(close"),
     ({"models": ["my-llama", "./my-llama/../my-gpt2", "my-llama"]}, "my-llama is there twice"),
     ({"models": [{"name": "my-llama", "revisions": ["a"]}]}, "has no revisions"),
