@@ -120,6 +120,11 @@ def test_commands_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None
             shared_by_ranks(given),
         ):
             pass
+    with (
+        pytest.raises(ll.LensLocError, match=r"^lensloc report is one process's work"),
+        shared_by_ranks(["report", "--network", "language"]),
+    ):
+        pass
 
 
 def test_one_rank_says_what_was_wrong(

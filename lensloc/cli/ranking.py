@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import typer
@@ -53,7 +54,8 @@ def _shares_by_itself(arguments: Sequence[str]) -> bool:
 
 
 def _require_shared(arguments: Sequence[str]) -> None:
-    words = " ".join(["lensloc", *arguments[:2]])
+    named = takewhile(lambda word: not word.startswith("-"), arguments[:2])
+    words = " ".join(["lensloc", *named])
     if not any(f"{words} ".startswith(f"lensloc {command} ") for command in SHARED):
         raise LensLocError(
             f"{words} is one process's work; run it without torchrun. Shared by several are "
