@@ -6,6 +6,7 @@ n's, modulo the number of ranks. What ranks found is exchanged in the order of r
 them go on with the same. Only rank 0 reads what is kept, writes files, shows bars.
 """
 
+import importlib
 import os
 import pickle
 import sys
@@ -167,12 +168,11 @@ def first_to_tell() -> bool:
 
     torchrun's store is asked, which outlives ranks. Rank 0 tells where it cannot be reached.
     """
-    from torch.distributed import TCPStore
-
+    distributed: Any = importlib.import_module("torch.distributed")
     given = os.environ
     run = ".".join(given.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT"))
     try:
-        store = TCPStore(
+        store = distributed.TCPStore(
             given["MASTER_ADDR"], int(given["MASTER_PORT"]), is_master=False, timeout=_ASKING
         )
         return int(store.add(f"lensloc told {run}", 1)) == 1

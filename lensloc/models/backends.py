@@ -169,7 +169,7 @@ def _reference(model: Any) -> Reference:
             raise
         n_ranks, config = int(group.size()), model.config.get_text_config()
         heads = heads_of(config)
-        of_keys = getattr(config, "num_key_value_heads", None) or heads
+        of_keys: Any = getattr(config, "num_key_value_heads", None) or heads
         if heads is None or (heads % n_ranks == 0 and of_keys % n_ranks == 0):
             raise
         raise LensLocError(

@@ -46,7 +46,7 @@ def entrance_of(model: Any) -> torch.device:
     where = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
     if where is None:
         weight = None if embedding is None else next(embedding.parameters(), None)
-        return model.device if weight is None else weight.device
+        return torch.device(model.device if weight is None else weight.device)
     return torch.device(f"cuda:{where}" if isinstance(where, int) else where)
 
 
