@@ -6,11 +6,13 @@ n's, modulo the number of ranks. What ranks found is exchanged in the order of r
 them go on with the same. Only rank 0 reads what is kept, writes files, shows bars.
 """
 
+import importlib
 import os
 import pickle
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -22,6 +24,9 @@ ENDED = (
     "Another process of this run has ended, so that this one cannot go on; what was finished is "
     "kept where a store or a checkpoint was given. Start the run again, and it goes on from there"
 )
+
+
+_ASKING = timedelta(seconds=5)
 
 
 def _distributed() -> Any:
@@ -156,6 +161,23 @@ def started_by_torchrun() -> bool:
     """Say whether this process is one of several that torchrun, or its like, has started."""
     size, number = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
     return size.isdecimal() and int(size) > 1 and number.isdecimal()
+
+
+def first_to_tell() -> bool:
+    """Say whether no other rank has told yet what ended this run, and that this one tells it.
+
+    torchrun's store is asked, which outlives ranks. Rank 0 tells where it cannot be reached.
+    """
+    distributed: Any = importlib.import_module("torch.distributed")
+    given = os.environ
+    run = ".".join(given.get(f"TORCHELASTIC_{name}", "") for name in ("RUN_ID", "RESTART_COUNT"))
+    try:
+        store = distributed.TCPStore(
+            given["MASTER_ADDR"], int(given["MASTER_PORT"]), is_master=False, timeout=_ASKING
+        )
+        return int(store.add(f"lensloc told {run}", 1)) == 1
+    except (KeyError, ValueError, RuntimeError):
+        return given["RANK"] == "0"
 
 
 def join() -> Callable[[], None]:

@@ -120,6 +120,11 @@ def test_commands_that_cannot_be_shared(monkeypatch: pytest.MonkeyPatch) -> None
             shared_by_ranks(given),
         ):
             pass
+    with (
+        pytest.raises(ll.LensLocError, match=r"^lensloc report is one process's work"),
+        shared_by_ranks(["report", "--network", "language"]),
+    ):
+        pass
 
 
 def test_one_rank_says_what_was_wrong(
@@ -138,6 +143,28 @@ def test_one_rank_says_what_was_wrong(
     finally:
         logging.getLogger().setLevel(level)
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_what_ended_the_run_is_told_once_though_rank_0_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {"WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("lensloc.cli.ranking.join", lambda: pytest.fail)
+    ended = []
+    for given in ["localize"], ["sweep", "plan.yaml"]:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", given[0])
+        for rank in ("1", "2"):
+            monkeypatch.setenv("RANK", rank)
+            with (
+                pytest.raises((ll.LensLocError, SystemExit)) as found,
+                shared_by_ranks(given),
+            ):
+                raise ll.LensLocError(ranks.ENDED)
+            ended.append(found.type)
+    assert ended == [ll.LensLocError, SystemExit] * 2
 
 
 @pytest.mark.parametrize("size", ["", "two", "1"])

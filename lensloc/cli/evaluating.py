@@ -376,7 +376,8 @@ def _task(text: str, options: Mapping[str, Any], form: TableForm, named: Mapping
     if not task_files([text]):
         return make(argument, **options)
     columns = {name: title for name, title in named.items() if name in _READS[kind]}
-    said = TableForm.of(columns, form.sep, form.encoding).fitted(Path(argument)).said
+    # Not by TableForm.of, which leaves out equal names: a column "good" is not the usual one.
+    said = TableForm(columns, form.sep, form.encoding).fitted(Path(argument)).said
     return make(argument, **options, **said)
 
 

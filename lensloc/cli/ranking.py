@@ -5,12 +5,13 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import typer
 
 from lensloc.errors import LensLocError
-from lensloc.ranks import join, started_by_torchrun
+from lensloc.ranks import first_to_tell, join, started_by_torchrun
 
 SHARED = ("localize", "evaluate", "lape record", "specificity", "multiverse", "alignment")
 SWEEP = "sweep"
@@ -21,30 +22,38 @@ _LOOKING = ("status", "report", "plans")  # at a sweep, which is one process's w
 def shared_by_ranks(arguments: Sequence[str]) -> Iterator[None]:
     """Open the process group that torchrun describes, if it started this; only rank 0 speaks.
 
+    What ends the run is told once: by rank 0, or where that may have ended, by whoever is first.
+
     Raises:
         LensLocError: for a command whose work cannot be shared, or ranks that do not fit together.
     """
-    if not started_by_torchrun() or _shares_by_itself(arguments):
+    if not started_by_torchrun():
         yield
         return
-    speaks = int(os.environ["RANK"]) == 0
+    speaks, alone = int(os.environ["RANK"]) == 0, _shares_by_itself(arguments)
     with contextlib.ExitStack() as stack:
-        if not speaks:
+        if not (speaks or alone):
+            stack.callback(logging.getLogger().setLevel, logging.getLogger().level)
             logging.getLogger().setLevel(logging.CRITICAL)
             nowhere = stack.enter_context(Path(os.devnull).open("w"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
+        begun = alone
         try:
-            _require_shared(arguments)
-            leave = join()
+            leave = None
+            if not alone:
+                _require_shared(arguments)
+                leave = join()
+            begun = True
             yield
         except (LensLocError, typer.TyperException):
-            if speaks:
+            if first_to_tell() if begun else speaks:
                 raise
             stack.close()
-            sys.exit(2)  # as rank 0 does, which tells why
+            sys.exit(2)  # as the one does that tells why
         # Not after an error: a rank that waits for others that have ended would wait for long.
-        leave()
+        if leave is not None:
+            leave()
 
 
 def _shares_by_itself(arguments: Sequence[str]) -> bool:
@@ -53,7 +62,8 @@ def _shares_by_itself(arguments: Sequence[str]) -> bool:
 
 
 def _require_shared(arguments: Sequence[str]) -> None:
-    words = " ".join(["lensloc", *arguments[:2]])
+    named = takewhile(lambda word: not word.startswith("-"), arguments[:2])
+    words = " ".join(["lensloc", *named])
     if not any(f"{words} ".startswith(f"lensloc {command} ") for command in SHARED):
         raise LensLocError(
             f"{words} is one process's work; run it without torchrun. Shared by several are "

@@ -260,6 +260,14 @@ def _domains(texts: Sequence[str], networks: Sequence[str]) -> dict[str, list[st
                 f"--own {text} is not NETWORK=TASK of one of the networks {', '.join(networks)}."
             )
         found.setdefault(name, []).extend([task] if task else [])
+    from lensloc.studies.dissociating import OWN
+
+    for name in networks:
+        if name not in found and name not in OWN:
+            raise LensLocError(
+                f"Which tasks are those of {name} is not known; say --own {name}=TASK, or "
+                f"--own {name}= for none."
+            )
     return found
 
 

@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from lensloc.display.places import is_file, is_folder
 from lensloc.errors import LensLocError
+from lensloc.models.anatomy import heads_of
 from lensloc.models.check import (
     ModelCheck,
     Reference,
@@ -32,6 +33,7 @@ from lensloc.models.convert import (
 )
 from lensloc.models.quantized import is_quantized
 from lensloc.models.reading import Source, aliases, first_line, unreadable
+from lensloc.models.sharding import group_of
 from lensloc.models.surface import Model
 from lensloc.models.texts import adopt_tokenizer
 from lensloc.models.tokens import added_around, token_ids
@@ -150,7 +152,30 @@ def _plain(source: Source, device: str | None) -> tuple[Any, Source, str, ModelC
     if device is not None:
         model.to(device)
     give_tokenizer(model, source.tokenizer)
-    return model, source, "transformers", _finished(model, source, reference_activations(model))
+    return model, source, "transformers", _finished(model, source, _reference(model))
+
+
+def _reference(model: Any) -> Reference:
+    """Run a plain model for the first time; each rank of a sharded one has some of the heads.
+
+    Raises:
+        LensLocError: if its heads cannot be shared out over the ranks.
+    """
+    try:
+        return reference_activations(model)
+    except RuntimeError as error:  # of shapes that do not fit
+        group = group_of(model)
+        if group is None:
+            raise
+        n_ranks, config = int(group.size()), model.config.get_text_config()
+        heads = heads_of(config)
+        of_keys: Any = getattr(config, "num_key_value_heads", None) or heads
+        if heads is None or (heads % n_ranks == 0 and of_keys % n_ranks == 0):
+            raise
+        raise LensLocError(
+            f"{heads} attention heads with {of_keys} of keys and values cannot be shared out over "
+            f'{n_ranks} ranks; take a number of ranks that divides both, or device_map="auto".'
+        ) from error
 
 
 def give_tokenizer(model: Any, tokenizer: Any) -> None:

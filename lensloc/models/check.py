@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lensloc.errors import LensLocError
 from lensloc.models.adapting import surface
 from lensloc.models.anatomy import blocks_of
+from lensloc.models.ends import entrance_of
 from lensloc.models.late import Reach, reach
 from lensloc.models.module import OfModule
 from lensloc.models.quantized import is_quantized
@@ -161,7 +162,7 @@ def _run_transformers(
     if tail is not None and _takes(hf_model, "logits_to_keep"):
         options["logits_to_keep"] = tail
     try:
-        logits = hf_model(tokens.to(hf_model.device), **options).logits
+        logits = hf_model(tokens.to(entrance_of(hf_model)), **options).logits
         found["logits"] = _last(logits, tail).cpu()
     finally:
         for handle in handles:

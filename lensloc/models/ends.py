@@ -40,6 +40,16 @@ def embedding_of(model: Any) -> Any:
     return None
 
 
+def entrance_of(model: Any) -> torch.device:
+    """Return the device on which a model takes tokens, wherever accelerate keeps its weights."""
+    embedding = embedding_of(model)
+    where = getattr(getattr(embedding, "_hf_hook", None), "execution_device", None)
+    if where is None:
+        weight = None if embedding is None else next(embedding.parameters(), None)
+        return torch.device(model.device if weight is None else weight.device)
+    return torch.device(f"cuda:{where}" if isinstance(where, int) else where)
+
+
 @dataclass(frozen=True)
 class _Call:
     module: nn.Module

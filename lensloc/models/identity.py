@@ -177,7 +177,12 @@ def _named_weights(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
         yield from model.state_dict(keep_vars=True).items()
         return
     if not is_quantized(model):
-        yield from model.named_parameters()
+        # What moves a weight from disk puts another object in its place, so that one which two
+        # modules share would count twice.
+        shared = dict(getattr(model, "all_tied_weights_keys", None) or {})
+        for name, weight in model.named_parameters():
+            if not (weight.is_meta and name in shared):
+                yield name, weight
         return
     states = {n: getattr(weight, "quant_state", None) for n, weight in model.named_parameters()}
     if not any(getattr(state, "packing_format_for_cpu", False) for state in states.values()):

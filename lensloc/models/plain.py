@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessorList
 
 from lensloc.errors import LensLocError
 from lensloc.models.anatomy import Tap, blocks_of, examine, heads_of
-from lensloc.models.ends import ENDS, embedding_of, ends_of, finishing_of, layer_of
+from lensloc.models.ends import ENDS, embedding_of, ends_of, entrance_of, finishing_of, layer_of
 from lensloc.models.hooking import on_input, on_output
 from lensloc.models.late import earliest, steady_length
 from lensloc.models.masking import MASKABLE, masks_of, packs_rightly
@@ -155,13 +155,7 @@ class Plain(Attached, Surface):
 
     @property
     def device(self) -> torch.device:
-        embedding = embedding_of(self.model)
-        placed = getattr(embedding, "_hf_hook", None)
-        where = getattr(placed, "execution_device", None)
-        if where is None:
-            own: torch.device = next(embedding.parameters()).device
-            return own
-        return torch.device(where if not isinstance(where, int) else f"cuda:{where}")
+        return entrance_of(self.model)
 
     # -- hook points -------------------------------------------------------------------------------
 

@@ -108,8 +108,9 @@ def gathered(part: Tensor, shards: Shards, group: Any) -> Tensor:
     """
     if part.requires_grad and torch.is_grad_enabled():
         raise LensLocError(
-            "Gradients are not known at a site that is sharded over ranks; use resid_post or "
-            'another site of the residual stream, or load the model with device_map="auto".'
+            "Gradients are not known at a site that is sharded over ranks; run the model under "
+            "torch.no_grad() if none are needed, use resid_post or another site of the residual "
+            'stream, or load the model with device_map="auto".'
         )
     widest = max(shards)
     own = part.detach().contiguous()

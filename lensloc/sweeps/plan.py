@@ -278,6 +278,8 @@ def _sentence(error: ValidationError, file: PlanFile) -> str:
         return f"{where}: there is no key {key!r} here{meant}"
     if kind == "missing":
         return f"{file.where(place[:-1])}: the key {key!r} is missing; add it."
+    if kind == "too_short":
+        return f"{where}: {key} has nothing in it; give at least one."
     said = found["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     given = found.get("input")
     shown = f" ({str(given)[:60]!r} is not)" if isinstance(given, str | int | float) else ""

@@ -65,3 +65,11 @@ def test_bad_options_are_one_sentence(
 ) -> None:
     assert run(*arguments, *more) == 2
     assert words in capfd.readouterr().err
+
+
+def test_a_network_without_tasks_of_its_own_is_told_what_to_say(
+    arguments: list[str | Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    unsaid = [each for each in arguments if each not in ("--own", "mine=grammar")]
+    assert run(*unsaid) == 2
+    assert "of mine is not known; say --own mine=TASK, or --own mine= for" in capfd.readouterr().err

@@ -107,10 +107,26 @@ def test_two_tensor_parallel_ranks_are_one_model(
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=False)
         shares.append(found.pop("own")[1])
-        assert "Gradients are not known at a site that is sharded" in found.pop("refused")
+        refused = found.pop("refused")
+        assert "Gradients are not known at a site that is sharded" in refused
+        assert "torch.no_grad()" in refused
         require_same(found, expected)
     assert sum(shares) == neurons
     assert min(shares) < neurons
+
+
+@pytest.mark.parametrize(("heads", "of_keys"), [(3, 3), (4, 1)])
+def test_heads_that_ranks_cannot_share_are_refused(
+    heads: int, of_keys: int, tmp_path: Path
+) -> None:
+    sizes = {**SIZES, "num_attention_heads": heads, "num_key_value_heads": of_keys, "head_dim": 6}
+    folder = make_checkpoint(tmp_path / "odd", transformers.MistralConfig(**sizes))
+
+    def work(rank: int) -> None:
+        with pytest.raises(ll.LensLocError, match=f"^{heads} attention heads with {of_keys} of"):
+            ll.load_model(folder, tp_plan="auto", progress=False)
+
+    assert as_ranks(work) == [0, 0]
 
 
 def test_tensor_parallel_ranks_with_different_memory_run_the_same_passes(
@@ -143,17 +159,23 @@ def test_tensor_parallel_ranks_with_different_memory_run_the_same_passes(
     torch.testing.assert_close(others, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize(("name", "share"), [("llama", 0.6), ("gpt2", 0.6), ("gpt2", 0.1)])
 def test_weights_in_memory_and_on_disk_are_one_model(
-    name: str, checkpoints: dict[str, Path], small_contrast: ll.Contrast, tmp_path: Path
+    name: str,
+    share: float,
+    checkpoints: dict[str, Path],
+    small_contrast: ll.Contrast,
+    tmp_path: Path,
 ) -> None:
+    """Of the smallest share, the embedding lies on disk, too."""
     whole = ll.load_model(checkpoints[name], backend="transformers")
     size = sum(weight.numel() * 4 for weight in whole.parameters())
     spread = ll.load_model(
-        checkpoints[name], device_map="auto", max_memory={"cpu": size * 6 // 10},
+        checkpoints[name], device_map="auto", max_memory={"cpu": int(size * share)},
         offload_folder=str(tmp_path),
     )  # fmt: skip
-    assert set(spread.hf_device_map.values()) == {"cpu", "disk"}
+    assert spread.device.type == ("cpu" if share > 0.5 else "meta")
+    assert "disk" in spread.hf_device_map.values()
     require_same(found_in(spread, small_contrast), found_in(whole, small_contrast))
 
 

@@ -1,5 +1,6 @@
 """A plan is checked whole, and what is wrong in it is named with its place in the file."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import yaml
 from huggingface_hub.errors import RepositoryNotFoundError
 
 import lensloc as ll
+from lensloc.display.sentences.sweeps import Depths, depth_sentence
+from lensloc.pages.report.page import paragraphs
 from lensloc.sweeps.cells import jobs_of
 from lensloc.sweeps.checking import ReadyPlan, ready
 from lensloc.sweeps.files import bundled_plans
@@ -37,7 +40,8 @@ own = sweep_world.PLAN["contrasts"][0]
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"site": ["resid_post"]}, r"yaml, line \d+ \(site\): there is no key 'site' here; did you"),
     ({"models": [{"name": "gpt2", "revison": "a"}]}, r"line 3 \(models\[0\].revison\).* revisions"),
-    ({"models": []}, r"\(models\): .*at least 1 item"),
+    ({"models": []}, r"\(models\): models has nothing in it; give at least one"),
+    ({"sites": []}, r"\(sites\): sites has nothing in it"),
     ({"models": ["my-llama", "gtp2"]}, r"line 3 \(models\[1\]\): there is no model 'gtp2' \(close"),
     ({"models": ["my-llama", "./my-llama/../my-gpt2", "my-llama"]}, "my-llama is there twice"),
     ({"models": [{"name": "my-llama", "revisions": ["a"]}]}, "has no revisions"),
@@ -277,3 +281,19 @@ def test_a_plan_is_yaml_as_others_read_it(folder: Path) -> None:
     assert [cell.words for _, cell in checked(other).cells()] == of_yaml
     other.write_text(json.dumps(sweep_world.PLAN, indent="\t"))
     assert [cell.words for _, cell in checked(other).cells()] == of_yaml
+
+
+def test_models_whose_networks_lie_equally_deep() -> None:
+    """Whatever is shown of a depth is shown once, if it is the same in all."""
+    found = Depths("heat", "head", "lensloc", 1.0, {"a": 0.501, "b": 0.499, "c": 0.5})
+    assert depth_sentence(found).endswith(
+        "depth of 0.50 in each of 3 models (0: first layer, 1: last)."
+    )
+    apart = dataclasses.replace(found, depth={"a": 0.25, "b": 0.5})
+    assert "depth of 0.25 (a) to 0.50 (b) in 2 models, " in depth_sentence(apart)
+
+
+def test_many_sentences_of_a_summary_stand_apart() -> None:
+    assert paragraphs(["One.", "Two."]) == ["One. Two."]
+    many = [f"Sentence {n}." for n in range(20)]
+    assert paragraphs(many) == many

@@ -235,6 +235,10 @@ def test_options_of_one_task_on_the_command_line(
     columns = {"good": "right", "bad": "wrong", "group": None}
     (task,) = parse_tasks([f"minimal-pairs={path}"], *given, form, columns)
     assert [(p.good, p.bad) for p in task.pairs] == [("the sun", "sun the")]
+    plain = write_csv(tmp_path / "plain.csv", [{"good": "the sun", "bad": "a", "group": "one"}])
+    columns_so_called = {name: name for name in ("good", "bad", "group")}
+    (task,) = parse_tasks([f"minimal-pairs={plain}"], *given, form, columns_so_called)
+    assert [(p.good, p.bad, p.paradigm) for p in task.pairs] == [("the sun", "a", "one")]
     asked = [{"prompt": "ab", "choices": ["c", "d"], "answer": 0}]
     questions = write_jsonl(tmp_path / "q.jsonl", asked)
     (choice,) = parse_tasks([f"choice={questions}"], *given, form, {}, "\\n")

@@ -64,6 +64,9 @@ def depth_sentence(found: Depths) -> str:
     order = sorted(found.depth, key=lambda model: found.depth[model])
     low, high = order[0], order[-1]
     middle = number(median(found.depth.values()))
+    if number(found.depth[low]) == number(found.depth[high]):
+        models = counted(len(order), "model")
+        return f"{what} {middle} in each of {models} (0: first layer, 1: last)."
     return (
         f"{what} {number(found.depth[low])} ({low}) to {number(found.depth[high])} ({high}) in "
         f"{counted(len(order), 'model')}, {middle} in the middle (0: first layer, 1: last)."

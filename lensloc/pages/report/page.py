@@ -27,6 +27,7 @@ from lensloc.studies import Localization, Study
 _MOST_BYTES = 5_800_000
 _BASE64 = 4 / 3
 _PADDING = 1000  # of base64, which fills up every array
+_IN_A_PARAGRAPH = 6  # sentences of a summary
 _MOST_PERCENT = 5.0
 
 
@@ -97,7 +98,7 @@ def part_page(found: Result) -> str:
     """Return the page of one result alone."""
     part = part_of(found)
     body = [
-        _summary([" ".join(part.summary)]),
+        _summary(paragraphs(part.summary)),
         *_warnings(part.warnings),
         part.section,
         parts.method(part),
@@ -117,8 +118,13 @@ def _payload(study: Study, most_bytes: int) -> dict[str, Any]:
     return {**found, "warnings": []}  # they have a section of their own
 
 
-def _summary(paragraphs: Sequence[str]) -> Section:
-    return Section("summary", "Summary", pieces.explained(paragraphs))
+def paragraphs(sentences: Sequence[str]) -> list[str]:
+    """Return a summary in paragraphs: a few sentences in one, of many (a sweep's) each its own."""
+    return [" ".join(sentences)] if len(sentences) <= _IN_A_PARAGRAPH else list(sentences)
+
+
+def _summary(several: Sequence[str]) -> Section:
+    return Section("summary", "Summary", pieces.explained(several))
 
 
 def _warnings(sentences: Sequence[str]) -> list[Section]:
