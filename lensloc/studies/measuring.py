@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
+import numpy as np
+
 from lensloc.errors import LensLocError, LensLocWarning, NotFiniteError
 from lensloc.lesions.lesioning import (
     Effect,
@@ -109,6 +111,8 @@ class Runner:
                 known = self._look_up(key) if waited else None
                 if known is None:
                     known = self._made(task, lesions, ahead)
+                    if not lesions:
+                        _require_numbers(task, known[0])
                     self._require_same_items(task, known[0])
                     if self._store is not None:
                         self._store.save_record(key, _to_record(*known))
@@ -209,6 +213,23 @@ class Runner:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self._store.discard_record(key, error)
             return None
+
+
+def _require_numbers(task: Task, intact: TaskResult) -> None:
+    """Check that a task of anyone's gave a number for every item: what is lost is lost to lesions.
+
+    Raises:
+        NotFiniteError: naming the item.
+    """
+    numbers = intact.items[["value", "weight"]].to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
+    if len(bad):
+        item = str(intact.items["item"].iloc[bad[0]])[:60]
+        raise NotFiniteError(
+            f"The task {task.name!r} gave no number for item {int(bad[0]) + 1} ({item!r}) of the "
+            "model without a lesion, so no lesion can be compared with it; leave the item out, or "
+            "return a number for it."
+        )
 
 
 def _of_ranks(parts: Sequence[Effect]) -> Effect:

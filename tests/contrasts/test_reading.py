@@ -375,6 +375,7 @@ def test_rows_without_text_and_condition_are_left_out_and_told(
         (bz2.compress(b"text,condition\n"), "compressed; give its name the suffix .bz2"),
         (lzma.compress(b"text,condition\n"), "compressed; give its name the suffix .xz"),
     ],
+    ids=["zip", "xls", "parquet", "gz", "bz2", "xz"],
 )  # fmt: skip
 def test_files_that_are_called_text_and_are_none(tmp_path: Path, head: bytes, told: str) -> None:
     path = write(tmp_path / "a.csv", head)

@@ -157,6 +157,19 @@ def test_other_items_under_a_lesion_are_told(
         )
 
 
+@pytest.mark.parametrize("lost", [float("nan"), float("inf"), None])
+def test_no_number_without_a_lesion_is_told(
+    lost: float | None, tiny_llama: Any, mask: ll.UnitMask
+) -> None:
+    """Else it would seem that lesions lose it; one that a lesion loses is a row without a score."""
+
+    def gap(model: Any) -> Any:
+        return [1.0, lost, 0.5]
+
+    with pytest.raises(LensLocError, match=r"'gap' gave no number for item 2 .* without a lesion"):
+        ll.lesion_study(tiny_llama, {"m": fits(mask, tiny_llama)}, [gap], progress=False)
+
+
 def test_a_function_that_fails_is_named(tiny_llama: Any, mask: ll.UnitMask) -> None:
     def broken(model: Any) -> Any:
         raise KeyError("nothing")
