@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from lensloc.models.surface import Attached
 
 # Bytes that are copied at once where a weight does not lie as it is read, or on another device.
 _AT_ONCE = 2**24
+
+File = tuple[str, int, int]
+"""A file, its size and when it was changed, in nanoseconds."""
 
 State = tuple[Any, ...]
 
@@ -31,39 +35,75 @@ class Snapshot(Attached):
         states: of every parameter and buffer, what torch knows of it.
         tensors: the parameters and buffers themselves, not kept alive.
         sampled: hash of some of their numbers.
+        files: of weights that are kept on disk, their files, as they were.
     """
 
     hash: str
     states: Mapping[str, State]
     tensors: Mapping[str, "weakref.ref[Tensor]"]
     sampled: str
+    files: Mapping[str, File]
 
     @classmethod
     def of(cls, model: nn.Module, hash: str) -> "Snapshot":
         """Make one of a model whose weights have this hash."""
-        tensors = dict(_tensors(model))
+        tensors, files = _held(model)
         return cls(
             hash,
             {name: _state(tensor) for name, tensor in tensors.items()},
             {name: weakref.ref(tensor) for name, tensor in tensors.items()},
             _sampled(tensors),
+            files,
         )
 
     def still_holds(self, model: nn.Module) -> bool:
         """Say whether a model's weights are still those."""
-        tensors = dict(_tensors(model))
+        tensors, files = _held(model)
         return (
-            tensors.keys() == self.states.keys()
+            files == self.files
+            and tensors.keys() == self.states.keys()
             and all(self.tensors[name]() is tensor for name, tensor in tensors.items())
             and all(self.states[name] == _state(tensor) for name, tensor in tensors.items())
             and self.sampled == _sampled(tensors)
         )
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    for name, buffer in model.named_buffers():
-        yield f"buffer {name}", buffer
+def _held(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, File]]:
+    """Return all weights, those that accelerate moves as it keeps them: in memory, or in files."""
+    tensors: dict[str, Tensor] = {}
+    files: dict[str, File] = {}
+    elsewhere = offloaded(model)
+    shared = getattr(model, "all_tied_weights_keys", None) or {}
+    for name, weight in model.named_parameters():
+        moved = weight.is_meta and name in elsewhere  # another object after every pass
+        kept = _kept(*elsewhere[name]) if moved else weight
+        if isinstance(kept, Tensor):
+            tensors[name] = kept
+        elif kept is not None:
+            files[name] = kept
+        elif name not in shared:  # else it is kept under its other name
+            tensors[name] = weight
+    tensors |= {f"buffer {name}": buffer for name, buffer in model.named_buffers()}
+    return tensors, files
+
+
+def _kept(place: Any, name: str) -> Tensor | File | None:
+    """Return a weight that is kept in memory, or which file it is in and how that is; None else."""
+    while hasattr(place, "dataset") and hasattr(place, "prefix"):
+        place, name = place.dataset, f"{place.prefix}{name}"
+    in_memory = place if isinstance(place, dict) else getattr(place, "state_dict", {})
+    if name in in_memory:
+        found: Tensor = in_memory[name]
+        return found
+    known = getattr(place, "index", {}).get(name)
+    if known is None:
+        return None
+    file = known.get("safetensors_file") or Path(place.save_folder or "") / f"{name}.dat"
+    try:
+        now = Path(file).stat()
+    except OSError:
+        return None
+    return str(file), now.st_size, now.st_mtime_ns
 
 
 def _state(tensor: Tensor) -> State:

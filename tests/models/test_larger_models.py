@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import accelerate
 import pytest
 import torch
 import transformers
@@ -17,7 +18,7 @@ from lensloc.forward import capturing
 from lensloc.forward.memory import Budget
 from lensloc.lesions import resuming
 from lensloc.lesions.resuming import Residuals
-from lensloc.models import describe
+from lensloc.models import describe, identity
 from lensloc.models.plain import Plain
 from lensloc.models.surface import picked
 from lensloc.tasks import scoring
@@ -206,3 +207,51 @@ def test_logits_are_picked_wherever_they_lie() -> None:
     found = picked(given, rows, positions)(slice(1, 3))
     assert found.tolist() == [given[1, 0].tolist(), given[1, 1].tolist()]
     assert picked(given.to("meta"), rows, positions)(slice(0, 2)).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("where", ["disk", "memory"])
+def test_weights_that_are_moved_are_hashed_once(
+    where: str,
+    name: str,
+    checkpoints: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """accelerate puts new objects in the place of weights with every pass; gpt2 ties two."""
+    hashed: list[int] = []
+    run = identity._hashed
+
+    def count(model: Any) -> str:
+        hashed.append(1)
+        return run(model)
+
+    monkeypatch.setattr(identity, "_hashed", count)
+    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoints[name]).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoints[name])
+    whole = identity.weights_hash(ll.load_model(checkpoints[name], backend="transformers"))
+    cpu = torch.device("cpu")
+    if where == "disk":
+        accelerate.disk_offload(model, str(tmp_path / "moved"), execution_device=cpu)
+    else:
+        accelerate.cpu_offload(model, execution_device=cpu)
+    loaded: Any = ll.load_model(model, tokenizer=tokenizer)
+    logits(loaded)
+    assert identity.weights_hash(loaded) == whole
+    hashed.clear()
+    for _ in range(2):
+        logits(loaded)
+        assert identity.weights_hash(loaded) == whole
+    assert not hashed
+    # What is changed where it is kept is seen.
+    if where == "disk":
+        file = next((tmp_path / "moved").glob("*mlp*.dat"))
+        content = bytearray(file.read_bytes())
+        content[3] ^= 1
+        file.write_bytes(content)
+    else:
+        with torch.no_grad():
+            part = "model.layers.0.mlp.up_proj" if name == "llama" else "transformer.h.0.mlp.c_fc"
+            loaded.get_submodule(part)._hf_hook.weights_map["weight"][0, 0] += 1
+    assert identity.weights_hash(loaded) != whole
+    assert hashed == [1]
