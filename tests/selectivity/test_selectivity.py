@@ -198,7 +198,7 @@ def test_impossible_selections_are_refused(call, message) -> None:  # type: igno
 
 def test_too_few_stimuli_are_refused() -> None:
     a, b = np.zeros((1, 1, 2)), np.zeros((3, 1, 2))
-    with pytest.raises(LensLocError, match="target has 1 stimuli"):
+    with pytest.raises(LensLocError, match="target has 1 stimulus;"):
         welch(responses(a, b), ("a",), ("b",))
 
 
