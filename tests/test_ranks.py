@@ -14,7 +14,7 @@ import pytest
 import rank_work
 import torch
 from rank_work import found_by
-from ranks import as_ranks
+from ranks import as_ranks, in_child
 from task_files import TEXTS
 from tiny_models import CONFIGS, CORPUS, make_checkpoint
 
@@ -148,23 +148,27 @@ def test_one_rank_says_what_was_wrong(
 def test_what_ended_the_run_is_told_once_though_rank_0_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    place = {"WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
-    for name, value in place.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("lensloc.cli.ranking.join", lambda: pytest.fail)
-    ended = []
-    for given in ["localize"], ["sweep", "plan.yaml"]:
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", given[0])
-        for rank in ("1", "2"):
-            monkeypatch.setenv("RANK", rank)
-            with (
-                pytest.raises((ll.LensLocError, SystemExit)) as found,
-                shared_by_ranks(given),
-            ):
-                raise ll.LensLocError(ranks.ENDED)
-            ended.append(found.type)
-    assert ended == [ll.LensLocError, SystemExit] * 2
+    def work() -> None:
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        place = {"WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+        for name, value in place.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("lensloc.cli.ranking.join", lambda: pytest.fail)
+        ended = []
+        for given in ["localize"], ["sweep", "plan.yaml"]:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", given[0])
+            for rank in ("1", "2"):
+                monkeypatch.setenv("RANK", rank)
+                with (
+                    pytest.raises((ll.LensLocError, SystemExit)) as found,
+                    shared_by_ranks(given),
+                ):
+                    raise ll.LensLocError(ranks.ENDED)
+                ended.append(found.type)
+        assert ended == [ll.LensLocError, SystemExit] * 2
+
+    # In a process of its own: one that is forked later would wait for the threads of such a store.
+    assert in_child(work) == 0
 
 
 @pytest.mark.parametrize("size", ["", "two", "1"])
