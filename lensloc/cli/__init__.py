@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -32,6 +31,7 @@ from lensloc.cli.specific import specificity_command
 from lensloc.cli.specifying import multiverse_command
 from lensloc.cli.sweeping import sweep_app
 from lensloc.display.files import rescuing
+from lensloc.display.places import path_of
 from lensloc.errors import LensLocError
 
 _UNKNOWN = re.compile(
@@ -153,7 +153,7 @@ def _at_home(argument: str) -> str:
     name, sign, value = argument.rpartition("=")
     if not sign or not re.fullmatch(r"~(/\S*)?", value) or not re.fullmatch(r"[\w=-]+", name):
         return argument
-    return f"{name}={Path(value).expanduser()}"
+    return f"{name}={path_of(value)}"
 
 
 def _sentence_of(error: typer.TyperException) -> str:

@@ -35,7 +35,7 @@ from lensloc.lesions.references import (
 )
 from lensloc.models.adapting import surface
 from lensloc.models.module import OfModule
-from lensloc.models.surface import Close, Model
+from lensloc.models.surface import Close, Hook, Model
 from lensloc.units.mask import UnitMask
 from lensloc.units.responses import Responses
 from lensloc.vocabulary import Mode, Positions
@@ -43,9 +43,6 @@ from lensloc.vocabulary import Mode, Positions
 log = logging.getLogger(__name__)
 
 _PROBE_TOKENS = 12
-
-Function = Callable[[Tensor], Tensor | None]
-"""What is done to an activation; None leaves it as it is."""
 
 PROBING: ContextVar[Callable[[Model, Tensor], Tensor] | None] = ContextVar("probing", default=None)
 """What runs the probe of a lesion that closes, where much of it is known: gets model and tokens."""
@@ -277,9 +274,9 @@ class Lesion:
 
     # -- hooks ---------------------------------------------------------------------------------
 
-    def functions(self) -> list[tuple[str, Function]]:
+    def functions(self) -> list[tuple[str, Hook]]:
         """Return what is done at which hook points, in order."""
-        found: list[tuple[str, Function]] = []
+        found: list[tuple[str, Hook]] = []
         for edit in self._edits:
             if edit.mode.needs_block_input:
                 found.append((edit.input_hook, self._keep_input(edit)))
@@ -291,7 +288,7 @@ class Lesion:
         """Whether what it does to a token follows from what passes there of this token."""
         return not self._last_only and self._corrupted is None
 
-    def _open(self, name: str, function: Function) -> None:
+    def _open(self, name: str, function: Hook) -> None:
         by_token = self.by_token
         hook = _Hook(self, name, function, self._last_only, by_token, self._corrupted is None)
         self._opened.append(surface(self._model).open(name, hook))
@@ -399,7 +396,7 @@ class _Hook:
         self,
         owner: Lesion,
         name: str,
-        function: Function,
+        function: Hook,
         last_only: bool,
         by_token: bool,
         by_what_passes: bool,

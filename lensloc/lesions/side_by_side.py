@@ -22,7 +22,6 @@ from lensloc.errors import LensLocError, NotFiniteError
 from lensloc.forward.batches import evaluating, fits
 from lensloc.lesions.lesioning import (
     Effect,
-    Function,
     Lesion,
     has_other_hooks,
     intact,
@@ -30,7 +29,7 @@ from lensloc.lesions.lesioning import (
 )
 from lensloc.lesions.resuming import picked_logits
 from lensloc.models.adapting import agreed, crew_of, surface
-from lensloc.models.surface import Inputs, Model
+from lensloc.models.surface import Hook, Inputs, Model
 from lensloc.ranks import least
 
 log = logging.getLogger(__name__)
@@ -58,9 +57,9 @@ class Together(Lesion):
         super().__init__(model, (), f"side by side: {words}", {}, "all", check=False)
         self._parts = list(parts)
 
-    def functions(self) -> list[tuple[str, Function]]:
+    def functions(self) -> list[tuple[str, Hook]]:
         """Return what is done at every hook point: to each copy what its lesion does."""
-        of_copies: dict[str, list[list[Function]]] = {}
+        of_copies: dict[str, list[list[Hook]]] = {}
         for copy, part in enumerate(self._parts):
             for point, function in () if part is None else part.functions():
                 several = of_copies.setdefault(point, [[] for _ in self._parts])
@@ -71,7 +70,7 @@ class Together(Lesion):
         """Say nothing: each of them says what it did."""
 
 
-def _by_copy(functions: Sequence[Sequence[Function]]) -> Function:
+def _by_copy(functions: Sequence[Sequence[Hook]]) -> Hook:
     def run(activation: Tensor) -> Tensor | None:
         if len(activation) % len(functions):
             raise LensLocError(
@@ -114,7 +113,7 @@ class Known:
 
 
 class SideBySide:
-    """An open lesion, and others that will be asked the same."""
+    """An open lesion of a model, and others that will be asked the same."""
 
     def __init__(
         self, model: Model, own: tuple[Lesion, Known], others: Iterable[tuple[Lesion, Known]]
@@ -127,7 +126,7 @@ class SideBySide:
             others: closed ones; as many are taken as there is room for. Those that do other things
                 to a token than what follows from what passes there are run alone.
         """
-        self._model = model
+        self.model = model
         self._own, self._known = own
         self._waiting = iter(others)
         self._others: list[tuple[Lesion, Known]] = []
@@ -163,12 +162,12 @@ class SideBySide:
         Returns:
             Those of the lesion that is open. The others' are kept.
         """
-        if surface(self._model).device.type == "cpu":
+        if surface(self.model).device.type == "cpu":
             room = min(room, _MOST_ON_CPU)
-        single = crew_of(self._model).size == 1
-        most = agreed(self._model, room) if single else least(room)
+        single = crew_of(self.model).size == 1
+        most = agreed(self.model, room) if single else least(room)
         alone = self._own.suspended or not _fits_others(self._own, self._known)
-        if most < 2 or alone or has_other_hooks(self._model):
+        if most < 2 or alone or has_other_hooks(self.model):
             return None
         fitting = (each for each in self._waiting if _fits_others(*each))
         self._others += islice(fitting, max(0, most - 1 - len(self._others)))
@@ -177,14 +176,14 @@ class SideBySide:
 
         def pass_of(numbers: list[int]) -> None:
             parts = [lesions[number][0] for number in numbers]
-            with intact(self._model, [self._own]), Together(self._model, parts):
+            with intact(self.model, [self._own]), Together(self.model, parts):
                 found[:] = run(len(parts))
 
         while len(lesions) > 1:
             for lesion, _ in lesions[1:]:
                 lesion.forget()
             try:
-                if fits(self._model, pass_of, list(range(len(lesions))), "lesions"):
+                if fits(self.model, pass_of, list(range(len(lesions))), "lesions"):
                     return self._told_apart(asked, lesions, found)
             except NotFiniteError as error:  # whose it is shows when each is run by itself
                 log.info("lesions are run one by one, since one leaves no numbers (%s)", error)
@@ -209,7 +208,7 @@ class SideBySide:
 
     def _probe(self, lesions: Sequence[tuple[Lesion, Known]]) -> None:
         """Find what each moves in the logits of a few tokens, beside a copy that is intact."""
-        model, parts = self._model, [None, *(lesion for lesion, _ in lesions)]
+        model, parts = self.model, [None, *(lesion for lesion, _ in lesions)]
         inputs = Inputs(probe_tokens(model).to(surface(model).device))
         n_rows, length = inputs.tokens.shape
         places = np.arange(len(parts) * n_rows * length)
@@ -236,6 +235,7 @@ def _fits_others(lesion: Lesion, known: Known) -> bool:
     return lesion.by_token and not known.alone
 
 
-def side_by_side() -> SideBySide | None:
-    """Return the lesions that are to be measured side by side, if any are."""
-    return _IN_USE.get()
+def side_by_side(model: Model) -> SideBySide | None:
+    """Return the lesions that are to be measured side by side on a model, if any are."""
+    found = _IN_USE.get()
+    return found if found is not None and found.model is model else None

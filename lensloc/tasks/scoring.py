@@ -216,7 +216,7 @@ def token_log_probs(
         NotFiniteError: a token that has no log-probability, naming text and token.
     """
     asked = (measure, batch_size, tuple(sequences))
-    others = side_by_side()
+    others = side_by_side(model)
     recalled = None if others is None else others.recalled(asked)
     if recalled is not None:
         return recalled

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from kinds import KINDS
-from ranks import as_ranks
+from ranks import found_in_ranks
 
 import lensloc as ll
-from lensloc import ranks
 from lensloc.attribution import gates, running
 from lensloc.attribution.gates import Gate, Place
 from lensloc.errors import NotFiniteError
@@ -269,12 +268,6 @@ def test_ranks_find_what_one_process_finds(checkpoints: dict[str, Path], tmp_pat
         with at_once(7):
             return effects(model).score
 
-    def work(rank: int) -> None:
-        leave = ranks.join()
-        torch.save(found_in(), tmp_path / f"{rank}.pt")
-        leave()
-
-    assert as_ranks(work) == [0, 0]
-    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    one, other = found_in_ranks(found_in, tmp_path)
     assert torch.equal(one, other)
     torch.testing.assert_close(one, found_in(), rtol=0, atol=1e-5)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from kinds import KINDS
-from ranks import as_ranks
+from ranks import found_in_ranks
 from tiny_models import CORPUS
 
 import lensloc as ll
@@ -281,6 +281,26 @@ def test_what_the_intact_model_is_asked_is_its_own_answer(tiny_llama: Any) -> No
     pd.testing.assert_frame_equal(found.items, expected.items)
 
 
+def test_another_model_gives_its_own_scores(
+    checkpoints: dict[str, Path], tiny_llama: Any, tmp_path: Path
+) -> None:
+    """A task may ask a second model too, of the same texts."""
+    other, pairs = ll.load_model(checkpoints["llama"], progress=False), task(tmp_path)
+
+    def both(model: Any) -> list[float]:
+        return [*pairs(model).items["good"], *pairs(other).items["good"]]
+
+    asked, lesions = tasks.of_function(both, name="both"), planned(tiny_llama)
+    expected = Runner(tiny_llama, describe(tiny_llama), None).measure(asked, lesions[1])[0]
+    run = Runner(tiny_llama, describe(tiny_llama), None)
+    with room_for(8):
+        run.measure(asked, lesions[0], ahead=lesions[1:])
+        found = run.measure(asked, lesions[1], ahead=lesions[2:])[0]
+    np.testing.assert_allclose(found.items["value"], expected.items["value"], rtol=0, atol=1e-4)
+    own, others = expected.items["value"][:4], expected.items["value"][4:]
+    assert float((own.to_numpy() - others.to_numpy()).max()) != 0
+
+
 def test_rows_that_are_not_so_many_of_each_copy_are_refused(tiny_llama: Any) -> None:
     lesions = [each.on(tiny_llama, check=False) for each in planned(tiny_llama)[:2]]
     with (
@@ -307,12 +327,6 @@ def test_ranks_find_what_one_process_finds(checkpoints: dict[str, Path], tmp_pat
         scores = [result.items[["good", "bad"]].to_numpy() for result, _ in results]
         return torch.from_numpy(np.stack(scores))
 
-    def work(rank: int) -> None:
-        leave = ranks.join()
-        torch.save(found_in(), tmp_path / f"{rank}.pt")
-        leave()
-
-    assert as_ranks(work) == [0, 0]
-    one, other = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    one, other = found_in_ranks(found_in, tmp_path)
     assert torch.equal(one, other)
     torch.testing.assert_close(one, found_in(), rtol=0, atol=1e-4)

@@ -4,6 +4,11 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from lensloc import ranks
 
 FORK = multiprocessing.get_context("fork")
 _LONGEST = 180
@@ -40,3 +45,15 @@ def as_ranks(work: Callable[[int], None], size: int = 2) -> list[int]:
     for child in stuck:
         child.kill()
     return [-1 if child.exitcode is None else child.exitcode for child in children]
+
+
+def found_in_ranks(find: Callable[[], torch.Tensor], folder: Path) -> list[torch.Tensor]:
+    """Find something in each of two ranks that share the work; return what each found."""
+
+    def work(rank: int) -> None:
+        leave = ranks.join()
+        torch.save(find(), folder / f"{rank}.pt")
+        leave()
+
+    assert as_ranks(work) == [0, 0]
+    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
