@@ -144,6 +144,22 @@ def test_a_study_is_the_same(tiny_llama: Any, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(found.items, expected.items, rtol=0, atol=1e-4)
 
 
+def test_a_multiverse_is_the_same(tiny_llama: Any) -> None:
+    """Its control draws too are measured in fewer passes."""
+    texts = [f"{text} {n}" for n in range(3) for text in TEXTS]
+    even = ll.Contrast.from_texts({"a": texts[::2], "b": texts[1::2]}, target="a", control="b")
+    found = {}
+    for number in (1, 5):
+        with room_for(number) as passes, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found[number] = ll.multiverse(
+                tiny_llama, even, [tasks.perplexity(TEXTS)],
+                {"site": ["resid_post"], "percent": [20.0]}, draws=8, progress=False,
+            ).table  # fmt: skip
+        assert max(passes) == number
+    pd.testing.assert_frame_equal(found[5], found[1], rtol=1e-4, atol=1e-5)
+
+
 def test_on_a_cpu_lesions_are_run_one_by_one(tiny_llama: Any, tmp_path: Path) -> None:
     """There it saves little, and scores are the same to the last bit."""
     pairs, lesions = task(tmp_path), planned(tiny_llama)
@@ -284,21 +300,25 @@ def test_what_the_intact_model_is_asked_is_its_own_answer(tiny_llama: Any) -> No
 def test_another_model_gives_its_own_scores(
     checkpoints: dict[str, Path], tiny_llama: Any, tmp_path: Path
 ) -> None:
-    """A task may ask a second model too, of the same texts."""
+    """A task may ask a second model of the same texts too, before the one that is lesioned."""
     other, pairs = ll.load_model(checkpoints["llama"], progress=False), task(tmp_path)
+    whole = pairs(other).items["good"].tolist()
+    heard: list[list[float]] = []
 
     def both(model: Any) -> list[float]:
-        return [*pairs(model).items["good"], *pairs(other).items["good"]]
+        later = len(heard) % 2
+        asked = [other, model] if later else [model, other]
+        own, others = (pairs(each).items["good"].tolist() for each in asked)
+        heard.append(own if later else others)
+        return others if later else own
 
-    asked, lesions = tasks.of_function(both, name="both"), planned(tiny_llama)
-    expected = Runner(tiny_llama, describe(tiny_llama), None).measure(asked, lesions[1])[0]
-    run = Runner(tiny_llama, describe(tiny_llama), None)
+    run, lesions = Runner(tiny_llama, describe(tiny_llama), None), planned(tiny_llama)
     with room_for(8):
-        run.measure(asked, lesions[0], ahead=lesions[1:])
-        found = run.measure(asked, lesions[1], ahead=lesions[2:])[0]
-    np.testing.assert_allclose(found.items["value"], expected.items["value"], rtol=0, atol=1e-4)
-    own, others = expected.items["value"][:4], expected.items["value"][4:]
-    assert float((own.to_numpy() - others.to_numpy()).max()) != 0
+        for number in range(3):
+            run.measure(
+                tasks.of_function(both, name="both"), lesions[number], ahead=lesions[number + 1 :]
+            )
+    np.testing.assert_allclose(heard, [whole] * 3, rtol=0, atol=1e-4)
 
 
 def test_rows_that_are_not_so_many_of_each_copy_are_refused(tiny_llama: Any) -> None:
